@@ -1,0 +1,38 @@
+"""What can go wrong that a caller can mend; every message says what was expected, what came and what to try."""
+
+import difflib
+
+
+class MetahpError(Exception):
+    """Base of all errors that metahp raises on purpose."""
+
+
+class InputError(MetahpError, ValueError):
+    """A table, an argument or a file that cannot be used as it is."""
+
+
+class UnknownNameError(MetahpError, LookupError):
+    """A name (learner, metric, hyperparameter, column) that does not exist here."""
+
+
+class UnknownHyperparameterError(UnknownNameError):
+    """A hyperparameter that its search space does not have."""
+
+
+class OutOfRangeError(MetahpError, ValueError):
+    """A hyperparameter value outside its range and not one of its special values."""
+
+
+class KnowledgeBaseError(MetahpError):
+    """A knowledge base that cannot be opened, read or written."""
+
+
+class WorkerError(MetahpError, RuntimeError):
+    """The worker process could not be started; a trial that fails is not an error but a trial."""
+
+
+def did_you_mean(name: str, known: list[str]) -> str:
+    """A closing hint for an unknown `name`: the names that exist and the closest of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"Known: {', '.join(known)}.{hint}"

@@ -1,0 +1,65 @@
+"""Metrics: scikit-learn scorer names at the border, losses (lower is better) inside."""
+
+from dataclasses import dataclass
+
+from metahp.core.errors import UnknownNameError, did_you_mean
+from metahp.core.task import TaskType
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A scikit-learn scorer name and how its score, greater is better, becomes a loss of at least zero.
+
+    `loss = best - score`, where `best` is the score of a perfect prediction (1 for ROC AUC, 0 for `neg_log_loss`).
+    """
+
+    name: str
+    best: float
+    task_types: tuple[TaskType, ...]
+
+    def loss(self, score: float) -> float:
+        """The loss of a score."""
+        return self.best - score
+
+    def score(self, loss: float) -> float:
+        """The score of a loss."""
+        return self.best - loss
+
+
+_CLASSES = (TaskType.BINARY, TaskType.MULTICLASS)
+_ALL = (
+    Metric("neg_log_loss", 0.0, _CLASSES),
+    Metric("roc_auc", 1.0, (TaskType.BINARY,)),
+    Metric("roc_auc_ovr", 1.0, (TaskType.MULTICLASS,)),
+    Metric("accuracy", 1.0, _CLASSES),
+    Metric("balanced_accuracy", 1.0, _CLASSES),
+    Metric("f1_macro", 1.0, _CLASSES),
+    Metric("neg_root_mean_squared_error", 0.0, (TaskType.REGRESSION,)),
+    Metric("neg_mean_absolute_error", 0.0, (TaskType.REGRESSION,)),
+    Metric("r2", 1.0, (TaskType.REGRESSION,)),
+)
+METRICS = {metric.name: metric for metric in _ALL}
+
+DEFAULT_METRIC = {
+    TaskType.BINARY: "roc_auc",
+    TaskType.MULTICLASS: "neg_log_loss",
+    TaskType.REGRESSION: "neg_root_mean_squared_error",
+}
+
+
+def metrics_for(task_type: TaskType) -> tuple[Metric, ...]:
+    """The metrics that every trial of a task of this type stores."""
+    return tuple(metric for metric in _ALL if task_type in metric.task_types)
+
+
+def metric_for(task_type: TaskType, name: str | None = None) -> Metric:
+    """The metric called `name`, or the default of the task type.
+
+    Raises:
+        UnknownNameError: no such metric for this task type.
+    """
+    known = [metric.name for metric in metrics_for(task_type)]
+    chosen = name or DEFAULT_METRIC[task_type]
+    if chosen not in known:
+        raise UnknownNameError(f"'{chosen}' is not a metric for a {task_type} task. {did_you_mean(chosen, known)}")
+    return METRICS[chosen]

@@ -1,0 +1,40 @@
+"""Regret: loss above the best known on a task, on two named scales."""
+
+import numpy as np
+
+# A configuration far worse than the default is as useless as one twice as bad; without the clip, one diverging
+# configuration would outweigh all other tasks in a mean.
+DEFAULT_SCALED_CLIP = 2.0
+
+
+def default_scaled_regret(loss: np.ndarray | float, best: float, default: float) -> np.ndarray:
+    """Regret with the best known loss at 0 and the library default at 1, clipped at 2; a missing loss is 2.
+
+    Shape of `loss`. The caller leaves out flat tasks (`is_flat`), where the scale has no meaning.
+    """
+    regret = (np.asarray(loss, dtype=float) - best) / max(default - best, np.finfo(float).tiny)
+    return np.clip(np.nan_to_num(regret, nan=DEFAULT_SCALED_CLIP), 0.0, DEFAULT_SCALED_CLIP)
+
+
+def range_scaled_regret(loss: np.ndarray | float, best: float, worst: float) -> np.ndarray:
+    """Regret with the best loss of a look-up task at 0 and its worst at 1; all zeros where both are equal."""
+    if not worst > best:
+        return np.zeros_like(np.asarray(loss, dtype=float))
+    return np.clip((np.asarray(loss, dtype=float) - best) / (worst - best), 0.0, 1.0)
+
+
+def is_flat(best_folds: np.ndarray, default_folds: np.ndarray) -> bool:
+    """Whether default and best differ by less than the fold noise, so that regret on this task is noise.
+
+    Both arrays hold one loss per fold, in the same order, shape (folds,). Noise is the standard error of the paired
+    differences: both were measured on the same rows.
+    """
+    gain = np.asarray(default_folds, dtype=float) - np.asarray(best_folds, dtype=float)
+    if gain.mean() <= 0:
+        return True
+    return bool(gain.mean() < gain.std(ddof=1) / np.sqrt(gain.size))
+
+
+def incumbent(losses: np.ndarray) -> np.ndarray:
+    """Best loss so far after each evaluation, along the last axis; missing losses never become the best."""
+    return np.minimum.accumulate(np.nan_to_num(losses, nan=np.inf), axis=-1)

@@ -1,0 +1,206 @@
+"""Search spaces: frozen values that turn configurations into points of the unit cube and back."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metahp.core.configuration import Configuration, Value
+from metahp.core.errors import InputError, OutOfRangeError, UnknownHyperparameterError, did_you_mean
+
+# Share of a unit axis kept for each special value (`reg_alpha=0`, `max_depth=None`): enough that a quasi-random
+# design of sixty points meets it several times, little enough that the range keeps most of them.
+SPECIAL_SHARE = 0.12
+
+Condition = tuple[str, tuple[Value, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A numeric hyperparameter between `low` and `high`, both included.
+
+    `below` and `above` hold at most one special value each, which continues the range on that side: `above=(None,)`
+    on `max_depth` reads "deeper than `high`: no limit". `only_if=(parent, values)` makes the hyperparameter active
+    only where `parent` takes one of `values`.
+    """
+
+    name: str
+    low: float
+    high: float
+    default: Value
+    is_log: bool = False
+    is_integer: bool = False
+    below: tuple[Value, ...] = ()
+    above: tuple[Value, ...] = ()
+    only_if: Condition | None = None
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.is_log and self.low <= 0):
+            raise InputError(f"'{self.name}': expected 0 < low < high on a log axis (low < high elsewhere), "
+                             f"got low={self.low}, high={self.high}.")
+        self.to_unit(self.default)
+
+    def _edges(self) -> tuple[float, float]:
+        return SPECIAL_SHARE * len(self.below), 1.0 - SPECIAL_SHARE * len(self.above)
+
+    def to_unit(self, value: Value) -> float:
+        """Position of `value` on the unit axis; special values lie in the middle of their share."""
+        start, stop = self._edges()
+        for specials, position in ((self.below, start / 2), (self.above, (1 + stop) / 2)):
+            if specials and value == specials[0]:
+                return position
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+            raise OutOfRangeError(f"'{self.name}' is a number in [{self.low:g}, {self.high:g}]{self._specials()}, "
+                                  f"got {value!r}.")
+        if not self.low <= value <= self.high:
+            raise OutOfRangeError(f"'{self.name}' lies in [{self.low:g}, {self.high:g}]{self._specials()}, "
+                                  f"got {value!r}.")
+        low, high, at = (math.log(v) if self.is_log else float(v) for v in (self.low, self.high, value))
+        return start + (stop - start) * (at - low) / (high - low)
+
+    def from_unit(self, unit: float) -> Value:
+        """The value at position `unit`, clipped to [0, 1] and rounded where the hyperparameter is an integer."""
+        start, stop = self._edges()
+        unit = min(max(float(unit), 0.0), 1.0)
+        if self.below and unit < start:
+            return self.below[0]
+        if self.above and unit > stop:
+            return self.above[0]
+        low, high = (math.log(v) if self.is_log else float(v) for v in (self.low, self.high))
+        at = low + (high - low) * min(max((unit - start) / (stop - start), 0.0), 1.0)
+        value = min(max(math.exp(at) if self.is_log else at, self.low), self.high)
+        # Six significant digits: a value that a person can read, and the same one after a text round trip.
+        return round(value) if self.is_integer else float(f"{value:.6g}")
+
+    def _specials(self) -> str:
+        named = [repr(v) for v in (*self.below, *self.above)]
+        return f" or {' or '.join(named)}" if named else ""
+
+
+def Float(name: str, low: float, high: float, default: Value, **options: object) -> Number:  # noqa: N802
+    """A continuous hyperparameter (`is_log`, `below`, `above`, `only_if` as in `Number`)."""
+    return Number(name, low, high, default, **options)  # type: ignore[arg-type]
+
+
+def Integer(name: str, low: int, high: int, default: Value, **options: object) -> Number:  # noqa: N802
+    """An integer hyperparameter (`is_log`, `below`, `above`, `only_if` as in `Number`)."""
+    return Number(name, low, high, default, is_integer=True, **options)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Categorical:
+    """A hyperparameter with a few unordered choices; `only_if` as in `Number`."""
+
+    name: str
+    choices: tuple[Value, ...]
+    default: Value
+    only_if: Condition | None = None
+
+    def __post_init__(self) -> None:
+        self.to_unit(self.default)
+
+    def to_unit(self, value: Value) -> float:
+        """Middle of the share of `value` on the unit axis."""
+        for index, choice in enumerate(self.choices):
+            if choice == value and isinstance(choice, bool) == isinstance(value, bool):
+                return (index + 0.5) / len(self.choices)
+        raise OutOfRangeError(f"'{self.name}' is one of {', '.join(map(repr, self.choices))}, got {value!r}.")
+
+    def from_unit(self, unit: float) -> Value:
+        """The choice whose share holds `unit`."""
+        index = int(min(max(float(unit), 0.0), 1.0) * len(self.choices))
+        return self.choices[min(index, len(self.choices) - 1)]
+
+
+Hyperparameter = Number | Categorical
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSpace:
+    """The hyperparameters of a learner, in a fixed order, with a version.
+
+    The unit cube has one axis per hyperparameter; an inactive hyperparameter is NaN there. A parent comes before
+    the hyperparameters that depend on it.
+    """
+
+    learner: str
+    version: int
+    hyperparameters: tuple[Hyperparameter, ...]
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for axis in self.hyperparameters:
+            if axis.name in seen:
+                raise InputError(f"Search space of '{self.learner}': '{axis.name}' appears twice.")
+            if axis.only_if and axis.only_if[0] not in seen:
+                raise InputError(f"Search space of '{self.learner}': '{axis.name}' depends on '{axis.only_if[0]}', "
+                                 "which must come before it.")
+            seen.add(axis.name)
+
+    def __iter__(self) -> Iterator[Hyperparameter]:
+        return iter(self.hyperparameters)
+
+    def __len__(self) -> int:
+        return len(self.hyperparameters)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Hyperparameter names in the order of the axes."""
+        return tuple(axis.name for axis in self.hyperparameters)
+
+    @property
+    def default(self) -> Configuration:
+        """The library's own default, which is the first configuration of every design."""
+        return self.configuration({})
+
+    def configuration(self, values: Mapping[str, Value]) -> Configuration:
+        """The configuration with `values` and defaults for the rest.
+
+        Raises:
+            UnknownHyperparameterError: a name that this space does not have.
+            OutOfRangeError: a value outside its range.
+        """
+        for name in values:
+            if name not in self.names:
+                raise UnknownHyperparameterError(
+                    f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(self.names))}")
+        chosen: dict[str, Value] = {}
+        for axis in self.hyperparameters:
+            if _is_active(axis, chosen):
+                value = values.get(axis.name, axis.default)
+                axis.to_unit(value)
+                chosen[axis.name] = value
+        return Configuration.of(self.learner, chosen)
+
+    def to_unit(self, configurations: Sequence[Configuration]) -> np.ndarray:
+        """Points in the unit cube, shape (n, d); NaN where a hyperparameter is inactive.
+
+        Raises:
+            UnknownHyperparameterError: a configuration has a hyperparameter that this space lacks.
+            OutOfRangeError: a value lies outside its range.
+        """
+        unit = np.full((len(configurations), len(self)), np.nan)
+        column = {name: index for index, name in enumerate(self.names)}
+        for row, configuration in enumerate(configurations):
+            for name, value in configuration.items:
+                if name not in column:
+                    raise UnknownHyperparameterError(
+                        f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(self.names))}")
+                unit[row, column[name]] = self.hyperparameters[column[name]].to_unit(value)
+        return unit
+
+    def from_unit(self, unit: np.ndarray) -> list[Configuration]:
+        """Configurations at the points `unit`, shape (n, d); values are rounded and clipped, inactive ones dropped."""
+        configurations = []
+        for point in np.atleast_2d(unit):
+            chosen: dict[str, Value] = {}
+            for axis, position in zip(self.hyperparameters, point, strict=True):
+                if _is_active(axis, chosen):
+                    chosen[axis.name] = axis.default if math.isnan(position) else axis.from_unit(position)
+            configurations.append(Configuration.of(self.learner, chosen))
+        return configurations
+
+
+def _is_active(axis: Hyperparameter, chosen: Mapping[str, Value]) -> bool:
+    return axis.only_if is None or chosen.get(axis.only_if[0]) in axis.only_if[1]

@@ -1,0 +1,44 @@
+"""A task: a table with a target and a task type, known by its content."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from metahp.core.errors import InputError
+
+
+class TaskType(StrEnum):
+    """What is predicted: one of two classes, one of several, or a number."""
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    REGRESSION = "regression"
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether the target is a class."""
+        return self is not TaskType.REGRESSION
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A table, its target and its task type, without the rows.
+
+    `id` is a content hash (see `metahp.datasets.fingerprint`); `n_rows` counts the rows that have a target;
+    `n_features` the feature columns that are used; `n_classes` is 0 for regression.
+    """
+
+    id: str
+    type: TaskType
+    n_rows: int
+    n_features: int
+    n_classes: int = 0
+    name: str = ""
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if self.type is TaskType.BINARY and self.n_classes != 2:
+            raise InputError(f"A binary task has 2 classes, this one has {self.n_classes}. Try --task multiclass.")
+        if self.type is TaskType.MULTICLASS and self.n_classes < 2:
+            raise InputError(f"A multiclass task needs at least 2 classes, this one has {self.n_classes}.")
+        if self.type is TaskType.REGRESSION and self.n_classes != 0:
+            raise InputError("A regression task has no classes.")

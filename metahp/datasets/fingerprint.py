@@ -1,0 +1,51 @@
+"""The content hash of a task: the same values are the same task, whatever the file, row order or column order."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+
+from metahp.core.task import TaskType
+
+# Odd constants of splitmix64 (Steele et al., 2014, "Fast splittable pseudorandom number generators").
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_MISSING = np.uint64(0x9E3779B97F4A7C15)
+
+
+def fingerprint(features: list[pd.Series], target: pd.Series, task_type: TaskType) -> str:
+    """Hex digest of a table's parsed values and its target, independent of names, row order and column order.
+
+    Columns must be parsed (`metahp.datasets.infer.parse_column`): float64, datetime64 or text. Every cell is hashed
+    together with the multiset of its own column, so that swapping two cells between columns changes the digest.
+    """
+    rows = np.zeros(len(target), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for column in features:
+            rows += _salted(column, salt=1)
+        rows = _mix(rows + _salted(target, salt=2))
+        parts = [str(int(rows.sum(dtype=np.uint64))), str(int(np.bitwise_xor.reduce(rows)))]
+    parts += [str(len(target)), str(len(features)), "class" if task_type.is_classification else "number"]
+    return hashlib.blake2b("/".join(parts).encode(), digest_size=12).hexdigest()
+
+
+def _salted(column: pd.Series, salt: int) -> np.ndarray:
+    cells = _cells(column)
+    return _mix(cells ^ _mix(cells).sum(dtype=np.uint64) + np.uint64(salt))
+
+
+def _cells(column: pd.Series) -> np.ndarray:
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        column = column.astype("datetime64[s]").astype("int64").astype(float).where(column.notna())
+    missing = column.isna().to_numpy()
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        cells = pd.util.hash_array(column.to_numpy(dtype=float) + 0.0)  # + 0.0 makes -0.0 and 0.0 one value
+    else:
+        cells = pd.util.hash_array(column.astype(object).where(~missing, "").astype(str).to_numpy(dtype=object))
+    return np.where(missing, _MISSING, cells)
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    values = (values ^ (values >> np.uint64(30))) * _MIX_1
+    values = (values ^ (values >> np.uint64(27))) * _MIX_2
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,36 @@
+"""Trials and tasks as plain dictionaries for JSON: what the journal writes and an import reads."""
+
+from typing import Any
+
+from metahp.core.configuration import Configuration
+from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
+
+FORMAT_VERSION = 1
+
+
+def trial_to_dict(trial: Trial) -> dict[str, Any]:
+    """The trial as JSON-ready values."""
+    return {
+        "format": FORMAT_VERSION, "id": trial.id, "task": trial.task, "learner": trial.configuration.learner,
+        "configuration": trial.configuration.values,
+        "protocol": {"folds": trial.protocol.folds, "repeats": trial.protocol.repeats, "seed": trial.protocol.seed,
+                     "max_rows": trial.protocol.max_rows},
+        "n_rows": trial.n_rows, "state": str(trial.state), "reason": trial.reason, "origin": str(trial.origin),
+        "fold_losses": {name: list(values) for name, values in trial.fold_losses.items()},
+        "curve": {"checkpoints": list(trial.curve.checkpoints),
+                  "losses": {name: list(values) for name, values in trial.curve.losses.items()}},
+        "fit_seconds": trial.fit_seconds, "predict_seconds": trial.predict_seconds,
+        "space_version": trial.space_version, "versions": dict(trial.versions), "device": trial.device,
+    }
+
+
+def trial_from_dict(values: dict[str, Any]) -> Trial:
+    """The trial that `trial_to_dict` wrote."""
+    return Trial(
+        values["task"], Configuration.of(values["learner"], values["configuration"]), Protocol(**values["protocol"]),
+        values["n_rows"], TrialState(values["state"]), Origin(values["origin"]),
+        {name: tuple(losses) for name, losses in values["fold_losses"].items()},
+        Curve(tuple(values["curve"]["checkpoints"]),
+              {name: tuple(losses) for name, losses in values["curve"]["losses"].items()}),
+        values["fit_seconds"], values["predict_seconds"], values["reason"], values["space_version"],
+        values["versions"], values["device"])

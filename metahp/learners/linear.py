@@ -1,0 +1,118 @@
+"""Linear models (scikit-learn): logistic regression, ridge and elastic net after a choice of preprocessing."""
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, SplineTransformer, StandardScaler, TargetEncoder
+
+from metahp.core.configuration import Configuration, Value
+from metahp.core.space import Categorical, Float, Integer, SearchSpace
+from metahp.core.task import TaskType
+from metahp.learners.base import Course, Split
+from metahp.learners.forest import all_classes
+
+MAX_ITERATIONS = 300
+MAX_ONE_HOT = 50
+TARGET_FOLDS = 5
+
+_PREPROCESSING = (
+    Categorical("numeric", ("standard", "quantile", "spline"), "standard"),
+    Integer("n_knots", 3, 10, 5, only_if=("numeric", ("spline",))),
+    Categorical("categorical", ("onehot", "target"), "onehot"),
+)
+_CLASSIFICATION = SearchSpace("linear", 1, (
+    Float("C", 1e-4, 1e3, 1.0, is_log=True),
+    Float("l1_ratio", 0.05, 1.0, 0.0, below=(0.0,)),
+    Categorical("class_weight", (None, "balanced"), None),
+    *_PREPROCESSING,
+))
+_REGRESSION = SearchSpace("linear", 1, (
+    Categorical("model", ("ridge", "elasticnet"), "ridge"),
+    Float("ridge__alpha", 1e-3, 1e4, 1.0, is_log=True, only_if=("model", ("ridge",))),
+    Float("elasticnet__alpha", 1e-4, 1.0, 1e-2, is_log=True, only_if=("model", ("elasticnet",))),
+    Float("elasticnet__l1_ratio", 0.05, 1.0, 0.5, only_if=("model", ("elasticnet",))),
+    *_PREPROCESSING,
+))
+
+
+class Linear:
+    """The `linear` learner."""
+
+    name = "linear"
+
+    def space(self, task_type: TaskType) -> SearchSpace:
+        """Penalty and preprocessing; regression also chooses between ridge and elastic net."""
+        return _CLASSIFICATION if task_type.is_classification else _REGRESSION
+
+    def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
+        """None is known to us."""
+        return {}
+
+    def estimator(
+        self, configuration: Configuration, task_type: TaskType, *,
+        numeric: Sequence[str | int], categorical: Sequence[str | int], seed: int, n_jobs: int = 1,
+    ) -> Any:
+        """A `Pipeline` of steps `encode` and `model`; the target of a regression is standardised inside."""
+        values = configuration.values
+        encode = ColumnTransformer([
+            ("numeric", _numeric(values, seed), list(numeric)),
+            ("categorical", _categorical(values, task_type, seed), list(categorical)),
+        ])
+        model: Any
+        if task_type.is_classification:
+            l1_ratio = values["l1_ratio"]
+            model = LogisticRegression(
+                C=values["C"], l1_ratio=l1_ratio, class_weight=values["class_weight"], random_state=seed,
+                solver="lbfgs" if l1_ratio == 0 else "saga", max_iter=MAX_ITERATIONS, tol=1e-3 if l1_ratio else 1e-4)
+        elif values["model"] == "ridge":
+            model = TransformedTargetRegressor(Ridge(alpha=values["ridge__alpha"]), transformer=StandardScaler())
+        else:
+            model = TransformedTargetRegressor(
+                ElasticNet(alpha=values["elasticnet__alpha"], l1_ratio=values["elasticnet__l1_ratio"],
+                           max_iter=MAX_ITERATIONS, random_state=seed), transformer=StandardScaler())
+        return Pipeline([("encode", encode), ("model", model)])
+
+    def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
+        """Fit once; a linear model has no course, so the only entry is the finished model."""
+        pipeline = self.estimator(
+            configuration, split.task_type, numeric=np.flatnonzero(~split.is_categorical).tolist(),
+            categorical=np.flatnonzero(split.is_categorical).tolist(), seed=seed)
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            pipeline.fit(split.X_train, split.y_train)
+        fitted = time.perf_counter()
+        if split.task_type.is_classification:
+            prediction = all_classes(pipeline.predict_proba(split.X_test), pipeline.classes_, split.n_classes)
+        else:
+            prediction = pipeline.predict(split.X_test)
+        return Course((MAX_ITERATIONS,), [prediction], fitted - start, time.perf_counter() - fitted)
+
+
+def _numeric(values: Mapping[str, Any], seed: int) -> Pipeline:
+    impute = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    if values["numeric"] == "quantile":
+        return make_pipeline(impute, QuantileTransformer(
+            n_quantiles=100, output_distribution="normal", random_state=seed))
+    if values["numeric"] == "spline":
+        return make_pipeline(impute, StandardScaler(), SplineTransformer(
+            n_knots=values["n_knots"], knots="quantile", extrapolation="linear"), StandardScaler())
+    return make_pipeline(impute, StandardScaler())
+
+
+def _categorical(values: Mapping[str, Any], task_type: TaskType, seed: int) -> Any:
+    if values["categorical"] == "target":
+        kind = {TaskType.REGRESSION: "continuous"}.get(task_type, str(task_type))
+        splitter = StratifiedKFold if task_type.is_classification else KFold
+        cv = splitter(TARGET_FOLDS, shuffle=True, random_state=seed)
+        return make_pipeline(TargetEncoder(target_type=kind, cv=cv), StandardScaler())
+    return OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MAX_ONE_HOT, sparse_output=False)
