@@ -37,8 +37,10 @@ class Number:
 
     def __post_init__(self) -> None:
         if not self.low < self.high or (self.is_log and self.low <= 0):
-            raise InputError(f"'{self.name}': expected 0 < low < high on a log axis (low < high elsewhere), "
-                             f"got low={self.low}, high={self.high}.")
+            raise InputError(
+                f"'{self.name}': expected 0 < low < high on a log axis (low < high elsewhere), "
+                f"got low={self.low}, high={self.high}."
+            )
         self.to_unit(self.default)
 
     def _edges(self) -> tuple[float, float]:
@@ -51,11 +53,13 @@ class Number:
             if specials and value == specials[0]:
                 return position
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise OutOfRangeError(f"'{self.name}' is a number in [{self.low:g}, {self.high:g}]{self._specials()}, "
-                                  f"got {value!r}.")
+            raise OutOfRangeError(
+                f"'{self.name}' is a number in [{self.low:g}, {self.high:g}]{self._specials()}, got {value!r}."
+            )
         if not self.low <= value <= self.high:
-            raise OutOfRangeError(f"'{self.name}' lies in [{self.low:g}, {self.high:g}]{self._specials()}, "
-                                  f"got {value!r}.")
+            raise OutOfRangeError(
+                f"'{self.name}' lies in [{self.low:g}, {self.high:g}]{self._specials()}, got {value!r}."
+            )
         low, high, at = (math.log(v) if self.is_log else float(v) for v in (self.low, self.high, value))
         return start + (stop - start) * (at - low) / (high - low)
 
@@ -134,8 +138,10 @@ class SearchSpace:
             if axis.name in seen:
                 raise InputError(f"Search space of '{self.learner}': '{axis.name}' appears twice.")
             if axis.only_if and axis.only_if[0] not in seen:
-                raise InputError(f"Search space of '{self.learner}': '{axis.name}' depends on '{axis.only_if[0]}', "
-                                 "which must come before it.")
+                raise InputError(
+                    f"Search space of '{self.learner}': '{axis.name}' depends on '{axis.only_if[0]}', "
+                    "which must come before it."
+                )
             seen.add(axis.name)
 
     def __iter__(self) -> Iterator[Hyperparameter]:
@@ -164,7 +170,8 @@ class SearchSpace:
         for name in values:
             if name not in self.names:
                 raise UnknownHyperparameterError(
-                    f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(self.names))}")
+                    f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(self.names))}"
+                )
         chosen: dict[str, Value] = {}
         for axis in self.hyperparameters:
             if _is_active(axis, chosen):
@@ -186,7 +193,8 @@ class SearchSpace:
             for name, value in configuration.items:
                 if name not in column:
                     raise UnknownHyperparameterError(
-                        f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(self.names))}")
+                        f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(self.names))}"
+                    )
                 unit[row, column[name]] = self.hyperparameters[column[name]].to_unit(value)
         return unit
 

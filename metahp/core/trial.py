@@ -46,7 +46,9 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.folds < 2 or self.repeats < 1 or self.max_rows < 2 * self.folds:
-            raise InputError(f"A protocol needs at least 2 folds, 1 repeat and twice as many rows as folds, got {self}.")
+            raise InputError(
+                f"A protocol needs at least 2 folds, 1 repeat and twice as many rows as folds, got {self}."
+            )
 
 
 @dataclass(frozen=True, slots=True)

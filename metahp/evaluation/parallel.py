@@ -22,7 +22,8 @@ def run_jobs(jobs: Iterable[Job], *, n_jobs: int) -> Iterator[Trial]:
         return
     # The default pre-dispatch (two jobs per worker) keeps workers busy and still lets an interrupt end the run soon.
     yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(
-        delayed(_run_here)(job) for job in jobs)
+        delayed(_run_here)(job) for job in jobs
+    )
 
 
 @functools.cache

@@ -34,8 +34,14 @@ def measure(table: Table, learner: Learner, configuration: Configuration, protoc
     rows = sampled_rows(table, protocol)
     courses, curves, fit_seconds, predict_seconds = [], [], 0.0, 0.0
     for train, test in folds(table, rows, protocol):
-        split = Split(table.matrix[train], table.y[train], table.matrix[test], table.is_categorical,
-                      table.task.type, table.task.n_classes)
+        split = Split(
+            table.matrix[train],
+            table.y[train],
+            table.matrix[test],
+            table.is_categorical,
+            table.task.type,
+            table.task.n_classes,
+        )
         course = learner.fit(configuration, split, seed=protocol.seed)
         curves.append([losses_of(table.y[test], prediction, table.task.type) for prediction in course.predictions])
         courses.append(course)
@@ -45,9 +51,17 @@ def measure(table: Table, learner: Learner, configuration: Configuration, protoc
     checkpoints = courses[0].checkpoints
     return Measurement(
         {name: tuple(curve[-1][name] for curve in curves) for name in metrics},
-        Curve(checkpoints, {name: tuple(float(np.mean([curve[i][name] for curve in curves]))
-                                        for i in range(len(checkpoints))) for name in metrics}),
-        fit_seconds, predict_seconds, len(rows))
+        Curve(
+            checkpoints,
+            {
+                name: tuple(float(np.mean([curve[i][name] for curve in curves])) for i in range(len(checkpoints)))
+                for name in metrics
+            },
+        ),
+        fit_seconds,
+        predict_seconds,
+        len(rows),
+    )
 
 
 def sampled_rows(table: Table, protocol: Protocol) -> np.ndarray:
@@ -56,8 +70,9 @@ def sampled_rows(table: Table, protocol: Protocol) -> np.ndarray:
     if n <= protocol.max_rows:
         return np.arange(n)
     strata = table.y if table.task.type.is_classification and np.bincount(table.y).min() >= 2 else None
-    chosen, _ = train_test_split(np.arange(n), train_size=protocol.max_rows, random_state=protocol.seed,
-                                 stratify=strata)
+    chosen, _ = train_test_split(
+        np.arange(n), train_size=protocol.max_rows, random_state=protocol.seed, stratify=strata
+    )
     return np.sort(chosen)
 
 

@@ -93,21 +93,27 @@ class Runner:
         self.close()
         key = secrets.token_bytes(16)
         # One thread per worker: trials run side by side, and results must not depend on the number of cores.
-        environment = {**os.environ, **dict.fromkeys(
-            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")}
+        environment = {
+            **os.environ,
+            **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+        }
         root = str(Path(__file__).parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
         with Listener(authkey=key) as listener:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "metahp.evaluation.worker"], stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL, env=environment)
+                [sys.executable, "-m", "metahp.evaluation.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                env=environment,
+            )
             assert self._process.stdin is not None
             self._process.stdin.write(f"{listener.address}\n{key.hex()}\n".encode())
             self._process.stdin.close()
             self._connection = _accept(listener, self._process)
 
     def _wait(self, seconds: float, memory_mib: float) -> tuple[TrialState | None, Any]:
-        assert self._process is not None and self._connection is not None
+        assert self._process is not None
+        assert self._connection is not None
         deadline = time.monotonic() + seconds
         watched = psutil.Process(self._process.pid)
         peak = 0.0
@@ -140,8 +146,10 @@ def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
     thread.join(1.0)
     if not box:
         process.kill()
-        raise WorkerError(f"The worker process did not start (exit code {process.wait()}); "
-                          f"try `{sys.executable} -c 'import metahp.evaluation.worker'`.")
+        raise WorkerError(
+            f"The worker process did not start (exit code {process.wait()}); "
+            f"try `{sys.executable} -c 'import metahp.evaluation.worker'`."
+        )
     return box[0]
 
 
@@ -149,11 +157,22 @@ def _trial(job: Job, state: TrialState | None, answer: Any) -> Trial:
     learner = learner_named(job.configuration.learner)
     library = "lightgbm" if learner.name == "lightgbm" else "scikit-learn"
     versions = {library: version(library)}
-    shared = {"task": job.task, "configuration": job.configuration, "protocol": job.protocol, "origin": job.origin,
-              "versions": versions}
+    shared = {
+        "task": job.task,
+        "configuration": job.configuration,
+        "protocol": job.protocol,
+        "origin": job.origin,
+        "versions": versions,
+    }
     if state is not None:
         seconds = job.limits.seconds if state is TrialState.TIMEOUT else 0.0
         return Trial(**shared, n_rows=0, state=state, fold_losses={}, fit_seconds=seconds, reason=str(answer))
-    return Trial(**shared, n_rows=answer.n_rows, state=TrialState.COMPLETE, fold_losses=answer.fold_losses,
-                 curve=answer.curve, fit_seconds=round(answer.fit_seconds, 5),
-                 predict_seconds=round(answer.predict_seconds, 5))
+    return Trial(
+        **shared,
+        n_rows=answer.n_rows,
+        state=TrialState.COMPLETE,
+        fold_losses=answer.fold_losses,
+        curve=answer.curve,
+        fit_seconds=round(answer.fit_seconds, 5),
+        predict_seconds=round(answer.predict_seconds, 5),
+    )

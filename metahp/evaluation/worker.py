@@ -23,8 +23,9 @@ def _answer(kind: str, content: Any) -> tuple[TrialState | None, Any]:
         if kind == "load":
             _load(content)
             return None, None
-        measurement = measure(_load(content.source), learner_named(content.configuration.learner),
-                              content.configuration, content.protocol)
+        measurement = measure(
+            _load(content.source), learner_named(content.configuration.learner), content.configuration, content.protocol
+        )
     except MemoryError:
         return TrialState.OUT_OF_MEMORY, "out of memory"
     except Exception as error:

@@ -52,8 +52,14 @@ class Learner(Protocol):
         """Tuned defaults that others have published, by source; values not named are the library's defaults."""
 
     def estimator(
-        self, configuration: Configuration, task_type: TaskType, *,
-        numeric: Sequence[str | int], categorical: Sequence[str | int], seed: int, n_jobs: int = 1,
+        self,
+        configuration: Configuration,
+        task_type: TaskType,
+        *,
+        numeric: Sequence[str | int],
+        categorical: Sequence[str | int],
+        seed: int,
+        n_jobs: int = 1,
     ) -> Any:
         """An unfitted scikit-learn estimator for frames (or matrices) with these columns."""
 

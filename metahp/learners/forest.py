@@ -16,8 +16,10 @@ from metahp.core.task import TaskType
 from metahp.learners.base import Course, Split, checkpoints_below
 
 _CLASSES = {
-    ("random_forest", True): RandomForestClassifier, ("random_forest", False): RandomForestRegressor,
-    ("extra_trees", True): ExtraTreesClassifier, ("extra_trees", False): ExtraTreesRegressor,
+    ("random_forest", True): RandomForestClassifier,
+    ("random_forest", False): RandomForestRegressor,
+    ("extra_trees", True): ExtraTreesClassifier,
+    ("extra_trees", False): ExtraTreesRegressor,
 }
 # More one-hot columns than this for one category column only dilute the features a split may choose from.
 MAX_ONE_HOT = 30
@@ -34,45 +36,64 @@ class Forest:
         is_forest = self.name == "random_forest"
         # Regression has no second criterion that is as fast and allows any target.
         criterion = (Categorical("criterion", ("gini", "entropy"), "gini"),) if task_type.is_classification else ()
-        return SearchSpace(self.name, 1, (
-            Integer("n_estimators", 10, 300, 100, is_log=True),
-            *criterion,
-            Integer("max_depth", 3, 30, None, is_log=True, above=(None,)),
-            Integer("min_samples_split", 2, 60, 2, is_log=True),
-            Integer("min_samples_leaf", 1, 60, 1, is_log=True),
-            Float("max_features", 0.05, 1.0, "sqrt" if task_type.is_classification else 1.0, below=("sqrt",)),
-            Categorical("bootstrap", (True, False), is_forest),
-            Float("max_samples", 0.3, 0.95, None, above=(None,), only_if=("bootstrap", (True,))),
-            Categorical("categorical", ("ordinal", "onehot"), "ordinal"),
-        ))
+        return SearchSpace(
+            self.name,
+            1,
+            (
+                Integer("n_estimators", 10, 300, 100, is_log=True),
+                *criterion,
+                Integer("max_depth", 3, 30, None, is_log=True, above=(None,)),
+                Integer("min_samples_split", 2, 60, 2, is_log=True),
+                Integer("min_samples_leaf", 1, 60, 1, is_log=True),
+                Float("max_features", 0.05, 1.0, "sqrt" if task_type.is_classification else 1.0, below=("sqrt",)),
+                Categorical("bootstrap", (True, False), is_forest),
+                Float("max_samples", 0.3, 0.95, None, above=(None,), only_if=("bootstrap", (True,))),
+                Categorical("categorical", ("ordinal", "onehot"), "ordinal"),
+            ),
+        )
 
     def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
         """Tuned defaults by source."""
-        return {"AutoGluon 1.x RF/XT entropy, 300 trees": {"n_estimators": 300, "criterion": "entropy"}
-                if task_type.is_classification else {"n_estimators": 300}}
+        return {
+            "AutoGluon 1.x RF/XT entropy, 300 trees": {"n_estimators": 300, "criterion": "entropy"}
+            if task_type.is_classification
+            else {"n_estimators": 300}
+        }
 
     def estimator(
-        self, configuration: Configuration, task_type: TaskType, *,
-        numeric: Sequence[str | int], categorical: Sequence[str | int], seed: int, n_jobs: int = 1,
+        self,
+        configuration: Configuration,
+        task_type: TaskType,
+        *,
+        numeric: Sequence[str | int],
+        categorical: Sequence[str | int],
+        seed: int,
+        n_jobs: int = 1,
     ) -> Any:
         """A `Pipeline` of steps `encode` and `model`."""
         values = configuration.values
         encoder: OrdinalEncoder | OneHotEncoder
         if values.pop("categorical") == "onehot":
-            encoder = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MAX_ONE_HOT,
-                                    sparse_output=False)
+            encoder = OneHotEncoder(
+                handle_unknown="infrequent_if_exist", max_categories=MAX_ONE_HOT, sparse_output=False
+            )
         else:
             encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)
-        encode = ColumnTransformer([("numeric", "passthrough", list(numeric)),
-                                    ("categorical", encoder, list(categorical))])
+        encode = ColumnTransformer(
+            [("numeric", "passthrough", list(numeric)), ("categorical", encoder, list(categorical))]
+        )
         model = _CLASSES[self.name, task_type.is_classification](**values, random_state=seed, n_jobs=n_jobs)
         return Pipeline([("encode", encode), ("model", model)])
 
     def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
         """Grow the forest once; predictions at the checkpoints are means over its first trees."""
         pipeline = self.estimator(
-            configuration, split.task_type, numeric=np.flatnonzero(~split.is_categorical).tolist(),
-            categorical=np.flatnonzero(split.is_categorical).tolist(), seed=seed)
+            configuration,
+            split.task_type,
+            numeric=np.flatnonzero(~split.is_categorical).tolist(),
+            categorical=np.flatnonzero(split.is_categorical).tolist(),
+            seed=seed,
+        )
         start = time.perf_counter()
         pipeline.fit(split.X_train, split.y_train)
         fitted = time.perf_counter()
@@ -94,7 +115,7 @@ class Forest:
 
 
 def all_classes(probabilities: np.ndarray, seen: np.ndarray, n_classes: int) -> np.ndarray:
-    """Probabilities with a column for every class, zero for those that the training rows lacked, shape (n, n_classes)."""
+    """Probabilities of every class, shape (n, n_classes); zero for classes that the training rows lacked."""
     if len(seen) == n_classes:
         return probabilities
     full = np.zeros((len(probabilities), n_classes))

@@ -14,33 +14,44 @@ from metahp.learners.base import Course, Split, checkpoints_below
 
 _OBJECTIVE = {TaskType.BINARY: "binary", TaskType.MULTICLASS: "multiclass", TaskType.REGRESSION: "regression"}
 
-_SPACE = SearchSpace("lightgbm", 1, (
-    Integer("n_estimators", 10, 1000, 100, is_log=True),
-    Float("learning_rate", 0.01, 0.5, 0.1, is_log=True),
-    Integer("num_leaves", 3, 256, 31, is_log=True),
-    Integer("max_depth", 2, 12, -1, above=(-1,)),
-    Integer("min_child_samples", 1, 200, 20, is_log=True),
-    Float("min_child_weight", 1e-3, 20.0, 1e-3, is_log=True),
-    Float("subsample", 0.4, 1.0, 1.0),
-    Float("colsample_bytree", 0.2, 1.0, 1.0),
-    Float("reg_alpha", 1e-3, 10.0, 0.0, is_log=True, below=(0.0,)),
-    Float("reg_lambda", 1e-3, 100.0, 0.0, is_log=True, below=(0.0,)),
-    Categorical("extra_trees", (False, True), False),
-    Float("cat_smooth", 1.0, 100.0, 10.0, is_log=True),
-))
+_SPACE = SearchSpace(
+    "lightgbm",
+    1,
+    (
+        Integer("n_estimators", 10, 1000, 100, is_log=True),
+        Float("learning_rate", 0.01, 0.5, 0.1, is_log=True),
+        Integer("num_leaves", 3, 256, 31, is_log=True),
+        Integer("max_depth", 2, 12, -1, above=(-1,)),
+        Integer("min_child_samples", 1, 200, 20, is_log=True),
+        Float("min_child_weight", 1e-3, 20.0, 1e-3, is_log=True),
+        Float("subsample", 0.4, 1.0, 1.0),
+        Float("colsample_bytree", 0.2, 1.0, 1.0),
+        Float("reg_alpha", 1e-3, 10.0, 0.0, is_log=True, below=(0.0,)),
+        Float("reg_lambda", 1e-3, 100.0, 0.0, is_log=True, below=(0.0,)),
+        Categorical("extra_trees", (False, True), False),
+        Float("cat_smooth", 1.0, 100.0, 10.0, is_log=True),
+    ),
+)
 
 # Hyperparameters not named by a source keep LightGBM's default. `min_child_weight` of 1e-7 is written as 1e-3, the
 # lower end of our range.
 _TD = "pytabkit LGBM-TD (Holzmüller et al., 2024, arXiv 2407.04491)"
 _PUBLISHED: dict[bool, dict[str, dict[str, Value]]] = {
-    True: {_TD: {"n_estimators": 1000, "learning_rate": 0.04, "num_leaves": 50, "min_child_samples": 40,
-                 "subsample": 0.75}},
-    False: {_TD: {"n_estimators": 1000, "learning_rate": 0.05, "num_leaves": 100, "min_child_samples": 3,
-                  "subsample": 0.7}},
+    True: {
+        _TD: {"n_estimators": 1000, "learning_rate": 0.04, "num_leaves": 50, "min_child_samples": 40, "subsample": 0.75}
+    },
+    False: {
+        _TD: {"n_estimators": 1000, "learning_rate": 0.05, "num_leaves": 100, "min_child_samples": 3, "subsample": 0.7}
+    },
 }
 _PUBLISHED_BOTH: dict[str, dict[str, Value]] = {
-    "AutoGluon 1.x GBMLarge": {"n_estimators": 300, "learning_rate": 0.03, "num_leaves": 128,
-                               "colsample_bytree": 0.9, "min_child_samples": 3},
+    "AutoGluon 1.x GBMLarge": {
+        "n_estimators": 300,
+        "learning_rate": 0.03,
+        "num_leaves": 128,
+        "colsample_bytree": 0.9,
+        "min_child_samples": 3,
+    },
     "AutoGluon 1.x GBM extra_trees": {"n_estimators": 200, "learning_rate": 0.05, "extra_trees": True},
 }
 
@@ -59,8 +70,14 @@ class LightGBM:
         return {**_PUBLISHED[task_type.is_classification], **_PUBLISHED_BOTH}
 
     def estimator(
-        self, configuration: Configuration, task_type: TaskType, *,
-        numeric: Sequence[str | int], categorical: Sequence[str | int], seed: int, n_jobs: int = 1,
+        self,
+        configuration: Configuration,
+        task_type: TaskType,
+        *,
+        numeric: Sequence[str | int],
+        categorical: Sequence[str | int],
+        seed: int,
+        n_jobs: int = 1,
     ) -> Any:
         """`LGBMClassifier` or `LGBMRegressor`; categories are the frame's `category` columns."""
         kind = lightgbm.LGBMClassifier if task_type.is_classification else lightgbm.LGBMRegressor
@@ -71,13 +88,23 @@ class LightGBM:
         arguments = constructor_arguments(configuration)
         n_estimators = int(arguments.pop("n_estimators"))
         # force_row_wise skips LightGBM's timing of two layouts, which would make the choice depend on the machine.
-        parameters = {**arguments, "objective": _OBJECTIVE[split.task_type], "seed": seed, "num_threads": 1,
-                      "force_row_wise": True, "verbosity": -1}
+        parameters = {
+            **arguments,
+            "objective": _OBJECTIVE[split.task_type],
+            "seed": seed,
+            "num_threads": 1,
+            "force_row_wise": True,
+            "verbosity": -1,
+        }
         if split.task_type is TaskType.MULTICLASS:
             parameters["num_class"] = split.n_classes
         start = time.perf_counter()
-        data = lightgbm.Dataset(split.X_train, split.y_train, free_raw_data=True,
-                                categorical_feature=np.flatnonzero(split.is_categorical).tolist())
+        data = lightgbm.Dataset(
+            split.X_train,
+            split.y_train,
+            free_raw_data=True,
+            categorical_feature=np.flatnonzero(split.is_categorical).tolist(),
+        )
         booster = lightgbm.train(parameters, data, num_boost_round=n_estimators)
         fitted = time.perf_counter()
         checkpoints = checkpoints_below(n_estimators)
@@ -100,8 +127,9 @@ def _staged(booster: lightgbm.Booster, split: Split, checkpoints: tuple[int, ...
         # A booster may stop growing early; asking for trees it does not have would start over from the first.
         upto = min(checkpoint, booster.current_iteration())
         if upto > done:
-            raw = raw + np.asarray(booster.predict(
-                split.X_test, raw_score=True, start_iteration=done, num_iteration=upto - done))
+            raw = raw + np.asarray(
+                booster.predict(split.X_test, raw_score=True, start_iteration=done, num_iteration=upto - done)
+            )
             done = upto
         staged.append(_from_raw(np.asarray(raw), split.task_type))
     return staged

@@ -29,19 +29,27 @@ _PREPROCESSING = (
     Integer("n_knots", 3, 10, 5, only_if=("numeric", ("spline",))),
     Categorical("categorical", ("onehot", "target"), "onehot"),
 )
-_CLASSIFICATION = SearchSpace("linear", 1, (
-    Float("C", 1e-4, 1e3, 1.0, is_log=True),
-    Float("l1_ratio", 0.05, 1.0, 0.0, below=(0.0,)),
-    Categorical("class_weight", (None, "balanced"), None),
-    *_PREPROCESSING,
-))
-_REGRESSION = SearchSpace("linear", 1, (
-    Categorical("model", ("ridge", "elasticnet"), "ridge"),
-    Float("ridge__alpha", 1e-3, 1e4, 1.0, is_log=True, only_if=("model", ("ridge",))),
-    Float("elasticnet__alpha", 1e-4, 1.0, 1e-2, is_log=True, only_if=("model", ("elasticnet",))),
-    Float("elasticnet__l1_ratio", 0.05, 1.0, 0.5, only_if=("model", ("elasticnet",))),
-    *_PREPROCESSING,
-))
+_CLASSIFICATION = SearchSpace(
+    "linear",
+    1,
+    (
+        Float("C", 1e-4, 1e3, 1.0, is_log=True),
+        Float("l1_ratio", 0.05, 1.0, 0.0, below=(0.0,)),
+        Categorical("class_weight", (None, "balanced"), None),
+        *_PREPROCESSING,
+    ),
+)
+_REGRESSION = SearchSpace(
+    "linear",
+    1,
+    (
+        Categorical("model", ("ridge", "elasticnet"), "ridge"),
+        Float("ridge__alpha", 1e-3, 1e4, 1.0, is_log=True, only_if=("model", ("ridge",))),
+        Float("elasticnet__alpha", 1e-4, 1.0, 1e-2, is_log=True, only_if=("model", ("elasticnet",))),
+        Float("elasticnet__l1_ratio", 0.05, 1.0, 0.5, only_if=("model", ("elasticnet",))),
+        *_PREPROCESSING,
+    ),
+)
 
 
 class Linear:
@@ -58,34 +66,58 @@ class Linear:
         return {}
 
     def estimator(
-        self, configuration: Configuration, task_type: TaskType, *,
-        numeric: Sequence[str | int], categorical: Sequence[str | int], seed: int, n_jobs: int = 1,
+        self,
+        configuration: Configuration,
+        task_type: TaskType,
+        *,
+        numeric: Sequence[str | int],
+        categorical: Sequence[str | int],
+        seed: int,
+        n_jobs: int = 1,
     ) -> Any:
         """A `Pipeline` of steps `encode` and `model`; the target of a regression is standardised inside."""
         values = configuration.values
-        encode = ColumnTransformer([
-            ("numeric", _numeric(values, seed), list(numeric)),
-            ("categorical", _categorical(values, task_type, seed), list(categorical)),
-        ])
+        encode = ColumnTransformer(
+            [
+                ("numeric", _numeric(values, seed), list(numeric)),
+                ("categorical", _categorical(values, task_type, seed), list(categorical)),
+            ]
+        )
         model: Any
         if task_type.is_classification:
             l1_ratio = values["l1_ratio"]
             model = LogisticRegression(
-                C=values["C"], l1_ratio=l1_ratio, class_weight=values["class_weight"], random_state=seed,
-                solver="lbfgs" if l1_ratio == 0 else "saga", max_iter=MAX_ITERATIONS, tol=1e-3 if l1_ratio else 1e-4)
+                C=values["C"],
+                l1_ratio=l1_ratio,
+                class_weight=values["class_weight"],
+                random_state=seed,
+                solver="lbfgs" if l1_ratio == 0 else "saga",
+                max_iter=MAX_ITERATIONS,
+                tol=1e-3 if l1_ratio else 1e-4,
+            )
         elif values["model"] == "ridge":
             model = TransformedTargetRegressor(Ridge(alpha=values["ridge__alpha"]), transformer=StandardScaler())
         else:
             model = TransformedTargetRegressor(
-                ElasticNet(alpha=values["elasticnet__alpha"], l1_ratio=values["elasticnet__l1_ratio"],
-                           max_iter=MAX_ITERATIONS, random_state=seed), transformer=StandardScaler())
+                ElasticNet(
+                    alpha=values["elasticnet__alpha"],
+                    l1_ratio=values["elasticnet__l1_ratio"],
+                    max_iter=MAX_ITERATIONS,
+                    random_state=seed,
+                ),
+                transformer=StandardScaler(),
+            )
         return Pipeline([("encode", encode), ("model", model)])
 
     def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
         """Fit once; a linear model has no course, so the only entry is the finished model."""
         pipeline = self.estimator(
-            configuration, split.task_type, numeric=np.flatnonzero(~split.is_categorical).tolist(),
-            categorical=np.flatnonzero(split.is_categorical).tolist(), seed=seed)
+            configuration,
+            split.task_type,
+            numeric=np.flatnonzero(~split.is_categorical).tolist(),
+            categorical=np.flatnonzero(split.is_categorical).tolist(),
+            seed=seed,
+        )
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -101,11 +133,16 @@ class Linear:
 def _numeric(values: Mapping[str, Any], seed: int) -> Pipeline:
     impute = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
     if values["numeric"] == "quantile":
-        return make_pipeline(impute, QuantileTransformer(
-            n_quantiles=100, output_distribution="normal", random_state=seed))
+        return make_pipeline(
+            impute, QuantileTransformer(n_quantiles=100, output_distribution="normal", random_state=seed)
+        )
     if values["numeric"] == "spline":
-        return make_pipeline(impute, StandardScaler(), SplineTransformer(
-            n_knots=values["n_knots"], knots="quantile", extrapolation="linear"), StandardScaler())
+        return make_pipeline(
+            impute,
+            StandardScaler(),
+            SplineTransformer(n_knots=values["n_knots"], knots="quantile", extrapolation="linear"),
+            StandardScaler(),
+        )
     return make_pipeline(impute, StandardScaler())
 
 
