@@ -1,0 +1,67 @@
+"""Starting hyperparameters for a table never seen before, learned from past tasks.
+
+Public names are imported on first use: `import metahp` alone loads nothing heavy.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metahp.api import describe, load, recommend
+    from metahp.core.configuration import Configuration
+    from metahp.core.errors import MetahpError
+    from metahp.core.space import SearchSpace
+    from metahp.core.task import Task, TaskType
+    from metahp.core.trial import Trial
+    from metahp.datasets.table import Table
+    from metahp.knowledge.store import KnowledgeBase
+    from metahp.metafeatures.extract import MetaFeatures
+    from metahp.recommendation.result import Recommendation
+
+__all__ = [
+    "Configuration",
+    "KnowledgeBase",
+    "MetaFeatures",
+    "MetahpError",
+    "Recommendation",
+    "SearchSpace",
+    "Table",
+    "Task",
+    "TaskType",
+    "Trial",
+    "__version__",
+    "describe",
+    "load",
+    "recommend",
+]
+
+_HOMES = {
+    "Configuration": "core.configuration",
+    "KnowledgeBase": "knowledge.store",
+    "MetaFeatures": "metafeatures.extract",
+    "MetahpError": "core.errors",
+    "Recommendation": "recommendation.result",
+    "SearchSpace": "core.space",
+    "Table": "datasets.table",
+    "Task": "core.task",
+    "TaskType": "core.task",
+    "Trial": "core.trial",
+    "describe": "api",
+    "load": "api",
+    "recommend": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("metahp")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'metahp' has no attribute '{name}'")
+    value = getattr(import_module(f"metahp.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
