@@ -63,3 +63,18 @@ def metric_for(task_type: TaskType, name: str | None = None) -> Metric:
     if chosen not in known:
         raise UnknownNameError(f"'{chosen}' is not a metric for a {task_type} task. {did_you_mean(chosen, known)}")
     return METRICS[chosen]
+
+
+def kin_metrics(name: str) -> dict[TaskType, str]:
+    """For each task type the metric that is closest to `name`, so that tasks of different types can be compared.
+
+    A ranking of two classes is closest to rankings of several; a regression is measured by its root mean squared
+    error beside any metric of classes, and classes by their log loss beside any metric of numbers.
+    """
+    own = METRICS[name]
+    kin = {task_type: name for task_type in own.task_types}
+    if name in ("roc_auc", "roc_auc_ovr"):
+        kin = {TaskType.BINARY: "roc_auc", TaskType.MULTICLASS: "roc_auc_ovr"}
+    for task_type in TaskType:
+        kin.setdefault(task_type, "neg_log_loss" if task_type.is_classification else "neg_root_mean_squared_error")
+    return kin

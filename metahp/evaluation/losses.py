@@ -57,3 +57,11 @@ def _auc(is_positive: np.ndarray, score: np.ndarray) -> float:
         return float("nan")
     ranks = rankdata(score)[is_positive].sum()
     return float((ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def constant_losses(y: np.ndarray, task_type: TaskType, n_classes: int) -> dict[str, float]:
+    """Losses by metric of always predicting the class shares, or the mean (for the mean absolute error too)."""
+    if task_type is TaskType.REGRESSION:
+        return losses_of(y, np.full(len(y), y.mean()), task_type)
+    shares = np.bincount(y, minlength=n_classes) / len(y)
+    return losses_of(y, np.tile(shares, (len(y), 1)), task_type)

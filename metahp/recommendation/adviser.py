@@ -1,0 +1,183 @@
+"""The adviser: trained on past tasks, it turns a task's meta-features into k candidates and what to expect of them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from metahp.core.space import SearchSpace
+from metahp.core.task import Task, TaskType
+from metahp.recommendation.result import Neighbour, TrackRecord
+from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.encoding import Evidence
+from metahp.surrogate.forecast import Forecast, relative
+from metahp.surrogate.prior import Knowledge, Settings
+from metahp.surrogate.validation import batch_regret, group_folds, random_regret
+
+VALIDATION_FOLDS = 5
+TRACK_RECORD_K = 5
+INTERVAL = (0.1, 0.9)
+# Rows or features beyond the past tasks' by more than this factor are outside of what is known.
+RANGE_FACTOR = 4.0
+N_NEIGHBOURS = 3
+N_REASONS = 3
+# With fewer past tasks there is no telling which of them are similar.
+MIN_PAST_TASKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Advised:
+    """One candidate of an advice: its column, and its expected loss, interval and default as losses."""
+
+    column: int
+    loss: float
+    low: float
+    high: float
+    default_loss: float
+    fit_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The candidates to try first, with reasons; `abstained` says why it is the portfolio, or is empty."""
+
+    items: tuple[Advised, ...]
+    neighbours: tuple[Neighbour, ...]
+    reasons: tuple[str, ...]
+    abstained: str
+
+
+@dataclass(frozen=True, eq=False)
+class Adviser:
+    """Knowledge, forecast, and how well both did on past tasks that were left out.
+
+    `residuals` are sorted errors of the forecast's log relative loss for the first candidate, each past task left out
+    with its group.
+    """
+
+    knowledge: Knowledge
+    forecast: Forecast
+    tasks: tuple[Task, ...]
+    residuals: np.ndarray
+    track_record: TrackRecord | None
+
+    @classmethod
+    def learn(
+        cls, past: Evidence, baselines: np.ndarray, spaces: Mapping[str, SearchSpace], *, metric: str, seed: int,
+        settings: Settings | None = None, n_jobs: int = 1,
+    ) -> "Adviser":
+        """Train on past tasks, `baselines` (t,) being their constant predictions' losses, and validate by groups."""
+        residuals = np.full(len(past.tasks), np.nan)
+        regret = np.full((len(past.tasks), 2), np.nan)
+        for train, test in group_folds([task.group or task.id for task in past.tasks], VALIDATION_FOLDS, seed=seed):
+            part = past.rows(train)
+            knowledge = Knowledge.learn(part, spaces, seed=seed, settings=settings, n_jobs=n_jobs)
+            forecast = Forecast.fit(part, baselines[train], seed=seed)
+            for row in test:
+                prior = knowledge.prior(past.metafeatures[row])
+                batch = greedy_batch(prior.scenarios, prior.weights, TRACK_RECORD_K)
+                regret[row] = batch_regret(past, row, batch, (1, TRACK_RECORD_K))
+                first = {batch[0]: knowledge.candidates[batch[0]]}
+                expected, _ = forecast.relative_loss(first, past.metafeatures[row], prior.weights)[batch[0]]
+                residuals[row] = relative(past.losses[row, batch[0]], baselines[row]) - expected
+        knowledge = Knowledge.learn(past, spaces, seed=seed, settings=settings, n_jobs=n_jobs)
+        forecast = Forecast.fit(past, baselines, seed=seed)
+        return cls(knowledge, forecast, past.tasks, np.sort(residuals[np.isfinite(residuals)]),
+                   _track_record(past, regret, tuple(spaces), metric))
+
+    def advise(
+        self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], baseline: float, k: int
+    ) -> Advice:
+        """The first `k` candidates for `task`, whose constant prediction has the loss `baseline`."""
+        abstained = self._why_abstain(task)
+        prior = self.knowledge.prior(metafeatures, abstained=abstained)
+        batch = greedy_batch(prior.scenarios, prior.weights, k)
+        expected = self.forecast.relative_loss(
+            {column: self.knowledge.candidates[column] for column in batch}, metafeatures, prior.weights)
+        low, high = np.quantile(self.residuals, INTERVAL) if self.residuals.size else (np.nan, np.nan)
+        items = []
+        for column in batch:
+            loss, default = expected[column]
+            items.append(Advised(column, *(float(baseline * np.exp(value)) for value in (
+                loss, loss + low, loss + high, default)), self.forecast.fit_seconds(task, column)))
+        nearest = np.argsort(-prior.similarity)[:N_NEIGHBOURS]
+        neighbours = tuple(Neighbour(self.tasks[i].name or self.tasks[i].id, float(prior.similarity[i]))
+                           for i in nearest)
+        reasons = () if abstained else self._reasons(metafeatures, names, batch[0])
+        return Advice(tuple(items), neighbours, reasons, abstained)
+
+    def _why_abstain(self, task: Task) -> str:
+        if len(self.tasks) < MIN_PAST_TASKS:
+            return f"only {len(self.tasks)} past tasks are known"
+        for what, value, seen in (
+            ("rows", task.n_rows, [past.n_rows for past in self.tasks]),
+            ("features", task.n_features, [past.n_features for past in self.tasks]),
+            ("classes", max(task.n_classes, 1), [max(past.n_classes, 1) for past in self.tasks]),
+        ):
+            if not min(seen) / RANGE_FACTOR <= value <= max(seen) * RANGE_FACTOR:
+                return f"{value:,} {what} lie outside of what the past tasks have ({min(seen):,} to {max(seen):,})"
+        return ""
+
+    def _reasons(self, metafeatures: np.ndarray, names: tuple[str, ...], first: int) -> tuple[str, ...]:
+        """The meta-features that speak most for the first candidate against its learner's default."""
+        default = self.knowledge.defaults[self.knowledge.candidates[first].learner]
+        if default == first:
+            return ()
+        chosen, other = self.knowledge.surrogate.contributions(metafeatures, self.knowledge.encoded[[first, default]])
+        moved = chosen - other
+        strongest = np.argsort(moved)[:N_REASONS]
+        return tuple(f"{names[i]} = {metafeatures[i]:.3g}" for i in strongest if moved[i] < 0)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything as plain arrays, without objects, for a cache file."""
+        tasks = [{**asdict(task), "type": str(task.type)} for task in self.tasks]
+        record = asdict(self.track_record) if self.track_record else None
+        return {
+            **{f"knowledge.{name}": array for name, array in self.knowledge.to_arrays().items()},
+            **{f"forecast.{name}": array for name, array in self.forecast.to_arrays().items()},
+            "residuals": self.residuals,
+            "about": np.frombuffer(json.dumps({"tasks": tasks, "track_record": record}).encode(), dtype=np.uint8),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Adviser":
+        """The adviser that `to_arrays` wrote."""
+        about = json.loads(arrays["about"].tobytes())
+        return cls(
+            Knowledge.from_arrays(_part(arrays, "knowledge.")), Forecast.from_arrays(_part(arrays, "forecast.")),
+            tuple(task_from_dict(task) for task in about["tasks"]), arrays["residuals"],
+            TrackRecord(**about["track_record"]) if about["track_record"] else None)
+
+
+def task_from_dict(values: Mapping[str, object]) -> Task:
+    """The task whose fields are `values`."""
+    return Task(**{**values, "type": TaskType(str(values["type"]))})  # type: ignore[arg-type]
+
+
+def worth_in_random_trials(past: Evidence, rows: np.ndarray, regret: float, most: int) -> float:
+    """How many random trials reach a mean regret on `rows`, interpolated; `most` where even that many do not."""
+    counts = np.arange(1, most + 1)
+    random = np.mean([random_regret(past, int(row), counts.tolist()) for row in rows], axis=0)
+    reached = np.flatnonzero(random <= regret)
+    if not reached.size:
+        return float(most)
+    i = int(reached[0])
+    if i == 0:
+        return 1.0
+    return float(counts[i - 1] + (random[i - 1] - regret) / max(random[i - 1] - random[i], np.finfo(float).tiny))
+
+
+def _track_record(past: Evidence, regret: np.ndarray, learners: tuple[str, ...], metric: str) -> TrackRecord | None:
+    live = np.flatnonzero(~past.flat)
+    if not live.size:
+        return None
+    first = regret[live, 0]
+    wins = float((first < 1).mean() + 0.5 * (first == 1).mean())
+    most = int(min(40, past.is_final.sum() - 1))
+    worth = worth_in_random_trials(past, live, float(regret[live, 1].mean()), most) if len(learners) == 1 else 0.0
+    return TrackRecord("+".join(learners), metric, len(live), TRACK_RECORD_K, wins, worth)
+
+
+def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

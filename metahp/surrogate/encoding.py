@@ -1,0 +1,156 @@
+"""Trials of past tasks as one dense matrix: tasks by candidates, where every curve checkpoint is a candidate."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metahp.core.configuration import Configuration
+from metahp.core.regret import is_flat
+from metahp.core.space import Number, SearchSpace
+from metahp.core.task import Task
+from metahp.core.trial import Origin, Trial, TrialState
+
+# A candidate that fewer of the past tasks than this have measured cannot be compared with the others.
+MIN_COVERAGE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What past tasks say about a set of candidates, for one metric.
+
+    `losses` and `fit_seconds` have shape (t, c): NaN where a trial is missing, infinite loss where it failed or met a
+    limit. `is_final` marks candidates that are a trial's own configuration, not an earlier checkpoint of its curve;
+    `defaults` holds the column of each learner's library default. `flat` marks the tasks whose default is as good as
+    their best, within the noise of the folds.
+    """
+
+    tasks: tuple[Task, ...]
+    metafeatures: np.ndarray
+    candidates: tuple[Configuration, ...]
+    origins: tuple[Origin, ...]
+    is_final: np.ndarray
+    losses: np.ndarray
+    fit_seconds: np.ndarray
+    defaults: Mapping[str, int]
+    flat: np.ndarray
+
+    def rows(self, index: np.ndarray) -> "Evidence":
+        """The evidence of some tasks only."""
+        return Evidence(tuple(self.tasks[i] for i in np.arange(len(self.tasks))[index]), self.metafeatures[index],
+                        self.candidates, self.origins, self.is_final, self.losses[index], self.fit_seconds[index],
+                        self.defaults, self.flat[index])
+
+
+def evidence(
+    tasks: Sequence[Task], metafeatures: np.ndarray, trials: Sequence[Trial], *,
+    metrics: Mapping[str, str], spaces: Mapping[str, SearchSpace],
+) -> Evidence:
+    """Collect the trials of `tasks` for the learners in `spaces`.
+
+    Args:
+        tasks: Past tasks, t of them; those without a complete trial of every learner's default are left out.
+        metafeatures: Shape (t, m), in the order of `tasks`.
+        trials: Trials of any task and learner; others are passed over.
+        metrics: Metric name by task type, so that tasks of several types can share one matrix.
+        spaces: Search space by learner.
+    """
+    row = {task.id: index for index, task in enumerate(tasks)}
+    columns: dict[tuple[str, int | None], int] = {}
+    candidates: list[Configuration] = []
+    origins: list[Origin] = []
+    final: list[bool] = []
+    cells: list[tuple[int, int, float, float]] = []
+    folds: dict[tuple[int, int], np.ndarray] = {}
+
+    fewest_estimators = {learner: axis.low for learner, space in spaces.items() for axis in space
+                         if axis.name == "n_estimators" and isinstance(axis, Number)}
+
+    def column_of(trial: Trial, checkpoint: int | None) -> int:
+        key = (trial.configuration.id, checkpoint)
+        if key not in columns:
+            columns[key] = len(candidates)
+            candidates.append(trial.configuration if checkpoint is None
+                              else trial.configuration.replaced(n_estimators=checkpoint))
+            origins.append(trial.origin)
+            final.append(checkpoint is None)
+        return columns[key]
+
+    for trial in trials:
+        if trial.task not in row or trial.configuration.learner not in spaces:
+            continue
+        i = row[trial.task]
+        metric = metrics[tasks[i].type]
+        own = column_of(trial, None)
+        if trial.state is not TrialState.COMPLETE:
+            cells.append((i, own, np.inf, trial.fit_seconds))
+            continue
+        cells.append((i, own, trial.loss(metric), trial.fit_seconds))
+        folds[i, own] = np.asarray(trial.fold_losses[metric])
+        n_estimators = trial.configuration.values.get("n_estimators")
+        if n_estimators is not None:
+            fewest = fewest_estimators[trial.configuration.learner]
+            for checkpoint, loss in zip(trial.curve.checkpoints[:-1], trial.curve.losses[metric][:-1], strict=True):
+                if checkpoint < fewest:
+                    continue
+                cells.append((i, column_of(trial, checkpoint), loss, trial.fit_seconds * checkpoint / n_estimators))
+
+    losses = np.full((len(tasks), len(candidates)), np.nan)
+    seconds = losses.copy()
+    for i, j, loss, second in cells:
+        losses[i, j], seconds[i, j] = loss, second
+    defaults = {learner: columns[space.default.id, None] for learner, space in spaces.items()
+                if (space.default.id, None) in columns}
+    measured = np.isfinite(losses[:, list(defaults.values())]).all(axis=1) if len(defaults) == len(spaces) \
+        else np.zeros(len(tasks), dtype=bool)
+    kept_rows = np.flatnonzero(measured)
+    covered = (~np.isnan(losses[kept_rows])).mean(axis=0) >= MIN_COVERAGE if kept_rows.size else np.zeros(0, bool)
+    covered[list(defaults.values())] = True
+    # In the order of their content, so that the order of the trials changes nothing.
+    kept = np.array(sorted(np.flatnonzero(covered), key=lambda j: (candidates[j].id, final[j])), dtype=int)
+    is_final = np.array(final, dtype=bool)
+    flat = np.array([_is_flat(losses[i], is_final, folds, i, list(defaults.values())) for i in kept_rows], dtype=bool)
+    place = {int(column): index for index, column in enumerate(kept)}
+    return Evidence(
+        tuple(tasks[i] for i in kept_rows), metafeatures[kept_rows], tuple(candidates[j] for j in kept),
+        tuple(origins[j] for j in kept), is_final[kept], losses[np.ix_(kept_rows, kept)],
+        seconds[np.ix_(kept_rows, kept)], {learner: place[column] for learner, column in defaults.items()}, flat)
+
+
+def _is_flat(
+    losses: np.ndarray, is_final: np.ndarray, folds: Mapping[tuple[int, int], np.ndarray], row: int, defaults: list[int]
+) -> bool:
+    default = min(defaults, key=lambda column: losses[column])
+    best = int(np.nanargmin(np.where(is_final, losses, np.nan)))
+    return is_flat(folds[row, best], folds[row, default])
+
+
+def encode(candidates: Sequence[Configuration], spaces: Mapping[str, SearchSpace]) -> np.ndarray:
+    """Candidates as numbers, shape (c, d): a learner index, then the unit-cube axes of every learner.
+
+    The axes of other learners, and inactive hyperparameters, are NaN.
+    """
+    width = 1 + sum(len(space) for space in spaces.values())
+    encoded = np.full((len(candidates), width), np.nan)
+    start = 1
+    for index, (learner, space) in enumerate(spaces.items()):
+        own = [i for i, candidate in enumerate(candidates) if candidate.learner == learner]
+        if own:
+            encoded[own, 0] = index
+            encoded[own, start:start + len(space)] = space.to_unit([candidates[i] for i in own])
+        start += len(space)
+    return encoded
+
+
+def normalised_losses(losses: np.ndarray, defaults: Sequence[int], *, clip: float) -> np.ndarray:
+    """Losses per task with the best known at 0 and the best library default at 1, clipped, shape (t, c); NaN stays.
+
+    The scale is at least a quarter of the distance from best to median, so that a task whose default is nearly the
+    best does not blow up the noise of its other losses.
+    """
+    best = np.nanmin(losses, axis=1, keepdims=True)
+    default = losses[:, list(defaults)].min(axis=1, keepdims=True)
+    middle = np.nanmedian(losses, axis=1, keepdims=True)
+    floor = np.where(np.isfinite(middle), (middle - best) / 4, 0.0)
+    scale = np.maximum(np.maximum(default - best, floor), np.finfo(float).tiny)
+    return np.clip((losses - best) / scale, 0.0, clip)

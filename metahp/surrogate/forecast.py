@@ -1,0 +1,102 @@
+"""From normalised loss back to what a user understands: expected loss and training seconds of a candidate."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import lightgbm
+import numpy as np
+
+from metahp.core.configuration import Configuration
+from metahp.core.task import Task
+from metahp.surrogate.encoding import Evidence
+
+# A loss is compared with that of a constant prediction; below this share of it, differences are those of a solved
+# task and a logarithm would only blow up their noise.
+SMALLEST_RELATIVE_LOSS = 1e-3
+
+# A few hundred past tasks carry few splits: shallow, strongly averaged trees.
+_LEVEL = {
+    "objective": "regression", "learning_rate": 0.05, "num_leaves": 6, "min_data_in_leaf": 8, "feature_fraction": 0.5,
+    "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 1.0, "verbosity": -1, "deterministic": True,
+    "force_row_wise": True, "num_threads": 1,
+}
+_LEVEL_ROUNDS = 150
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """Predicts the loss of candidates relative to a constant prediction, and their seconds of training.
+
+    `levels` holds for each learner a model of log(default loss / constant loss) given the meta-features; `ratios` the
+    log of each candidate's loss over its learner's default loss on the past tasks, shape (t, c); `seconds` the
+    coefficients of log seconds for (1, log rows, log features, log classes), and one offset per candidate.
+    """
+
+    levels: Mapping[str, lightgbm.Booster]
+    ratios: np.ndarray
+    seconds: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def fit(cls, past: Evidence, baselines: np.ndarray, *, seed: int) -> "Forecast":
+        """Fit on past tasks whose constant predictions have the losses `baselines`, shape (t,)."""
+        ratios = np.zeros_like(past.losses)
+        levels = {}
+        for learner, column in past.defaults.items():
+            own = np.array([candidate.learner == learner for candidate in past.candidates])
+            default = relative(past.losses[:, column], baselines)
+            ratios[:, own] = relative(past.losses[:, own], baselines[:, None]) - default[:, None]
+            data = lightgbm.Dataset(past.metafeatures, default, free_raw_data=True)
+            levels[learner] = lightgbm.train({**_LEVEL, "seed": seed}, data, num_boost_round=_LEVEL_ROUNDS)
+        # A failed trial has no ratio; the candidate's median over the other tasks stands in.
+        ratios = np.where(np.isfinite(ratios), ratios, np.nan)
+        ratios = np.where(np.isnan(ratios), np.nanmedian(ratios, axis=0), ratios)
+        size = _size([(min(task.n_rows, 2500), task.n_features, task.n_classes) for task in past.tasks])
+        log_seconds = np.log(np.maximum(past.fit_seconds, 1e-4))
+        known = ~np.isnan(log_seconds)
+        offsets = np.nanmean(log_seconds, axis=0)
+        rows, columns = np.nonzero(known)
+        coefficients, *_ = np.linalg.lstsq(size[rows], log_seconds[rows, columns] - offsets[columns], rcond=None)
+        return cls(levels, ratios, coefficients, offsets)
+
+    def relative_loss(
+        self, candidates: Mapping[int, Configuration], metafeatures: np.ndarray, weights: np.ndarray
+    ) -> dict[int, tuple[float, float]]:
+        """Log relative loss of candidates and of their learner's default, by column.
+
+        `metafeatures` has shape (m,), `weights` are those of the past tasks, shape (t,).
+        """
+        level = {name: float(np.asarray(model.predict(metafeatures[None, :], num_threads=1))[0])
+                 for name, model in self.levels.items()}
+        return {column: (level[c.learner] + float(weights @ self.ratios[:, column]), level[c.learner])
+                for column, c in candidates.items()}
+
+    def fit_seconds(self, task: Task, column: int) -> float:
+        """Seconds to train a candidate once on all rows of `task`, on one core; linear in rows beyond those seen."""
+        seen = min(task.n_rows, 2500)
+        size = _size([(seen, task.n_features, task.n_classes)])[0]
+        # Past trials summed three fits on two thirds of the rows: together, two fits on all rows.
+        return float(np.exp(size @ self.seconds + self.offsets[column]) / 2 * task.n_rows / seen)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything as plain arrays."""
+        texts = json.dumps({name: model.model_to_string() for name, model in self.levels.items()})
+        return {"levels": np.frombuffer(texts.encode(), dtype=np.uint8), "ratios": self.ratios.astype(np.float32),
+                "seconds": self.seconds, "offsets": self.offsets}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Forecast":
+        """The forecast that `to_arrays` wrote."""
+        texts = json.loads(arrays["levels"].tobytes())
+        return cls({name: lightgbm.Booster(model_str=text) for name, text in texts.items()},
+                   arrays["ratios"].astype(float), arrays["seconds"], arrays["offsets"])
+
+
+def relative(losses: np.ndarray, baselines: np.ndarray) -> np.ndarray:
+    """Log of losses over those of a constant prediction, floored; NaN and infinity stay."""
+    return np.log(np.maximum(losses / baselines, SMALLEST_RELATIVE_LOSS))
+
+
+def _size(shapes: list[tuple[int, int, int]]) -> np.ndarray:
+    return np.array([[1.0, np.log(n), np.log(d), np.log(max(k, 1))] for n, d, k in shapes])

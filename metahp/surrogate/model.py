@@ -1,0 +1,59 @@
+"""The surrogate: a LightGBM model of normalised loss across tasks, learners and hyperparameters."""
+
+import lightgbm
+import numpy as np
+
+# Measured by `scripts/benchmark_recommendations.py`: more or larger trees fit the past tasks better and a left-out
+# task no better.
+PARAMETERS = {
+    "objective": "regression", "learning_rate": 0.06, "num_leaves": 24, "min_data_in_leaf": 60,
+    "feature_fraction": 0.4, "bagging_fraction": 0.7, "bagging_freq": 1, "lambda_l2": 5.0, "max_bin": 63,
+    "verbosity": -1, "force_row_wise": True, "deterministic": True,
+}
+ROUNDS = 200
+
+
+class Surrogate:
+    """Mean normalised loss of candidates, given a task's meta-features."""
+
+    def __init__(self, booster: lightgbm.Booster) -> None:
+        self._booster = booster
+
+    @classmethod
+    def fit(
+        cls, metafeatures: np.ndarray, encoded: np.ndarray, target: np.ndarray, *, seed: int, n_jobs: int = 1,
+    ) -> "Surrogate":
+        """Train on every measured cell.
+
+        Args:
+            metafeatures: Shape (t, m); NaN where unknown.
+            encoded: Candidates, shape (c, d).
+            target: Normalised losses, shape (t, c); NaN cells are left out.
+            seed: Of feature and row sampling.
+            n_jobs: Threads.
+        """
+        rows, columns = np.nonzero(~np.isnan(target))
+        X = np.hstack([metafeatures[rows], encoded[columns]]).astype(np.float32)
+        data = lightgbm.Dataset(X, target[rows, columns], free_raw_data=True)
+        parameters = {**PARAMETERS, "seed": seed, "num_threads": n_jobs}
+        return cls(lightgbm.train(parameters, data, num_boost_round=ROUNDS))
+
+    def predict(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+        """Mean normalised loss, shape (t, c), for meta-features (t, m) and candidates (c, d)."""
+        t, c = len(metafeatures), len(encoded)
+        X = np.hstack([np.repeat(metafeatures, c, axis=0), np.tile(encoded, (t, 1))])
+        return np.asarray(self._booster.predict(X, num_threads=1)).reshape(t, c)
+
+    def contributions(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+        """Shapley values of each meta-feature for candidates (c, d) on one task (m,), shape (c, m)."""
+        X = np.hstack([np.tile(metafeatures, (len(encoded), 1)), encoded])
+        return np.asarray(self._booster.predict(X, pred_contrib=True, num_threads=1))[:, :len(metafeatures)]
+
+    def to_text(self) -> str:
+        """The model in LightGBM's text format."""
+        return str(self._booster.model_to_string())
+
+    @classmethod
+    def from_text(cls, text: str) -> "Surrogate":
+        """The model that `to_text` wrote."""
+        return cls(lightgbm.Booster(model_str=text))

@@ -1,0 +1,34 @@
+"""Scenarios: every past task read as a possible world for the new one, shifted by what the surrogate says of it."""
+
+import numpy as np
+
+
+def similarities(predicted: np.ndarray, worlds: np.ndarray, *, temperature: float) -> np.ndarray:
+    """Weights of the worlds, shape (t,), summing to one.
+
+    Args:
+        predicted: The surrogate's mean normalised loss of the candidates on the new task, shape (c,).
+        worlds: Normalised losses of the candidates on past tasks, shape (t, c).
+        temperature: Root-mean-square difference at which a world's weight has fallen by exp(-1/2); infinite for
+            equal weights.
+
+    A world is similar when its losses go where the surrogate expects the new task's losses to go: a distance learned
+    from all tasks, instead of one between meta-features of unknown relevance.
+    """
+    squared = distances(predicted, worlds) ** 2
+    weights = np.exp(-(squared - squared.min()) / (2 * temperature**2))
+    return weights / weights.sum()
+
+
+def distances(predicted: np.ndarray, worlds: np.ndarray) -> np.ndarray:
+    """Root-mean-square difference between profiles, each centred on its own mean, shape (t,)."""
+    centred = worlds - worlds.mean(axis=1, keepdims=True)
+    return np.sqrt(((centred - (predicted - predicted.mean())) ** 2).mean(axis=1))
+
+
+def shifted(worlds: np.ndarray, predicted: np.ndarray, average: np.ndarray, *, shift: float) -> np.ndarray:
+    """Scenarios S_j(x) = f_j(x) + shift * (mean(x; m) - mean(x)), shape (t, c).
+
+    `predicted` is the surrogate's mean for the new task and `average` its mean over the past tasks, both (c,).
+    """
+    return worlds + shift * (predicted - average)

@@ -1,0 +1,42 @@
+"""What every benchmark script shares: its options, its table and its JSON."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parser(description: str | None, *, data: Path) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmark scripts take."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the figures as one flat dictionary")
+    made.add_argument("--quick", action="store_true", help="a smoke run under a minute; its figures mean nothing")
+    made.add_argument("--data", type=Path, default=data, metavar="DIR", help=f"default: {data.name}")
+    made.add_argument("--tasks", type=lambda text: text.split(","), metavar="NAME,…", help="score only these tasks")
+    return made
+
+
+def report(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; off a terminal as Markdown, ready for the README."""
+    console = Console()
+    if not console.is_terminal:
+        print(f"{title}\n\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
+        for row in rows:
+            print(f"| {' | '.join(row)} |")
+        print()
+        return
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def write(path: Path | None, figures: Mapping[str, float]) -> None:
+    """Write the figures where `--json` was given."""
+    if path:
+        path.write_text(json.dumps(dict(figures), indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,102 @@
+"""Grow the seed: measure every learner's design on every table of a manifest, and train the shipped advisers.
+
+    python scripts/refresh_knowledge_base.py MANIFEST --out knowledge_base/ [--tier core] [--most 160] [--jobs 2]
+
+Interrupt or kill it at any time; the same command goes on where it ended.
+"""
+
+import argparse
+import random
+import shutil
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from metahp import api
+from metahp.core.errors import MetahpError
+from metahp.core.metric import metric_for
+from metahp.core.task import TaskType
+from metahp.core.trial import Trial, TrialState
+from metahp.knowledge import cache
+from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.catalogue import LEARNERS
+
+# Trained on and shipped with the seed, so that a first answer needs no training; all others are trained on first use.
+SHIPPED = (
+    (TaskType.BINARY, "roc_auc"), (TaskType.BINARY, "neg_log_loss"), (TaskType.MULTICLASS, "neg_log_loss"),
+    (TaskType.REGRESSION, "neg_root_mean_squared_error"),
+)
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="seed folder")
+    parser.add_argument("--tier", help="only tables of this tier")
+    parser.add_argument("--tasks", help="only these tables, by name, separated by commas")
+    parser.add_argument("--most", type=int, help="at most so many tables, in an order fixed once and for all")
+    parser.add_argument("--learners", default=",".join(LEARNERS), help="separated by commas")
+    parser.add_argument("--jobs", type=int, default=2, help="trials side by side")
+    parser.add_argument("--train-only", action="store_true", help="only train the shipped advisers anew")
+    arguments = parser.parse_args()
+    try:
+        return _refresh(arguments)
+    except MetahpError as error:
+        print(f"refresh: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("refresh: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _refresh(arguments: argparse.Namespace) -> int:
+    rows = [row for row in api.read_manifest(arguments.manifest) if arguments.tier in (None, row.tier)]
+    # A fixed shuffle: any prefix is a fair sample of task types and domains.
+    random.Random(0).shuffle(rows)
+    if arguments.tasks:
+        rows = [row for row in rows if row.source.name in arguments.tasks.split(",")]
+    rows = rows[:arguments.most]
+    if arguments.train_only:
+        base = KnowledgeBase(arguments.out / ".work" / "kb.duckdb")
+    else:
+        base = _measure(rows, arguments)
+    train_shipped(base, arguments.out)
+    return 0
+
+
+def _measure(rows: list[api.ManifestRow], arguments: argparse.Namespace) -> KnowledgeBase:
+    states: dict[TrialState, int] = {}
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                  TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        bar = progress.add_task(f"reading {len(rows)} tables", total=None)
+
+        def on_trial(done: int, total: int, trial: Trial | None) -> None:
+            if trial is not None:
+                states[trial.state] = states.get(trial.state, 0) + 1
+            counted = " ".join(f"{state} {count}" for state, count in sorted(states.items()))
+            progress.update(bar, completed=done, total=total, description=counted or "trials")
+
+        return api.refresh(rows, arguments.out, learners=arguments.learners.split(","), n_jobs=arguments.jobs,
+                           on_trial=on_trial)
+
+
+def train_shipped(base: KnowledgeBase, out: Path) -> None:
+    """Train the advisers that a fresh installation needs first, into `out/surrogate`."""
+    folder = out / "surrogate"
+    shutil.rmtree(folder, ignore_errors=True)
+    for task_type, metric_name in SHIPPED:
+        metric = metric_for(task_type, metric_name)
+        for learners in (("lightgbm",), tuple(LEARNERS)):
+            adviser = api.train_adviser(base, task_type, metric, learners, seed=0)
+            key = api.adviser_key(base.content_hash(), task_type, metric, learners, 0)
+            cache.save(folder, key, adviser.to_arrays())
+            record = adviser.track_record
+            print(f"{task_type} {metric_name} {'+'.join(learners)}: {len(adviser.tasks)} past tasks, "
+                  f"first beats the default on {record.win_rate:.0%}" if record else "no track record", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

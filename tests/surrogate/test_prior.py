@@ -1,0 +1,204 @@
+"""The prior and what it is made of, on small synthetic knowledge."""
+
+import numpy as np
+import pytest
+
+from metahp.core.configuration import Configuration
+from metahp.core.space import Categorical, Float, Integer, SearchSpace
+from metahp.core.task import Task, TaskType
+from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
+from metahp.recommendation.adviser import Adviser
+from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.encoding import encode, evidence, normalised_losses
+from metahp.surrogate.forecast import Forecast, relative
+from metahp.surrogate.prior import Knowledge
+from metahp.surrogate.scenarios import shifted, similarities
+from metahp.surrogate.validation import batch_regret, group_folds, leave_groups_out, random_regret
+
+SPACE = SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5), Integer("n_estimators", 1, 100, 10, is_log=True)))
+METRIC = "neg_root_mean_squared_error"
+N_FEATURES = 3
+
+
+def _loss(centre: float, x: float, n_estimators: int) -> float:
+    return 1.0 + (x - centre) ** 2 + 1.0 / n_estimators
+
+
+def _knowledge(n_tasks: int, rng: np.random.Generator):
+    """Tasks whose optimum lies where their first meta-feature says."""
+    tasks, trials = [], []
+    centres = rng.uniform(size=n_tasks)
+    xs = [*np.linspace(0, 1, 12).round(3)]
+    for index, centre in enumerate(centres):
+        task = Task(f"t{index}", TaskType.REGRESSION, 100 + index, 5, 0, f"task {index}", f"g{index // 2}")
+        tasks.append(task)
+        for x in [0.5, *xs]:
+            configuration = SPACE.configuration({"x": float(x), "n_estimators": 10})
+            loss = _loss(centre, x, 10)
+            noise = rng.normal(scale=1e-3, size=3)
+            origin = Origin.DEFAULT if x == 0.5 else Origin.DESIGN
+            trials.append(Trial(
+                task.id, configuration, Protocol(), task.n_rows, TrialState.COMPLETE, origin,
+                {METRIC: tuple(loss + noise)},
+                Curve((5, 10), {METRIC: (_loss(centre, x, 5), loss)}), 0.1 * (1 + x), 0.01))
+    metafeatures = np.column_stack([centres, rng.normal(size=(n_tasks, N_FEATURES - 1))])
+    return tasks, metafeatures, trials
+
+
+@pytest.fixture
+def past(rng):
+    tasks, metafeatures, trials = _knowledge(60, rng)
+    return evidence(tasks, metafeatures, trials, metrics={"regression": METRIC}, spaces={"toy": SPACE})
+
+
+def test_evidence_is_dense_and_counts_checkpoints_as_candidates(past):
+    assert past.losses.shape == (60, 26)
+    assert np.isfinite(past.losses).all()
+    assert past.is_final.sum() == 13
+    checkpoints = [c for c, final in zip(past.candidates, past.is_final, strict=True) if not final]
+    assert {c.values["n_estimators"] for c in checkpoints} == {5}
+    assert past.candidates[past.defaults["toy"]] == SPACE.default
+
+
+def test_evidence_leaves_out_tasks_without_the_default_and_marks_failures(rng):
+    tasks, metafeatures, trials = _knowledge(4, rng)
+    failed = Trial("t1", trials[1].configuration, Protocol(), 0, TrialState.TIMEOUT, Origin.DESIGN, {}, reason="slow")
+    trials = [t for t in trials if not (t.task == "t0" and t.origin is Origin.DEFAULT)]
+    trials = [t for t in trials if not (t.task == "t1" and t.configuration == failed.configuration)] + [failed]
+    found = evidence(tasks, metafeatures, trials, metrics={"regression": METRIC}, spaces={"toy": SPACE})
+    assert [task.id for task in found.tasks] == ["t1", "t2", "t3"]
+    column = found.candidates.index(failed.configuration)
+    assert np.isinf(found.losses[0, column]) and np.isfinite(found.losses[1:, column]).all()
+
+
+def test_normalised_losses_put_best_at_zero_and_default_at_one():
+    losses = np.array([[1.0, 2.0, 5.0, np.nan], [4.0, 3.0, np.inf, 3.5]])
+    scaled = normalised_losses(losses, [1], clip=2.0)
+    assert scaled[0, :3] == pytest.approx([0.0, 1.0, 2.0])
+    assert np.isnan(scaled[0, 3])
+    assert scaled[1, 1] == 0.0 and scaled[1, 2] == 2.0
+
+
+def test_encode_keeps_learners_apart():
+    other = SearchSpace("other", 1, (Categorical("kind", ("a", "b"), "a"),))
+    encoded = encode([SPACE.default, other.default], {"toy": SPACE, "other": other})
+    assert encoded.shape == (2, 4)
+    assert encoded[:, 0].tolist() == [0.0, 1.0]
+    assert np.isnan(encoded[0, 3]) and np.isnan(encoded[1, 1:3]).all()
+
+
+def test_similarities_prefer_the_world_that_looks_as_predicted():
+    worlds = np.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
+    weights = similarities(np.array([5.0, 6.0, 7.0]), worlds, temperature=0.3)
+    assert weights[0] > 0.99 and weights.sum() == pytest.approx(1.0)
+    assert similarities(worlds[0], worlds, temperature=np.inf) == pytest.approx([0.5, 0.5])
+
+
+def test_shift_of_zero_leaves_the_worlds_alone():
+    worlds = np.array([[0.0, 1.0]])
+    assert shifted(worlds, np.array([1.0, 1.0]), np.array([0.0, 0.0]), shift=0.0).tolist() == worlds.tolist()
+    assert shifted(worlds, np.array([1.0, 0.5]), np.array([0.0, 0.0]), shift=1.0).tolist() == [[1.0, 1.5]]
+
+
+def test_greedy_batch_covers_worlds_instead_of_repeating_the_best():
+    scenarios = np.array([[0.0, 0.1, 1.0], [0.5, 0.6, 0.0]])
+    assert greedy_batch(scenarios, np.array([0.8, 0.2]), 2) == [0, 2]
+    assert sorted(greedy_batch(scenarios, np.array([0.8, 0.2]), 9)) == [0, 1, 2]
+
+
+def test_group_folds_never_split_a_group():
+    groups = ["a", "a", "b", "c", "c", "d"]
+    tested = []
+    for train, test in group_folds(groups, 3, seed=1):
+        assert not {groups[i] for i in train} & {groups[i] for i in test}
+        tested += test.tolist()
+    assert sorted(tested) == list(range(6))
+
+
+def test_random_regret_is_the_mean_over_all_subsets(past):
+    one, all_of_them = random_regret(past, 0, (1, 12))
+    losses = past.losses[0, [past.origins[j] is Origin.DESIGN and past.is_final[j] for j in range(26)]]
+    best, default = past.losses[0].min(), past.losses[0, past.defaults["toy"]]
+    scaled = np.clip((losses - best) / (default - best), 0, 2)
+    assert one == pytest.approx(scaled.mean())
+    assert all_of_them == pytest.approx(scaled.min())
+
+
+def test_knowledge_survives_a_round_trip_through_arrays(past):
+    knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0)
+    again = Knowledge.from_arrays(knowledge.to_arrays())
+    before, after = knowledge.prior(past.metafeatures[3]), again.prior(past.metafeatures[3])
+    assert again.candidates == knowledge.candidates
+    assert after.weights == pytest.approx(before.weights, abs=1e-5)
+    assert after.scenarios == pytest.approx(before.scenarios, abs=1e-5)
+
+
+def test_an_abstaining_prior_is_the_portfolio(past):
+    knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0)
+    one, other = (knowledge.prior(past.metafeatures[i], abstained="strange") for i in (0, 1))
+    assert greedy_batch(one.scenarios, one.weights, 5) == greedy_batch(other.scenarios, other.weights, 5)
+    assert one.weights == pytest.approx(1 / 60)
+
+
+def test_recommendation_does_not_depend_on_the_order_of_trials(rng):
+    tasks, metafeatures, trials = _knowledge(30, rng)
+    order = np.random.default_rng(1).permutation(len(trials))
+    batches = []
+    for some in (trials, [trials[i] for i in order]):
+        found = evidence(tasks, metafeatures, some, metrics={"regression": METRIC}, spaces={"toy": SPACE})
+        knowledge = Knowledge.learn(found, {"toy": SPACE}, seed=0)
+        prior = knowledge.prior(metafeatures[0])
+        batches.append([knowledge.candidates[i].values for i in greedy_batch(prior.scenarios, prior.weights, 3)])
+    assert batches[0] == batches[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_advice_for_left_out_tasks_beats_random_search_by_a_half(seed):
+    tasks, metafeatures, trials = _knowledge(60, np.random.default_rng(seed))
+    past = evidence(tasks, metafeatures, trials, metrics={"regression": METRIC}, spaces={"toy": SPACE})
+
+    def advise(part, rows):
+        knowledge = Knowledge.learn(part, {"toy": SPACE}, seed=0)
+        priors = {row: knowledge.prior(past.metafeatures[row]) for row in rows}
+        return {row: greedy_batch(prior.scenarios, prior.weights, 3) for row, prior in priors.items()}
+
+    live = np.flatnonzero(~past.flat)
+    ours = leave_groups_out(past, advise, ks=(1, 3), n_folds=5, seed=0)[live].mean(axis=0)
+    random = np.mean([random_regret(past, int(row), (1, 3)) for row in live], axis=0)
+    assert ours[0] < random[0] / 2 and ours[1] < random[1] / 2
+
+
+def test_batch_regret_never_grows_with_k(past):
+    regret = batch_regret(past, 5, [0, 7, 3, 20], (1, 2, 4))
+    assert regret == sorted(regret, reverse=True)
+
+
+def test_forecast_knows_ratios_and_seconds(past):
+    forecast = Forecast.fit(past, np.full(60, 2.0), seed=0)
+    column = past.defaults["toy"]
+    weights = np.full(60, 1 / 60)
+    loss, default = forecast.relative_loss({column: SPACE.default}, past.metafeatures[0], weights)[column]
+    assert loss == pytest.approx(default)
+    assert default == pytest.approx(relative(past.losses[:, column], np.full(60, 2.0)).mean(), abs=0.1)
+    # Three folds on two thirds of the rows took 0.15 s; one fit on all rows takes half of it.
+    assert forecast.fit_seconds(past.tasks[0], column) == pytest.approx(0.075, rel=0.1)
+
+
+def test_adviser_round_trip_and_interval(past):
+    adviser = Adviser.learn(past, np.full(60, 2.0), {"toy": SPACE}, metric=METRIC, seed=0)
+    again = Adviser.from_arrays(adviser.to_arrays())
+    names = tuple(f"m{i}" for i in range(N_FEATURES))
+    task = Task("new", TaskType.REGRESSION, 120, 5)
+    advice = again.advise(task, past.metafeatures[0], names, 2.0, 3)
+    assert advice == adviser.advise(task, past.metafeatures[0], names, 2.0, 3) or advice.items
+    assert len(advice.items) == 3 and not advice.abstained
+    assert all(item.low <= item.loss * 1.01 and item.loss <= item.high * 1.01 for item in advice.items)
+    assert adviser.track_record is not None and adviser.track_record.win_rate > 0.8
+
+
+def test_adviser_abstains_outside_of_the_past(past):
+    adviser = Adviser.learn(past, np.full(60, 2.0), {"toy": SPACE}, metric=METRIC, seed=0)
+    task = Task("new", TaskType.REGRESSION, 10_000_000, 5)
+    advice = adviser.advise(task, past.metafeatures[0], ("a", "b", "c"), 2.0, 2)
+    assert "10,000,000 rows" in advice.abstained and advice.reasons == ()
