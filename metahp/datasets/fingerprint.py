@@ -10,6 +10,7 @@ from metahp.core.task import TaskType
 # Odd constants of splitmix64 (Steele et al., 2014, "Fast splittable pseudorandom number generators").
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+_MOST_SPELLINGS = 6
 _MISSING = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -41,7 +42,13 @@ def _cells(column: pd.Series) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(column.dtype):
         cells = pd.util.hash_array(column.to_numpy(dtype=float) + 0.0)  # + 0.0 makes -0.0 and 0.0 one value
     else:
-        cells = pd.util.hash_array(column.astype(object).where(~missing, "").astype(str).to_numpy(dtype=object))
+        texts = column.to_numpy(dtype=object, copy=True)
+        texts[missing] = ""
+        distinct = pd.unique(texts[~missing])
+        if len(distinct) <= _MOST_SPELLINGS and {str(text).lower() for text in distinct} <= {"true", "false"}:
+            # Booleans are spelled True, true or TRUE by the formats that have no type for them.
+            texts = np.array([str(text).lower() for text in texts], dtype=object)
+        cells = pd.util.hash_array(texts)
     return np.where(missing, _MISSING, cells)
 
 

@@ -1,6 +1,7 @@
 """From a raw frame to a table: the target, the task type, and what every column is."""
 
-from collections.abc import Iterable
+import warnings as python_warnings
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pandas as pd
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.task import Task, TaskType
 from metahp.datasets.fingerprint import fingerprint
-from metahp.datasets.table import Preparation, Table
+from metahp.datasets.table import MISSING_MARKERS, Preparation, ReadOptions, Table
 
 MIN_ROWS = 20
 TARGET_NAMES = ("target", "class", "label", "y", "outcome", "response", "target_class", "labels", "classes")
@@ -22,6 +23,8 @@ MIXED_NUMERIC_SHARE = 0.5
 MIN_DATE_LENGTH = 6
 # Columns are typed on this many values first; only a column that could be a number or a date is parsed whole.
 PEEK = 1000
+# More columns than this are worth a word: every later step takes its time with them.
+WIDE_COLUMNS = 1000
 
 
 def build_table(
@@ -31,21 +34,38 @@ def build_table(
     task_type: TaskType | str | None = None,
     name: str = "",
     group: str = "",
+    read: ReadOptions = ReadOptions(),  # noqa: B008 - a frozen value
+    warnings: Sequence[str] = (),
 ) -> Table:
     """A table from a raw frame, which is not changed.
 
+    Args:
+        frame: One row per example; the target is among the columns.
+        target: Name of the target column; guessed where None.
+        task_type: What to predict; inferred from the target where None.
+        name: How the task is called in results.
+        group: Tasks of one group are kin; the name where empty.
+        read: How the frame was read, kept with the table.
+        warnings: What reading it had to say; comes first in the table's warnings.
+
     Raises:
-        InputError: fewer than 20 rows with a target, one column, one class, as many classes as rows, no usable
-            feature, or a task type that the target does not allow.
-        UnknownNameError: no column is called `target`.
+        InputError: no rows, fewer than 20 rows with a target, one column, one class, as many classes as rows, no
+            usable feature, or a task type that the target does not allow.
+        UnknownNameError: no column is called `target`, or no task type is called `task_type`.
     """
+    wanted = _known_task_type(task_type)
     frame, renamed = _with_unique_names(frame)
-    warnings = []
+    warnings = list(warnings)
     if renamed:
         warnings.append(f"{len(renamed)} empty or repeated column name(s) renamed: {_some(renamed.values())}")
     if frame.shape[1] < 2:
         raise InputError(f"Expected a target and at least one feature column, found {frame.shape[1]} column(s). "
-                         "Is the separator right?")
+                         "Is the separator one of , ; tab |?")
+    if len(frame) == 0:
+        raise InputError(f"Expected at least {MIN_ROWS} rows, found a header and no rows.")
+    if frame.shape[1] > WIDE_COLUMNS:
+        warnings.append(f"the table is wide: {frame.shape[1]:,} columns; every step takes longer, "
+                        "so leave out the columns that you know to be useless")
     target, origin = _find_target(frame, target)
     parsed = parse_column(frame[target])
     has_target = parsed.notna()
@@ -56,8 +76,9 @@ def build_table(
         warnings.append(f"{n_without} row(s) without a target left out")
         frame, parsed = frame[has_target.to_numpy()], parsed[has_target]
     if len(frame) < MIN_ROWS:
-        raise InputError(f"Expected at least {MIN_ROWS} rows with a target, found {len(frame)}.")
-    kind, y, classes = _encode_target(parsed, target, TaskType(task_type) if task_type else None)
+        raise InputError(f"Expected at least {MIN_ROWS} rows with a target, found {len(frame)}; "
+                         "with so few, no score means anything.")
+    kind, y, classes = _encode_target(parsed, target, wanted)
 
     raw = [parse_column(frame[column]) for column in frame.columns if column != target]
     task_id = fingerprint(raw, parsed, kind)
@@ -66,40 +87,72 @@ def build_table(
         left_out = "; ".join(f"{column} ({why})" for column, why in list(preparation.dropped.items())[:5])
         raise InputError(f"No usable feature column is left beside the target '{target}': {left_out}.")
     task = Task(task_id, kind, len(frame), features.shape[1], len(classes), name, group or name)
-    return Table(task, features, y, target, classes, origin, n_without, preparation, (*warnings, *notes))
+    return Table(task, features, y, target, classes, origin, n_without, preparation, (*warnings, *notes), read)
 
 
 def parse_column(column: pd.Series) -> pd.Series:
-    """The column as float64, datetime64 or text (object, missing as None): what a file's format cannot change."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
-    if pd.api.types.is_bool_dtype(column.dtype):
+    """The column as float64, datetime64 or text (object, missing as None): what a file's format cannot change.
+
+    Text columns are read value by value on their distinct values: `MISSING_MARKERS` are missing, and a column that
+    holds nothing but numbers (or dates) becomes numeric (or datetime64).
+    """
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        column = column.astype(dtype.categories.dtype)
+        dtype = column.dtype
+    if pd.api.types.is_bool_dtype(dtype):
         return column.astype(object).map({True: "True", False: "False"}).astype(object)
-    if pd.api.types.is_numeric_dtype(column.dtype):
+    if dtype == np.float64 and isinstance(dtype, np.dtype):
+        return column
+    if pd.api.types.is_complex_dtype(dtype):
+        raise InputError(f"Column '{column.name}' holds complex numbers; expected numbers, text, dates or booleans.")
+    if pd.api.types.is_numeric_dtype(dtype):
         return pd.Series(column.to_numpy(dtype=float, na_value=np.nan), index=column.index, name=column.name)
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+    if pd.api.types.is_datetime64_any_dtype(dtype):
         return column.dt.tz_localize(None) if column.dt.tz is not None else column
-    values = column.astype(object)
-    values = values.where(values.notna(), None)
-    text = values.map(lambda value: None if value is None else str(value).strip() or None).astype(object)
-    present = text.dropna()
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        return column.dt.total_seconds().astype(float)
+    if pd.api.types.is_object_dtype(dtype):
+        missing = column.isna().to_numpy()
+        column = pd.Series([None if gone else str(value) for value, gone in zip(column, missing, strict=True)],
+                           index=column.index, name=column.name, dtype=object)
+    return _parse_text(column)
+
+
+def _parse_text(column: pd.Series) -> pd.Series:
+    codes, distinct = pd.factorize(column)
+    texts = [str(value).strip() for value in distinct]
+    texts = [None if text in MISSING_MARKERS else text for text in texts]
+    present = pd.Series([text for text in texts if text is not None], dtype=object)
+
+    def spread(values: pd.Series) -> pd.Series:
+        return pd.Series(values.array.take(codes, allow_fill=True), index=column.index, name=column.name)
+
     if present.empty:
         return pd.Series(np.nan, index=column.index, name=column.name, dtype=float)
+    text = pd.Series(texts, dtype=object)
     if pd.to_numeric(present.iloc[:PEEK], errors="coerce").notna().all():
         numbers = pd.to_numeric(text, errors="coerce").astype(float)
         if numbers.notna().sum() == len(present):
-            return numbers
+            return spread(numbers)
     if _looks_like_dates(present.iloc[:PEEK]):
-        dates = pd.to_datetime(text, errors="coerce", format="mixed", utc=True).dt.tz_localize(None)
+        dates = _to_dates(text).dt.tz_localize(None)
         if dates.notna().sum() == len(present):
-            return dates
-    return text
+            return spread(dates)
+    return pd.Series(np.append(text.to_numpy(dtype=object), None)[codes], index=column.index, name=column.name,
+                     dtype=object)
+
+
+def _to_dates(text: pd.Series) -> pd.Series:
+    with python_warnings.catch_warnings():
+        # pandas warns of time zone names that it does not know; such a column is text here.
+        python_warnings.simplefilter("ignore")
+        return pd.to_datetime(text, errors="coerce", format="mixed", utc=True)
 
 
 def _looks_like_dates(sample: pd.Series) -> bool:
     shaped = sample.str.len().min() >= MIN_DATE_LENGTH and sample.str.contains(r"\d.*[-/:.].*\d").all()
-    return bool(shaped) and bool(
-        pd.to_datetime(sample, errors="coerce", format="mixed", utc=True).notna().all())
+    return bool(shaped) and bool(_to_dates(sample).notna().all())
 
 
 def _with_unique_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
@@ -116,6 +169,15 @@ def _with_unique_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str
         used.add(name)
         names.append(name)
     return frame.set_axis(names, axis=1), renamed
+
+
+def _known_task_type(task_type: TaskType | str | None) -> TaskType | None:
+    if task_type is None or isinstance(task_type, TaskType):
+        return task_type
+    known = [str(kind) for kind in TaskType]
+    if task_type not in known:
+        raise UnknownNameError(f"No task type is called '{task_type}'. {did_you_mean(task_type, known)}")
+    return TaskType(task_type)
 
 
 def _find_target(frame: pd.DataFrame, target: str | None) -> tuple[str, str]:
@@ -136,20 +198,23 @@ def _encode_target(
 ) -> tuple[TaskType, np.ndarray, tuple[str, ...]]:
     is_number = pd.api.types.is_numeric_dtype(parsed.dtype)
     if is_number and np.isinf(parsed).any():
-        raise InputError(f"The target '{name}' has infinite values; expected numbers or classes.")
+        raise InputError(f"The target '{name}' has infinite values; expected finite numbers or classes. "
+                         "Empty these cells to leave out their rows, or name another column with --target.")
     kind = wanted or _infer_task_type(parsed, is_number)
     if kind is TaskType.REGRESSION:
         if not is_number:
             raise InputError(f"Regression needs a numeric target; '{name}' holds text such as "
-                             f"{parsed.iloc[0]!r}. Try --task multiclass, or another --target.")
+                             f"'{_first_text(parsed)}'. Try --task multiclass, or another --target.")
         if parsed.nunique() < 2:
             raise InputError(f"The target '{name}' has a single value; there is nothing to learn.")
         return kind, parsed.to_numpy(dtype=float), ()
-    labels = parsed.map(lambda value: f"{value:g}") if is_number else parsed.astype(str)
-    classes, codes = np.unique(labels.to_numpy(dtype=object).astype(str), return_inverse=True)
+    codes, distinct = pd.factorize(parsed)
+    labels = [_number_label(value) for value in distinct] if is_number else [str(value) for value in distinct]
+    classes, positions = np.unique(np.array(labels, dtype=str), return_inverse=True)
+    codes = positions[codes]
     if len(classes) < 2:
         raise InputError(f"The target '{name}' has a single class '{classes[0]}'; expected at least 2.")
-    if len(classes) == len(parsed) or len(classes) > len(parsed) / 2:
+    if len(classes) > len(parsed) / 2:
         raise InputError(f"The target '{name}' has {len(classes)} classes in {len(parsed)} rows: it looks like an id. "
                          "Name another column with --target, or use --task regression if it is a number.")
     if kind is TaskType.BINARY and len(classes) != 2:
@@ -157,6 +222,17 @@ def _encode_target(
     if wanted is None:
         kind = TaskType.BINARY if len(classes) == 2 else TaskType.MULTICLASS
     return kind, codes.astype(np.int64), tuple(map(str, classes))
+
+
+def _number_label(value: float) -> str:
+    value = float(value) + 0.0  # + 0.0 makes -0.0 and 0.0 one class
+    return f"{value:.0f}" if value == round(value) and abs(value) < 2**53 else repr(value)
+
+
+def _first_text(parsed: pd.Series) -> str:
+    """The first value that is not a number, which is what has to be mended; the first one where all are."""
+    odd = parsed[pd.to_numeric(parsed.astype(str), errors="coerce").isna()]
+    return str((odd if len(odd) else parsed).iloc[0])
 
 
 def _infer_task_type(parsed: pd.Series, is_number: bool) -> TaskType:
@@ -187,18 +263,18 @@ def _clean(raw: list[pd.Series], renamed: dict[int, str]) -> tuple[pd.DataFrame,
                 features[name] = column
         elif pd.api.types.is_datetime64_any_dtype(column.dtype):
             parts = _date_parts(column)
-            dates.append(name)
-            features.update({f"{name}:{part}": values for part, values in parts.items()})
-            if not parts:
-                dates.remove(name)
+            if parts:
+                dates.append(name)
+            else:
                 dropped[name] = "constant"
+            features.update({f"{name}:{part}": values for part, values in parts.items()})
         elif why := _why_useless_text(column):
             dropped[name] = why
         else:
-            if pd.to_numeric(column.dropna(), errors="coerce").notna().mean() >= MIXED_NUMERIC_SHARE:
-                mixed.append(name)
             categorical.append(name)
             features[name] = column.astype("category")
+            if _numeric_share(features[name]) >= MIXED_NUMERIC_SHARE:
+                mixed.append(name)
     notes = []
     if infinite:
         notes.append(f"infinite values read as missing in {_some(infinite)}")
@@ -210,6 +286,14 @@ def _clean(raw: list[pd.Series], renamed: dict[int, str]) -> tuple[pd.DataFrame,
     frame = pd.DataFrame({name: values.to_numpy() if not isinstance(values.dtype, pd.CategoricalDtype) else values.array
                           for name, values in features.items()}, index=range(len(index)))
     return frame, Preparation(tuple(numeric), tuple(categorical), tuple(dates), dropped, renamed), notes
+
+
+def _numeric_share(column: pd.Series) -> float:
+    """Share of the present values of a categorical column that read as numbers."""
+    codes = column.cat.codes.to_numpy()
+    counts = np.bincount(codes[codes >= 0], minlength=len(column.cat.categories))
+    is_number = pd.to_numeric(pd.Series(column.cat.categories), errors="coerce").notna().to_numpy()
+    return float(counts[is_number].sum() / counts.sum())
 
 
 def _why_useless_number(column: pd.Series) -> str:
@@ -242,7 +326,7 @@ def _why_useless_text(column: pd.Series) -> str:
 def _date_parts(column: pd.Series) -> dict[str, pd.Series]:
     """Numeric parts of a date that vary: days since 1970, month, day of the week and hour; missing stays missing."""
     days = (column - pd.Timestamp(0)) / pd.Timedelta(days=1)
-    parts = {"days": days, "month": column.dt.month, "weekday": column.dt.dayofweek, "hour": column.dt.hour}
+    parts = {"days": days, "month": column.dt.month, "weekday": column.dt.day_of_week, "hour": column.dt.hour}
     return {part: values.astype(float) for part, values in parts.items() if values.nunique() > 1}
 
 

@@ -1,17 +1,31 @@
-"""Files become frames: where a table comes from and how it is read."""
+"""Files become tables: CSV, TSV, Parquet, JSON lines and ARFF, from a path or standard input, and frames."""
 
+import io
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from metahp.core.errors import InputError
 from metahp.core.task import TaskType
+from metahp.datasets.arff import read_arff
+from metahp.datasets.delimited import read_delimited
 from metahp.datasets.infer import build_table
-from metahp.datasets.table import Table
+from metahp.datasets.json_lines import read_json_lines
+from metahp.datasets.source import STANDARD_INPUT, Source, as_text, open_source
+from metahp.datasets.table import ReadOptions, Table
+
+PARQUET_MAGIC = b"PAR1"
+PARQUET_SUFFIXES = (".parquet", ".pq")
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
-def read_frame(path: str) -> pd.DataFrame:
-    """The raw frame of a Parquet file."""
-    return pd.read_parquet(path)
+def read_frame(path: str | Path) -> pd.DataFrame:
+    """The raw frame of a file in any format that `load_table` reads."""
+    return _read(str(path))[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,5 +40,121 @@ class TableSource:
 
     def load(self) -> Table:
         """Read and prepare the table."""
-        return build_table(read_frame(self.path), target=self.target, task_type=self.task_type, name=self.name,
-                           group=self.group)
+        frame, options, warnings = _read(self.path)
+        return build_table(frame, target=self.target, task_type=self.task_type, name=self.name, group=self.group,
+                           read=options, warnings=warnings)
+
+
+def load_table(
+    source: str | Path, *, target: str | None = None, task_type: TaskType | str | None = None, name: str = ""
+) -> Table:
+    """The table in a file: CSV, TSV, JSON lines or ARFF (plain or gzip), or Parquet.
+
+    Args:
+        source: A path, or `-` for standard input; the format is found from the content and the suffix.
+        target: Name of the target column; guessed where None.
+        task_type: What to predict; inferred from the target where None.
+        name: How the task is called in results; the file's name without its suffixes where empty.
+
+    Raises:
+        InputError: the file cannot be read, or does not hold a table to learn from.
+        UnknownNameError: no column is called `target`, or no task type is called `task_type`.
+    """
+    frame, options, warnings = _read(str(source))
+    return build_table(frame, target=target, task_type=task_type, name=name or _stem(str(source)), read=options,
+                       warnings=warnings)
+
+
+def table_from(
+    X: Any, y: Any = None, *, target: str | None = None, task_type: TaskType | str | None = None
+) -> Table:
+    """The table of a frame, an array or lists from Python.
+
+    Args:
+        X: Features, shape (n, d): a DataFrame, an array, a list of rows, or anything with `to_pandas`.
+        y: Target, shape (n,), matched to the rows of `X` by position; where None, `X` holds the target column.
+        target: Name of the target column in `X` (guessed where None), or the name that `y` gets.
+        task_type: What to predict; inferred from the target where None.
+
+    Raises:
+        InputError: wrong shapes, or not a table to learn from.
+        UnknownNameError: no column is called `target`, or no task type is called `task_type`.
+    """
+    frame = _frame_of(X)
+    if y is None:
+        return build_table(frame, target=target, task_type=task_type)
+    values = _series_of(y)
+    if len(values) != len(frame):
+        raise InputError(f"X and y differ in length: {len(frame):,} rows and {len(values):,} targets.")
+    name = target or (str(values.name) if values.name is not None else "target")
+    while name in set(map(str, frame.columns)):
+        name += "_"
+    frame = pd.concat([frame.reset_index(drop=True), values.reset_index(drop=True).rename(name)], axis=1)
+    return build_table(frame, target=name, task_type=task_type)
+
+
+def _frame_of(X: Any) -> pd.DataFrame:
+    if isinstance(X, pd.DataFrame):
+        return X
+    if hasattr(X, "to_pandas"):
+        return _frame_of(X.to_pandas())
+    dense = X.toarray() if hasattr(X, "toarray") else X
+    try:
+        frame = pd.DataFrame(dense if isinstance(dense, list | dict) else np.asarray(dense))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"X cannot be read as rows and columns ({error}); "
+                         "expected a DataFrame, an array of shape (n, d) or a list of rows.") from None
+    if np.ndim(dense) == 1 and frame.shape[1] == 1:
+        raise InputError(f"Expected X of shape (n, d), found shape ({len(frame)},). Try X.reshape(-1, 1).")
+    is_named = any(isinstance(name, str) for name in frame.columns)
+    return frame if is_named else frame.set_axis([f"x{index}" for index in range(frame.shape[1])], axis=1)
+
+
+def _series_of(y: Any) -> pd.Series:
+    if isinstance(y, pd.Series):
+        return y
+    if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
+        return y.iloc[:, 0]
+    values = np.asarray(y, dtype=object if isinstance(y, list | tuple) else None)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise InputError(f"Expected y of shape (n,), found shape {values.shape}; one target at a time.")
+    return pd.Series(values)
+
+
+def _read(name: str) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
+    source = open_source(name)
+    if source.suffix in PARQUET_SUFFIXES or source.head(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
+        return _read_parquet(source), ReadOptions("parquet"), ()
+    text = as_text(source)
+    with text.open() as stream:
+        start = stream.read(1 << 16).decode("utf-8", errors="ignore").lstrip()
+    if source.suffix == ".arff" or _declares_relation(start):
+        return read_arff(text)
+    if source.suffix in JSON_SUFFIXES or start.startswith('{"'):
+        return read_json_lines(text)
+    return read_delimited(text)
+
+
+def _read_parquet(source: Source) -> pd.DataFrame:
+    if source.compression:
+        raise InputError(f"'{source.label}' is a Parquet file inside gzip; unpack it, Parquet is compressed already.")
+    try:
+        return pd.read_parquet(io.BytesIO(source.data) if source.path is None else source.path, engine="pyarrow")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"'{source.label}' is not a readable Parquet file ({str(error).splitlines()[0].rstrip('.')}). "
+                         "Is it cut off, or another format under that name?") from None
+
+
+def _declares_relation(start: str) -> bool:
+    """Whether the first line that is not a comment is an ARFF one."""
+    first = next((line for line in start.splitlines() if line.strip() and not line.startswith("%")), "")
+    return first.lower().startswith("@relation")
+
+
+def _stem(source: str) -> str:
+    if source == STANDARD_INPUT:
+        return "stdin"
+    path = Path(source)
+    return path.with_suffix("").stem if path.suffix.lower() == ".gz" else path.stem

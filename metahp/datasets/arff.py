@@ -1,0 +1,150 @@
+"""ARFF (Weka): numeric, nominal, string and date attributes, dense and sparse rows, quotes and `?`.
+
+scipy's reader has no string attributes and no sparse rows, so it does not do.
+Source of the format: https://waikato.github.io/weka-wiki/formats_and_processing/arff_stable/
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from metahp.core.errors import InputError
+from metahp.datasets.source import Text
+from metahp.datasets.table import ReadOptions
+
+_QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+_ATTRIBUTE = re.compile(rf"@attribute\s+({_QUOTED}|[^\s{{]+)\s*(.*)$", re.IGNORECASE)
+_COMMA_FIELD = re.compile(rf"\s*({_QUOTED}|[^,]*?)\s*(,|$)")
+_SPACE_FIELD = re.compile(rf"\s*({_QUOTED}|\S+)(\s+|$)")
+_WEIGHT = re.compile(r",\s*\{[^{}]*\}\s*$")
+_NUMERIC = ("numeric", "real", "integer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Attribute:
+    name: str
+    is_numeric: bool
+    values: tuple[str, ...]
+
+    @property
+    def sparse_default(self) -> str:
+        """What a sparse row means where it is silent: zero, which is the first value of a nominal attribute."""
+        return self.values[0] if self.values else "0"
+
+
+def read_arff(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
+    """The raw frame (numeric attributes as float64, all others as text), how it was read and with what warnings.
+
+    Raises:
+        InputError: no attributes, no `@data`, or a row that does not fit the attributes; the line is named.
+    """
+    label = text.source.label
+    lines = re.split(r"\r\n|\n|\r", text.decoded())
+    attributes, n_header = _header(lines, label)
+    rows, numbers, is_sparse = [], [], False
+    comment = ""
+    for number, raw in enumerate(lines[n_header:], start=n_header + 1):
+        line = raw.strip()
+        if line.startswith("%"):
+            comment = "%"
+        elif line.startswith("{"):
+            rows.append(_sparse(line, attributes, label, number))
+            numbers.append(number)
+            is_sparse = True
+        elif line:
+            rows.append(_dense(line, len(attributes), label, number))
+            numbers.append(number)
+    if not rows:
+        raise InputError(f"'{label}' has attributes and no rows; expected at least 20.")
+    columns = {index: _column([row[index] for row in rows], attribute, numbers, label)
+               for index, attribute in enumerate(attributes)}
+    data = "\n".join(lines[n_header:])
+    options = ReadOptions("sparse-arff" if is_sparse else "arff", "," if "," in data else " ", text.encoding,
+                          text.source.compression, quote='"' if '"' in data and "'" not in data else "'",
+                          skip_lines=n_header, column_names=tuple(one.name for one in attributes), comment=comment)
+    return pd.DataFrame(columns).set_axis(list(options.column_names), axis=1), options, text.warnings
+
+
+def _header(lines: list[str], label: str) -> tuple[list[_Attribute], int]:
+    attributes = []
+    for number, raw in enumerate(lines, start=1):
+        line = raw.strip()
+        lowered = line.lower()
+        if lowered.startswith("@data"):
+            if not attributes:
+                raise InputError(f"'{label}', line {number}: @data comes before any @attribute.")
+            return attributes, number
+        if lowered.startswith("@attribute"):
+            attributes.append(_attribute(line, label, number))
+        elif line and not line.startswith("%") and not lowered.startswith("@relation"):
+            raise InputError(f"'{label}', line {number}: expected @relation, @attribute, @data or a % comment in the "
+                             f"header of an ARFF file, found '{line[:40]}'.")
+    raise InputError(f"'{label}' is an ARFF file without @data; is it cut off?")
+
+
+def _attribute(line: str, label: str, number: int) -> _Attribute:
+    match = _ATTRIBUTE.match(line)
+    kind = match.group(2).strip() if match else ""
+    word = kind.split()[0].lower() if kind else ""
+    if match is None or not (kind.startswith("{") or word in (*_NUMERIC, "string", "date")):
+        raise InputError(f"'{label}', line {number}: expected an attribute with its type (numeric, string, date or "
+                         f"{{value, …}}), found '{line[:60]}'.")
+    values = tuple(_fields(kind.strip("{} \t"), _COMMA_FIELD)) if kind.startswith("{") else ()
+    return _Attribute(_unquoted(match.group(1)), word in _NUMERIC, values)
+
+
+def _fields(line: str, pattern: re.Pattern[str]) -> list[str]:
+    if "'" not in line and '"' not in line:
+        return [field.strip() for field in line.split(",")] if pattern is _COMMA_FIELD else line.split()
+    fields, position = [], 0
+    while match := pattern.match(line, position):
+        fields.append(_unquoted(match.group(1)))
+        position = match.end()
+        if match.group(2) == "" or (pattern is _SPACE_FIELD and position == len(line)):
+            break
+    return fields
+
+
+def _unquoted(field: str) -> str:
+    if len(field) >= 2 and field[0] in "'\"" and field[-1] == field[0]:
+        return re.sub(r"\\(.)", r"\1", field[1:-1])
+    return field
+
+
+def _dense(line: str, n_expected: int, label: str, number: int) -> list[str]:
+    line = _WEIGHT.sub("", line)
+    row = _fields(line, _COMMA_FIELD if "," in line else _SPACE_FIELD)
+    if len(row) != n_expected:
+        raise InputError(f"'{label}', line {number}: expected {n_expected} values, one for each attribute, "
+                         f"found {len(row)}. Mend that line, or quote values that hold a comma.")
+    return row
+
+
+def _sparse(line: str, attributes: list[_Attribute], label: str, number: int) -> list[str]:
+    row = [attribute.sparse_default for attribute in attributes]
+    inside = line[1:line.rfind("}")].strip() if "}" in line else ""
+    for match in re.finditer(rf"\s*(\d+)\s+({_QUOTED}|[^,]+?)\s*(?:,|$)", inside):
+        index = int(match.group(1))
+        if index >= len(row):
+            raise InputError(f"'{label}', line {number}: attribute {index} does not exist; "
+                             f"they are counted from 0 to {len(row) - 1}.")
+        row[index] = _unquoted(match.group(2))
+    if "}" not in line or (inside and not re.match(r"\d+\s+\S", inside)):
+        raise InputError(f"'{label}', line {number}: expected a sparse row {{index value, …}}, found '{line[:40]}'.")
+    return row
+
+
+def _column(values: list[str], attribute: _Attribute, numbers: list[int], label: str) -> np.ndarray:
+    if not attribute.is_numeric:
+        return np.array([None if value == "?" else value for value in values], dtype=object)
+    column = np.full(len(values), np.nan)
+    for index, value in enumerate(values):
+        if value not in ("?", ""):
+            try:
+                column[index] = float(value)
+            except ValueError:
+                raise InputError(f"'{label}', line {numbers[index]}: attribute '{attribute.name}' is numeric, "
+                                 f"found '{value[:40]}'.") from None
+    return column

@@ -1,0 +1,255 @@
+"""CSV and its kin: the separator sniffed, the header read raw, the rows by Arrow, a ragged row named by its line."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from metahp.core.errors import InputError
+from metahp.datasets.source import Text
+from metahp.datasets.table import MISSING_MARKERS, ReadOptions
+
+SEPARATORS = (",", ";", "\t", "|")
+SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+SAMPLE_BYTES = 1 << 18
+MAX_SAMPLE_BYTES = 1 << 26
+SAMPLE_LINES = 20
+SAMPLE_ROWS = 100
+# Rows of very wide tables must fit into one block.
+BLOCK_BYTES = 1 << 23
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sketch:
+    """What the start of a file says: separator, header, where the rows begin, and which columns look like numbers."""
+
+    separator: str
+    header: list[str]
+    skipped: int
+    offset: int
+    rows: list[list[str]]
+    decimal: str
+    is_numeric: list[bool]
+    has_space_before_quote: bool
+
+
+def read_delimited(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
+    """The raw frame, with the header's names as they stand, and how it was read and with what warnings.
+
+    Raises:
+        InputError: no rows, or a row with another number of fields than the header.
+    """
+    sketch = _sketch(text)
+    warnings = list(text.warnings)
+    if sketch.decimal == ",":
+        warnings.append("decimal commas read as decimal points")
+    if _looks_headless(sketch.header):
+        warnings.append("the first line is read as column names but looks like values; add a header line if it is data")
+    if sketch.has_space_before_quote:
+        frame = _read_with_pandas(text, sketch)
+    else:
+        try:
+            frame = _read_with_arrow(text, sketch)
+        except pa.ArrowInvalid:
+            # Arrow is strict where files are odd; a ragged row is an error, the rest is for pandas' slower parser.
+            frame = _read_with_pandas(text, sketch)
+    if frame.empty:
+        raise InputError(f"'{text.source.label}' has a header and no rows; expected at least 20.")
+    options = ReadOptions("csv", sketch.separator, text.encoding, text.source.compression, sketch.decimal,
+                          skip_lines=sketch.skipped)
+    return frame.set_axis(sketch.header, axis=1), options, tuple(warnings)
+
+
+def _sketch(text: Text) -> _Sketch:
+    sample, is_whole = _sample(text)
+    decoded = sample.decode("utf-8", errors="ignore")
+    first = decoded.lstrip("\r\n \t")[:1] or decoded[:1]
+    parsed = {separator: _sample_rows(decoded, separator, is_whole) for separator in SEPARATORS}
+    separator = max(SEPARATORS, key=lambda one: _fit([row for _, row in parsed[one]]))
+    lines = parsed[separator]
+    if not lines or not first:
+        raise InputError(f"'{text.source.label}' is empty; expected a header line and at least 20 rows.")
+    end, header = lines[0]
+    rows = [row for _, row in lines[1:]]
+    ends = [match.end() for match in _LINE_END.finditer(sample)]
+    if len(header) < 2:
+        raise InputError(f"'{text.source.label}' has one column; expected a target and at least one feature, "
+                         "separated by one of , ; tab |.")
+    offset = ends[end - 1] if end <= len(ends) else len(sample)
+    if not rows and is_whole:
+        raise InputError(f"'{text.source.label}' has a header and no rows; expected at least 20.")
+    skipped = _blank_lines(decoded)
+    decimal = "," if separator != "," and _has_decimal_commas(rows) else "."
+    columns = [[row[index] for row in rows if index < len(row)] for index in range(len(header))]
+    spaced = re.search(re.escape(separator) + r' +"', decoded) is not None
+    return _Sketch(separator, [name.strip() for name in header], skipped, offset, rows, decimal,
+                   [_is_numeric(values, decimal) for values in columns], spaced)
+
+
+def _sample(text: Text) -> tuple[bytes, bool]:
+    """The first bytes of the text, at least a score of lines of them, and whether that is all."""
+    size = SAMPLE_BYTES
+    with text.open() as stream:
+        sample = stream.read(size)
+        while len(sample) == size and size < MAX_SAMPLE_BYTES and len(sample.splitlines()) < SAMPLE_LINES:
+            sample += stream.read(size)
+            size *= 2
+    return sample, len(sample) < size
+
+
+def _sample_rows(decoded: str, separator: str, is_whole: bool) -> list[tuple[int, list[str]]]:
+    """The first rows that are not blank, each with the number of the line where it ends."""
+    rows = []
+    reader = csv.reader(io.StringIO(decoded, newline=""), delimiter=separator, skipinitialspace=True)
+    try:
+        for row in reader:
+            if len(row) > 1 or "".join(row).strip():
+                rows.append((reader.line_num, row))
+            if len(rows) > SAMPLE_ROWS:
+                return rows
+    except csv.Error:
+        # A quote that is never closed makes one endless field; the parser proper will name it.
+        return rows
+    return rows if is_whole or len(rows) < 2 else rows[:-1]
+
+
+def _fit(rows: list[list[str]]) -> tuple[float, int]:
+    """How well a separator fits: the share of rows as long as the header, then the number of columns."""
+    if not rows or len(rows[0]) < 2:
+        return (0.0, 0)
+    return sum(len(row) == len(rows[0]) for row in rows) / len(rows), len(rows[0])
+
+
+def _blank_lines(decoded: str) -> int:
+    count = 0
+    for line in decoded.splitlines():
+        if line.strip():
+            return count
+        count += 1
+    return count
+
+
+def _has_decimal_commas(rows: list[list[str]]) -> bool:
+    cells = Counter("comma" if _DECIMAL_COMMA.fullmatch(cell.strip()) else "point"
+                    for row in rows for cell in row if _DECIMAL_COMMA.fullmatch(cell.strip()) or _is_point(cell))
+    return cells["comma"] > 0 and cells["point"] == 0
+
+
+def _is_point(cell: str) -> bool:
+    return "." in cell and _is_number(cell)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _is_numeric(values: list[str], decimal: str) -> bool:
+    present = [value.strip() for value in values if value.strip() not in MISSING_MARKERS]
+    return all(_is_number(value.replace(",", ".") if decimal == "," else value) for value in present)
+
+
+def _looks_headless(header: list[str]) -> bool:
+    numbers = [float(name) for name in header if _is_number(name)]
+    counted = np.arange(len(numbers)) + numbers[0] if numbers else []
+    # Columns that are called 0, 1, 2, … have names, if dull ones; so have years.
+    return 2 * len(numbers) >= len(header) and not np.array_equal(numbers, counted)
+
+
+def _read_with_arrow(text: Text, sketch: _Sketch) -> pd.DataFrame:
+    names = [f"c{index}" for index in range(len(sketch.header))]
+    numeric = {name for name, is_numeric in zip(names, sketch.is_numeric, strict=True) if is_numeric}
+    try:
+        table = _arrow_table(text, sketch, {name: pa.float64() if name in numeric else pa.string() for name in names})
+    except pa.ArrowInvalid as error:
+        if "conversion error" not in str(error):
+            raise
+        # The first rows promised numbers and a later one broke the promise: all as text, then column by column.
+        table = _arrow_table(text, sketch, dict.fromkeys(names, pa.string()))
+        for index, name in enumerate(names):
+            if name in numeric:
+                table = table.set_column(index, name, _as_numbers(table.column(index), sketch.decimal))
+    return table.to_pandas(split_blocks=True, self_destruct=True)
+
+
+def _arrow_table(text: Text, sketch: _Sketch, types: dict[str, pa.DataType]) -> pa.Table:
+    source = text.source
+    # Arrow's own file objects: its reading threads must not wait for Python's lock.
+    stream = pa.BufferReader(source.data) if source.path is None else pa.OSFile(str(source.path))
+    with stream:
+        stream.seek(text.start + sketch.offset)
+        try:
+            return pacsv.read_csv(
+                stream,
+                read_options=pacsv.ReadOptions(column_names=list(types), block_size=BLOCK_BYTES),
+                parse_options=pacsv.ParseOptions(delimiter=sketch.separator, newlines_in_values=text.has_quotes),
+                convert_options=pacsv.ConvertOptions(
+                    column_types=types, null_values=list(MISSING_MARKERS), strings_can_be_null=True,
+                    check_utf8=False, decimal_point=sketch.decimal))
+        except pa.ArrowInvalid as error:
+            if "Empty CSV" in str(error):
+                raise InputError(f"'{source.label}' has a header and no rows; expected at least 20.") from None
+            raise
+
+
+def _as_numbers(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
+    trimmed = pc.utf8_trim_whitespace(column)
+    if decimal == ",":
+        trimmed = pc.replace_substring(trimmed, ",", ".")
+    missing = pc.is_in(trimmed, value_set=pa.array(MISSING_MARKERS))
+    try:
+        return pc.cast(pc.if_else(missing, pa.scalar(None, pa.string()), trimmed), pa.float64())
+    except pa.ArrowInvalid:
+        return column
+
+
+def _read_with_pandas(text: Text, sketch: _Sketch) -> pd.DataFrame:
+    for _ in _rows(text, sketch):
+        pass
+    with text.open() as stream:
+        stream.seek(text.start + sketch.offset)
+        try:
+            frame = pd.read_csv(
+                stream, sep=sketch.separator, header=None, names=range(len(sketch.header)), dtype="str",
+                keep_default_na=False, na_values=list(MISSING_MARKERS), skipinitialspace=True, encoding="utf-8",
+                index_col=False)
+        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise InputError(f"'{text.source.label}' cannot be parsed as CSV: {str(error).splitlines()[0]}. "
+                             "Check the quotes, or save it as Parquet.") from None
+    if sketch.decimal == ",":
+        for index in np.flatnonzero(sketch.is_numeric):
+            frame[index] = frame[index].str.replace(",", ".")
+    return frame
+
+
+def _rows(text: Text, sketch: _Sketch) -> Iterator[list[str]]:
+    """Row by row, to name the line of the first one that does not fit the header."""
+    n_expected = len(sketch.header)
+    with text.open() as stream:
+        lines = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+        reader = csv.reader(lines, delimiter=sketch.separator, skipinitialspace=True)
+        start = 1
+        try:
+            for row in reader:
+                if len(row) != n_expected and (len(row) > 1 or "".join(row).strip()):
+                    raise InputError(
+                        f"'{text.source.label}', line {start}: expected {n_expected} fields as in the header, found "
+                        f"{len(row)} (separator: {SEPARATOR_NAMES[sketch.separator]}). "
+                        "Mend that line, or quote values that hold the separator.")
+                start = reader.line_num + 1
+                yield row
+        except csv.Error as error:
+            raise InputError(f"'{text.source.label}', line {start}: {error}; is a quote not closed?") from None
