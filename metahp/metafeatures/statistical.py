@@ -1,0 +1,140 @@
+"""Meta-features of distributions: shapes of the numeric columns and of a numeric target, correlations, spectrum.
+
+A table without numeric columns, like a target of classes, has nothing here to measure: its values are 0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from metahp.core.task import TaskType
+from metahp.metafeatures.view import Sample, Step, Values, View
+
+# Tukey's fences: beyond them a value counts as an outlier.
+FENCE = 1.5
+SPECTRUM_SHARE = 0.9
+HIGH = 0.9
+SECONDS_PER_CELL = 2.5e-7
+SECONDS_PER_PRODUCT = 1e-9
+
+_COLUMNS = (
+    "skewness_median", "skewness_high", "kurtosis_median", "outlier_share_mean", "zero_share_mean",
+    "integer_column_share", "unique_ratio_mean",
+)
+_CORRELATIONS = ("correlation_mean", "correlation_max", "first_component_share", "components_ratio")
+_TARGET = ("target_skewness", "target_kurtosis", "target_outlier_share", "target_unique_ratio", "target_log_gain")
+NAMES: tuple[str, ...] = (*_COLUMNS, *_CORRELATIONS, *_TARGET)
+
+
+def steps(view: View) -> list[Step]:
+    """Three steps; the first waits for the canonical order of the table."""
+    n, d = view.shape
+    return [
+        Step(_COLUMNS, view.seconds_to_order + n * d * SECONDS_PER_CELL, lambda _: _columns(view.sample)),
+        Step(_CORRELATIONS, n * d * (4e-8 + d * SECONDS_PER_PRODUCT), lambda _: _correlations(view.sample)),
+        Step(_TARGET, n * SECONDS_PER_CELL, lambda _: _target(view.sample)),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Measures of columns, each of shape (d,); skewness and kurtosis on a signed log scale, 0 where undefined."""
+
+    skewness: np.ndarray
+    kurtosis: np.ndarray
+    outlier_share: np.ndarray
+    zero_share: np.ndarray
+    is_integer: np.ndarray
+    unique_ratio: np.ndarray
+
+
+def shape_of(X: np.ndarray) -> Shape:
+    """Measures of the columns of `X`, shape (n, d) with n and d at least 1, over the values that are present."""
+    ordered = np.sort(X, axis=0)  # NaN goes last
+    present = ~np.isnan(ordered)
+    count = np.maximum(present.sum(axis=0), 1)
+    filled = np.where(present, ordered, 0.0)
+    # Scaled by the largest magnitude first: powers of huge or tiny values would leave the range of floats.
+    filled = filled / np.maximum(np.abs(filled).max(axis=0), np.finfo(float).tiny)
+    centred = np.where(present, filled - filled.sum(axis=0) / count, 0.0)
+    variance = (centred**2).sum(axis=0) / count
+    varies = (variance > 1e-24) & (count > 2)
+    scale = np.where(varies, np.sqrt(variance), 1.0)
+    z = np.where(varies, centred / scale, 0.0)
+    cubes, fourths = (z**3).sum(axis=0) / count, (z**4).sum(axis=0) / count
+    low, high = _quantile(filled, count, 0.25), _quantile(filled, count, 0.75)
+    reach = FENCE * (high - low)
+    outside = present & ((filled < low - reach) | (filled > high + reach))
+    distinct = 1 + ((np.diff(ordered, axis=0) > 0) & present[1:]).sum(axis=0)
+    return Shape(
+        skewness=_signed_log(cubes),
+        kurtosis=_signed_log(np.where(varies, fourths - 3.0, 0.0)),
+        outlier_share=outside.sum(axis=0) / count,
+        zero_share=(present & (ordered == 0)).sum(axis=0) / count,
+        is_integer=((ordered == np.rint(ordered)) | ~present).all(axis=0),
+        unique_ratio=distinct / count,
+    )
+
+
+def _quantile(ordered: np.ndarray, count: np.ndarray, share: float) -> np.ndarray:
+    """Linear quantile of sorted columns of which the first `count` values are present."""
+    position = (count - 1) * share
+    below = np.floor(position).astype(int)
+    above = np.minimum(below + 1, count - 1)
+    columns = np.arange(ordered.shape[1])
+    return ordered[below, columns] + (position - below) * (ordered[above, columns] - ordered[below, columns])
+
+
+def _signed_log(values: np.ndarray) -> np.ndarray:
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+def _columns(sample: Sample) -> Values:
+    X = sample.X[:, ~sample.is_categorical]
+    if X.shape[1] == 0:
+        return dict.fromkeys(_COLUMNS, 0.0)
+    shape = shape_of(X)
+    return dict(zip(_COLUMNS, (
+        np.median(shape.skewness), np.quantile(np.abs(shape.skewness), HIGH), np.median(shape.kurtosis),
+        shape.outlier_share.mean(), shape.zero_share.mean(), shape.is_integer.mean(), shape.unique_ratio.mean(),
+    ), strict=True))
+
+
+def standardised(X: np.ndarray) -> np.ndarray:
+    """Columns with mean 0 and variance 1 over present values, shape as `X`; missing and constant become 0."""
+    present = ~np.isnan(X)
+    count = np.maximum(present.sum(axis=0), 1)
+    filled = np.where(present, X, 0.0)
+    filled = filled / np.maximum(np.abs(filled).max(axis=0), np.finfo(float).tiny)
+    centred = np.where(present, filled - filled.sum(axis=0) / count, 0.0)
+    spread = np.sqrt((centred**2).sum(axis=0) / count)
+    return np.where(spread > 1e-12, centred / np.where(spread > 1e-12, spread, 1.0), 0.0)
+
+
+def _correlations(sample: Sample) -> Values:
+    Z = standardised(sample.X[:, ~sample.is_categorical])
+    Z = Z[:, (Z != 0).any(axis=0)]
+    d = Z.shape[1]
+    if d < 2:
+        return dict(zip(_CORRELATIONS, (0.0, 0.0, float(d), float(d)), strict=True))
+    # Missing values count as the mean, so a column with gaps is scaled again.
+    Z = Z / np.sqrt((Z**2).sum(axis=0))
+    correlation = Z.T @ Z
+    off_diagonal = np.minimum(np.abs(correlation[np.triu_indices(d, 1)]), 1.0)
+    spectrum = np.maximum(np.linalg.eigvalsh(correlation)[::-1], 0.0) / d
+    # Summed up to rounding: without it the same spectrum could need one component more.
+    needed = 1 + int((np.cumsum(spectrum) < SPECTRUM_SHARE - 1e-9).sum())
+    values = (off_diagonal.mean(), off_diagonal.max(), spectrum[0], min(needed, d) / d)
+    return dict(zip(_CORRELATIONS, values, strict=True))
+
+
+def _target(sample: Sample) -> Values:
+    if sample.task_type is not TaskType.REGRESSION:
+        return dict.fromkeys(_TARGET, 0.0)
+    y = sample.y[:, None]
+    shape = shape_of(y)
+    log_gain = 0.0
+    if y.min() > 0:
+        log_gain = float(abs(shape.skewness[0]) - abs(shape_of(np.log(y)).skewness[0]))
+    values = (shape.skewness[0], shape.kurtosis[0], shape.outlier_share[0], shape.unique_ratio[0], log_gain)
+    return dict(zip(_TARGET, values, strict=True))

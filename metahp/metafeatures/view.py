@@ -1,0 +1,188 @@
+"""A table as the meta-features see it: in an order of rows and columns that depends on the values alone."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from metahp.core.task import TaskType
+from metahp.datasets.table import Table
+
+# Rows and columns that the descriptive groups look at.
+MAX_ROWS = 10_000
+MAX_COLUMNS = 200
+# Rows, columns and classes that models are fitted on: few enough that ten small boosters take about half a second.
+MODEL_ROWS = 1_500
+MODEL_COLUMNS = 60
+MULTICLASS_ROWS = 1_200
+MULTICLASS_COLUMNS = 40
+MODEL_CLASSES = 5
+FOLDS = 3
+MULTICLASS_FOLDS = 2
+# A rare class gets this many rows of the model sample where it has them: with one or two its loss is a coin toss.
+MIN_CLASS_ROWS = 20
+# Tables up to this many cells are hashed three times, so that columns alike in one respect are told apart by others.
+REHASHED_CELLS = 1_000_000
+REHASH_ROUNDS = 3
+CHUNK_CELLS = 1 << 18
+SECONDS_PER_CELL = 3e-8
+
+# Odd constants of splitmix64 (Steele et al., 2014, "Fast splittable pseudorandom number generators").
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_MISSING = np.uint64(0x9E3779B97F4A7C15)
+_ONE = np.uint64(1)
+
+Values = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Meta-features that are computed together.
+
+    `run` gets the values of the steps before it and gives one value for each of `names`; `expected_seconds` is a
+    guess for one core of a common machine, which the caller corrects by how long earlier steps took.
+    """
+
+    names: tuple[str, ...]
+    expected_seconds: float
+    run: Callable[[Values], Values]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some rows and columns in canonical order.
+
+    `X` has shape (n, d), categories as codes and NaN for missing; `y` has shape (n,): codes below `n_classes`, or
+    numbers. `fold` numbers the fold in which a row is tested, stratified by the target.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    is_categorical: np.ndarray
+    task_type: TaskType
+    n_classes: int
+    fold: np.ndarray
+
+
+class View:
+    """Samples of a table that do not change when its rows or columns are permuted; each made on first use."""
+
+    def __init__(self, table: Table, seed: int) -> None:
+        self.table = table
+        self.seed = seed
+
+    @property
+    def is_multiclass(self) -> bool:
+        """Whether there are more than two classes, so that every model costs several times as much."""
+        return self.table.task.n_classes > 2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of `sample`, known without making it."""
+        return min(self.table.task.n_rows, MAX_ROWS), min(self.table.task.n_features, MAX_COLUMNS)
+
+    @property
+    def model_shape(self) -> tuple[int, int, int, int]:
+        """Most rows, columns, classes (1 unless multiclass: what a booster grows per iteration) and the folds."""
+        task = self.table.task
+        if self.is_multiclass:
+            classes = min(task.n_classes, MODEL_CLASSES)
+            return (min(task.n_rows, MULTICLASS_ROWS), min(task.n_features, MULTICLASS_COLUMNS), classes,
+                    MULTICLASS_FOLDS)
+        return min(task.n_rows, MODEL_ROWS), min(task.n_features, MODEL_COLUMNS), 1, FOLDS
+
+    @property
+    def seconds_to_order(self) -> float:
+        """Expected seconds for the canonical order, on which both samples wait."""
+        cells = self.table.task.n_rows * (self.table.task.n_features + 2)
+        return cells * SECONDS_PER_CELL * (REHASH_ROUNDS if cells <= REHASHED_CELLS else 1)
+
+    @cached_property
+    def order(self) -> tuple[np.ndarray, np.ndarray]:
+        """All rows and all columns in canonical order, as indices; an order that the seed shuffles."""
+        rows, columns = _keys(self.table.matrix, self.table.y)
+        salt = _mix(np.array([self.seed], dtype=np.uint64) + _MISSING)
+        return np.argsort(_mix(rows ^ salt), kind="stable"), np.argsort(_mix(columns ^ salt), kind="stable")
+
+    @cached_property
+    def sample(self) -> Sample:
+        """What the statistics describe: at most 10,000 rows and 200 columns."""
+        rows, columns = self.order
+        n_classes = self.table.task.n_classes
+        return self._take(rows[:MAX_ROWS], columns[:MAX_COLUMNS], self.table.y[rows[:MAX_ROWS]], n_classes, 1)
+
+    @cached_property
+    def models(self) -> Sample:
+        """What models are fitted on: fewer rows and columns, and only the most frequent classes.
+
+        Raises:
+            ValueError: fewer than two classes have two rows.
+        """
+        rows, columns = self.order
+        n_rows, n_columns, _, folds = self.model_shape
+        y = self.table.y[rows]
+        if not self.table.task.type.is_classification:
+            return self._take(rows[:n_rows], columns[:n_columns], _standardised(y[:n_rows]), 0, folds)
+        counts = np.bincount(y, minlength=self.table.task.n_classes)
+        kept = np.argsort(-counts, kind="stable")[:MODEL_CLASSES]
+        kept = np.sort(kept[counts[kept] >= 2])
+        if kept.size < 2:
+            raise ValueError("fewer than two classes have two rows")
+        quota = np.round(counts[kept] * min(1.0, n_rows / counts[kept].sum())).astype(int)
+        quota = np.maximum(quota, np.minimum(counts[kept], MIN_CLASS_ROWS))
+        chosen = np.sort(np.concatenate([np.flatnonzero(y == c)[:q] for c, q in zip(kept, quota, strict=True)]))
+        return self._take(rows[chosen], columns[:n_columns], np.searchsorted(kept, y[chosen]), kept.size, folds)
+
+    def _take(self, rows: np.ndarray, columns: np.ndarray, y: np.ndarray, n_classes: int, folds: int) -> Sample:
+        # Neighbours in target order are tested in different folds, so a class of two rows is never wholly held out.
+        fold = np.empty(len(rows), dtype=np.int64)
+        fold[np.argsort(y, kind="stable")] = np.arange(len(rows)) % folds
+        X = np.asfortranarray(self.table.matrix[np.ix_(rows, columns)])
+        task_type = self.table.task.type
+        if task_type is TaskType.MULTICLASS and n_classes == 2:
+            task_type = TaskType.BINARY
+        return Sample(X, y, self.table.is_categorical[columns], task_type, n_classes, fold)
+
+
+def _keys(matrix: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A content hash of every row and every column, none of which depends on the order of the others.
+
+    A column is hashed with the rows that its cells stand in, and a row with the columns, which are refined in turn
+    like the colours of a graph.
+    """
+    n, d = matrix.shape
+    rounds = REHASH_ROUNDS if matrix.size <= REHASHED_CELLS else 1
+    step = max(1, CHUNK_CELLS // n)
+    target = _mix(_bits(y.astype(float)))
+    rows, columns = target, np.empty(d, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for _ in range(rounds):
+            sums = np.zeros(n, dtype=np.uint64)
+            for start in range(0, d, step):
+                cells = _mix(_bits(matrix[:, start:start + step]))
+                keys = _mix((cells * (rows | _ONE)[:, None]).sum(axis=0, dtype=np.uint64))
+                sums += (cells * (keys | _ONE)).sum(axis=1, dtype=np.uint64)
+                columns[start:start + step] = keys
+            rows = _mix(target + _mix(sums))
+    return rows, columns
+
+
+def _bits(values: np.ndarray) -> np.ndarray:
+    # + 0.0 makes -0.0 and 0.0 one value; NaN has many bit patterns.
+    return np.where(np.isnan(values), _MISSING, (values + 0.0).view(np.uint64))
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        values = (values ^ (values >> np.uint64(30))) * _MIX_1
+        values = (values ^ (values >> np.uint64(27))) * _MIX_2
+        return values ^ (values >> np.uint64(31))
+
+
+def _standardised(y: np.ndarray) -> np.ndarray:
+    spread = y.std()
+    if not spread > 0:
+        raise ValueError("the target is constant in the sample")
+    return (y - y.mean()) / spread
