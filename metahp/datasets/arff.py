@@ -123,6 +123,7 @@ def _dense(line: str, n_expected: int, label: str, number: int) -> list[str]:
 
 
 def _sparse(line: str, attributes: list[_Attribute], label: str, number: int) -> list[str]:
+    line = _WEIGHT.sub("", line)
     row = [attribute.sparse_default for attribute in attributes]
     inside = line[1:line.rfind("}")].strip() if "}" in line else ""
     for match in re.finditer(rf"\s*(\d+)\s+({_QUOTED}|[^,]+?)\s*(?:,|$)", inside):

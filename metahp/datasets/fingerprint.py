@@ -44,11 +44,11 @@ def _cells(column: pd.Series) -> np.ndarray:
     else:
         texts = column.to_numpy(dtype=object, copy=True)
         texts[missing] = ""
-        distinct = pd.unique(texts[~missing])
-        if len(distinct) <= _MOST_SPELLINGS and {str(text).lower() for text in distinct} <= {"true", "false"}:
+        codes, distinct = pd.factorize(texts)
+        if len(distinct) <= _MOST_SPELLINGS and {str(text).lower() for text in distinct} <= {"true", "false", ""}:
             # Booleans are spelled True, true or TRUE by the formats that have no type for them.
-            texts = np.array([str(text).lower() for text in texts], dtype=object)
-        cells = pd.util.hash_array(texts)
+            distinct = np.array([str(text).lower() for text in distinct], dtype=object)
+        cells = pd.util.hash_array(distinct, categorize=False)[codes]
     return np.where(missing, _MISSING, cells)
 
 

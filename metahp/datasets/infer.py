@@ -1,7 +1,9 @@
 """From a raw frame to a table: the target, the task type, and what every column is."""
 
+import re
 import warnings as python_warnings
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,7 @@ ID_UNIQUE_SHARE = 0.9
 TEXT_WORDS = 4.0
 MIXED_NUMERIC_SHARE = 0.5
 MIN_DATE_LENGTH = 6
+_DATE_SHAPE = re.compile(r"\d.*[-/:.].*\d")
 # Columns are typed on this many values first; only a column that could be a number or a date is parsed whole.
 PEEK = 1000
 # More columns than this are worth a word: every later step takes its time with them.
@@ -98,7 +101,7 @@ def parse_column(column: pd.Series) -> pd.Series:
     """
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        column = column.astype(dtype.categories.dtype)
+        column = column.astype(_dtype_with_missing(dtype.categories.dtype))
         dtype = column.dtype
     if pd.api.types.is_bool_dtype(dtype):
         return column.astype(object).map({True: "True", False: "False"}).astype(object)
@@ -119,40 +122,48 @@ def parse_column(column: pd.Series) -> pd.Series:
     return _parse_text(column)
 
 
+def _dtype_with_missing(dtype: Any) -> Any:
+    """The dtype that holds the same values and missing ones too."""
+    if pd.api.types.is_bool_dtype(dtype):
+        return object
+    return float if pd.api.types.is_numeric_dtype(dtype) else dtype
+
+
 def _parse_text(column: pd.Series) -> pd.Series:
     codes, distinct = pd.factorize(column)
     texts = [str(value).strip() for value in distinct]
     texts = [None if text in MISSING_MARKERS else text for text in texts]
-    present = pd.Series([text for text in texts if text is not None], dtype=object)
-
-    def spread(values: pd.Series) -> pd.Series:
-        return pd.Series(values.array.take(codes, allow_fill=True), index=column.index, name=column.name)
-
-    if present.empty:
+    present = [text for text in texts if text is not None]
+    if not present:
         return pd.Series(np.nan, index=column.index, name=column.name, dtype=float)
-    text = pd.Series(texts, dtype=object)
-    if pd.to_numeric(present.iloc[:PEEK], errors="coerce").notna().all():
-        numbers = pd.to_numeric(text, errors="coerce").astype(float)
-        if numbers.notna().sum() == len(present):
-            return spread(numbers)
-    if _looks_like_dates(present.iloc[:PEEK]):
-        dates = _to_dates(text).dt.tz_localize(None)
+    # One more at the end is what code -1, a missing value, picks.
+    distinct = np.array([*texts, None], dtype=object)
+    parsed = distinct
+    if not np.isnan(_to_numbers(np.array(present[:PEEK], dtype=object))).any():
+        numbers = _to_numbers(distinct)
+        if np.count_nonzero(~np.isnan(numbers)) == len(present):
+            parsed = numbers
+    if parsed is distinct and _looks_like_dates(present[:PEEK]):
+        dates = _to_dates(distinct)
         if dates.notna().sum() == len(present):
-            return spread(dates)
-    return pd.Series(np.append(text.to_numpy(dtype=object), None)[codes], index=column.index, name=column.name,
-                     dtype=object)
+            parsed = dates.to_numpy()
+    return pd.Series(parsed[codes], index=column.index, name=column.name, dtype=parsed.dtype)
 
 
-def _to_dates(text: pd.Series) -> pd.Series:
+def _to_numbers(texts: np.ndarray) -> np.ndarray:
+    return np.asarray(pd.to_numeric(texts, errors="coerce"), dtype=float)
+
+
+def _to_dates(texts: np.ndarray | list[str]) -> pd.DatetimeIndex:
     with python_warnings.catch_warnings():
         # pandas warns of time zone names that it does not know; such a column is text here.
         python_warnings.simplefilter("ignore")
-        return pd.to_datetime(text, errors="coerce", format="mixed", utc=True)
+        return pd.DatetimeIndex(pd.to_datetime(texts, errors="coerce", format="mixed", utc=True)).tz_localize(None)
 
 
-def _looks_like_dates(sample: pd.Series) -> bool:
-    shaped = sample.str.len().min() >= MIN_DATE_LENGTH and sample.str.contains(r"\d.*[-/:.].*\d").all()
-    return bool(shaped) and bool(_to_dates(sample).notna().all())
+def _looks_like_dates(sample: list[str]) -> bool:
+    shaped = all(len(text) >= MIN_DATE_LENGTH and _DATE_SHAPE.search(text) for text in sample)
+    return shaped and bool(_to_dates(sample).notna().all())
 
 
 def _with_unique_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
@@ -268,12 +279,14 @@ def _clean(raw: list[pd.Series], renamed: dict[int, str]) -> tuple[pd.DataFrame,
             else:
                 dropped[name] = "constant"
             features.update({f"{name}:{part}": values for part, values in parts.items()})
-        elif why := _why_useless_text(column):
-            dropped[name] = why
         else:
+            category = column.astype("category")
+            if why := _why_useless_text(category):
+                dropped[name] = why
+                continue
             categorical.append(name)
-            features[name] = column.astype("category")
-            if _numeric_share(features[name]) >= MIXED_NUMERIC_SHARE:
+            features[name] = category
+            if _numeric_share(category.array) >= MIXED_NUMERIC_SHARE:
                 mixed.append(name)
     notes = []
     if infinite:
@@ -288,11 +301,10 @@ def _clean(raw: list[pd.Series], renamed: dict[int, str]) -> tuple[pd.DataFrame,
     return frame, Preparation(tuple(numeric), tuple(categorical), tuple(dates), dropped, renamed), notes
 
 
-def _numeric_share(column: pd.Series) -> float:
-    """Share of the present values of a categorical column that read as numbers."""
-    codes = column.cat.codes.to_numpy()
-    counts = np.bincount(codes[codes >= 0], minlength=len(column.cat.categories))
-    is_number = pd.to_numeric(pd.Series(column.cat.categories), errors="coerce").notna().to_numpy()
+def _numeric_share(values: pd.Categorical) -> float:
+    """Share of the present values that read as numbers."""
+    counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.categories))
+    is_number = ~np.isnan(_to_numbers(values.categories.to_numpy(dtype=object)))
     return float(counts[is_number].sum() / counts.sum())
 
 
@@ -311,14 +323,13 @@ def _why_useless_number(column: pd.Series) -> str:
 
 
 def _why_useless_text(column: pd.Series) -> str:
-    present = column.dropna()
-    n_unique = present.nunique()
+    n_unique, n_present = len(column.cat.categories), int(column.notna().sum())
     if n_unique == 0:
         return "no value"
-    if n_unique == 1 and len(present) == len(column):
+    if n_unique == 1 and n_present == len(column):
         return "constant"
-    if n_unique > max(MIN_ROWS, ID_UNIQUE_SHARE * len(present)):
-        words = present.iloc[:PEEK].str.count(r"\s+").mean() + 1
+    if n_unique > max(MIN_ROWS, ID_UNIQUE_SHARE * n_present):
+        words = column.dropna().iloc[:PEEK].astype(object).str.count(r"\s+").mean() + 1
         return "free text" if words > TEXT_WORDS else "id-like: nearly every value is different"
     return ""
 
