@@ -1,9 +1,12 @@
 """Trials and tasks as plain dictionaries for JSON: what the journal writes and an import reads."""
 
+import math
 from typing import Any
 
 from metahp.core.configuration import Configuration
+from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
+from metahp.knowledge.records import TaskRecord
 
 FORMAT_VERSION = 1
 
@@ -11,26 +14,89 @@ FORMAT_VERSION = 1
 def trial_to_dict(trial: Trial) -> dict[str, Any]:
     """The trial as JSON-ready values."""
     return {
-        "format": FORMAT_VERSION, "id": trial.id, "task": trial.task, "learner": trial.configuration.learner,
+        "format": FORMAT_VERSION,
+        "id": trial.id,
+        "task": trial.task,
+        "learner": trial.configuration.learner,
         "configuration": trial.configuration.values,
-        "protocol": {"folds": trial.protocol.folds, "repeats": trial.protocol.repeats, "seed": trial.protocol.seed,
-                     "max_rows": trial.protocol.max_rows},
-        "n_rows": trial.n_rows, "state": str(trial.state), "reason": trial.reason, "origin": str(trial.origin),
+        "protocol": {
+            "folds": trial.protocol.folds,
+            "repeats": trial.protocol.repeats,
+            "seed": trial.protocol.seed,
+            "max_rows": trial.protocol.max_rows,
+        },
+        "n_rows": trial.n_rows,
+        "state": str(trial.state),
+        "reason": trial.reason,
+        "origin": str(trial.origin),
         "fold_losses": {name: list(values) for name, values in trial.fold_losses.items()},
-        "curve": {"checkpoints": list(trial.curve.checkpoints),
-                  "losses": {name: list(values) for name, values in trial.curve.losses.items()}},
-        "fit_seconds": trial.fit_seconds, "predict_seconds": trial.predict_seconds,
-        "space_version": trial.space_version, "versions": dict(trial.versions), "device": trial.device,
+        "curve": {
+            "checkpoints": list(trial.curve.checkpoints),
+            "losses": {name: list(values) for name, values in trial.curve.losses.items()},
+        },
+        "fit_seconds": trial.fit_seconds,
+        "predict_seconds": trial.predict_seconds,
+        "space_version": trial.space_version,
+        "versions": dict(trial.versions),
+        "device": trial.device,
     }
 
 
 def trial_from_dict(values: dict[str, Any]) -> Trial:
     """The trial that `trial_to_dict` wrote."""
     return Trial(
-        values["task"], Configuration.of(values["learner"], values["configuration"]), Protocol(**values["protocol"]),
-        values["n_rows"], TrialState(values["state"]), Origin(values["origin"]),
+        values["task"],
+        Configuration.of(values["learner"], values["configuration"]),
+        Protocol(**values["protocol"]),
+        values["n_rows"],
+        TrialState(values["state"]),
+        Origin(values["origin"]),
         {name: tuple(losses) for name, losses in values["fold_losses"].items()},
-        Curve(tuple(values["curve"]["checkpoints"]),
-              {name: tuple(losses) for name, losses in values["curve"]["losses"].items()}),
-        values["fit_seconds"], values["predict_seconds"], values["reason"], values["space_version"],
-        values["versions"], values["device"])
+        Curve(
+            tuple(values["curve"]["checkpoints"]),
+            {name: tuple(losses) for name, losses in values["curve"]["losses"].items()},
+        ),
+        values["fit_seconds"],
+        values["predict_seconds"],
+        values["reason"],
+        values["space_version"],
+        values["versions"],
+        values["device"],
+    )
+
+
+def task_to_dict(record: TaskRecord) -> dict[str, Any]:
+    """The task record as JSON-ready values; a missing meta-feature is null. `kind` tells it from a trial."""
+    task = record.task
+    return {
+        "kind": "task",
+        "format": FORMAT_VERSION,
+        "id": task.id,
+        "type": str(task.type),
+        "n_rows": task.n_rows,
+        "n_features": task.n_features,
+        "n_classes": task.n_classes,
+        "name": task.name,
+        "group": task.group,
+        "metafeatures": {
+            name: None if math.isnan(value) else float(value) for name, value in record.metafeatures.items()
+        },
+        "metafeatures_version": record.metafeatures_version,
+        "source": record.source,
+        "licence": record.licence,
+    }
+
+
+def task_from_dict(values: dict[str, Any]) -> TaskRecord:
+    """The task record that `task_to_dict` wrote."""
+    task = Task(
+        values["id"],
+        TaskType(values["type"]),
+        values["n_rows"],
+        values["n_features"],
+        values["n_classes"],
+        values["name"],
+        values["group"],
+    )
+    features = {name: math.nan if value is None else float(value) for name, value in values["metafeatures"].items()}
+    return TaskRecord(task, features, values["metafeatures_version"], values["source"], values["licence"])

@@ -1,0 +1,319 @@
+"""Tasks and trials as Arrow tables: the one form in which they enter and leave DuckDB and Parquet, in bulk."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from metahp.core.configuration import Configuration
+from metahp.core.errors import KnowledgeBaseError
+from metahp.core.task import Task, TaskType
+from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState, trial_id
+from metahp.knowledge.records import TaskRecord
+
+TASK_SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "name": pa.string(),
+        "group": pa.string(),
+        "type": pa.string(),
+        "n_rows": pa.int64(),
+        "n_features": pa.int64(),
+        "n_classes": pa.int64(),
+        "source": pa.string(),
+        "licence": pa.string(),
+        "metafeatures": pa.map_(pa.string(), pa.float64()),
+        "metafeatures_version": pa.int32(),
+    }
+)
+
+
+def trial_schema(number: pa.DataType) -> pa.Schema:
+    """The columns of trials, with losses and seconds as `number` (float64 in the database, float32 in the seed)."""
+    losses = pa.map_(pa.string(), pa.list_(number))
+    return pa.schema(
+        {
+            "id": pa.string(),
+            "task": pa.string(),
+            "learner": pa.string(),
+            "configuration": pa.string(),
+            "configuration_id": pa.string(),
+            "folds": pa.int32(),
+            "repeats": pa.int32(),
+            "seed": pa.int64(),
+            "max_rows": pa.int64(),
+            "n_rows": pa.int64(),
+            "state": pa.string(),
+            "reason": pa.string(),
+            "origin": pa.string(),
+            "fold_losses": losses,
+            "curve_checkpoints": pa.list_(pa.int32()),
+            "curve_losses": losses,
+            "fit_seconds": number,
+            "predict_seconds": number,
+            "space_version": pa.int32(),
+            "versions": pa.string(),
+            "device": pa.string(),
+        }
+    )
+
+
+def tasks_to_table(records: Sequence[TaskRecord]) -> pa.Table:
+    """One row per record, columns as `TASK_SCHEMA`."""
+    rows = [
+        {
+            "id": r.task.id,
+            "name": r.task.name,
+            "group": r.task.group,
+            "type": str(r.task.type),
+            "n_rows": r.task.n_rows,
+            "n_features": r.task.n_features,
+            "n_classes": r.task.n_classes,
+            "source": r.source,
+            "licence": r.licence,
+            "metafeatures": [(name, float(value)) for name, value in r.metafeatures.items()],
+            "metafeatures_version": r.metafeatures_version,
+        }
+        for r in records
+    ]
+    return pa.Table.from_pylist(rows, schema=TASK_SCHEMA)
+
+
+def tasks_from_table(table: pa.Table) -> list[TaskRecord]:
+    """The records of a table with the columns of `TASK_SCHEMA`.
+
+    Raises:
+        KnowledgeBaseError: a column is missing or of another type, or a value is none that a task can have.
+    """
+    table = conformed(table, TASK_SCHEMA, "tasks")
+    try:
+        return [
+            TaskRecord(
+                Task(
+                    row["id"],
+                    TaskType(row["type"]),
+                    row["n_rows"],
+                    row["n_features"],
+                    row["n_classes"],
+                    row["name"],
+                    row["group"],
+                ),
+                {name: float("nan") if value is None else value for name, value in row["metafeatures"]},
+                row["metafeatures_version"],
+                row["source"],
+                row["licence"],
+            )
+            for row in table.to_pylist()
+        ]
+    except ValueError as error:
+        raise KnowledgeBaseError(f"A task of this knowledge base is not valid: {error}") from error
+
+
+def trials_to_table(trials: Sequence[Trial], number: pa.DataType | None = None) -> pa.Table:
+    """One row per trial, columns as `trial_schema(number)`; `number` is float64 unless given."""
+    schema = trial_schema(number or pa.float64())
+    texts = _JsonTexts()
+    columns = {
+        "id": [t.id for t in trials],
+        "task": [t.task for t in trials],
+        "learner": [t.configuration.learner for t in trials],
+        "configuration": [texts.of(t.configuration.id, t.configuration.values) for t in trials],
+        "configuration_id": [t.configuration.id for t in trials],
+        "folds": [t.protocol.folds for t in trials],
+        "repeats": [t.protocol.repeats for t in trials],
+        "seed": [t.protocol.seed for t in trials],
+        "max_rows": [t.protocol.max_rows for t in trials],
+        "n_rows": [t.n_rows for t in trials],
+        "state": [str(t.state) for t in trials],
+        "reason": [t.reason for t in trials],
+        "origin": [str(t.origin) for t in trials],
+        "fold_losses": _losses_to_array([t.fold_losses for t in trials], schema.field("fold_losses").type),
+        "curve_checkpoints": [t.curve.checkpoints for t in trials],
+        "curve_losses": _losses_to_array([t.curve.losses for t in trials], schema.field("curve_losses").type),
+        "fit_seconds": _numbers((t.fit_seconds for t in trials), schema.field("fit_seconds").type),
+        "predict_seconds": _numbers((t.predict_seconds for t in trials), schema.field("predict_seconds").type),
+        "space_version": [t.space_version for t in trials],
+        "versions": [texts.of(tuple(sorted(t.versions.items())), dict(sorted(t.versions.items()))) for t in trials],
+        "device": [t.device for t in trials],
+    }
+    arrays = [
+        values if isinstance(values, pa.Array) else pa.array(values, type=schema.field(name).type)
+        for name, values in columns.items()
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def trials_from_table(table: pa.Table) -> list[Trial]:
+    """The trials of a table with the columns of `trial_schema`; ids are not read but follow from the content.
+
+    Configurations and protocols that repeat are one object, and the nested columns are cut from flat lists: 25,000
+    trials with curves take about a second.
+
+    Raises:
+        KnowledgeBaseError: a column is missing or of another type, or a value is none that a trial can have.
+    """
+    table = conformed(table, _without_ids(trial_schema(pa.float64())), "trials")
+    column = {
+        name: table[name].to_pylist()
+        for name in (
+            "task",
+            "n_rows",
+            "reason",
+            "fit_seconds",
+            "predict_seconds",
+            "space_version",
+            "device",
+            "state",
+            "origin",
+        )
+    }
+    checkpoints = _lists(_one(table["curve_checkpoints"]))
+    try:
+        versions = [_parsed(text) for text in _interned(table["versions"], json.loads)]
+        states, origins = map(TrialState, column["state"]), map(Origin, column["origin"])
+        curves = map(Curve, checkpoints, _losses_from_array(_one(table["curve_losses"])))
+        return [
+            Trial(*values)
+            for values in zip(
+                column["task"],
+                _configurations(table),
+                _protocols(table),
+                column["n_rows"],
+                states,
+                origins,
+                _losses_from_array(_one(table["fold_losses"])),
+                curves,
+                column["fit_seconds"],
+                column["predict_seconds"],
+                column["reason"],
+                column["space_version"],
+                versions,
+                column["device"],
+                strict=True,
+            )
+        ]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise KnowledgeBaseError(f"A trial of this knowledge base is not valid: {error}") from error
+
+
+def with_ids(table: pa.Table) -> pa.Table:
+    """A table of trials with losses as float64 and the ids of configurations and trials, computed from the content.
+
+    Raises:
+        KnowledgeBaseError: a column is missing or of another type, or a configuration or protocol is not valid.
+    """
+    table = conformed(table, _without_ids(trial_schema(pa.float64())), "trials")
+    try:
+        configurations, protocols = _configurations(table), _protocols(table)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise KnowledgeBaseError(f"A trial of this knowledge base is not valid: {error}") from error
+    ids = [trial_id(*values) for values in zip(table["task"].to_pylist(), configurations, protocols, strict=True)]
+    table = table.append_column("id", pa.array(ids, pa.string()))
+    table = table.append_column("configuration_id", pa.array([c.id for c in configurations], pa.string()))
+    return table.select(trial_schema(pa.float64()).names)
+
+
+def conformed(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
+    """`table` with exactly the columns of `schema`, converted where that is possible, no value missing.
+
+    Raises:
+        KnowledgeBaseError: it cannot be.
+    """
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise KnowledgeBaseError(
+            f"The {what} of this knowledge base lack the column '{missing[0]}'. Expected: {', '.join(schema.names)}."
+        )
+    try:
+        table = table.select(schema.names).cast(schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise KnowledgeBaseError(f"The {what} of this knowledge base have columns of another type: {error}") from error
+    for name in schema.names:
+        if table[name].null_count:
+            raise KnowledgeBaseError(f"The {what} of this knowledge base have missing values in '{name}'.")
+    return table
+
+
+class _JsonTexts:
+    """JSON text of values that repeat, made once per key."""
+
+    def __init__(self) -> None:
+        self._texts: dict[object, str] = {}
+
+    def of(self, key: object, values: Mapping[str, object]) -> str:
+        if key not in self._texts:
+            self._texts[key] = json.dumps(values, separators=(",", ":"), allow_nan=False)
+        return self._texts[key]
+
+
+def _without_ids(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field for field in schema if field.name not in ("id", "configuration_id")])
+
+
+def _configurations(table: pa.Table) -> list[Configuration]:
+    known: dict[tuple[str, str], Configuration] = {}
+    configurations = []
+    for key in zip(table["learner"].to_pylist(), table["configuration"].to_pylist(), strict=True):
+        if key not in known:
+            known[key] = Configuration.of(key[0], _parsed(json.loads(key[1])))
+        configurations.append(known[key])
+    return configurations
+
+
+def _protocols(table: pa.Table) -> list[Protocol]:
+    known: dict[tuple[int, ...], Protocol] = {}
+    protocols = []
+    for key in zip(*(table[name].to_pylist() for name in ("folds", "repeats", "seed", "max_rows")), strict=True):
+        if key not in known:
+            known[key] = Protocol(*key)
+        protocols.append(known[key])
+    return protocols
+
+
+def _parsed(values: object) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise ValueError(f"expected an object of names and values, got {values!r}")
+    return values
+
+
+def _interned(column: pa.ChunkedArray, read: Callable[[str], object]) -> list[object]:
+    known: dict[str, object] = {}
+    return [known[text] if text in known else known.setdefault(text, read(text)) for text in column.to_pylist()]
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
+
+
+def _numbers(values: Iterable[float], number: pa.DataType) -> pa.Array:
+    # A loss beyond float32, of a model that diverged, becomes infinite: just as useless, and no warning per trial.
+    with np.errstate(over="ignore"):
+        return pa.array(np.fromiter(values, dtype=np.float64).astype(number.to_pandas_dtype()))
+
+
+def _losses_to_array(maps: Sequence[Mapping[str, Sequence[float]]], kind: pa.DataType) -> pa.Array:
+    """An array of maps from metric to losses; metrics in the order of their names, so that equal maps look equal."""
+    ordered = [sorted(losses.items()) for losses in maps]
+    pairs = list(chain.from_iterable(ordered))
+    values = _numbers(chain.from_iterable(losses for _, losses in pairs), kind.item_type.value_type)
+    lists = pa.ListArray.from_arrays(_offsets(len(losses) for _, losses in pairs), values)
+    keys = pa.array([name for name, _ in pairs], pa.string())
+    return pa.MapArray.from_arrays(_offsets(map(len, ordered)), keys, lists).cast(kind)
+
+
+def _offsets(lengths: Iterable[int]) -> pa.Array:
+    return pa.array(np.concatenate(([0], np.cumsum(np.fromiter(lengths, dtype=np.int64)))).astype(np.int32))
+
+
+def _losses_from_array(array: pa.MapArray) -> list[dict[str, tuple[float, ...]]]:
+    names, losses = array.keys.to_pylist(), _lists(array.items)
+    edges = array.offsets.to_pylist()
+    return [dict(zip(names[start:stop], losses[start:stop], strict=True)) for start, stop in pairwise(edges)]
+
+
+def _lists(array: pa.ListArray) -> list[tuple[Any, ...]]:
+    values, edges = array.values.to_pylist(), array.offsets.to_pylist()
+    return [tuple(values[start:stop]) for start, stop in pairwise(edges)]

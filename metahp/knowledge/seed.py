@@ -1,0 +1,181 @@
+"""The seed: the knowledge that metahp ships with, as Parquet files."""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from metahp.core.errors import KnowledgeBaseError
+from metahp.core.trial import Trial
+from metahp.knowledge.columns import (
+    tasks_from_table,
+    tasks_to_table,
+    trial_schema,
+    trials_from_table,
+    trials_to_table,
+    with_ids,
+)
+from metahp.knowledge.records import TaskRecord
+
+TASKS_FILE = "tasks.parquet"
+# Under this key a knowledge base remembers which seed it has.
+SEED_KEY = "seed"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# Inside the package in a wheel, beside it in a checkout, an editable install and an unpacked sdist.
+_PLACES = (_PACKAGE / "knowledge_base", _PACKAGE.parent / "knowledge_base")
+
+
+class Readable(Protocol):
+    """What a seed is written from: a knowledge base."""
+
+    def tasks(self) -> list[TaskRecord]:
+        """All task records."""
+
+    def trials(self) -> list[Trial]:
+        """All trials."""
+
+
+class Writable(Protocol):
+    """What a seed is read into: a knowledge base."""
+
+    def add(self, tasks: Sequence[TaskRecord], trials: pa.Table, settings: Mapping[str, str]) -> int:
+        """Add everything in one transaction; how many trials were new."""
+
+
+def seed_folder() -> Path:
+    """The folder of the seed that this installation came with.
+
+    Raises:
+        KnowledgeBaseError: there is none.
+    """
+    for folder in _PLACES:
+        if (folder / TASKS_FILE).is_file():
+            return folder
+    raise KnowledgeBaseError(
+        f"This installation of metahp lacks its seed: expected {TASKS_FILE} in "
+        f"{' or '.join(map(str, _PLACES))}. Install metahp again."
+    )
+
+
+def export_seed(source: Readable | tuple[Sequence[TaskRecord], Sequence[Trial]], folder: Path) -> None:
+    """Write tasks and trials to `folder`: `tasks.parquet` and one `trials-<learner>.parquet` per learner.
+
+    The same content makes the same bytes, whatever its order. Losses and seconds are rounded to float32; ids are left
+    out, since they follow from the rest. Files of learners that have no trial any more are removed.
+
+    Raises:
+        KnowledgeBaseError: a learner's name cannot be part of a file name.
+    """
+    tasks, trials = source if isinstance(source, tuple) else (source.tasks(), source.trials())
+    by_learner: dict[str, list[Trial]] = {}
+    distinct = {trial.id: trial for trial in trials}
+    for trial in sorted(distinct.values(), key=lambda t: (t.task, t.configuration.id, t.id)):
+        by_learner.setdefault(trial.configuration.learner, []).append(trial)
+    for learner in by_learner:
+        if not re.fullmatch(r"[A-Za-z0-9_]+", learner):
+            raise KnowledgeBaseError(
+                f"Learner '{learner}' cannot be exported: its name becomes part of a file name. "
+                "Expected letters, digits and underscores."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(tasks_to_table(sorted(tasks, key=lambda record: record.task.id)), folder / TASKS_FILE)
+    written = set()
+    for learner, its_trials in by_learner.items():
+        path = folder / f"trials-{learner}.parquet"
+        _write(trials_to_table(its_trials, pa.float32()).drop_columns(["id", "configuration_id"]), path)
+        written.add(path)
+    for path in set(_trial_files(folder)) - written:
+        path.unlink()
+
+
+def read_seed(folder: Path) -> tuple[list[TaskRecord], list[Trial]]:
+    """The tasks and trials of a seed folder.
+
+    Raises:
+        KnowledgeBaseError: the folder holds no seed, or a file or value is not valid.
+    """
+    tasks, trials = _tables(folder)
+    return tasks_from_table(tasks), trials_from_table(trials)
+
+
+def import_seed(kb: Writable, folder: Path) -> int:
+    """Add a seed to `kb` in one transaction, straight from its columns; how many trials were new.
+
+    For a seed that can be trusted: values are not looked at one by one (`merge` does).
+
+    Raises:
+        KnowledgeBaseError: the folder holds no seed, or `kb` cannot be written.
+    """
+    tasks, trials = _tables(folder)
+    return kb.add(tasks_from_table(tasks), with_ids(trials), {SEED_KEY: seed_hash(folder)})
+
+
+def seed_hash(folder: Path) -> str:
+    """Hash of the files of a seed."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in (folder / TASKS_FILE, *_trial_files(folder)):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _tables(folder: Path) -> tuple[pa.Table, pa.Table]:
+    if not (folder / TASKS_FILE).is_file():
+        raise KnowledgeBaseError(f"{folder} holds no seed: expected {TASKS_FILE} and trials-<learner>.parquet there.")
+    schema = trial_schema(pa.float32())
+    expected = pa.schema([field for field in schema if field.name not in ("id", "configuration_id")])
+    trials = [expected.empty_table()]
+    for path in _trial_files(folder):
+        table = _read(path)
+        if not table.schema.equals(expected):
+            raise KnowledgeBaseError(
+                f"{path} does not hold trials of this version: expected the columns "
+                f"{', '.join(expected.names)}, got {', '.join(table.column_names)}."
+            )
+        trials.append(table)
+    return _read(folder / TASKS_FILE), pa.concat_tables(trials)
+
+
+def _trial_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("trials-*.parquet"))
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        raise KnowledgeBaseError(f"{path} is not a Parquet file that can be read ({error}).") from error
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    # Bytes of like significance side by side: losses of one task share their exponents, and zstd sees it.
+    floats = [column.path for column in _leaves(table) if column.physical_type in ("FLOAT", "DOUBLE")]
+    others = [column.path for column in _leaves(table) if column.physical_type not in ("FLOAT", "DOUBLE")]
+    try:
+        pq.write_table(
+            table,
+            unfinished,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=others,
+            use_byte_stream_split=floats,
+            write_statistics=False,
+            store_schema=False,
+        )
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _leaves(table: pa.Table) -> list[pq.ColumnSchema]:
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema, store_schema=False):
+        pass
+    schema = pq.ParquetFile(sink.getvalue()).schema
+    return [schema.column(index) for index in range(len(schema))]
