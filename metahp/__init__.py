@@ -4,7 +4,6 @@ Public names are imported on first use: `import metahp` alone loads nothing heav
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,6 +54,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        # Not at the top: `importlib.metadata` alone would take a sixth of the time of `metahp --help`.
+        from importlib.metadata import version
+
         return version("metahp")
     if name not in _HOMES:
         raise AttributeError(f"module 'metahp' has no attribute '{name}'")

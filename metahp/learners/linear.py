@@ -121,6 +121,8 @@ class Linear:
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
+            # On few rows QuantileTransformer takes as many quantiles as there are rows, which is what we want.
+            warnings.filterwarnings("ignore", message="n_quantiles")
             pipeline.fit(split.X_train, split.y_train)
         fitted = time.perf_counter()
         if split.task_type.is_classification:

@@ -1,0 +1,245 @@
+"""`metahp recommend FILE`: the configurations to try first on a table."""
+
+import math
+import shlex
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from metahp.cli import options, output
+from metahp.core.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from metahp.core.configuration import Value
+    from metahp.datasets.table import Table
+    from metahp.recommendation.result import Recommendation, Recommended
+
+# Below this width the hyperparameters get lines of their own; beside the other columns they would be unreadable.
+WIDE = 120
+# Longer metric names would push the table over 80 columns; the line above the table names the metric anyway.
+LONG_METRIC = 12
+UNKNOWN = "–"
+
+
+class Format(StrEnum):
+    """How a recommendation is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    PYTHON = "python"
+
+
+def recommend(
+    file: options.File,
+    target: options.Target = None,
+    task: options.Task = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="scikit-learn scorer name.  [default: by task type]")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many configurations.")] = 5,
+    learner: Annotated[
+        list[str] | None,
+        typer.Option("--learner", help="Only this learner; may be repeated.  [default: all]"),
+    ] = None,
+    form: Annotated[
+        Format, typer.Option("--format", help="python: a script that trains the best one without metahp.")
+    ] = Format.TABLE,
+    out: options.Output = None,
+    kb: options.KnowledgeBasePath = None,
+    budget_seconds: options.Budget = 2.0,
+    seed: options.Seed = 0,
+    quiet: options.Quiet = False,
+) -> None:
+    """Recommend hyperparameters for the table in FILE."""
+    from metahp import api
+
+    if form is Format.PYTHON and file == "-":
+        raise InputError("--format python needs a file that the script can read again; standard input is gone by then.")
+    with output.working("reading the table", quiet=quiet):
+        table = api.load(file, target=target, task=task)
+    start = time.perf_counter()
+    with output.working("asking the knowledge base", quiet=quiet):
+        recommendation = api.recommend(
+            table,
+            metric=metric,
+            k=k,
+            learners=learner or None,
+            knowledge_base=kb,
+            seed=seed,
+            budget_seconds=budget_seconds,
+        )
+    seconds = time.perf_counter() - start
+    output.warn(recommendation.warnings, quiet=quiet)
+    if form is Format.JSON:
+        output.write(output.as_json(recommendation.to_dict()), out)
+    elif form is Format.YAML:
+        output.write(output.as_yaml(recommendation.to_dict()), out)
+    elif form is Format.PYTHON:
+        from metahp.recommendation.export import python_script
+
+        output.write(python_script(recommendation, table, file), out)
+    else:
+        output.write_rich(report(recommendation, table, file, seconds, _width(out)), out)
+    if out is not None and not quiet:
+        output.complain(f"written to {out}")
+
+
+def _width(path: Path | None) -> int:
+    from rich.console import Console
+
+    return Console(file=sys.stdout if path is None else None).width
+
+
+def report(
+    recommendation: "Recommendation", table: "Table", file: str, seconds: float, width: int
+) -> Iterator["RenderableType"]:
+    """The parts of the printed recommendation for a console of `width` columns."""
+    from rich.text import Text
+
+    yield Text(table_line(table, file))
+    yield Text(
+        f"metric {recommendation.metric.name} · knowledge base: {recommendation.n_past_tasks:,} tasks, "
+        f"{recommendation.n_past_trials:,} trials · answered in {seconds:.1f} s"
+    )
+    yield ""
+    yield _score_table(recommendation, is_wide=width >= WIDE)
+    yield ""
+    if width < WIDE:
+        for item in recommendation.items:
+            line = f"{item.rank}  {item.learner}: {_hyperparameters(recommendation, item)}"
+            yield Text("\n".join(textwrap.wrap(line, width - 1, initial_indent="  ", subsequent_indent="     ")))
+        yield ""
+    if why := _why(recommendation):
+        yield Text(why)
+    if record := _track_record(recommendation):
+        yield Text(record)
+    if file != "-":
+        name = shlex.quote(file)
+        yield Text(f"Next: metahp recommend {name} --target {shlex.quote(table.target)} --format python > train.py")
+
+
+def table_line(table: "Table", file: str) -> str:
+    """The table in one line: size, kinds of columns, target and task type."""
+    import numpy as np
+
+    categorical = int(table.is_categorical.sum())
+    missing = float(table.features.isna().to_numpy().mean())
+    details = [f"{categorical} categorical"] if categorical else []
+    details += [f"{missing:.1%} missing".replace("%", " %")] if missing else []
+    kinds = f" ({', '.join(details)})" if details else ""
+    origin = "" if table.target_origin == "given" else f" ({table.target_origin})"
+    name = "standard input" if file == "-" else Path(file).name
+    line = (
+        f"{name}: {table.task.n_rows:,} rows × {table.task.n_features:,} features{kinds}, "
+        f"target '{table.target}'{origin}, {table.task.type}"
+    )
+    if table.task.type.is_classification:
+        minority = np.bincount(table.y).min() / table.y.size
+        classes = f", {table.task.n_classes} classes" if table.task.n_classes > 2 else ""
+        line += f"{classes}, {'minority' if table.task.n_classes == 2 else 'smallest'} {minority:.0%}".replace(
+            "%", " %"
+        )
+    return line
+
+
+def _score_table(recommendation: "Recommendation", *, is_wide: bool) -> "RenderableType":
+    from rich.table import Table as RichTable
+
+    metric = recommendation.metric.name
+    table = RichTable(box=None, pad_edge=True, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("#", justify="right")
+    table.add_column("learner", no_wrap=True)
+    table.add_column(f"expected {metric if len(metric) <= LONG_METRIC else 'score'}", no_wrap=True)
+    table.add_column("gain over default")
+    table.add_column("fit", justify="right", no_wrap=True)
+    table.add_column("origin", no_wrap=True)
+    if is_wide:
+        table.add_column("hyperparameters", ratio=1)
+    for item in recommendation.items:
+        cells = [str(item.rank), item.learner, expected(item), gain(item), duration(item.fit_seconds), str(item.origin)]
+        table.add_row(*cells, *([_hyperparameters(recommendation, item)] if is_wide else []))
+    return table
+
+
+def expected(item: "Recommended") -> str:
+    """The expected score and its interval, with as many decimals as the interval's width makes meaningful."""
+    if math.isnan(item.score):
+        return UNKNOWN
+    digits = decimals(item)
+    score, low, high = (f"{value:.{digits}f}" for value in (item.score, item.low, item.high))
+    return f"{score}  ({_bare(low)}–{_bare(high)})" if low[0] != "-" else f"{score}  ({low} to {high})"
+
+
+def gain(item: "Recommended") -> str:
+    """The expected gain over the learner's default, in the decimals of the score."""
+    return UNKNOWN if math.isnan(item.gain) else f"{item.gain:+.{decimals(item)}f}"
+
+
+def decimals(item: "Recommended") -> int:
+    """Decimals that show two digits of the interval's width, at most six."""
+    width = item.high - item.low
+    if not (math.isfinite(width) and width > 0):
+        return 3
+    return min(max(1 - math.floor(math.log10(width)), 0), 6)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them."""
+    if math.isnan(seconds):
+        return UNKNOWN
+    if seconds < 0.1:
+        return "<0.1 s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def _bare(number: str) -> str:
+    return number.removeprefix("0") if number.startswith("0.") else number
+
+
+def _hyperparameters(recommendation: "Recommendation", item: "Recommended") -> str:
+    """The values that differ from the library's defaults."""
+    from metahp.learners.catalogue import learner_named
+
+    default = learner_named(item.learner).space(recommendation.task.type).default.values
+    values = item.configuration.values
+    changed = [f"{name} {_shown(value)}" for name, value in values.items() if default.get(name, ...) != value]
+    if not changed:
+        return "library default"
+    return ", ".join(changed) + (", rest default" if len(changed) < len(values) else "")
+
+
+def _shown(value: "Value") -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _why(recommendation: "Recommendation") -> str:
+    parts = []
+    if recommendation.neighbours:
+        near = ", ".join(f"{neighbour.task} ({neighbour.similarity:.2f})" for neighbour in recommendation.neighbours)
+        parts.append(f"most like {near}")
+    parts += recommendation.reasons
+    return f"Why: {'; '.join(parts)}." if parts else ""
+
+
+def _track_record(recommendation: "Recommendation") -> str:
+    record = recommendation.track_record
+    if record is None:
+        return ""
+    line = (
+        f"Track record of {record.learner} on {record.n_tasks:,} past tasks ({record.metric}), each left out: "
+        f"#1 beat the default on {record.win_rate:.0%}".replace("%", " %")
+    )
+    if not math.isnan(record.random_trials):
+        line += f"; the first {record.k} were worth {record.random_trials:.0f} random trials"
+    return f"{line}."

@@ -1,0 +1,312 @@
+"""A recommendation as a script that runs without metahp: pandas, scikit-learn and, where it is needed, LightGBM."""
+
+import ast
+import inspect
+import math
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from metahp.core.task import TaskType
+from metahp.datasets.table import MISSING_MARKERS, Table
+from metahp.learners.catalogue import learner_named
+from metahp.recommendation.result import Recommendation
+
+FOLDS = 3
+LINE_LENGTH = 100
+# LightGBM refuses these in the names of features.
+_FORBIDDEN_IN_NAMES = frozenset('[]{}",:')
+
+_HEADER = '''"""Train {learner} on {file} with the hyperparameters that metahp {version} recommends.
+
+{expectation}
+Needs pandas {pandas} or later, scikit-learn {sklearn} or later{lightgbm}; metahp is not needed.
+"""
+'''
+
+_TEXT = '''
+def text(column):
+    """Cells as text without the spaces around them; what marks a gap is missing."""
+    stripped = column.astype("str").str.strip()
+    return stripped.mask(stripped.isin(MISSING))
+'''
+
+_NUMBERS = '''
+def numbers(column):
+    """Cells as numbers; what is infinite is missing."""
+    values = column if pd.api.types.is_numeric_dtype(column) else text(column)
+    return pd.to_numeric(values, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
+'''
+
+_DATE_PARTS = '''
+def date_parts(column):
+    """Numeric parts of a date."""
+    if not pd.api.types.is_datetime64_any_dtype(column):
+        column = pd.to_datetime(text(column), format="mixed", utc=True)
+    column = column.dt.tz_localize(None)
+    days = (column - pd.Timestamp(0)) / pd.Timedelta(days=1)
+    parts = {"days": days, "month": column.dt.month, "weekday": column.dt.day_of_week, "hour": column.dt.hour}
+    return {part: values.astype(float) for part, values in parts.items()}
+'''
+
+
+_PANDAS_DEFAULTS = frozenset({("compression", "None"), ("decimal", '"."'), ("quotechar", "'\"'"), ("sep", '","')})
+
+
+class _Name(str):
+    """A variable of the script, which stands in for its value."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def python_script(recommendation: Recommendation, table: Table, path: str) -> str:
+    """A script that trains the best configuration on the file `path`, which `table` was read from.
+
+    It prepares the columns as metahp did, prints the cross-validated score and fits on all rows.
+    """
+    best = recommendation.best
+    imports: set[tuple[str, str]] = set()
+    is_lightgbm = best.learner == "lightgbm"
+    estimator = learner_named(best.learner).estimator(
+        best.configuration,
+        table.task.type,
+        numeric=_Name("numeric_columns"),
+        categorical=_Name("categorical_columns"),
+        seed=recommendation.seed,
+    )
+    _name_columns(estimator)
+    model = _code(estimator, imports)
+    splitter = "StratifiedKFold" if table.task.type.is_classification else "KFold"
+    imports |= {("sklearn.model_selection", name) for name in (splitter, "cross_val_score")}
+    body = [_constants(table, path, recommendation.seed), *_functions(table), _features(table, is_lightgbm=is_lightgbm)]
+    if not is_lightgbm:
+        body.append(
+            'numeric_columns = X.select_dtypes("number").columns\n'
+            'categorical_columns = X.select_dtypes("category").columns'
+        )
+    body += [f"model = {model}", _ending(recommendation, table, splitter)]
+    return "\n".join([_header(recommendation, path), _import_lines(imports), "", *body]) + "\n"
+
+
+def _header(recommendation: Recommendation, path: str) -> str:
+    best = recommendation.best
+    if math.isnan(best.score):
+        expectation = "What to expect of them on this table is not known."
+    else:
+        expectation = (
+            f"Expected {recommendation.metric.name}: {best.score:.4g} (80 % interval {best.low:.4g} to {best.high:.4g}"
+            + (f"; library default {best.default_score:.4g}" if not math.isnan(best.default_score) else "")
+            + (
+                f"),\nas measured on this very table in {recommendation.n_past_trials:,} known trials."
+                if recommendation.is_known_task
+                else f"),\nlearned from {recommendation.n_past_tasks:,} past tasks."
+            )
+        )
+    return _HEADER.format(
+        learner=best.learner,
+        file=Path(path).name,
+        version=version("metahp"),
+        expectation=expectation,
+        pandas=_major_minor("pandas"),
+        sklearn=_major_minor("scikit-learn"),
+        lightgbm=f", LightGBM {_major_minor('lightgbm')} or later" if best.learner == "lightgbm" else "",
+    )
+
+
+def _major_minor(package: str) -> str:
+    return ".".join(version(package).split(".")[:2])
+
+
+def _import_lines(imports: set[tuple[str, str]]) -> str:
+    lines = ["import numpy as np", "import pandas as pd"]
+    for module in sorted({module for module, _ in imports}):
+        names = ", ".join(sorted(name for home, name in imports if home == module))
+        lines.append(f"from {module} import {names}")
+    return "\n".join(lines)
+
+
+def _constants(table: Table, path: str, seed: int) -> str:
+    preparation = table.preparation
+    parts = {
+        name: [column.removeprefix(f"{name}:") for column in table.features if column.startswith(f"{name}:")]
+        for name in preparation.dates
+    }
+    lines = [f"PATH = {_code(path, set())}", f"TARGET = {_code(table.target, set())}", f"SEED = {seed}"]
+    lines.append(f"NUMERIC = {_code(list(preparation.numeric), set(), prefix=10)}")
+    lines.append(f"CATEGORICAL = {_code(list(preparation.categorical), set(), prefix=14)}")
+    lines.append(f"MISSING = {_code(list(MISSING_MARKERS), set(), prefix=10)}")
+    if parts:
+        lines.append(f"DATES = {_code(parts, set(), prefix=8)}")
+    if preparation.dropped:
+        lines.append("# Left out:")
+        lines += [f"#   {name!r}: {why}" for name, why in list(preparation.dropped.items())[:20]]
+        if len(preparation.dropped) > 20:
+            lines.append(f"#   and {len(preparation.dropped) - 20} more")
+    return "\n".join(lines) + "\n"
+
+
+def _functions(table: Table) -> list[str]:
+    return [_TEXT, _NUMBERS, *([_DATE_PARTS] if table.preparation.dates else []), ""]
+
+
+def _features(table: Table, *, is_lightgbm: bool) -> str:
+    lines = [f"frame = {_read_call(table)}"]
+    if table.preparation.renamed:
+        lines.append("# Columns with an empty or repeated name, by position.")
+        lines.append(f"RENAMED = {_code(dict(table.preparation.renamed), set(), prefix=10)}")
+        lines.append("frame.columns = [RENAMED.get(i, str(name).strip()) for i, name in enumerate(frame.columns)]")
+    else:
+        lines.append("frame.columns = [str(name).strip() for name in frame.columns]")
+    if table.task.type is TaskType.REGRESSION or _is_numeric_label(table.classes):
+        lines.append("y = numbers(frame[TARGET])")
+    else:
+        lines.append("y = text(frame[TARGET])")
+    lines.append("frame, y = frame[y.notna()], y[y.notna()]")
+    if table.task.type.is_classification:
+        label = 'y.map("{:g}".format)' if _is_numeric_label(table.classes) else "y"
+        lines.append(f"y = np.array({label}.tolist())")
+    lines.append("")
+    lines.append("columns = {name: numbers(frame[name]) for name in NUMERIC}")
+    lines.append('columns |= {name: text(frame[name]).astype("category") for name in CATEGORICAL}')
+    if table.preparation.dates:
+        lines += [
+            "for name, kept in DATES.items():",
+            "    parts = date_parts(frame[name])",
+            '    columns |= {f"{name} {part}": parts[part] for part in kept}',
+        ]
+    lines.append("X = pd.DataFrame(columns)")
+    if is_lightgbm and any(_FORBIDDEN_IN_NAMES & set(name) for name in _script_names(table)):
+        lines.append('# LightGBM allows none of []{}",: in the names of features.')
+        lines.append('X.columns = [f"feature {i}" for i in range(X.shape[1])]')
+    return "\n".join(lines) + "\n"
+
+
+def _script_names(table: Table) -> tuple[str, ...]:
+    return (*table.preparation.numeric, *table.preparation.categorical, *table.preparation.dates)
+
+
+def _read_call(table: Table) -> str:
+    """The call that reads the file, without the arguments that are pandas' defaults."""
+    # The columns' names are in the script already; a placeholder stands for them until the call is written.
+    placeholder = [_Name("CATEGORICAL")] if table.preparation.categorical else []
+    call = ast.parse(table.read.pandas_source(_Name("PATH"), placeholder), mode="eval").body
+    assert isinstance(call, ast.Call)
+    written = {"na_values": "MISSING", "dtype": 'dict.fromkeys(CATEGORICAL, "str")'}
+    parts = [ast.unparse(argument) for argument in call.args]
+    for keyword in call.keywords:
+        value = _code(ast.literal_eval(keyword.value), set()) if isinstance(keyword.value, ast.Constant) else None
+        if (keyword.arg, value) in _PANDAS_DEFAULTS:
+            continue
+        is_frame_wide = keyword.arg == "dtype" and value is not None
+        text = None if is_frame_wide else written.get(str(keyword.arg))
+        parts.append(f"{keyword.arg}={text or value or ast.unparse(keyword.value)}")
+    return _bracketed(f"{ast.unparse(call.func)}(", parts, ")", 0, 8)
+
+
+def _is_numeric_label(classes: Sequence[str]) -> bool:
+    try:
+        return bool(classes) and all(math.isfinite(float(label)) for label in classes)
+    except ValueError:
+        return False
+
+
+def _ending(recommendation: Recommendation, table: Table, splitter: str) -> str:
+    lines = [f"folds = {splitter}({FOLDS}, shuffle=True, random_state=SEED)"]
+    rows = ""
+    if table.task.type.is_classification and np.bincount(table.y).min() < FOLDS:
+        lines += [
+            f"# A class with fewer than {FOLDS} rows cannot be in every fold: such rows are left out of the score.",
+            f"scored = pd.Series(y).map(pd.Series(y).value_counts()).to_numpy() >= {FOLDS}",
+        ]
+        rows = "[scored]"
+    lines += [
+        f'scores = cross_val_score(model, X{rows}, y{rows}, scoring="{recommendation.metric.name}", cv=folds)',
+        f'print(f"{recommendation.metric.name}: {{scores.mean():.4f}} ({FOLDS}-fold cross-validation)")',
+        "",
+        "model.fit(X, y)",
+        'print(f"fitted on all {len(X):,} rows")',
+    ]
+    return "\n" + "\n".join(lines)
+
+
+def _name_columns(estimator: Any) -> None:
+    """Put the names of the script's variables where a ColumnTransformer holds lists of columns."""
+    for _, step in getattr(estimator, "steps", ()):
+        if hasattr(step, "transformers"):
+            step.transformers = [(name, part, _Name(f"{name}_columns")) for name, part, _ in step.transformers]
+
+
+def _code(value: Any, imports: set[tuple[str, str]], *, depth: int = 0, prefix: int = 8) -> str:
+    """Source code of a value: an unfitted estimator with the arguments that are not its defaults, or plain data.
+
+    What an estimator needs is added to `imports` as (module, name). Broken over lines where one is too long.
+    """
+    if isinstance(value, dict):
+        parts = [f"{_code(key, imports)}: {_code(item, imports, depth=depth + 1)}" for key, item in value.items()]
+        return _bracketed("{", parts, "}", depth, prefix)
+    if isinstance(value, list):
+        return _bracketed("[", [_code(item, imports, depth=depth + 1) for item in value], "]", depth, prefix)
+    if isinstance(value, tuple):
+        # A named step hugs what it names: `("encode", ColumnTransformer(`.
+        parts = [_code(item, imports, depth=depth) for item in value]
+        return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    if type(value) is str:
+        return repr(value) if '"' in value else '"' + repr(value)[1:-1] + '"'
+    if isinstance(value, BaseEstimator) or type(value).__module__.startswith("sklearn."):
+        kind = type(value)
+        imports.add(
+            (".".join(kind.__module__.split(".")[: 1 if kind.__module__.startswith("lightgbm") else 2]), kind.__name__)
+        )
+        arguments = _arguments(value)
+        if len(arguments) == 1:
+            [(name, given)] = arguments.items()
+            return f"{kind.__name__}({name}={_code(given, imports, depth=depth)})"
+        parts = [f"{name}={_code(given, imports, depth=depth + 1)}" for name, given in arguments.items()]
+        return _bracketed(f"{kind.__name__}(", parts, ")", depth, prefix)
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    return repr(value)
+
+
+def _arguments(value: Any) -> dict[str, Any]:
+    """Constructor arguments that differ from their defaults."""
+    signature = inspect.signature(type(value).__init__).parameters
+    given = (
+        value.get_params(deep=False)
+        if isinstance(value, BaseEstimator)
+        else {name: getattr(value, name) for name in signature if hasattr(value, name)}
+    )
+    changed = {}
+    for name, argument in given.items():
+        default = signature[name].default if name in signature else inspect.Parameter.empty
+        is_same = type(argument) is type(default) and (argument is default or argument == default)
+        if not is_same and not (isinstance(argument, float) and math.isnan(argument)):
+            changed[name] = _Name("SEED") if name == "random_state" else argument
+    return changed
+
+
+def _bracketed(start: str, parts: list[str], end: str, depth: int, prefix: int) -> str:
+    line = start + ", ".join(parts) + end
+    if "\n" not in line and len(line) + prefix + 4 * depth <= LINE_LENGTH:
+        return line
+    indent = "    " * (depth + 1)
+    if all("\n" not in part for part in parts) and max(map(len, parts)) < 30 and len(parts) > 8:
+        return start + "\n" + _filled(parts, indent) + "\n" + "    " * depth + end
+    return start + "\n" + "".join(f"{indent}{part},\n" for part in parts) + "    " * depth + end
+
+
+def _filled(parts: list[str], indent: str) -> str:
+    lines, line = [], indent
+    for part in parts:
+        if len(line) + len(part) + 2 > LINE_LENGTH:
+            lines.append(line.rstrip())
+            line = indent
+        line += f"{part}, "
+    return "\n".join([*lines, line.rstrip()])

@@ -1,0 +1,208 @@
+"""The commands from the outside: standard output, standard error, exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from metahp.cli import recommend as command
+from metahp.cli.main import main
+from metahp.core.metric import metric_for
+from metahp.core.task import TaskType
+from metahp.core.trial import Origin
+from metahp.datasets.read import load_table
+from metahp.learners.catalogue import learner_named
+from metahp.recommendation.result import Neighbour, Recommendation, Recommended, TrackRecord
+
+
+@pytest.fixture
+def table_file(raw_frame: pd.DataFrame, tmp_path: Path) -> Path:
+    path = tmp_path / "table.csv"
+    raw_frame.drop(columns=["multiclass", "regression"]).to_csv(path, index=False)
+    return path
+
+
+def make_recommendation(path: Path) -> tuple[Recommendation, object]:
+    table = load_table(path)
+    boosted = (
+        learner_named("lightgbm")
+        .space(TaskType.BINARY)
+        .configuration(
+            {"learning_rate": 0.0213456, "n_estimators": 310, "num_leaves": 9, "subsample": 0.7, "reg_alpha": 0.01}
+        )
+    )
+    linear = learner_named("linear").space(TaskType.BINARY).default
+    items = (
+        Recommended(1, boosted, 0.846, 0.834, 0.857, 0.825, 1.42, Origin.SURROGATE),
+        Recommended(2, linear, np.nan, np.nan, np.nan, np.nan, np.nan, Origin.PORTFOLIO),
+    )
+    recommendation = Recommendation(
+        table.task,
+        table.target,
+        metric_for(TaskType.BINARY),
+        items,
+        (Neighbour("telco", 0.91), Neighbour("bank", 0.874)),
+        ("probe_small = 0.3",),
+        TrackRecord("lightgbm", "roc_auc", 425, 5, 0.88, 31.0),
+        False,
+        False,
+        425,
+        61200,
+        (),
+        (),
+    )
+    return recommendation, table
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_report_is_readable_at_this_width(table_file: Path, width: int) -> None:
+    recommendation, table = make_recommendation(table_file)
+    text = StringIO()
+    console = Console(file=text, width=width, highlight=False)
+    for part in command.report(recommendation, table, str(table_file), 0.7, width):
+        console.print(part)
+    printed = text.getvalue()
+    assert max(map(len, printed.splitlines())) <= width
+    flat = " ".join(printed.split())
+    for words in (
+        "table.csv: 90 rows × 3 features (1 categorical, ",
+        "target 'binary' (guessed: last column), binary, minority",
+        "metric roc_auc · knowledge base: 425 tasks, 61,200 trials · answered in 0.7 s",
+        "0.846 (.834–.857)",
+        "+0.021",
+        "1.4 s",
+        "surrogate",
+        "learning_rate 0.0213",
+        "n_estimators 310",
+        "rest default",
+        "library default",
+        "Why: most like telco (0.91), bank (0.87); probe_small = 0.3.",
+        "425 past tasks (roc_auc), each left out: #1 beat the default on 88 %; the first 5 were worth 31 random",
+        "Next: metahp recommend",
+    ):
+        assert words in flat
+    assert "\x1b" not in printed
+
+
+@pytest.mark.parametrize(
+    ("score", "low", "high", "shown"),
+    [
+        (0.846, 0.834, 0.857, "0.846  (.834–.857)"),
+        (-12.34, -15.0, -9.0, "-12.3  (-15.0 to -9.0)"),
+        (-0.1, -0.2, 0.1, "-0.10  (-0.20 to 0.10)"),
+        (1.0, 1.0, 1.0, "1.000  (1.000–1.000)"),
+        (float("nan"),) * 3 + ("–",),
+    ],
+)
+def test_a_score_has_as_many_decimals_as_its_interval_gives_meaning(
+    score: float, low: float, high: float, shown: str
+) -> None:
+    configuration = learner_named("linear").space(TaskType.BINARY).default
+    item = Recommended(1, configuration, score, low, high, score, 1.0, Origin.DEFAULT)
+    assert command.expected(item) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.01, "<0.1 s"),
+        (1.42, "1.4 s"),
+        (90.0, "1.5 min"),
+        (7200.0, "2.0 h"),
+        (float("nan"), "–"),
+    ],
+)
+def test_seconds_are_shown_as_a_person_reads_them(seconds: float, shown: str) -> None:
+    assert command.duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["recommend", "gone.csv"], "gone.csv"),
+        (["recommend", "{table}", "--target", "binry"], "No column is called 'binry'"),
+        (["recommend", "{table}", "--metric", "auc"], "'auc' is not a metric for a binary task"),
+        (["recommend", "{table}", "--learner", "lightgmb"], "Did you mean 'lightgbm'"),
+        (["recommend", "{table}", "--task", "clustering"], "--task is one of binary, multiclass, regression"),
+        (["recommend", "{table}", "-k", "0"], "-k"),
+        (["recommend", "{table}", "--format", "xml"], "xml"),
+        (["recommend", "-", "--format", "python"], "standard input"),
+        (["recommend"], "Missing argument"),
+        (["describe", "{table}", "--nonsense"], "--nonsense"),
+        (["recomend"], "recomend"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    table_file: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert main([argument.format(table=table_file) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("metahp: ")
+    assert captured.err.count("\n") == 1
+    assert words in captured.err
+
+
+def test_an_unexpected_error_is_one_line_with_a_hint_and_exit_code_1(
+    table_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the disk\nis on fire")
+
+    monkeypatch.setattr("metahp.api.load", broken)
+    monkeypatch.delenv("METAHP_DEBUG", raising=False)
+    assert main(["describe", str(table_file)]) == 1
+    error = capsys.readouterr().err
+    assert error == "metahp: RuntimeError: the disk is on fire (set METAHP_DEBUG=1 to see where)\n"
+    monkeypatch.setenv("METAHP_DEBUG", "1")
+    with pytest.raises(RuntimeError, match="on fire"):
+        main(["describe", str(table_file)])
+
+
+def test_an_interrupt_is_exit_code_130(
+    table_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("metahp.api.load", interrupted)
+    assert main(["describe", str(table_file)]) == 130
+    assert capsys.readouterr().err == "metahp: interrupted\n"
+
+
+def test_describe_shows_every_meta_feature_and_the_seconds_of_each_group(
+    table_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["describe", str(table_file), "--format", "json", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    content = json.loads(captured.out)
+    assert content["task"]["n_rows"] == 90
+    assert main(["describe", str(table_file), "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    for name in content["values"]:
+        assert name in printed
+    for group in content["seconds"]:
+        assert f"{group} (" in printed
+
+
+def test_a_reader_that_goes_away_is_met_in_silence(table_file: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "metahp", "describe", str(table_file), "--quiet", "--budget-seconds", "0"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 1

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metahp.core.errors import UnknownNameError
+from metahp.core.metric import DEFAULT_METRIC, METRICS, metric_for, metrics_for
+from metahp.core.regret import default_scaled_regret, incumbent, is_flat, range_scaled_regret
+from metahp.core.task import TaskType
+
+
+@given(st.sampled_from(sorted(METRICS)), st.floats(-1e6, 1e6))
+def test_score_inverts_loss(name: str, score: float) -> None:
+    metric = METRICS[name]
+    assert metric.score(metric.loss(score)) == pytest.approx(score, abs=1e-9)
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+def test_the_default_metric_belongs_to_its_task_type(task_type: TaskType) -> None:
+    assert metric_for(task_type).name == DEFAULT_METRIC[task_type]
+    assert metric_for(task_type) in metrics_for(task_type)
+
+
+def test_a_metric_of_another_task_type_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match=r"not a metric for a regression task.*r2"):
+        metric_for(TaskType.REGRESSION, "accuracy")
+
+
+def test_default_scaled_regret_by_hand() -> None:
+    regret = default_scaled_regret(np.array([0.1, 0.2, 0.3, 0.9, np.nan, 0.0]), best=0.1, default=0.3)
+    np.testing.assert_allclose(regret, [0.0, 0.5, 1.0, 2.0, 2.0, 0.0])
+
+
+def test_range_scaled_regret_by_hand() -> None:
+    np.testing.assert_allclose(range_scaled_regret(np.array([1.0, 2.0, 5.0]), best=1.0, worst=5.0), [0.0, 0.25, 1.0])
+    np.testing.assert_allclose(range_scaled_regret(np.array([1.0, 1.0]), best=1.0, worst=1.0), [0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("default", "expected"),
+    [
+        ([0.5, 0.6, 0.4], False),  # gains .1 .1 .1: no noise
+        ([0.4, 0.5, 0.3], True),  # no gain
+        ([0.7, 0.4, 0.3], True),  # gains .3 -.1 0: mean .067 below its error .12
+    ],
+)
+def test_a_task_is_flat_when_the_gain_is_within_the_noise_of_the_folds(default: list[float], expected: bool) -> None:
+    assert is_flat(np.array([0.4, 0.5, 0.3]), np.array(default)) is expected
+
+
+def test_the_incumbent_ignores_missing_losses_and_never_worsens() -> None:
+    np.testing.assert_array_equal(incumbent(np.array([np.nan, 0.5, 0.7, np.nan, 0.4])), [np.inf, 0.5, 0.5, 0.5, 0.4])

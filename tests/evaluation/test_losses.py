@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from metahp.core.metric import METRICS, metrics_for
+from metahp.core.task import TaskType
+from metahp.evaluation.losses import losses_of
+
+
+def test_losses_of_two_classes_agree_with_scikit_learn(rng: np.random.Generator) -> None:
+    y = rng.integers(0, 2, 200)
+    positive = np.round(rng.random(200), 1)  # rounded: ties must count half
+    probabilities = np.column_stack([1 - positive, positive])
+    label = probabilities.argmax(axis=1)
+    expected = {
+        "neg_log_loss": -sk.log_loss(y, probabilities),
+        "roc_auc": sk.roc_auc_score(y, positive),
+        "accuracy": sk.accuracy_score(y, label),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, label),
+        "f1_macro": sk.f1_score(y, label, average="macro"),
+    }
+    _agree(losses_of(y, probabilities, TaskType.BINARY), expected, TaskType.BINARY)
+
+
+def test_losses_of_several_classes_agree_with_scikit_learn(rng: np.random.Generator) -> None:
+    y = rng.integers(0, 4, 300)
+    probabilities = rng.dirichlet(np.ones(4), size=300)
+    label = probabilities.argmax(axis=1)
+    expected = {
+        "neg_log_loss": -sk.log_loss(y, probabilities),
+        "roc_auc_ovr": sk.roc_auc_score(y, probabilities, multi_class="ovr"),
+        "accuracy": sk.accuracy_score(y, label),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, label),
+        "f1_macro": sk.f1_score(y, label, average="macro"),
+    }
+    _agree(losses_of(y, probabilities, TaskType.MULTICLASS), expected, TaskType.MULTICLASS)
+
+
+def test_losses_of_numbers_agree_with_scikit_learn(rng: np.random.Generator) -> None:
+    y = rng.normal(size=100)
+    predicted = y + rng.normal(size=100)
+    expected = {
+        "neg_root_mean_squared_error": -sk.root_mean_squared_error(y, predicted),
+        "neg_mean_absolute_error": -sk.mean_absolute_error(y, predicted),
+        "r2": sk.r2_score(y, predicted),
+    }
+    _agree(losses_of(y, predicted, TaskType.REGRESSION), expected, TaskType.REGRESSION)
+
+
+def _agree(losses: dict[str, float], scores: dict[str, float], task_type: TaskType) -> None:
+    assert set(losses) == set(scores) == {metric.name for metric in metrics_for(task_type)}
+    for name, loss in losses.items():
+        assert METRICS[name].score(loss) == pytest.approx(scores[name], abs=1e-9), name
+
+
+def test_the_ranking_of_a_single_class_is_undefined() -> None:
+    losses = losses_of(np.ones(4, dtype=int), np.full((4, 2), 0.5), TaskType.BINARY)
+    assert np.isnan(losses["roc_auc"])
+    assert losses["neg_log_loss"] == pytest.approx(np.log(2))
+
+
+def test_a_certain_mistake_has_a_finite_log_loss() -> None:
+    losses = losses_of(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]), TaskType.BINARY)
+    assert np.isfinite(losses["neg_log_loss"])

@@ -1,0 +1,95 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+from metahp.core.metric import METRICS, metrics_for
+from metahp.core.task import TaskType
+from metahp.core.trial import Origin, Protocol
+from metahp.datasets.infer import build_table
+from metahp.evaluation.design import design
+from metahp.evaluation.protocol import folds, measure, sampled_rows
+from metahp.learners.base import Learner
+from metahp.learners.catalogue import LEARNERS, learner_named
+
+DESIGN_IDS = [
+    "971336ac67541574a47e",
+    "a812dc338bf15ab22760",
+    "25a4d0640176d4a26695",
+    "0fb2b8bd3295e9d1e76a",
+    "106b8d63192a1e196a0f",
+    "9f0135c38021b2930082",
+]
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_a_longer_design_starts_with_a_shorter_one(learner: Learner, task_type: TaskType) -> None:
+    long = design(learner, task_type, 40)
+    assert design(learner, task_type, 10) == long[:10]
+    assert len({configuration.id for configuration, _ in long}) == 40
+    assert long[0] == (learner.space(task_type).default, Origin.DEFAULT)
+
+
+def test_the_design_is_the_one_that_the_seed_was_measured_with() -> None:
+    # Ids of configurations already measured: a change here would throw away every trial of the knowledge base.
+    ids = [configuration.id for configuration, _ in design(learner_named("lightgbm"), TaskType.BINARY, 6)]
+    assert ids == DESIGN_IDS
+
+
+def _table(raw_frame: pd.DataFrame, target: str):
+    return build_table(raw_frame[["signal", "gaps", "colour", target]], target=target)
+
+
+@pytest.mark.parametrize("target", ["binary", "multiclass", "regression"])
+def test_folds_are_the_same_every_time_and_partition_the_rows(raw_frame: pd.DataFrame, target: str) -> None:
+    table = _table(raw_frame, target)
+    protocol = Protocol(folds=3, repeats=2)
+    rows = sampled_rows(table, protocol)
+    first, second = (list(folds(table, rows, protocol)) for _ in range(2))
+    assert len(first) == 6
+    for (train, test), (train_again, test_again) in zip(first, second, strict=True):
+        np.testing.assert_array_equal(train, train_again)
+        np.testing.assert_array_equal(test, test_again)
+        assert sorted([*train, *test]) == list(rows)
+    np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in first[:3]])), rows)
+
+
+def test_a_sample_is_stratified_and_the_same_every_time(raw_frame: pd.DataFrame) -> None:
+    table = _table(raw_frame, "multiclass")
+    protocol = Protocol(max_rows=30)
+    rows = sampled_rows(table, protocol)
+    np.testing.assert_array_equal(rows, sampled_rows(table, protocol))
+    assert len(set(rows)) == 30
+    shares = np.bincount(table.y) / len(table.y)
+    np.testing.assert_allclose(np.bincount(table.y[rows]) / 30, shares, atol=0.05)
+
+
+def test_a_measurement_agrees_with_scikit_learns_cross_validation(raw_frame: pd.DataFrame) -> None:
+    table = _table(raw_frame, "binary")
+    learner = learner_named("random_forest")
+    configuration = learner.space(TaskType.BINARY).configuration({"n_estimators": 30})
+    measurement = measure(table, learner, configuration, Protocol())
+    estimator = learner.estimator(
+        configuration, TaskType.BINARY, numeric=["signal", "gaps"], categorical=["colour"], seed=0
+    )
+    for metric in metrics_for(TaskType.BINARY):
+        scores = cross_val_score(
+            estimator, table.features, table.y, scoring=metric.name, cv=StratifiedKFold(3, shuffle=True, random_state=0)
+        )
+        losses = [METRICS[metric.name].loss(score) for score in scores]
+        np.testing.assert_allclose(measurement.fold_losses[metric.name], losses, atol=1e-9, err_msg=metric.name)
+    assert measurement.curve.checkpoints == (5, 10, 20, 30)
+    assert measurement.curve.losses["roc_auc"][-1] == pytest.approx(np.mean(measurement.fold_losses["roc_auc"]))
+    assert measurement.n_rows == 90
+
+
+def test_a_class_with_fewer_rows_than_folds_still_has_losses(raw_frame: pd.DataFrame) -> None:
+    raw_frame.loc[:1, "multiclass"] = "rare"
+    measurement = measure(
+        _table(raw_frame, "multiclass"),
+        learner_named("linear"),
+        learner_named("linear").space(TaskType.MULTICLASS).default,
+        Protocol(),
+    )
+    assert np.isfinite(measurement.fold_losses["neg_log_loss"]).all()

@@ -1,0 +1,177 @@
+"""One table of cases for everything that is a learner."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from metahp.core.errors import UnknownNameError
+from metahp.core.task import TaskType
+from metahp.datasets.infer import build_table
+from metahp.datasets.table import Table
+from metahp.evaluation.design import design
+from metahp.learners.base import Learner, Split, checkpoints_below
+from metahp.learners.catalogue import LEARNERS, learner_named
+
+SHAPES = ("numeric", "gaps", "all_categorical", "mixed", "one_column", "one_category")
+N_CONFIGURATIONS = 5
+
+
+def make_table(shape: str, task_type: TaskType, seed: int = 3, n: int = 60) -> Table:
+    """Sixty rows whose first column says something of the target."""
+    rng = np.random.default_rng(seed)
+    signal = rng.normal(size=n)
+    numbers = {"a": signal, "b": rng.normal(size=n), "c": rng.integers(0, 4, size=n)}
+    words = {"d": np.where(signal > 0, "up", "down"), "e": rng.choice(list("uvwxyz"), size=n)}
+    columns = {
+        "numeric": numbers,
+        "gaps": {name: np.where(rng.random(n) < 0.6, np.nan, values) for name, values in numbers.items()},
+        "all_categorical": words,
+        "mixed": {**numbers, **{name: np.where(rng.random(n) < 0.2, None, values) for name, values in words.items()}},
+        "one_column": {"a": signal},
+        "one_category": {"d": words["d"]},
+    }[shape]
+    target = {
+        TaskType.BINARY: np.where(signal + rng.normal(size=n) > 0, "yes", "no"),
+        TaskType.MULTICLASS: np.digitize(signal + 0.5 * rng.normal(size=n), [-0.6, 0.6]).astype(str),
+        TaskType.REGRESSION: signal + 0.1 * rng.normal(size=n),
+    }[task_type]
+    return build_table(pd.DataFrame({**columns, "target": target}), task_type=task_type)
+
+
+def make_split(table: Table) -> Split:
+    half = np.arange(len(table.y)) % 2 == 0
+    return Split(
+        table.matrix[half],
+        table.y[half],
+        table.matrix[~half],
+        table.is_categorical,
+        table.task.type,
+        table.task.n_classes,
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("task_type", TaskType)
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_a_learner_fits_every_kind_of_table(learner: Learner, task_type: TaskType, shape: str) -> None:
+    split = make_split(make_table(shape, task_type))
+    for configuration, _ in design(learner, task_type, N_CONFIGURATIONS):
+        course = learner.fit(configuration.replaced(**_small(configuration.values)), split, seed=0)
+        assert len(course.predictions) == len(course.checkpoints)
+        assert list(course.checkpoints) == sorted(set(course.checkpoints))
+        for prediction in course.predictions:
+            assert np.isfinite(prediction).all()
+            if task_type.is_classification:
+                assert prediction.shape == (len(split.X_test), split.n_classes)
+                np.testing.assert_allclose(prediction.sum(axis=1), 1.0, atol=1e-6)
+            else:
+                assert prediction.shape == (len(split.X_test),)
+        assert course.fit_seconds >= 0
+        assert course.predict_seconds >= 0
+
+
+def _small(values: dict) -> dict:
+    return {"n_estimators": min(values["n_estimators"], 20)} if "n_estimators" in values else {}
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_the_course_ends_where_the_plain_estimator_does(learner: Learner, task_type: TaskType) -> None:
+    table = make_table("mixed", task_type)
+    split = make_split(table)
+    half = np.arange(len(table.y)) % 2 == 0
+    for configuration, _ in design(learner, task_type, N_CONFIGURATIONS):
+        configuration = configuration.replaced(**_small(configuration.values))
+        course = learner.fit(configuration, split, seed=7)
+        estimator = learner.estimator(
+            configuration,
+            task_type,
+            seed=7,
+            numeric=[name for name, cat in zip(table.features, table.is_categorical, strict=True) if not cat],
+            categorical=[name for name, cat in zip(table.features, table.is_categorical, strict=True) if cat],
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.filterwarnings("ignore", message="n_quantiles")
+            estimator.fit(table.features[half], table.y[half])
+        rows = table.features[~half]
+        predicted = estimator.predict_proba(rows) if task_type.is_classification else estimator.predict(rows)
+        np.testing.assert_allclose(course.predictions[-1], predicted, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "random_forest", "extra_trees"])
+def test_a_checkpoint_is_what_a_shorter_training_gives(name: str) -> None:
+    learner = learner_named(name)
+    split = make_split(make_table("mixed", TaskType.BINARY))
+    default = learner.space(TaskType.BINARY).default
+    long = learner.fit(default.replaced(n_estimators=40), split, seed=0)
+    short = learner.fit(default.replaced(n_estimators=20), split, seed=0)
+    at = long.checkpoints.index(20)
+    np.testing.assert_allclose(long.predictions[at], short.predictions[-1], atol=1e-9)
+
+
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_a_class_that_the_training_rows_lack_has_probability_zero(learner: Learner) -> None:
+    split = make_split(make_table("numeric", TaskType.MULTICLASS))
+    seen = split.y_train != 2
+    without = Split(split.X_train[seen], split.y_train[seen], split.X_test, split.is_categorical, split.task_type, 3)
+    configuration = learner.space(TaskType.MULTICLASS).default
+    last = learner.fit(configuration.replaced(**_small(configuration.values)), without, seed=0).predictions[-1]
+    assert last.shape == (len(split.X_test), 3)
+    assert last[:, 2].max() < 1e-6
+
+
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_the_same_seed_gives_the_same_predictions(learner: Learner) -> None:
+    split = make_split(make_table("mixed", TaskType.BINARY))
+    configuration, _ = design(learner, TaskType.BINARY, 6)[-1]
+    configuration = configuration.replaced(**_small(configuration.values))
+    first, second = (learner.fit(configuration, split, seed=11).predictions[-1] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_the_default_configuration_is_the_librarys_own(learner: Learner, task_type: TaskType) -> None:
+    default = learner.space(task_type).default
+    estimator = learner.estimator(default, task_type, numeric=["a"], categorical=[], seed=0)
+    model = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    parameters = model.get_params()
+    library = clone(type(model)(**({"regressor": type(model.regressor)()} if hasattr(model, "regressor") else {})))
+    for name, value in default.values.items():
+        # `extra_trees` and `cat_smooth` are no named arguments of LightGBM's scikit-learn classes.
+        if name in parameters and name not in ("extra_trees", "cat_smooth"):
+            assert value == library.get_params()[name], name
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_published_defaults_lie_in_the_space(learner: Learner, task_type: TaskType) -> None:
+    for source, values in learner.published(task_type).items():
+        assert learner.space(task_type).configuration(values).learner == learner.name, source
+
+
+def test_lightgbm_sets_the_companion_without_which_subsample_does_nothing() -> None:
+    learner = learner_named("lightgbm")
+    space = learner.space(TaskType.BINARY)
+    halved = learner.estimator(
+        space.configuration({"subsample": 0.5}), TaskType.BINARY, numeric=[], categorical=[], seed=0
+    )
+    whole = learner.estimator(space.default, TaskType.BINARY, numeric=[], categorical=[], seed=0)
+    assert halved.get_params()["subsample_freq"] == 1
+    assert whole.get_params()["subsample_freq"] == 0
+
+
+def test_checkpoints_end_at_the_number_of_iterations() -> None:
+    assert checkpoints_below(20) == (5, 10, 20)
+    assert checkpoints_below(21) == (5, 10, 20, 21)
+    assert checkpoints_below(3) == (3,)
+
+
+def test_an_unknown_learner_is_named_with_the_closest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'lightgbm'"):
+        learner_named("lightgmb")

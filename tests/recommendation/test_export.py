@@ -1,0 +1,198 @@
+"""The exported script is run as a user would run it, in a process of its own, with warnings as errors."""
+
+import gzip
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metahp.core.metric import metric_for
+from metahp.core.task import TaskType
+from metahp.core.trial import Protocol
+from metahp.datasets.read import load_table
+from metahp.datasets.table import Table
+from metahp.evaluation.design import design
+from metahp.evaluation.protocol import measure
+from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.recommendation.export import python_script
+from metahp.recommendation.result import Recommendation, Recommended
+
+TARGETS = {"binary": TaskType.BINARY, "multiclass": TaskType.MULTICLASS, "regression": TaskType.REGRESSION}
+
+
+def recommendation_of(table: Table, learner: str, index: int = 0, metric: str | None = None) -> Recommendation:
+    """A recommendation of one configuration of the learner's design, with made-up expectations."""
+    configuration, origin = design(learner_named(learner), table.task.type, index + 1)[index]
+    configuration = configuration.replaced(**({"n_estimators": 20} if "n_estimators" in configuration.values else {}))
+    item = Recommended(1, configuration, 0.8, 0.7, 0.9, 0.75, 1.0, origin)
+    return Recommendation(
+        table.task,
+        table.target,
+        metric_for(table.task.type, metric),
+        (item,),
+        (),
+        (),
+        None,
+        False,
+        False,
+        12,
+        345,
+        (),
+        (),
+    )
+
+
+def run(script: str, folder: Path) -> str:
+    """Standard output of the script."""
+    path = folder / "train.py"
+    path.write_text(script, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::sklearn.exceptions.ConvergenceWarning", str(path)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stderr}\n{script}"
+    return done.stdout
+
+
+def printed_score(output: str) -> float:
+    match = re.search(r": (-?\d+\.\d+) \(3-fold", output)
+    assert match, output
+    return float(match.group(1))
+
+
+@pytest.fixture
+def frame(raw_frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """All kinds of columns: with a comma in the name, dates, booleans, a constant and text that looks like numbers."""
+    n = len(raw_frame)
+    return raw_frame.assign(
+        **{
+            "size, in mm": rng.normal(size=n),
+            "when": pd.date_range("2024-01-01", periods=n, freq="31h").astype(str),
+            "flag": rng.random(n) < 0.5,
+            "same": "x",
+            "mixed": rng.choice(["1", "2", "many"], size=n),
+        }
+    )
+
+
+def features(frame: pd.DataFrame, target: str) -> pd.DataFrame:
+    rest = [name for name in frame if name not in TARGETS]
+    return frame[[*rest, target]]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_the_script_of_each_learner_scores_as_metahp_does(
+    frame: pd.DataFrame, tmp_path: Path, learner: str, target: str
+) -> None:
+    path = tmp_path / "table.csv"
+    features(frame, target).to_csv(path, index=False)
+    table = load_table(path, target=target)
+    recommendation = recommendation_of(table, learner, index=7)
+    output = run(python_script(recommendation, table, str(path)), tmp_path)
+    measured = measure(table, learner_named(learner), recommendation.best.configuration, Protocol())
+    metric = recommendation.metric
+    expected = metric.score(float(np.mean(measured.fold_losses[metric.name])))
+    # Another order of the columns draws other random features, so only the linear model agrees to the last digit.
+    tolerance = 2e-4 if learner == "linear" else 0.2 * max(1.0, abs(expected))
+    assert printed_score(output) == pytest.approx(expected, abs=tolerance)
+    assert "fitted on all 90 rows" in output
+
+
+def _parquet(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_parquet(path)
+
+
+def _jsonl(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_json(path, orient="records", lines=True)
+
+
+def _tsv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, sep="\t", index=False, encoding="latin-1")
+
+
+def _zipped(frame: pd.DataFrame, path: Path) -> None:
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        frame.to_csv(file, index=False, sep=";")
+
+
+def _arff(frame: pd.DataFrame, path: Path) -> None:
+    kinds = ["numeric" if pd.api.types.is_float_dtype(dtype) else "string" for dtype in frame.dtypes]
+    lines = [
+        "% a comment",
+        "@relation toy",
+        *(f"@attribute '{name}' {kind}" for name, kind in zip(frame, kinds, strict=True)),
+        "@data",
+    ]
+    for row in frame.itertuples(index=False):
+        lines.append(
+            ",".join("?" if value != value else f"'{value}'" if isinstance(value, str) else str(value) for value in row)
+        )
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("table.parquet", _parquet),
+        ("table.jsonl", _jsonl),
+        ("table.tsv", _tsv),
+        ("table.csv.gz", _zipped),
+        ("table.arff", _arff),
+    ],
+)
+def test_the_script_reads_the_format_that_metahp_read(frame: pd.DataFrame, tmp_path: Path, name: str, write) -> None:
+    frame["colour"] = frame["colour"].replace("red", "röt" if name != "table.arff" else "red")
+    path = tmp_path / name
+    write(features(frame, "binary"), path)
+    table = load_table(path, target="binary")
+    recommendation = recommendation_of(table, "linear")
+    output = run(python_script(recommendation, table, str(path)), tmp_path)
+    measured = measure(table, learner_named("linear"), recommendation.best.configuration, Protocol())
+    expected = recommendation.metric.score(float(np.mean(measured.fold_losses["roc_auc"])))
+    assert printed_score(output) == pytest.approx(expected, abs=2e-4)
+
+
+def test_rows_without_a_target_and_renamed_columns_are_treated_as_metahp_does(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    rows = [f"{rng.normal():.3f},{rng.normal():.3f},{rng.integers(0, 2) if i % 7 else ''}" for i in range(60)]
+    path = tmp_path / "table.csv"
+    path.write_text("a,a,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    table = load_table(path)
+    assert table.preparation.renamed
+    assert table.n_rows_without_target == 9
+    output = run(python_script(recommendation_of(table, "random_forest"), table, str(path)), tmp_path)
+    assert "fitted on all 51 rows" in output
+
+
+def test_a_class_too_rare_for_the_folds_is_left_out_of_the_score_and_said_so(
+    frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    frame.loc[:1, "multiclass"] = "rare"
+    path = tmp_path / "table.csv"
+    features(frame, "multiclass").to_csv(path, index=False)
+    table = load_table(path, target="multiclass")
+    script = python_script(recommendation_of(table, "linear"), table, str(path))
+    assert "fewer than 3 rows" in script
+    assert np.isfinite(printed_score(run(script, tmp_path)))
+
+
+def test_the_script_says_where_its_numbers_come_from_and_needs_no_metahp(frame: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    features(frame, "binary").to_csv(path, index=False)
+    table = load_table(path, target="binary")
+    script = python_script(recommendation_of(table, "lightgbm"), table, str(path))
+    assert "Expected roc_auc: 0.8 (80 % interval 0.7 to 0.9; library default 0.75)" in script
+    assert "learned from 12 past tasks" in script
+    assert not re.search(r"^\s*(import|from) metahp", script, flags=re.MULTILINE)
