@@ -4,6 +4,7 @@ import logging
 import re
 import uuid
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,9 +46,9 @@ def load(folder: Path, key: str) -> dict[str, np.ndarray] | None:
         if not path.is_file():
             continue
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             _log.warning("The cached surrogate %s cannot be read (%s) and will be trained again.", path, error)
     return None
 

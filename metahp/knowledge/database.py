@@ -1,16 +1,14 @@
 """The DuckDB file: short opens with a bounded wait, migrations, and all the SQL of the knowledge base."""
 
 import contextlib
-import functools
 import os
 import random
 import re
+import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +28,7 @@ SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": "v1.4.0",
     "enable_external_access": "false",
 }
+SCHEMA = resources.files("metahp.knowledge").joinpath("schema")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
 
 # Inside one process DuckDB refuses to open a file both for reading and for writing; threads take turns.
@@ -62,34 +61,32 @@ def create(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], Result]) -> t
     Returns:
         Whether it is now ours (False: another process was first, and its file stands), and what `fill` returned.
     """
-    unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _clear_errors(file), contextlib.closing(duckdb.connect(str(unfinished), config=SETTINGS)) as connection:
-            migrate(connection)
-            result = fill(connection)
-        return _named(unfinished, file), result
+        with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+            unfinished = Path(folder) / file.name
+            with _clear_errors(file), contextlib.closing(_connected(unfinished, False, 0.0)) as connection:
+                migrate(connection)
+                result = fill(connection)
+            return _named(unfinished, file), result
     except OSError as error:
         raise KnowledgeBaseError(
             f"The knowledge base {file} cannot be created ({error.strerror}: {error.filename}). "
             "Choose another place with --kb PATH or METAHP_HOME."
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
-def migrations(folder: Traversable | None = None) -> list[tuple[int, str, str]]:
+def migrations() -> list[tuple[int, str, str]]:
     """Number, name and SQL of every migration, in order."""
-    files = (folder or resources.files("metahp.knowledge").joinpath("schema")).iterdir()
     found = [
         (int(match[1]), match[0], file.read_text(encoding="utf-8"))
-        for file in files
+        for file in SCHEMA.iterdir()
         if (match := re.fullmatch(r"(\d{4})_\w+\.sql", file.name))
     ]
     return sorted(found)
 
 
-def migrate(connection: duckdb.DuckDBPyConnection, folder: Traversable | None = None) -> int:
+def migrate(connection: duckdb.DuckDBPyConnection) -> int:
     """Apply the migrations that this file lacks, and record them, in one transaction; the version it now has."""
     with transaction(connection):
         connection.execute(
@@ -97,7 +94,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, folder: Traversable | None = 
             "applied TIMESTAMP NOT NULL DEFAULT current_timestamp)"
         )
         current = version(connection)
-        for number, name, statements in migrations(folder):
+        for number, name, statements in migrations():
             if number > current:
                 connection.execute(statements)
                 connection.execute("INSERT INTO migrations (version, name) VALUES (?, ?)", [number, name])
@@ -291,7 +288,7 @@ def _is_outdated(connection: duckdb.DuckDBPyConnection, file: Path) -> bool:
         raise _foreign(file) from error
     if not isinstance(found, int) or content is None:
         raise _foreign(file)
-    newest = _newest()
+    newest = migrations()[-1][0]
     if found > newest:
         raise KnowledgeBaseError(
             f"{file} was written by a newer metahp (schema {found}, this one knows {newest}). "
@@ -304,11 +301,6 @@ def _foreign(file: Path) -> KnowledgeBaseError:
     return KnowledgeBaseError(
         f"{file} is a DuckDB file but not a knowledge base of metahp. Name another path with --kb or METAHP_HOME."
     )
-
-
-@functools.cache
-def _newest() -> int:
-    return migrations()[-1][0]
 
 
 @contextlib.contextmanager

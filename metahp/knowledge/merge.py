@@ -24,6 +24,8 @@ def merge(kb: KnowledgeBase, other_path: Path) -> int:
     tasks, trials = _content(Path(other_path).expanduser())
     for trial in trials:
         _check(trial, other_path)
+    # What this knowledge base measured itself comes first, also where it still waits in the journal.
+    kb.ingest()
     return kb.add(tasks, trials_to_table(trials))
 
 
