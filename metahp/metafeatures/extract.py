@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from metahp.datasets.table import Table
 from metahp.metafeatures import information, landmarks, probes, simple, statistical
@@ -34,7 +35,7 @@ NAMES: tuple[str, ...] = tuple(name for names in _NAMES.values() for name in nam
 GROUP_OF: dict[str, str] = {name: group for group, names in _NAMES.items() for name in names}
 
 # A step is started when this many times its expected seconds are left: estimates err, and a fit cannot be stopped.
-MARGIN = 1.3
+MARGIN = 1.4
 # How far the measured pace may correct the expected seconds; one odd step must not switch the rest off.
 SLOWEST, FASTEST = 20.0, 0.2
 # Steps expected to be shorter than this say nothing about the pace.
@@ -75,23 +76,38 @@ def extract(table: Table, *, seconds_left: Callable[[], float], seed: int = 0) -
     values = dict.fromkeys(NAMES, math.nan)
     seconds: dict[str, float] = {}
     notes: list[str] = []
-    at_start = seconds_left()
-    for group, steps in _STEPS.items():
-        before = seconds_left()
-        notes += _run_group(group, steps(view), values, seconds_left, at_start)
-        seconds[group] = before - seconds_left()
+    at_start, pace = seconds_left(), 1.0
+    # One thread: on matrices this small several wait for each other, up to fifty times longer on a busy machine, and
+    # sums would depend on the number of cores.
+    with threadpool_limits(1):
+        for group, steps in _STEPS.items():
+            before = seconds_left()
+            found, pace = run_group(group, steps(view), values, seconds_left, at_start, max(pace, 1.0))
+            notes += found
+            seconds[group] = before - seconds_left()
     return MetaFeatures(values, seconds, tuple(notes), VERSION)
 
 
-def _run_group(
-    group: str, steps: list[Step], values: dict[str, float], seconds_left: Callable[[], float], at_start: float
-) -> list[str]:
-    """Runs the steps that fit, puts what they give into `values`, and returns the warnings."""
+def run_group(
+    group: str,
+    steps: list[Step],
+    values: dict[str, float],
+    seconds_left: Callable[[], float],
+    at_start: float,
+    pace: float,
+) -> tuple[list[str], float]:
+    """Runs the steps that fit and puts what they give into `values`.
+
+    Returns the warnings, and the pace: seconds taken per second expected, which starts at `pace`.
+    """
     failures: dict[str, list[str]] = {}
     skipped: list[str] = []
+    orphaned: dict[str, list[str]] = {}
     taken, expected = 0.0, 0.0
     for step in steps:
-        pace = min(max(taken / expected, FASTEST), SLOWEST) if expected > 0 else 1.0
+        if step.needs and math.isnan(values[step.needs]):
+            orphaned.setdefault(step.needs, []).extend(step.names)
+            continue
         before = seconds_left()
         must_run = group == "simple" and step.expected_seconds == 0
         if not must_run and step.expected_seconds * pace * MARGIN >= before:
@@ -111,10 +127,12 @@ def _run_group(
         if step.expected_seconds > SHORTEST_TIMED:
             taken += before - seconds_left()
             expected += step.expected_seconds
+            pace = min(max(taken / expected, FASTEST), SLOWEST)
     notes = [f"{_listed(group, names)} failed: {reason}" for reason, names in failures.items()]
     if skipped:
         notes.append(f"{_listed(group, skipped)} skipped: the budget of {max(at_start, 0.0):.3g} s does not allow more")
-    return notes
+    notes += [f"{_listed(group, names)} skipped: {needed} is missing" for needed, names in orphaned.items()]
+    return notes, pace
 
 
 def _listed(group: str, names: list[str], most: int = 3) -> str:

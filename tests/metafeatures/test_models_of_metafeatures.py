@@ -1,0 +1,92 @@
+"""Probes and landmarks say what they are meant to say."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metahp.core.task import Task, TaskType
+from metahp.datasets.table import Table
+from metahp.metafeatures.extract import extract
+from metahp.metafeatures.probes import constant_raw, order_loss, row_losses
+from metahp.metafeatures.view import MODEL_CLASSES, Sample, View
+
+
+def table(X: np.ndarray, y: np.ndarray, n_classes: int) -> Table:
+    kind = {0: TaskType.REGRESSION, 2: TaskType.BINARY}.get(n_classes, TaskType.MULTICLASS)
+    return Table(Task("id", kind, *X.shape, n_classes), pd.DataFrame(X), y, "y")
+
+
+def sample(y: list[float], n_classes: int) -> Sample:
+    kind = {0: TaskType.REGRESSION, 2: TaskType.BINARY}.get(n_classes, TaskType.MULTICLASS)
+    codes = np.array(y, dtype=np.int64 if n_classes else float)
+    return Sample(np.zeros((len(y), 1)), codes, np.array([False]), kind, n_classes, np.zeros(len(y), dtype=np.int64))
+
+
+def test_row_losses_by_hand() -> None:
+    binary = sample([0, 1], 2)
+    np.testing.assert_allclose(row_losses(binary, np.arange(2), np.array([0.0, math.log(3)])),
+                               [math.log(2), -math.log(0.75)])
+    classes = sample([2, 0], 3)
+    np.testing.assert_allclose(row_losses(classes, np.arange(2), np.log([[0.2, 0.3, 0.5], [0.1, 0.4, 0.5]])),
+                               [-math.log(0.5), -math.log(0.1)])
+    np.testing.assert_allclose(row_losses(sample([1.0, 2.0], 0), np.arange(2), np.zeros(2)), [1.0, 4.0])
+
+
+def test_order_loss_by_hand() -> None:
+    # Of the four pairs one is the wrong way round and one a tie.
+    assert order_loss(sample([0, 0, 1, 1], 2), np.arange(4), np.array([1.0, 3.0, 3.0, 2.0])) == pytest.approx(1.5 / 4)
+    assert order_loss(sample([0, 0], 2), np.arange(2), np.zeros(2)) == 0.5
+    assert order_loss(sample([0, 1, 2, 2], 3), np.arange(4), np.eye(3)[[0, 1, 2, 0]]) == 0.25
+
+
+def test_constant_prediction_is_smoothed_class_shares() -> None:
+    raw = constant_raw(sample([0, 0, 1], 2), np.arange(3), 2)
+    np.testing.assert_allclose(raw, math.log(2 / 3))
+
+
+def test_noise_has_no_skill_and_signal_has() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 4))
+    noise = extract(table(X, rng.integers(0, 2, 600), 2), seconds_left=lambda: 1e6).values
+    signal = extract(table(X, (X[:, 0] > 0).astype(np.int64), 2), seconds_left=lambda: 1e6).values
+    assert noise["probe_skill"] > -0.02
+    assert signal["probe_skill"] < -2
+    assert noise["probe_four_leaves"] < 0
+    assert signal["landmark_stump"] < -1
+
+
+def test_linear_target_favours_the_linear_landmark_and_steps_the_trees() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 5))
+    line = extract(table(X, X @ np.arange(1.0, 6.0), 0), seconds_left=lambda: 1e6).values
+    boxes = extract(table(X, np.sign(X[:, 0]) * np.sign(X[:, 1]), 0), seconds_left=lambda: 1e6).values
+    assert line["landmark_linear_to_probe"] < -1
+    assert boxes["landmark_linear_to_probe"] > 1
+
+
+def test_deep_interaction_favours_more_leaves() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, size=(1500, 4)).astype(float)
+    y = X.sum(axis=1) % 2
+    found = extract(table(X, y.astype(np.int64), 2), seconds_left=lambda: 1e6).values
+    assert found["probe_four_leaves"] > 0.1
+
+
+def test_model_sample_keeps_frequent_classes_and_floors_rare_ones() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(8), [3000, 900, 500, 300, 30, 20, 10, 1])
+    chosen = View(table(rng.normal(size=(y.size, 3)), y, 8), 0).models
+    counts = np.bincount(chosen.y)
+    assert counts.size == MODEL_CLASSES == chosen.n_classes
+    assert counts[4] == 20
+    assert len(chosen.y) <= 1030
+    for c in range(MODEL_CLASSES):
+        assert abs(np.bincount(chosen.fold[chosen.y == c], minlength=2) @ [1, -1]) <= 1
+
+
+def test_class_of_two_rows_is_never_wholly_held_out() -> None:
+    y = np.repeat(np.arange(12), 2)
+    chosen = View(table(np.random.default_rng(0).normal(size=(24, 2)), y, 12), 0).models
+    assert all(len(set(chosen.fold[chosen.y == c])) == 2 for c in range(chosen.n_classes))
