@@ -21,8 +21,9 @@ from metahp.core.metric import METRICS
 from metahp.core.regret import DEFAULT_SCALED_CLIP
 from metahp.core.task import TaskType
 from metahp.core.trial import Trial
+from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.seed import read_seed
-from metahp.knowledge.store import TaskRecord
+
 from metahp.learners.catalogue import learner_named
 from metahp.recommendation.adviser import worth_in_random_trials
 from metahp.recommendation.selection import greedy_batch
@@ -34,8 +35,10 @@ KS = (1, 3, 5, 10)
 N_FOLDS = 10
 N_NEAREST = 15
 # One metric for classes and one for numbers: pairs as in DESIGN's evidence, or the ones users get by default.
-METRIC_SETS = {"log_loss": {"classification": "neg_log_loss", "regression": "neg_root_mean_squared_error"},
-               "default": {"classification": "roc_auc", "regression": "neg_root_mean_squared_error"}}
+METRIC_SETS = {
+    "log_loss": {"classification": "neg_log_loss", "regression": "neg_root_mean_squared_error"},
+    "default": {"classification": "roc_auc", "regression": "neg_root_mean_squared_error"},
+}
 Advise = Callable[[Evidence, np.ndarray], Mapping[int, Sequence[int]]]
 
 
@@ -83,9 +86,11 @@ def collect(data: Path, names: Sequence[str] | None) -> tuple[list[TaskRecord], 
         api.refresh(rows, Path(folder), learners=["lightgbm"], n_jobs=2)
         new_records, new_trials = read_seed(Path(folder))
     known = {record.task.id for record in new_records}
-    return ([record for record in records if record.task.id not in known] + new_records,
-            [trial for trial in trials if trial.task not in known] + new_trials,
-            [record.task.name for record in new_records])
+    return (
+        [record for record in records if record.task.id not in known] + new_records,
+        [trial for trial in trials if trial.task not in known] + new_trials,
+        [record.task.name for record in new_records],
+    )
 
 
 def score(past: Evidence, learner: str, task_type: TaskType, scored: np.ndarray, seeds: int) -> dict[str, np.ndarray]:
@@ -94,7 +99,8 @@ def score(past: Evidence, learner: str, task_type: TaskType, scored: np.ndarray,
     for seed in range(seeds):
         for name, advise in methods(past, learner, task_type, seed).items():
             regrets.setdefault(name, []).append(
-                leave_groups_out(past, advise, ks=KS, n_folds=N_FOLDS, seed=seed, tasks=scored.tolist()))
+                leave_groups_out(past, advise, ks=KS, n_folds=N_FOLDS, seed=seed, tasks=scored.tolist())
+            )
     averaged = {name: np.mean(values, axis=0) for name, values in regrets.items()}
     random = np.full((len(past.tasks), len(KS)), np.nan)
     random[scored] = [random_regret(past, int(row), KS) for row in scored]
@@ -130,8 +136,12 @@ def main() -> int:
         regrets = score(past, arguments.learner, task_type, scored, 1 if arguments.quick else arguments.seeds)
         for name, regret in regrets.items():
             parts.setdefault(name, []).append(regret[scored])
-        worth.append([(scored.size, worth_in_random_trials(past, scored, float(r), 60))
-                      for r in regrets["metahp"][scored].mean(axis=0)])
+        worth.append(
+            [
+                (scored.size, worth_in_random_trials(past, scored, float(r), 60))
+                for r in regrets["metahp"][scored].mean(axis=0)
+            ]
+        )
     if not parts:
         print("No task to score: all are flat or unknown.", file=sys.stderr)
         return 2
@@ -149,16 +159,25 @@ def main() -> int:
         gap = regret[rival] - regret["metahp"]
         error = gap.std(axis=0, ddof=1) / np.sqrt(len(gap))
         figures |= {f"metahp_below_{rival}@{k}": float(g) for k, g in zip(KS, gap.mean(axis=0), strict=True)}
-        table.append([f"metahp below {rival}, paired",
-                      *(f"{g:+.3f} ± {e:.3f}" for g, e in zip(gap.mean(axis=0), error, strict=True)), ""])
-    counts = [float(sum(n * value for n, value in column) / sum(n for n, _ in column))
-              for column in zip(*worth, strict=True)]
+        table.append(
+            [
+                f"metahp below {rival}, paired",
+                *(f"{g:+.3f} ± {e:.3f}" for g, e in zip(gap.mean(axis=0), error, strict=True)),
+                "",
+            ]
+        )
+    counts = [
+        float(sum(n * value for n, value in column) / sum(n for n, _ in column)) for column in zip(*worth, strict=True)
+    ]
     figures |= {f"metahp/random_trials@{k}": count for k, count in zip(KS, counts, strict=True)}
     table.append(["metahp is worth so many random trials", *(f"{count:.1f}" for count in counts), ""])
     seeds = 1 if arguments.quick else arguments.seeds
-    report(f"{arguments.learner}, {arguments.metrics}, {n_tasks - n_flat} tasks that are not flat of {n_tasks}, "
-           f"leave-one-group-out in {N_FOLDS} folds, {seeds} fold seeds: default-scaled regret ± standard error",
-           ["method", *(f"k = {k}" for k in KS), "first beats default"], table)
+    report(
+        f"{arguments.learner}, {arguments.metrics}, {n_tasks - n_flat} tasks that are not flat of {n_tasks}, "
+        f"leave-one-group-out in {N_FOLDS} folds, {seeds} fold seeds: default-scaled regret ± standard error",
+        ["method", *(f"k = {k}" for k in KS), "first beats default"],
+        table,
+    )
     write(arguments.json, figures)
     return 0
 

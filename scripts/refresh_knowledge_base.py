@@ -11,6 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from _data_card import data_card
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -25,7 +26,9 @@ from metahp.learners.catalogue import LEARNERS
 
 # Trained on and shipped with the seed, so that a first answer needs no training; all others are trained on first use.
 SHIPPED = (
-    (TaskType.BINARY, "roc_auc"), (TaskType.BINARY, "neg_log_loss"), (TaskType.MULTICLASS, "neg_log_loss"),
+    (TaskType.BINARY, "roc_auc"),
+    (TaskType.BINARY, "neg_log_loss"),
+    (TaskType.MULTICLASS, "neg_log_loss"),
     (TaskType.REGRESSION, "neg_root_mean_squared_error"),
 )
 
@@ -58,19 +61,26 @@ def _refresh(arguments: argparse.Namespace) -> int:
     random.Random(0).shuffle(rows)
     if arguments.tasks:
         rows = [row for row in rows if row.source.name in arguments.tasks.split(",")]
-    rows = rows[:arguments.most]
+    rows = rows[: arguments.most]
     if arguments.train_only:
-        base = KnowledgeBase(arguments.out / ".work" / "kb.duckdb")
+        base = KnowledgeBase(arguments.out / api.WORK_FOLDER)
     else:
         base = _measure(rows, arguments)
+    (arguments.out / "DATA_CARD.md").write_text(data_card(base), encoding="utf-8")
     train_shipped(base, arguments.out)
     return 0
 
 
 def _measure(rows: list[api.ManifestRow], arguments: argparse.Namespace) -> KnowledgeBase:
     states: dict[TrialState, int] = {}
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                  TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as progress:
         bar = progress.add_task(f"reading {len(rows)} tables", total=None)
 
         def on_trial(done: int, total: int, trial: Trial | None) -> None:
@@ -79,8 +89,9 @@ def _measure(rows: list[api.ManifestRow], arguments: argparse.Namespace) -> Know
             counted = " ".join(f"{state} {count}" for state, count in sorted(states.items()))
             progress.update(bar, completed=done, total=total, description=counted or "trials")
 
-        return api.refresh(rows, arguments.out, learners=arguments.learners.split(","), n_jobs=arguments.jobs,
-                           on_trial=on_trial)
+        return api.refresh(
+            rows, arguments.out, learners=arguments.learners.split(","), n_jobs=arguments.jobs, on_trial=on_trial
+        )
 
 
 def train_shipped(base: KnowledgeBase, out: Path) -> None:
@@ -94,8 +105,13 @@ def train_shipped(base: KnowledgeBase, out: Path) -> None:
             key = api.adviser_key(base.content_hash(), task_type, metric, learners, 0)
             cache.save(folder, key, adviser.to_arrays())
             record = adviser.track_record
-            print(f"{task_type} {metric_name} {'+'.join(learners)}: {len(adviser.tasks)} past tasks, "
-                  f"first beats the default on {record.win_rate:.0%}" if record else "no track record", file=sys.stderr)
+            print(
+                f"{task_type} {metric_name} {'+'.join(learners)}: {len(adviser.tasks)} past tasks, "
+                f"first beats the default on {record.win_rate:.0%}"
+                if record
+                else "no track record",
+                file=sys.stderr,
+            )
 
 
 if __name__ == "__main__":

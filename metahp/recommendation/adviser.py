@@ -64,8 +64,15 @@ class Adviser:
 
     @classmethod
     def learn(
-        cls, past: Evidence, baselines: np.ndarray, spaces: Mapping[str, SearchSpace], *, metric: str, seed: int,
-        settings: Settings | None = None, n_jobs: int = 1,
+        cls,
+        past: Evidence,
+        baselines: np.ndarray,
+        spaces: Mapping[str, SearchSpace],
+        *,
+        metric: str,
+        seed: int,
+        settings: Settings | None = None,
+        n_jobs: int = 1,
     ) -> "Adviser":
         """Train on past tasks, `baselines` (t,) being their constant predictions' losses, and validate by groups."""
         residuals = np.full(len(past.tasks), np.nan)
@@ -83,27 +90,37 @@ class Adviser:
                 residuals[row] = relative(past.losses[row, batch[0]], baselines[row]) - expected
         knowledge = Knowledge.learn(past, spaces, seed=seed, settings=settings, n_jobs=n_jobs)
         forecast = Forecast.fit(past, baselines, seed=seed)
-        return cls(knowledge, forecast, past.tasks, np.sort(residuals[np.isfinite(residuals)]),
-                   _track_record(past, regret, tuple(spaces), metric))
+        return cls(
+            knowledge,
+            forecast,
+            past.tasks,
+            np.sort(residuals[np.isfinite(residuals)]),
+            _track_record(past, regret, tuple(spaces), metric),
+        )
 
-    def advise(
-        self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], baseline: float, k: int
-    ) -> Advice:
+    def advise(self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], baseline: float, k: int) -> Advice:
         """The first `k` candidates for `task`, whose constant prediction has the loss `baseline`."""
         abstained = self._why_abstain(task)
         prior = self.knowledge.prior(metafeatures, abstained=abstained)
         batch = greedy_batch(prior.scenarios, prior.weights, k)
         expected = self.forecast.relative_loss(
-            {column: self.knowledge.candidates[column] for column in batch}, metafeatures, prior.weights)
+            {column: self.knowledge.candidates[column] for column in batch}, metafeatures, prior.weights
+        )
         low, high = np.quantile(self.residuals, INTERVAL) if self.residuals.size else (np.nan, np.nan)
         items = []
         for column in batch:
             loss, default = expected[column]
-            items.append(Advised(column, *(float(baseline * np.exp(value)) for value in (
-                loss, loss + low, loss + high, default)), self.forecast.fit_seconds(task, column)))
+            items.append(
+                Advised(
+                    column,
+                    *(float(baseline * np.exp(value)) for value in (loss, loss + low, loss + high, default)),
+                    self.forecast.fit_seconds(task, column),
+                )
+            )
         nearest = np.argsort(-prior.similarity)[:N_NEIGHBOURS]
-        neighbours = tuple(Neighbour(self.tasks[i].name or self.tasks[i].id, float(prior.similarity[i]))
-                           for i in nearest)
+        neighbours = tuple(
+            Neighbour(self.tasks[i].name or self.tasks[i].id, float(prior.similarity[i])) for i in nearest
+        )
         reasons = () if abstained else self._reasons(metafeatures, names, batch[0])
         return Advice(tuple(items), neighbours, reasons, abstained)
 
@@ -145,9 +162,12 @@ class Adviser:
         """The adviser that `to_arrays` wrote."""
         about = json.loads(arrays["about"].tobytes())
         return cls(
-            Knowledge.from_arrays(_part(arrays, "knowledge.")), Forecast.from_arrays(_part(arrays, "forecast.")),
-            tuple(task_from_dict(task) for task in about["tasks"]), arrays["residuals"],
-            TrackRecord(**about["track_record"]) if about["track_record"] else None)
+            Knowledge.from_arrays(_part(arrays, "knowledge.")),
+            Forecast.from_arrays(_part(arrays, "forecast.")),
+            tuple(task_from_dict(task) for task in about["tasks"]),
+            arrays["residuals"],
+            TrackRecord(**about["track_record"]) if about["track_record"] else None,
+        )
 
 
 def task_from_dict(values: Mapping[str, object]) -> Task:
@@ -175,7 +195,9 @@ def _track_record(past: Evidence, regret: np.ndarray, learners: tuple[str, ...],
     first = regret[live, 0]
     wins = float((first < 1).mean() + 0.5 * (first == 1).mean())
     most = int(min(40, past.is_final.sum() - 1))
-    worth = worth_in_random_trials(past, live, float(regret[live, 1].mean()), most) if len(learners) == 1 else 0.0
+    worth = (
+        worth_in_random_trials(past, live, float(regret[live, 1].mean()), most) if len(learners) == 1 else float("nan")
+    )
     return TrackRecord("+".join(learners), metric, len(live), TRACK_RECORD_K, wins, worth)
 
 

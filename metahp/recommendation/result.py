@@ -56,7 +56,8 @@ class TrackRecord:
     """How the same advice did on past tasks, each left out with its group.
 
     `win_rate` is the share of tasks that are not flat on which the first configuration beat the default (ties half);
-    `random_trials` is how many random trials reach the mean regret of `k` recommended ones.
+    `random_trials` is how many random trials reach the mean regret of `k` recommended ones (NaN across learners,
+    where it is not defined what a random trial is).
     """
 
     learner: str
@@ -103,7 +104,8 @@ class Recommendation:
 
         return [
             learner_named(item.learner).estimator(
-                item.configuration, self.task.type, numeric=self.numeric, categorical=self.categorical, seed=self.seed)
+                item.configuration, self.task.type, numeric=self.numeric, categorical=self.categorical, seed=self.seed
+            )
             for item in self.items
         ]
 
@@ -111,24 +113,46 @@ class Recommendation:
         """One row per configuration: rank, learner, scores, seconds, origin and the hyperparameters as a dictionary."""
         import pandas as pd
 
-        return pd.DataFrame([
-            {"rank": item.rank, "learner": item.learner, "score": item.score, "low": item.low, "high": item.high,
-             "default_score": item.default_score, "gain": item.gain, "fit_seconds": item.fit_seconds,
-             "origin": str(item.origin), "configuration": item.configuration.values}
-            for item in self.items
-        ])
+        return pd.DataFrame(
+            [
+                {
+                    "rank": item.rank,
+                    "learner": item.learner,
+                    "score": item.score,
+                    "low": item.low,
+                    "high": item.high,
+                    "default_score": item.default_score,
+                    "gain": item.gain,
+                    "fit_seconds": item.fit_seconds,
+                    "origin": str(item.origin),
+                    "configuration": item.configuration.values,
+                }
+                for item in self.items
+            ]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; a number that is not known is None."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "task": {"id": self.task.id, "type": str(self.task.type), "target": self.target,
-                     "n_rows": self.task.n_rows, "n_features": self.task.n_features, "metric": self.metric.name},
+            "task": {
+                "id": self.task.id,
+                "type": str(self.task.type),
+                "target": self.target,
+                "n_rows": self.task.n_rows,
+                "n_features": self.task.n_features,
+                "metric": self.metric.name,
+            },
             "recommendations": [
-                {"rank": item.rank, "learner": item.learner, "configuration": arguments_of(item.configuration),
-                 "expected": {"score": _known(item.score), "low": _known(item.low), "high": _known(item.high)},
-                 "default_score": _known(item.default_score), "fit_seconds": _known(item.fit_seconds),
-                 "origin": str(item.origin)}
+                {
+                    "rank": item.rank,
+                    "learner": item.learner,
+                    "configuration": arguments_of(item.configuration),
+                    "expected": {"score": _known(item.score), "low": _known(item.low), "high": _known(item.high)},
+                    "default_score": _known(item.default_score),
+                    "fit_seconds": _known(item.fit_seconds),
+                    "origin": str(item.origin),
+                }
                 for item in self.items
             ],
             "neighbours": [{"task": n.task, "similarity": round(n.similarity, 4)} for n in self.neighbours],

@@ -37,14 +37,26 @@ class Evidence:
 
     def rows(self, index: np.ndarray) -> "Evidence":
         """The evidence of some tasks only."""
-        return Evidence(tuple(self.tasks[i] for i in np.arange(len(self.tasks))[index]), self.metafeatures[index],
-                        self.candidates, self.origins, self.is_final, self.losses[index], self.fit_seconds[index],
-                        self.defaults, self.flat[index])
+        return Evidence(
+            tuple(self.tasks[i] for i in np.arange(len(self.tasks))[index]),
+            self.metafeatures[index],
+            self.candidates,
+            self.origins,
+            self.is_final,
+            self.losses[index],
+            self.fit_seconds[index],
+            self.defaults,
+            self.flat[index],
+        )
 
 
 def evidence(
-    tasks: Sequence[Task], metafeatures: np.ndarray, trials: Sequence[Trial], *,
-    metrics: Mapping[str, str], spaces: Mapping[str, SearchSpace],
+    tasks: Sequence[Task],
+    metafeatures: np.ndarray,
+    trials: Sequence[Trial],
+    *,
+    metrics: Mapping[str, str],
+    spaces: Mapping[str, SearchSpace],
 ) -> Evidence:
     """Collect the trials of `tasks` for the learners in `spaces`.
 
@@ -63,15 +75,20 @@ def evidence(
     cells: list[tuple[int, int, float, float]] = []
     folds: dict[tuple[int, int], np.ndarray] = {}
 
-    fewest_estimators = {learner: axis.low for learner, space in spaces.items() for axis in space
-                         if axis.name == "n_estimators" and isinstance(axis, Number)}
+    fewest_estimators = {
+        learner: axis.low
+        for learner, space in spaces.items()
+        for axis in space
+        if axis.name == "n_estimators" and isinstance(axis, Number)
+    }
 
     def column_of(trial: Trial, checkpoint: int | None) -> int:
         key = (trial.configuration.id, checkpoint)
         if key not in columns:
             columns[key] = len(candidates)
-            candidates.append(trial.configuration if checkpoint is None
-                              else trial.configuration.replaced(n_estimators=checkpoint))
+            candidates.append(
+                trial.configuration if checkpoint is None else trial.configuration.replaced(n_estimators=checkpoint)
+            )
             origins.append(trial.origin)
             final.append(checkpoint is None)
         return columns[key]
@@ -99,10 +116,16 @@ def evidence(
     seconds = losses.copy()
     for i, j, loss, second in cells:
         losses[i, j], seconds[i, j] = loss, second
-    defaults = {learner: columns[space.default.id, None] for learner, space in spaces.items()
-                if (space.default.id, None) in columns}
-    measured = np.isfinite(losses[:, list(defaults.values())]).all(axis=1) if len(defaults) == len(spaces) \
+    defaults = {
+        learner: columns[space.default.id, None]
+        for learner, space in spaces.items()
+        if (space.default.id, None) in columns
+    }
+    measured = (
+        np.isfinite(losses[:, list(defaults.values())]).all(axis=1)
+        if len(defaults) == len(spaces)
         else np.zeros(len(tasks), dtype=bool)
+    )
     kept_rows = np.flatnonzero(measured)
     covered = (~np.isnan(losses[kept_rows])).mean(axis=0) >= MIN_COVERAGE if kept_rows.size else np.zeros(0, bool)
     covered[list(defaults.values())] = True
@@ -112,9 +135,16 @@ def evidence(
     flat = np.array([_is_flat(losses[i], is_final, folds, i, list(defaults.values())) for i in kept_rows], dtype=bool)
     place = {int(column): index for index, column in enumerate(kept)}
     return Evidence(
-        tuple(tasks[i] for i in kept_rows), metafeatures[kept_rows], tuple(candidates[j] for j in kept),
-        tuple(origins[j] for j in kept), is_final[kept], losses[np.ix_(kept_rows, kept)],
-        seconds[np.ix_(kept_rows, kept)], {learner: place[column] for learner, column in defaults.items()}, flat)
+        tuple(tasks[i] for i in kept_rows),
+        metafeatures[kept_rows],
+        tuple(candidates[j] for j in kept),
+        tuple(origins[j] for j in kept),
+        is_final[kept],
+        losses[np.ix_(kept_rows, kept)],
+        seconds[np.ix_(kept_rows, kept)],
+        {learner: place[column] for learner, column in defaults.items()},
+        flat,
+    )
 
 
 def _is_flat(
@@ -137,7 +167,7 @@ def encode(candidates: Sequence[Configuration], spaces: Mapping[str, SearchSpace
         own = [i for i, candidate in enumerate(candidates) if candidate.learner == learner]
         if own:
             encoded[own, 0] = index
-            encoded[own, start:start + len(space)] = space.to_unit([candidates[i] for i in own])
+            encoded[own, start : start + len(space)] = space.to_unit([candidates[i] for i in own])
         start += len(space)
     return encoded
 

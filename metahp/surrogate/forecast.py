@@ -17,9 +17,18 @@ SMALLEST_RELATIVE_LOSS = 1e-3
 
 # A few hundred past tasks carry few splits: shallow, strongly averaged trees.
 _LEVEL = {
-    "objective": "regression", "learning_rate": 0.05, "num_leaves": 6, "min_data_in_leaf": 8, "feature_fraction": 0.5,
-    "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 1.0, "verbosity": -1, "deterministic": True,
-    "force_row_wise": True, "num_threads": 1,
+    "objective": "regression",
+    "learning_rate": 0.05,
+    "num_leaves": 6,
+    "min_data_in_leaf": 8,
+    "feature_fraction": 0.5,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambda_l2": 1.0,
+    "verbosity": -1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "num_threads": 1,
 }
 _LEVEL_ROUNDS = 150
 
@@ -67,10 +76,14 @@ class Forecast:
 
         `metafeatures` has shape (m,), `weights` are those of the past tasks, shape (t,).
         """
-        level = {name: float(np.asarray(model.predict(metafeatures[None, :], num_threads=1))[0])
-                 for name, model in self.levels.items()}
-        return {column: (level[c.learner] + float(weights @ self.ratios[:, column]), level[c.learner])
-                for column, c in candidates.items()}
+        level = {
+            name: float(np.asarray(model.predict(metafeatures[None, :], num_threads=1))[0])
+            for name, model in self.levels.items()
+        }
+        return {
+            column: (level[c.learner] + float(weights @ self.ratios[:, column]), level[c.learner])
+            for column, c in candidates.items()
+        }
 
     def fit_seconds(self, task: Task, column: int) -> float:
         """Seconds to train a candidate once on all rows of `task`, on one core; linear in rows beyond those seen."""
@@ -82,15 +95,23 @@ class Forecast:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything as plain arrays."""
         texts = json.dumps({name: model.model_to_string() for name, model in self.levels.items()})
-        return {"levels": np.frombuffer(texts.encode(), dtype=np.uint8), "ratios": self.ratios.astype(np.float32),
-                "seconds": self.seconds, "offsets": self.offsets}
+        return {
+            "levels": np.frombuffer(texts.encode(), dtype=np.uint8),
+            "ratios": self.ratios.astype(np.float32),
+            "seconds": self.seconds,
+            "offsets": self.offsets,
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Forecast":
         """The forecast that `to_arrays` wrote."""
         texts = json.loads(arrays["levels"].tobytes())
-        return cls({name: lightgbm.Booster(model_str=text) for name, text in texts.items()},
-                   arrays["ratios"].astype(float), arrays["seconds"], arrays["offsets"])
+        return cls(
+            {name: lightgbm.Booster(model_str=text) for name, text in texts.items()},
+            arrays["ratios"].astype(float),
+            arrays["seconds"],
+            arrays["offsets"],
+        )
 
 
 def relative(losses: np.ndarray, baselines: np.ndarray) -> np.ndarray:

@@ -6,11 +6,20 @@ import numpy as np
 # Measured by `scripts/benchmark_recommendations.py`: more or larger trees fit the past tasks better and a left-out
 # task no better.
 PARAMETERS = {
-    "objective": "regression", "learning_rate": 0.06, "num_leaves": 24, "min_data_in_leaf": 60,
-    "feature_fraction": 0.4, "bagging_fraction": 0.7, "bagging_freq": 1, "lambda_l2": 5.0, "max_bin": 63,
-    "verbosity": -1, "force_row_wise": True, "deterministic": True,
+    "objective": "regression",
+    "learning_rate": 0.06,
+    "num_leaves": 24,
+    "min_data_in_leaf": 60,
+    "feature_fraction": 0.4,
+    "bagging_fraction": 0.7,
+    "bagging_freq": 1,
+    "lambda_l2": 5.0,
+    "max_bin": 63,
+    "verbosity": -1,
+    "force_row_wise": True,
+    "deterministic": True,
 }
-ROUNDS = 200
+ROUNDS = 400
 
 
 class Surrogate:
@@ -21,7 +30,13 @@ class Surrogate:
 
     @classmethod
     def fit(
-        cls, metafeatures: np.ndarray, encoded: np.ndarray, target: np.ndarray, *, seed: int, n_jobs: int = 1,
+        cls,
+        metafeatures: np.ndarray,
+        encoded: np.ndarray,
+        target: np.ndarray,
+        *,
+        seed: int,
+        n_jobs: int = 1,
     ) -> "Surrogate":
         """Train on every measured cell.
 
@@ -47,7 +62,7 @@ class Surrogate:
     def contributions(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
         """Shapley values of each meta-feature for candidates (c, d) on one task (m,), shape (c, m)."""
         X = np.hstack([np.tile(metafeatures, (len(encoded), 1)), encoded])
-        return np.asarray(self._booster.predict(X, pred_contrib=True, num_threads=1))[:, :len(metafeatures)]
+        return np.asarray(self._booster.predict(X, pred_contrib=True, num_threads=1))[:, : len(metafeatures)]
 
     def to_text(self) -> str:
         """The model in LightGBM's text format."""

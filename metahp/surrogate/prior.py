@@ -21,8 +21,8 @@ class Settings:
     `shift` is λ of the scenarios; `temperature` the width of the similarity, in normalised loss.
     """
 
-    shift: float = 1.0
-    temperature: float = 0.35
+    shift: float = 0.5
+    temperature: float = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,12 @@ class Knowledge:
 
     @classmethod
     def learn(
-        cls, past: Evidence, spaces: Mapping[str, SearchSpace], *, seed: int, settings: Settings | None = None,
+        cls,
+        past: Evidence,
+        spaces: Mapping[str, SearchSpace],
+        *,
+        seed: int,
+        settings: Settings | None = None,
         n_jobs: int = 1,
     ) -> "Knowledge":
         """Train on the evidence of past tasks."""
@@ -67,8 +72,16 @@ class Knowledge:
         surrogate = Surrogate.fit(past.metafeatures, encoded, target, seed=seed, n_jobs=n_jobs)
         predicted = surrogate.predict(past.metafeatures, encoded)
         worlds = np.where(np.isnan(target), predicted, target)
-        return cls(past.candidates, encoded, past.defaults, past.metafeatures, worlds, predicted.mean(axis=0),
-                   surrogate, settings or Settings())
+        return cls(
+            past.candidates,
+            encoded,
+            past.defaults,
+            past.metafeatures,
+            worlds,
+            predicted.mean(axis=0),
+            surrogate,
+            settings or Settings(),
+        )
 
     def prior(self, metafeatures: np.ndarray, *, abstained: str = "") -> Prior:
         """The prior of a task with these meta-features, shape (m,).
@@ -89,9 +102,13 @@ class Knowledge:
         """Everything as plain arrays, without objects, for a cache file."""
         listed = [[c.learner, c.values] for c in self.candidates]
         return {
-            "candidates": _bytes(json.dumps(listed)), "defaults": _bytes(json.dumps(dict(self.defaults))),
-            "encoded": self.encoded, "metafeatures": self.metafeatures, "worlds": self.worlds.astype(np.float32),
-            "average": self.average, "surrogate": _bytes(self.surrogate.to_text()),
+            "candidates": _bytes(json.dumps(listed)),
+            "defaults": _bytes(json.dumps(dict(self.defaults))),
+            "encoded": self.encoded,
+            "metafeatures": self.metafeatures,
+            "worlds": self.worlds.astype(np.float32),
+            "average": self.average,
+            "surrogate": _bytes(self.surrogate.to_text()),
             "settings": np.array([self.settings.shift, self.settings.temperature]),
         }
 
@@ -100,10 +117,15 @@ class Knowledge:
         """The knowledge that `to_arrays` wrote."""
         listed = json.loads(arrays["candidates"].tobytes())
         return cls(
-            tuple(Configuration.of(learner, values) for learner, values in listed), arrays["encoded"],
-            json.loads(arrays["defaults"].tobytes()), arrays["metafeatures"], arrays["worlds"].astype(float),
-            arrays["average"], Surrogate.from_text(arrays["surrogate"].tobytes().decode()),
-            Settings(*map(float, arrays["settings"])))
+            tuple(Configuration.of(learner, values) for learner, values in listed),
+            arrays["encoded"],
+            json.loads(arrays["defaults"].tobytes()),
+            arrays["metafeatures"],
+            arrays["worlds"].astype(float),
+            arrays["average"],
+            Surrogate.from_text(arrays["surrogate"].tobytes().decode()),
+            Settings(*map(float, arrays["settings"])),
+        )
 
 
 def _bytes(text: str) -> np.ndarray:

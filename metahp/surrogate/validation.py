@@ -52,8 +52,13 @@ def random_regret(past: Evidence, row: int, ks: Sequence[int]) -> list[float]:
 
 
 def leave_groups_out(
-    past: Evidence, recommend: Callable[[Evidence, np.ndarray], Mapping[int, Sequence[int]]], *,
-    ks: Sequence[int], n_folds: int, seed: int, tasks: Sequence[int] | None = None,
+    past: Evidence,
+    recommend: Callable[[Evidence, np.ndarray], Mapping[int, Sequence[int]]],
+    *,
+    ks: Sequence[int],
+    n_folds: int,
+    seed: int,
+    tasks: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Regret of the batches that `recommend(past_without_group, left_out_rows)` gives by row, shape (t, len(ks)).
 

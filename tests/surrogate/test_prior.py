@@ -37,10 +37,20 @@ def _knowledge(n_tasks: int, rng: np.random.Generator):
             loss = _loss(centre, x, 10)
             noise = rng.normal(scale=1e-3, size=3)
             origin = Origin.DEFAULT if x == 0.5 else Origin.DESIGN
-            trials.append(Trial(
-                task.id, configuration, Protocol(), task.n_rows, TrialState.COMPLETE, origin,
-                {METRIC: tuple(loss + noise)},
-                Curve((5, 10), {METRIC: (_loss(centre, x, 5), loss)}), 0.1 * (1 + x), 0.01))
+            trials.append(
+                Trial(
+                    task.id,
+                    configuration,
+                    Protocol(),
+                    task.n_rows,
+                    TrialState.COMPLETE,
+                    origin,
+                    {METRIC: tuple(loss + noise)},
+                    Curve((5, 10), {METRIC: (_loss(centre, x, 5), loss)}),
+                    0.1 * (1 + x),
+                    0.01,
+                )
+            )
     metafeatures = np.column_stack([centres, rng.normal(size=(n_tasks, N_FEATURES - 1))])
     return tasks, metafeatures, trials
 

@@ -1,0 +1,148 @@
+"""The story end to end on tiny tables: refresh, recommend, recognise."""
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import metahp
+from metahp import api
+from metahp.core.errors import InputError, KnowledgeBaseError, UnknownNameError
+from metahp.core.trial import TrialState
+
+N_TABLES = 6
+
+
+def _table(seed: int, n: int = 150) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(n, 3)), columns=["a", "b", "c"])
+    frame["kind"] = rng.choice(["x", "y", "z"], size=n)
+    frame["target"] = np.where(frame["a"] + rng.normal(size=n) > 0, "yes", "no")
+    return frame
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    with (folder / "MANIFEST.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "file", "task", "target", "group", "source_repo", "source_path", "license_note"])
+        for seed in range(N_TABLES):
+            _table(seed).to_parquet(folder / f"t{seed}.parquet")
+            writer.writerow([f"t{seed}", f"t{seed}.parquet", "binary", "target", f"t{seed}", "made/up", "x", "CC0"])
+    return folder / "MANIFEST.csv"
+
+
+@pytest.fixture(scope="module")
+def refreshed(manifest, tmp_path_factory):
+    out = tmp_path_factory.mktemp("seed")
+    seen = []
+    base = api.refresh(
+        api.read_manifest(manifest),
+        out,
+        learners=["linear"],
+        sizes={"linear": 4},
+        on_trial=lambda done, total, trial: seen.append((done, total, trial)),
+    )
+    return out, base, seen
+
+
+def test_refresh_measures_every_configuration_on_every_table(refreshed):
+    out, base, seen = refreshed
+    assert [done for done, _, _ in seen] == list(range(N_TABLES * 4 + 1))
+    trials = base.trials()
+    assert len(trials) == N_TABLES * 4
+    assert all(trial.state is TrialState.COMPLETE for trial in trials), [trial.reason for trial in trials]
+    assert len({trial.configuration for trial in trials}) == 4
+    assert (out / "tasks.parquet").exists()
+
+
+def test_refresh_repeats_nothing(manifest, refreshed):
+    out, base, _ = refreshed
+    totals = []
+    api.refresh(
+        api.read_manifest(manifest),
+        out,
+        learners=["linear"],
+        sizes={"linear": 4},
+        on_trial=lambda done, total, trial: totals.append(total),
+    )
+    assert totals == [0]
+    assert len(base.trials()) == N_TABLES * 4
+
+
+def test_recommend_for_a_new_table(refreshed):
+    _, base, _ = refreshed
+    new = _table(99)
+    recommendation = metahp.recommend(new, learners=["linear"], k=2, knowledge_base=base, budget_seconds=20)
+    assert not recommendation.is_known_task
+    # Six past tasks are too few to tell which are similar: the advice is the portfolio, and says so.
+    assert recommendation.abstained
+    assert [item.rank for item in recommendation.items] == [1, 2]
+    assert recommendation.target == "target"
+    assert all(item.low <= item.score <= item.high for item in recommendation.items)
+    assert list(recommendation.frame()["learner"]) == ["linear", "linear"]
+    features = api.load(new).features
+    for estimator in recommendation.estimators():
+        assert set(estimator.fit(features, new["target"]).predict(features)) <= {"yes", "no"}
+    as_json = recommendation.to_dict()
+    assert set(as_json) == {"schema_version", "task", "recommendations", "neighbours", "abstained", "warnings"}
+    assert set(as_json["recommendations"][0]) == {
+        "rank",
+        "learner",
+        "configuration",
+        "expected",
+        "default_score",
+        "fit_seconds",
+        "origin",
+    }
+
+
+def test_the_second_answer_comes_from_the_cache(refreshed):
+    _, base, _ = refreshed
+    options = {"learners": ["linear"], "metric": "accuracy", "knowledge_base": base, "budget_seconds": 20}
+    first = metahp.recommend(_table(98), **options)
+    second = metahp.recommend(_table(98), **options)
+    assert any("trained on the knowledge base" in warning for warning in first.warnings)
+    assert not any("trained on the knowledge base" in warning for warning in second.warnings)
+    assert second.configurations == first.configurations
+
+
+def test_a_known_table_is_answered_from_its_own_trials(refreshed):
+    _, base, _ = refreshed
+    shuffled = _table(0).sample(frac=1, random_state=1)[["target", "kind", "c", "b", "a"]]
+    recommendation = metahp.recommend(shuffled, target="target", learners=["linear"], k=9, knowledge_base=base)
+    assert recommendation.is_known_task
+    scores = [item.score for item in recommendation.items]
+    assert len(scores) == 4 and scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"k": 0}, InputError, "at least 1"),
+        ({"learners": ["linaer"]}, UnknownNameError, "Did you mean 'linear'"),
+        ({"metric": "r2"}, UnknownNameError, "not a metric for a binary task"),
+        ({"task": "ranking"}, InputError, "binary, multiclass, regression"),
+        ({"target": "nope"}, UnknownNameError, "No column is called 'nope'"),
+    ],
+)
+def test_recommend_refuses_what_it_cannot_use(refreshed, options, error, match):
+    _, base, _ = refreshed
+    with pytest.raises(error, match=match):
+        metahp.recommend(_table(97), **{"knowledge_base": base, **options})
+
+
+def test_an_empty_past_is_a_clear_error(refreshed):
+    _, base, _ = refreshed
+    frame = _table(96)
+    frame["target"] = np.arange(150) * 1.5 + frame["a"]
+    with pytest.raises(KnowledgeBaseError, match="no regression task"):
+        metahp.recommend(frame, knowledge_base=base)
+
+
+def test_a_manifest_without_its_columns_is_refused(tmp_path):
+    (tmp_path / "M.csv").write_text("name,file\na,b\n")
+    with pytest.raises(InputError, match="lacks the column"):
+        api.read_manifest(tmp_path / "M.csv")
