@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 from metahp.core.task import TaskType
 from metahp.datasets.table import Table
@@ -62,7 +63,7 @@ def _is_two_valued(column: np.ndarray) -> bool:
 
 def _cardinalities(table: Table) -> list[int]:
     """Sorted, so that a sum over them does not depend on the order of the columns."""
-    return sorted(len(table.features.iloc[:, index].cat.categories) for index in np.flatnonzero(table.is_categorical))
+    return sorted(len(dtype.categories) for dtype in table.features.dtypes if isinstance(dtype, pd.CategoricalDtype))
 
 
 def _log_cardinality_mean(table: Table) -> float:
