@@ -3,8 +3,8 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMAND = typer.main.get_command(app)
 
 
-def leaves(command: click.Command, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
+def leaves(command: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     """Every command that does something, by its words."""
     commands = getattr(command, "commands", None)
     if commands is None:
@@ -31,7 +31,7 @@ def test_every_command_is_in_the_readme_and_has_help(path: tuple[str, ...]) -> N
     assert f"metahp {' '.join(path)}" in README
     assert LEAVES[path].help
     for parameter in LEAVES[path].params:
-        if isinstance(parameter, click.Option) and "--help" not in parameter.opts:
+        if parameter.param_type_name == "option" and "--help" not in parameter.opts:
             assert parameter.help, parameter.name
 
 

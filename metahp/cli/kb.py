@@ -8,7 +8,7 @@ import typer
 
 from metahp.cli import options, output
 
-app = typer.Typer(help="Look at the knowledge base.", no_args_is_help=True)
+app = typer.Typer(help="Look at the knowledge base.")
 
 
 class Format(StrEnum):
@@ -40,7 +40,7 @@ def path(kb: options.KnowledgeBasePath = None) -> None:
     """Print where the knowledge base is."""
     from metahp.knowledge.locate import open_knowledge_base
 
-    output.write(f"{open_knowledge_base(kb).path}\n")
+    output.write(f"{open_knowledge_base(kb).file}\n")
 
 
 def _title(name: str) -> str:

@@ -8,17 +8,15 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-import click
 import typer
 
 from metahp.cli import describe, kb, output, recommend
 from metahp.core.errors import MetahpError
 
 DEBUG_VARIABLE = "METAHP_DEBUG"
+INTERRUPTED = 130
 
 app = typer.Typer(
-    help="Starting hyperparameters for a table never seen before, learned from past tasks.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     # Plain help: rich's panels would double the time of `metahp --help`.
@@ -30,15 +28,21 @@ app.command("describe")(describe.describe)
 app.add_typer(kb.app, name="kb")
 
 
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        output.write(f"metahp {version('metahp')}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
-    if version:
-        from importlib.metadata import version as version_of
-
-        output.write(f"metahp {version_of('metahp')}\n")
-        raise typer.Exit
+    """Starting hyperparameters for a table never seen before, learned from past tasks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,28 +51,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     With the environment variable METAHP_DEBUG set, an error ends in its traceback instead.
     """
     try:
-        result = typer.main.get_command(app).main(arguments, prog_name="metahp", standalone_mode=False)
+        words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+        result = typer.main.get_command(app).main(words, prog_name="metahp", standalone_mode=False)
         sys.stdout.flush()
-    except (KeyboardInterrupt, click.Abort):
-        output.complain("interrupted")
-        return 130
+    except (KeyboardInterrupt, typer.Abort):
+        result = INTERRUPTED
     except BrokenPipeError:
         # The reader went away, as `head` does; without this the interpreter complains again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except click.ClickException as error:
-        return _usage(error)
+    except typer.TyperException as error:
+        output.complain(f"{error.format_message()} (see metahp --help)")
+        return 2
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         return _failed(error)
+    if result == INTERRUPTED:
+        output.complain("interrupted")
     return result if isinstance(result, int) else 0
-
-
-def _usage(error: click.ClickException) -> int:
-    if message := error.format_message():
-        output.complain(message)
-    return error.exit_code
 
 
 def _failed(error: Exception) -> int:

@@ -157,7 +157,7 @@ def _trial(job: Job, state: TrialState | None, answer: Any) -> Trial:
     learner = learner_named(job.configuration.learner)
     library = "lightgbm" if learner.name == "lightgbm" else "scikit-learn"
     versions = {library: version(library)}
-    shared = {
+    shared: dict[str, Any] = {
         "task": job.task,
         "configuration": job.configuration,
         "protocol": job.protocol,

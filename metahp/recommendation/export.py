@@ -17,6 +17,8 @@ from metahp.learners.catalogue import learner_named
 from metahp.recommendation.result import Recommendation
 
 FOLDS = 3
+# Tables below have training folds with fewer rows than the quantiles of the linear learner.
+SHORT_TABLE = 200
 LINE_LENGTH = 100
 # LightGBM refuses these in the names of features.
 _FORBIDDEN_IN_NAMES = frozenset('[]{}",:')
@@ -54,6 +56,8 @@ def date_parts(column):
 '''
 
 
+# Where a table has fewer rows than quantiles, scikit-learn takes as many quantiles as rows, and says so in each fold.
+_QUANTILES_NOTE = 'warnings.filterwarnings("ignore", message="n_quantiles")  # few rows: as many quantiles as rows'
 _PANDAS_DEFAULTS = frozenset({("compression", "None"), ("decimal", '"."'), ("quotechar", "'\"'"), ("sep", '","')})
 
 
@@ -91,8 +95,11 @@ def python_script(recommendation: Recommendation, table: Table, path: str) -> st
             'numeric_columns = X.select_dtypes("number").columns\n'
             'categorical_columns = X.select_dtypes("category").columns'
         )
+    is_short = table.task.n_rows < SHORT_TABLE and "QuantileTransformer" in model
+    if is_short:
+        body.append(_QUANTILES_NOTE)
     body += [f"model = {model}", _ending(recommendation, table, splitter)]
-    return "\n".join([_header(recommendation, path), _import_lines(imports), "", *body]) + "\n"
+    return "\n".join([_header(recommendation, path), _import_lines(imports, is_short=is_short), "", *body]) + "\n"
 
 
 def _header(recommendation: Recommendation, path: str) -> str:
@@ -124,8 +131,8 @@ def _major_minor(package: str) -> str:
     return ".".join(version(package).split(".")[:2])
 
 
-def _import_lines(imports: set[tuple[str, str]]) -> str:
-    lines = ["import numpy as np", "import pandas as pd"]
+def _import_lines(imports: set[tuple[str, str]], *, is_short: bool) -> str:
+    lines = (["import warnings", ""] if is_short else []) + ["import numpy as np", "import pandas as pd"]
     for module in sorted({module for module, _ in imports}):
         names = ", ".join(sorted(name for home, name in imports if home == module))
         lines.append(f"from {module} import {names}")
@@ -135,7 +142,7 @@ def _import_lines(imports: set[tuple[str, str]]) -> str:
 def _constants(table: Table, path: str, seed: int) -> str:
     preparation = table.preparation
     parts = {
-        name: [column.removeprefix(f"{name}:") for column in table.features if column.startswith(f"{name}:")]
+        name: [column.removeprefix(f"{name}:") for column in map(str, table.features) if column.startswith(f"{name}:")]
         for name in preparation.dates
     }
     lines = [f"PATH = {_code(path, set())}", f"TARGET = {_code(table.target, set())}", f"SEED = {seed}"]

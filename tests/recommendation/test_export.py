@@ -53,7 +53,7 @@ def run(script: str, folder: Path) -> str:
     path.write_text(script, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore::sklearn.exceptions.ConvergenceWarning", str(path)],
+        [sys.executable, "-W", "error", "-W", "ignore:The max_iter was reached", str(path)],
         capture_output=True,
         text=True,
         cwd=folder,
