@@ -5,7 +5,7 @@ import shlex
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WIDE = 120
 # Longer metric names would push the table over 80 columns; the line above the table names the metric anyway.
 LONG_METRIC = 12
+BUDGET_SECONDS = 2.0
 UNKNOWN = "–"
 
 
@@ -55,7 +56,7 @@ def recommend(
     ] = Format.TABLE,
     out: options.Output = None,
     kb: options.KnowledgeBasePath = None,
-    budget_seconds: options.Budget = 2.0,
+    budget_seconds: options.Budget = BUDGET_SECONDS,
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
 ) -> None:
@@ -88,7 +89,16 @@ def recommend(
 
         output.write(python_script(recommendation, table, file), out)
     else:
-        output.write_rich(report(recommendation, table, file, seconds, _width(out)), out)
+        given = {
+            "--target": target,
+            "--task": task,
+            "--metric": metric,
+            "--kb": kb,
+            "--seed": seed or None,
+            "--budget-seconds": budget_seconds if budget_seconds != BUDGET_SECONDS else None,
+        }
+        again = _script_command(file, given, learner or ())
+        output.write_rich(report(recommendation, table, file, seconds, _width(out), again), out)
     if out is not None and not quiet:
         output.complain(f"written to {out}")
 
@@ -100,7 +110,7 @@ def _width(path: Path | None) -> int:
 
 
 def report(
-    recommendation: "Recommendation", table: "Table", file: str, seconds: float, width: int
+    recommendation: "Recommendation", table: "Table", file: str, seconds: float, width: int, again: str
 ) -> Iterator["RenderableType"]:
     """The parts of the printed recommendation for a console of `width` columns."""
     from rich.text import Text
@@ -122,9 +132,21 @@ def report(
         yield Text(why)
     if record := _track_record(recommendation):
         yield Text(record)
-    if file != "-":
-        name = shlex.quote(file)
-        yield Text(f"Next: metahp recommend {name} --target {shlex.quote(table.target)} --format python > train.py")
+    if again:
+        # Not wrapped, so that it can be copied.
+        yield Text(f"Next: {again}", no_wrap=True, overflow="ignore")
+
+
+def _script_command(file: str, given: dict[str, object], learners: Sequence[str]) -> str:
+    """The command that writes the script of this recommendation; empty for standard input, which is gone by then."""
+    if file == "-":
+        return ""
+    words = ["metahp", "recommend", file]
+    for option, value in given.items():
+        words += [option, str(value)] if value not in (None, "") else []
+    for learner in learners:
+        words += ["--learner", learner]
+    return f"{shlex.join([*words, '--format', 'python'])} > train.py"
 
 
 def table_line(table: "Table", file: str) -> str:

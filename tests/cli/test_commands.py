@@ -66,7 +66,7 @@ def test_the_report_is_readable_at_this_width(table_file: Path, width: int) -> N
     recommendation, table = make_recommendation(table_file)
     text = StringIO()
     console = Console(file=text, width=width, highlight=False)
-    for part in command.report(recommendation, table, str(table_file), 0.7, width):
+    for part in command.report(recommendation, table, str(table_file), 0.7, width, "metahp recommend table.csv"):
         console.print(part)
     printed = text.getvalue()
     assert max(map(len, printed.splitlines())) <= width
@@ -85,7 +85,7 @@ def test_the_report_is_readable_at_this_width(table_file: Path, width: int) -> N
         "library default",
         "Why: most like telco (0.91), bank (0.87); probe_small = 0.3.",
         "425 past tasks (roc_auc), each left out: #1 beat the default on 88 %; the first 5 were worth 31 random",
-        "Next: metahp recommend",
+        "Next: metahp recommend table.csv",
     ):
         assert words in flat
     assert "\x1b" not in printed
