@@ -5,7 +5,7 @@ import shlex
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -137,7 +137,7 @@ def report(
         yield Text(f"Next: {again}", no_wrap=True, overflow="ignore")
 
 
-def _script_command(file: str, given: dict[str, object], learners: Sequence[str]) -> str:
+def _script_command(file: str, given: Mapping[str, object], learners: Sequence[str]) -> str:
     """The command that writes the script of this recommendation; empty for standard input, which is gone by then."""
     if file == "-":
         return ""
