@@ -58,17 +58,26 @@ def read_arff(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
             numbers.append(number)
     if not rows:
         raise InputError(f"'{label}' has attributes and no rows; expected at least 20.")
-    columns = {index: _column([row[index] for row in rows], attribute, numbers, label)
-               for index, attribute in enumerate(attributes)}
+    columns = {
+        index: _column([row[index] for row in rows], attribute, numbers, label)
+        for index, attribute in enumerate(attributes)
+    }
     data = "\n".join(lines[n_header:])
-    options = ReadOptions("sparse-arff" if is_sparse else "arff", "," if "," in data else " ", text.encoding,
-                          text.source.compression, quote='"' if '"' in data and "'" not in data else "'",
-                          skip_lines=n_header, column_names=tuple(one.name for one in attributes), comment=comment)
+    options = ReadOptions(
+        "sparse-arff" if is_sparse else "arff",
+        "," if "," in data else " ",
+        text.encoding,
+        text.source.compression,
+        quote='"' if '"' in data and "'" not in data else "'",
+        skip_lines=n_header,
+        column_names=tuple(one.name for one in attributes),
+        comment=comment,
+    )
     return pd.DataFrame(columns).set_axis(list(options.column_names), axis=1), options, text.warnings
 
 
 def _header(lines: list[str], label: str) -> tuple[list[_Attribute], int]:
-    attributes = []
+    attributes: list[_Attribute] = []
     for number, raw in enumerate(lines, start=1):
         line = raw.strip()
         lowered = line.lower()
@@ -79,8 +88,10 @@ def _header(lines: list[str], label: str) -> tuple[list[_Attribute], int]:
         if lowered.startswith("@attribute"):
             attributes.append(_attribute(line, label, number))
         elif line and not line.startswith("%") and not lowered.startswith("@relation"):
-            raise InputError(f"'{label}', line {number}: expected @relation, @attribute, @data or a % comment in the "
-                             f"header of an ARFF file, found '{line[:40]}'.")
+            raise InputError(
+                f"'{label}', line {number}: expected @relation, @attribute, @data or a % comment in the "
+                f"header of an ARFF file, found '{line[:40]}'."
+            )
     raise InputError(f"'{label}' is an ARFF file without @data; is it cut off?")
 
 
@@ -89,8 +100,10 @@ def _attribute(line: str, label: str, number: int) -> _Attribute:
     kind = match.group(2).strip() if match else ""
     word = kind.split()[0].lower() if kind else ""
     if match is None or not (kind.startswith("{") or word in (*_NUMERIC, "string", "date")):
-        raise InputError(f"'{label}', line {number}: expected an attribute with its type (numeric, string, date or "
-                         f"{{value, …}}), found '{line[:60]}'.")
+        raise InputError(
+            f"'{label}', line {number}: expected an attribute with its type (numeric, string, date or "
+            f"{{value, …}}), found '{line[:60]}'."
+        )
     values = tuple(_fields(kind.strip("{} \t"), _COMMA_FIELD)) if kind.startswith("{") else ()
     return _Attribute(_unquoted(match.group(1)), word in _NUMERIC, values)
 
@@ -117,20 +130,24 @@ def _dense(line: str, n_expected: int, label: str, number: int) -> list[str]:
     line = _WEIGHT.sub("", line)
     row = _fields(line, _COMMA_FIELD if "," in line else _SPACE_FIELD)
     if len(row) != n_expected:
-        raise InputError(f"'{label}', line {number}: expected {n_expected} values, one for each attribute, "
-                         f"found {len(row)}. Mend that line, or quote values that hold a comma.")
+        raise InputError(
+            f"'{label}', line {number}: expected {n_expected} values, one for each attribute, "
+            f"found {len(row)}. Mend that line, or quote values that hold a comma."
+        )
     return row
 
 
 def _sparse(line: str, attributes: list[_Attribute], label: str, number: int) -> list[str]:
     line = _WEIGHT.sub("", line)
     row = [attribute.sparse_default for attribute in attributes]
-    inside = line[1:line.rfind("}")].strip() if "}" in line else ""
+    inside = line[1 : line.rfind("}")].strip() if "}" in line else ""
     for match in re.finditer(rf"\s*(\d+)\s+({_QUOTED}|[^,]+?)\s*(?:,|$)", inside):
         index = int(match.group(1))
         if index >= len(row):
-            raise InputError(f"'{label}', line {number}: attribute {index} does not exist; "
-                             f"they are counted from 0 to {len(row) - 1}.")
+            raise InputError(
+                f"'{label}', line {number}: attribute {index} does not exist; "
+                f"they are counted from 0 to {len(row) - 1}."
+            )
         row[index] = _unquoted(match.group(2))
     if "}" not in line or (inside and not re.match(r"\d+\s+\S", inside)):
         raise InputError(f"'{label}', line {number}: expected a sparse row {{index value, …}}, found '{line[:40]}'.")
@@ -146,6 +163,7 @@ def _column(values: list[str], attribute: _Attribute, numbers: list[int], label:
             try:
                 column[index] = float(value)
             except ValueError:
-                raise InputError(f"'{label}', line {numbers[index]}: attribute '{attribute.name}' is numeric, "
-                                 f"found '{value[:40]}'.") from None
+                raise InputError(
+                    f"'{label}', line {numbers[index]}: attribute '{attribute.name}' is numeric, found '{value[:40]}'."
+                ) from None
     return column

@@ -65,8 +65,9 @@ def read_delimited(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ..
             frame = _read_with_pandas(text, sketch)
     if frame.empty:
         raise InputError(f"'{text.source.label}' has a header and no rows; expected at least 20.")
-    options = ReadOptions("csv", sketch.separator, text.encoding, text.source.compression, sketch.decimal,
-                          skip_lines=sketch.skipped)
+    options = ReadOptions(
+        "csv", sketch.separator, text.encoding, text.source.compression, sketch.decimal, skip_lines=sketch.skipped
+    )
     return frame.set_axis(sketch.header, axis=1), options, tuple(warnings)
 
 
@@ -83,8 +84,10 @@ def _sketch(text: Text) -> _Sketch:
     rows = [row for _, row in lines[1:]]
     ends = [match.end() for match in _LINE_END.finditer(sample)]
     if len(header) < 2:
-        raise InputError(f"'{text.source.label}' has one column; expected a target and at least one feature, "
-                         "separated by one of , ; tab |.")
+        raise InputError(
+            f"'{text.source.label}' has one column; expected a target and at least one feature, "
+            "separated by one of , ; tab |."
+        )
     offset = ends[end - 1] if end <= len(ends) else len(sample)
     if not rows and is_whole:
         raise InputError(f"'{text.source.label}' has a header and no rows; expected at least 20.")
@@ -92,8 +95,16 @@ def _sketch(text: Text) -> _Sketch:
     decimal = "," if separator != "," and _has_decimal_commas(rows) else "."
     columns = [[row[index] for row in rows if index < len(row)] for index in range(len(header))]
     spaced = re.search(re.escape(separator) + r' +"', decoded) is not None
-    return _Sketch(separator, [name.strip() for name in header], skipped, offset, rows, decimal,
-                   [_is_numeric(values, decimal) for values in columns], spaced)
+    return _Sketch(
+        separator,
+        [name.strip() for name in header],
+        skipped,
+        offset,
+        rows,
+        decimal,
+        [_is_numeric(values, decimal) for values in columns],
+        spaced,
+    )
 
 
 def _sample(text: Text) -> tuple[bytes, bool]:
@@ -140,8 +151,12 @@ def _blank_lines(decoded: str) -> int:
 
 
 def _has_decimal_commas(rows: list[list[str]]) -> bool:
-    cells = Counter("comma" if _DECIMAL_COMMA.fullmatch(cell.strip()) else "point"
-                    for row in rows for cell in row if _DECIMAL_COMMA.fullmatch(cell.strip()) or _is_point(cell))
+    cells = Counter(
+        "comma" if _DECIMAL_COMMA.fullmatch(cell.strip()) else "point"
+        for row in rows
+        for cell in row
+        if _DECIMAL_COMMA.fullmatch(cell.strip()) or _is_point(cell)
+    )
     return cells["comma"] > 0 and cells["point"] == 0
 
 
@@ -164,7 +179,7 @@ def _is_numeric(values: list[str], decimal: str) -> bool:
 
 def _looks_headless(header: list[str]) -> bool:
     numbers = [float(name) for name in header if _is_number(name)]
-    counted = np.arange(len(numbers)) + numbers[0] if numbers else []
+    counted: np.ndarray | list[float] = np.arange(len(numbers)) + numbers[0] if numbers else []
     # Columns that are called 0, 1, 2, … have names, if dull ones; so have years.
     return 2 * len(numbers) >= len(header) and not np.array_equal(numbers, counted)
 
@@ -197,8 +212,13 @@ def _arrow_table(text: Text, sketch: _Sketch, types: dict[str, pa.DataType]) -> 
                 read_options=pacsv.ReadOptions(column_names=list(types), block_size=BLOCK_BYTES),
                 parse_options=pacsv.ParseOptions(delimiter=sketch.separator, newlines_in_values=text.has_quotes),
                 convert_options=pacsv.ConvertOptions(
-                    column_types=types, null_values=list(MISSING_MARKERS), strings_can_be_null=True,
-                    check_utf8=False, decimal_point=sketch.decimal))
+                    column_types=types,
+                    null_values=list(MISSING_MARKERS),
+                    strings_can_be_null=True,
+                    check_utf8=False,
+                    decimal_point=sketch.decimal,
+                ),
+            )
         except pa.ArrowInvalid as error:
             if "Empty CSV" in str(error):
                 raise InputError(f"'{source.label}' has a header and no rows; expected at least 20.") from None
@@ -223,12 +243,22 @@ def _read_with_pandas(text: Text, sketch: _Sketch) -> pd.DataFrame:
         stream.seek(text.start + sketch.offset)
         try:
             frame = pd.read_csv(
-                stream, sep=sketch.separator, header=None, names=range(len(sketch.header)), dtype="str",
-                keep_default_na=False, na_values=list(MISSING_MARKERS), skipinitialspace=True, encoding="utf-8",
-                index_col=False)
+                stream,
+                sep=sketch.separator,
+                header=None,
+                names=range(len(sketch.header)),
+                dtype="str",
+                keep_default_na=False,
+                na_values=list(MISSING_MARKERS),
+                skipinitialspace=True,
+                encoding="utf-8",
+                index_col=False,
+            )
         except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise InputError(f"'{text.source.label}' cannot be parsed as CSV: {str(error).splitlines()[0]}. "
-                             "Check the quotes, or save it as Parquet.") from None
+            raise InputError(
+                f"'{text.source.label}' cannot be parsed as CSV: {str(error).splitlines()[0]}. "
+                "Check the quotes, or save it as Parquet."
+            ) from None
     if sketch.decimal == ",":
         for index in np.flatnonzero(sketch.is_numeric):
             frame[index] = frame[index].str.replace(",", ".")
@@ -248,7 +278,8 @@ def _rows(text: Text, sketch: _Sketch) -> Iterator[list[str]]:
                     raise InputError(
                         f"'{text.source.label}', line {start}: expected {n_expected} fields as in the header, found "
                         f"{len(row)} (separator: {SEPARATOR_NAMES[sketch.separator]}). "
-                        "Mend that line, or quote values that hold the separator.")
+                        "Mend that line, or quote values that hold the separator."
+                    )
                 start = reader.line_num + 1
                 yield row
         except csv.Error as error:

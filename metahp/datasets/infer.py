@@ -62,13 +62,17 @@ def build_table(
     if renamed:
         warnings.append(f"{len(renamed)} empty or repeated column name(s) renamed: {_some(renamed.values())}")
     if frame.shape[1] < 2:
-        raise InputError(f"Expected a target and at least one feature column, found {frame.shape[1]} column(s). "
-                         "Is the separator one of , ; tab |?")
+        raise InputError(
+            f"Expected a target and at least one feature column, found {frame.shape[1]} column(s). "
+            "Is the separator one of , ; tab |?"
+        )
     if len(frame) == 0:
         raise InputError(f"Expected at least {MIN_ROWS} rows, found a header and no rows.")
     if frame.shape[1] > WIDE_COLUMNS:
-        warnings.append(f"the table is wide: {frame.shape[1]:,} columns; every step takes longer, "
-                        "so leave out the columns that you know to be useless")
+        warnings.append(
+            f"the table is wide: {frame.shape[1]:,} columns; every step takes longer, "
+            "so leave out the columns that you know to be useless"
+        )
     target, origin = _find_target(frame, target)
     parsed = parse_column(frame[target])
     has_target = parsed.notna()
@@ -79,8 +83,10 @@ def build_table(
         warnings.append(f"{n_without} row(s) without a target left out")
         frame, parsed = frame[has_target.to_numpy()], parsed[has_target]
     if len(frame) < MIN_ROWS:
-        raise InputError(f"Expected at least {MIN_ROWS} rows with a target, found {len(frame)}; "
-                         "with so few, no score means anything.")
+        raise InputError(
+            f"Expected at least {MIN_ROWS} rows with a target, found {len(frame)}; "
+            "with so few, no score means anything."
+        )
     kind, y, classes = _encode_target(parsed, target, wanted)
 
     raw = [parse_column(frame[column]) for column in frame.columns if column != target]
@@ -117,8 +123,12 @@ def parse_column(column: pd.Series) -> pd.Series:
         return column.dt.total_seconds().astype(float)
     if pd.api.types.is_object_dtype(dtype):
         missing = column.isna().to_numpy()
-        column = pd.Series([None if gone else str(value) for value, gone in zip(column, missing, strict=True)],
-                           index=column.index, name=column.name, dtype=object)
+        column = pd.Series(
+            [None if gone else str(value) for value, gone in zip(column, missing, strict=True)],
+            index=column.index,
+            name=column.name,
+            dtype=object,
+        )
     return _parse_text(column)
 
 
@@ -130,14 +140,14 @@ def _dtype_with_missing(dtype: Any) -> Any:
 
 
 def _parse_text(column: pd.Series) -> pd.Series:
-    codes, distinct = pd.factorize(column)
-    texts = [str(value).strip() for value in distinct]
-    texts = [None if text in MISSING_MARKERS else text for text in texts]
+    codes, values = pd.factorize(column)
+    stripped = [str(value).strip() for value in values]
+    texts = [None if text in MISSING_MARKERS else text for text in stripped]
     present = [text for text in texts if text is not None]
     if not present:
         return pd.Series(np.nan, index=column.index, name=column.name, dtype=float)
     # One more at the end is what code -1, a missing value, picks.
-    distinct = np.array([*texts, None], dtype=object)
+    distinct: np.ndarray = np.array([*texts, None], dtype=object)
     parsed = distinct
     if not np.isnan(_to_numbers(np.array(present[:PEEK], dtype=object))).any():
         numbers = _to_numbers(distinct)
@@ -145,7 +155,7 @@ def _parse_text(column: pd.Series) -> pd.Series:
             parsed = numbers
     if parsed is distinct and _looks_like_dates(present[:PEEK]):
         dates = _to_dates(distinct)
-        if dates.notna().sum() == len(present):
+        if np.count_nonzero(dates.notna()) == len(present):
             parsed = dates.to_numpy()
     return pd.Series(parsed[codes], index=column.index, name=column.name, dtype=parsed.dtype)
 
@@ -209,13 +219,17 @@ def _encode_target(
 ) -> tuple[TaskType, np.ndarray, tuple[str, ...]]:
     is_number = pd.api.types.is_numeric_dtype(parsed.dtype)
     if is_number and np.isinf(parsed).any():
-        raise InputError(f"The target '{name}' has infinite values; expected finite numbers or classes. "
-                         "Empty these cells to leave out their rows, or name another column with --target.")
+        raise InputError(
+            f"The target '{name}' has infinite values; expected finite numbers or classes. "
+            "Empty these cells to leave out their rows, or name another column with --target."
+        )
     kind = wanted or _infer_task_type(parsed, is_number)
     if kind is TaskType.REGRESSION:
         if not is_number:
-            raise InputError(f"Regression needs a numeric target; '{name}' holds text such as "
-                             f"'{_first_text(parsed)}'. Try --task multiclass, or another --target.")
+            raise InputError(
+                f"Regression needs a numeric target; '{name}' holds text such as "
+                f"'{_first_text(parsed)}'. Try --task multiclass, or another --target."
+            )
         if parsed.nunique() < 2:
             raise InputError(f"The target '{name}' has a single value; there is nothing to learn.")
         return kind, parsed.to_numpy(dtype=float), ()
@@ -226,8 +240,10 @@ def _encode_target(
     if len(classes) < 2:
         raise InputError(f"The target '{name}' has a single class '{classes[0]}'; expected at least 2.")
     if len(classes) > len(parsed) / 2:
-        raise InputError(f"The target '{name}' has {len(classes)} classes in {len(parsed)} rows: it looks like an id. "
-                         "Name another column with --target, or use --task regression if it is a number.")
+        raise InputError(
+            f"The target '{name}' has {len(classes)} classes in {len(parsed)} rows: it looks like an id. "
+            "Name another column with --target, or use --task regression if it is a number."
+        )
     if kind is TaskType.BINARY and len(classes) != 2:
         raise InputError(f"--task binary needs 2 classes; '{name}' has {len(classes)}. Try --task multiclass.")
     if wanted is None:
@@ -296,8 +312,13 @@ def _clean(raw: list[pd.Series], renamed: dict[int, str]) -> tuple[pd.DataFrame,
     for why in dict.fromkeys(dropped.values()):
         notes.append(f"left out ({why}): {_some(name for name, reason in dropped.items() if reason == why)}")
     index = raw[0].index
-    frame = pd.DataFrame({name: values.to_numpy() if not isinstance(values.dtype, pd.CategoricalDtype) else values.array
-                          for name, values in features.items()}, index=range(len(index)))
+    frame = pd.DataFrame(
+        {
+            name: values.to_numpy() if not isinstance(values.dtype, pd.CategoricalDtype) else values.array
+            for name, values in features.items()
+        },
+        index=range(len(index)),
+    )
     return frame, Preparation(tuple(numeric), tuple(categorical), tuple(dates), dropped, renamed), notes
 
 

@@ -22,8 +22,10 @@ def read_json_lines(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, .
     source = text.source
     options = ReadOptions("jsonl", encoding=text.encoding, compression=source.compression)
     if text.source.head().lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-        raise InputError(f"'{source.label}' is one JSON array, expected JSON lines (one object a line). "
-                         "Try: jq -c '.[]' on it, or save it as CSV.")
+        raise InputError(
+            f"'{source.label}' is one JSON array, expected JSON lines (one object a line). "
+            "Try: jq -c '.[]' on it, or save it as CSV."
+        )
     stream = pa.BufferReader(source.data) if source.path is None else pa.OSFile(str(source.path))
     with stream:
         stream.seek(text.start)
@@ -44,10 +46,14 @@ def _records(text: Text) -> list[dict[str, object]]:
         try:
             record = json.loads(line)
         except ValueError as error:
-            raise InputError(f"'{text.source.label}', line {number}: expected a JSON object, found broken JSON "
-                             f"({error}). One object a line, please.") from None
+            raise InputError(
+                f"'{text.source.label}', line {number}: expected a JSON object, found broken JSON "
+                f"({error}). One object a line, please."
+            ) from None
         if not isinstance(record, dict):
-            raise InputError(f"'{text.source.label}', line {number}: expected a JSON object, found "
-                             f"{type(record).__name__}. Write {{\"column\": value, …}} on each line.")
+            raise InputError(
+                f"'{text.source.label}', line {number}: expected a JSON object, found "
+                f'{type(record).__name__}. Write {{"column": value, …}} on each line.'
+            )
         records.append(record)
     return records

@@ -1,6 +1,5 @@
 """Files become tables: CSV, TSV, Parquet, JSON lines and ARFF, from a path or standard input, and frames."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +40,15 @@ class TableSource:
     def load(self) -> Table:
         """Read and prepare the table."""
         frame, options, warnings = _read(self.path)
-        return build_table(frame, target=self.target, task_type=self.task_type, name=self.name, group=self.group,
-                           read=options, warnings=warnings)
+        return build_table(
+            frame,
+            target=self.target,
+            task_type=self.task_type,
+            name=self.name,
+            group=self.group,
+            read=options,
+            warnings=warnings,
+        )
 
 
 def load_table(
@@ -61,13 +67,12 @@ def load_table(
         UnknownNameError: no column is called `target`, or no task type is called `task_type`.
     """
     frame, options, warnings = _read(str(source))
-    return build_table(frame, target=target, task_type=task_type, name=name or _stem(str(source)), read=options,
-                       warnings=warnings)
+    return build_table(
+        frame, target=target, task_type=task_type, name=name or _stem(str(source)), read=options, warnings=warnings
+    )
 
 
-def table_from(
-    X: Any, y: Any = None, *, target: str | None = None, task_type: TaskType | str | None = None
-) -> Table:
+def table_from(X: Any, y: Any = None, *, target: str | None = None, task_type: TaskType | str | None = None) -> Table:
     """The table of a frame, an array or lists from Python.
 
     Args:
@@ -102,8 +107,10 @@ def _frame_of(X: Any) -> pd.DataFrame:
     try:
         frame = pd.DataFrame(dense if isinstance(dense, list | dict) else np.asarray(dense))
     except (ValueError, TypeError) as error:
-        raise InputError(f"X cannot be read as rows and columns ({error}); "
-                         "expected a DataFrame, an array of shape (n, d) or a list of rows.") from None
+        raise InputError(
+            f"X cannot be read as rows and columns ({error}); "
+            "expected a DataFrame, an array of shape (n, d) or a list of rows."
+        ) from None
     if np.ndim(dense) == 1 and frame.shape[1] == 1:
         raise InputError(f"Expected X of shape (n, d), found shape ({len(frame)},). Try X.reshape(-1, 1).")
     is_named = any(isinstance(name, str) for name in frame.columns)
@@ -141,10 +148,12 @@ def _read_parquet(source: Source) -> pd.DataFrame:
     if source.compression:
         raise InputError(f"'{source.label}' is a Parquet file inside gzip; unpack it, Parquet is compressed already.")
     try:
-        return pd.read_parquet(io.BytesIO(source.data) if source.path is None else source.path, engine="pyarrow")
+        return pd.read_parquet(source.open() if source.path is None else source.path, engine="pyarrow")
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"'{source.label}' is not a readable Parquet file ({str(error).splitlines()[0].rstrip('.')}). "
-                         "Is it cut off, or another format under that name?") from None
+        raise InputError(
+            f"'{source.label}' is not a readable Parquet file ({str(error).splitlines()[0].rstrip('.')}). "
+            "Is it cut off, or another format under that name?"
+        ) from None
 
 
 def _declares_relation(start: str) -> bool:

@@ -21,8 +21,12 @@ MAX_CONTROL_SHARE = 0.1
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r")) + bytes(range(127, 160))
 _TEXT_CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r")) + b"\x7f"
 # The longer mark first: UTF-32 in little-endian order begins like UTF-16.
-_WIDE_MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
-               (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_WIDE_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _FOREIGN = {
     b"PK\x03\x04": "an Excel workbook or another zip archive; save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
@@ -52,7 +56,10 @@ class Source:
 
     def open(self) -> BinaryIO:
         """The bytes from the start."""
-        return io.BytesIO(self.data) if self.path is None else self.path.open("rb")
+        if self.path is not None:
+            return self.path.open("rb")
+        assert self.data is not None
+        return io.BytesIO(self.data)
 
     def head(self, size: int = SNIFFED_BYTES) -> bytes:
         """The first `size` bytes."""
@@ -104,13 +111,16 @@ def open_source(name: str) -> Source:
             with source.open() as packed:
                 data = gzip.decompress(packed.read())
         except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"'{source.label}' is a broken gzip archive ({error}); "
-                             "pack or download it again.") from None
+            raise InputError(
+                f"'{source.label}' is a broken gzip archive ({error}); pack or download it again."
+            ) from None
         inner = Path(name).with_suffix("").suffix.lower() if source.suffix == ".gz" else ""
         source = Source(source.label, inner, data=data, compression="gzip")
     elif source.suffix == ".gz" and source.head(1):
-        raise InputError(f"'{source.label}' is not a gzip archive in spite of its name; "
-                         "rename it after what it is, or pack it again.")
+        raise InputError(
+            f"'{source.label}' is not a gzip archive in spite of its name; "
+            "rename it after what it is, or pack it again."
+        )
     if not source.head().strip():
         raise InputError(f"'{source.label}' is empty; expected a header line and at least 20 rows.")
     return source
@@ -120,8 +130,10 @@ def _check_file(path: Path) -> None:
     try:
         if path.is_dir():
             tables = _tables_in(path)
-            raise InputError(f"'{path}' is a directory, expected a file. "
-                             + (f"Try one of: {', '.join(tables[:5])}." if tables else "It holds no table either."))
+            raise InputError(
+                f"'{path}' is a directory, expected a file. "
+                + (f"Try one of: {', '.join(tables[:5])}." if tables else "It holds no table either.")
+            )
         if not path.exists():
             raise InputError(f"There is no file '{path}'. {_closest(path)}")
         with path.open("rb"):
@@ -161,11 +173,16 @@ def as_text(source: Source) -> Text:
     is_utf8, has_quotes = _scan(source)
     controls = _TEXT_CONTROL_BYTES if is_utf8 else _CONTROL_BYTES
     if 1 - len(head.translate(None, controls)) / len(head) > MAX_CONTROL_SHARE:
-        raise InputError(f"'{source.label}' is neither UTF-8 nor any other text that can be guessed: too many control "
-                         "characters. Save it as UTF-8 CSV, or as Parquet.")
+        raise InputError(
+            f"'{source.label}' is neither UTF-8 nor any other text that can be guessed: too many control "
+            "characters. Save it as UTF-8 CSV, or as Parquet."
+        )
     if not is_utf8:
-        return _transcoded(source, "latin-1", f"'{source.label}' is not UTF-8, read as Latin-1; "
-                                              "save it as UTF-8 if accented letters matter")
+        return _transcoded(
+            source,
+            "latin-1",
+            f"'{source.label}' is not UTF-8, read as Latin-1; save it as UTF-8 if accented letters matter",
+        )
     return Text(source, start, "utf-8-sig" if start else "utf-8", has_quotes)
 
 
@@ -174,8 +191,10 @@ def _transcoded(source: Source, encoding: str, warning: str) -> Text:
         try:
             data = stream.read().decode(encoding).encode("utf-8")
         except UnicodeError as error:
-            raise InputError(f"'{source.label}' starts as {encoding.upper()} but is not valid "
-                             f"({getattr(error, 'reason', error)}); save it as UTF-8.") from None
+            raise InputError(
+                f"'{source.label}' starts as {encoding.upper()} but is not valid "
+                f"({getattr(error, 'reason', error)}); save it as UTF-8."
+            ) from None
     if b"\0" in data:
         raise _binary(source, data.index(b"\0"))
     if not data.strip():
@@ -208,5 +227,7 @@ def _decodes(decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = 
 
 
 def _binary(source: Source, position: int) -> InputError:
-    return InputError(f"'{source.label}' is a binary file, expected text (a NUL byte at position {position:,}). "
-                      "Save the table as UTF-8 CSV or as Parquet.")
+    return InputError(
+        f"'{source.label}' is a binary file, expected text (a NUL byte at position {position:,}). "
+        "Save the table as UTF-8 CSV or as Parquet."
+    )

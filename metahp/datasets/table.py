@@ -50,12 +50,20 @@ class ReadOptions:
             named |= {"lines": True, "dtype": False, "precise_float": True}
             return f"pd.read_json({path!r}, {_arguments(named)})"
         if self.format not in ("csv", "arff"):
-            raise InputError(f"pandas cannot read this table again by itself (it came as: {self.format}); "
-                             "save it as CSV or Parquet and start from that file.")
+            raise InputError(
+                f"pandas cannot read this table again by itself (it came as: {self.format}); "
+                "save it as CSV or Parquet and start from that file."
+            )
         if text_columns:
             named["dtype"] = dict.fromkeys(text_columns, "str")
-        named |= {"sep": self.separator, "decimal": self.decimal, "quotechar": self.quote,
-                  "na_values": list(MISSING_MARKERS), "keep_default_na": False, "skipinitialspace": True}
+        named |= {
+            "sep": self.separator,
+            "decimal": self.decimal,
+            "quotechar": self.quote,
+            "na_values": list(MISSING_MARKERS),
+            "keep_default_na": False,
+            "skipinitialspace": True,
+        }
         if self.column_names:
             named |= {"header": None, "names": list(self.column_names), "escapechar": "\\"}
         if self.skip_lines:

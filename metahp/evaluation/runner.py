@@ -157,22 +157,30 @@ def _trial(job: Job, state: TrialState | None, answer: Any) -> Trial:
     learner = learner_named(job.configuration.learner)
     library = "lightgbm" if learner.name == "lightgbm" else "scikit-learn"
     versions = {library: version(library)}
-    shared: dict[str, Any] = {
-        "task": job.task,
-        "configuration": job.configuration,
-        "protocol": job.protocol,
-        "origin": job.origin,
-        "versions": versions,
-    }
     if state is not None:
         seconds = job.limits.seconds if state is TrialState.TIMEOUT else 0.0
-        return Trial(**shared, n_rows=0, state=state, fold_losses={}, fit_seconds=seconds, reason=str(answer))
+        return Trial(
+            task=job.task,
+            configuration=job.configuration,
+            protocol=job.protocol,
+            n_rows=0,
+            state=state,
+            origin=job.origin,
+            fold_losses={},
+            fit_seconds=seconds,
+            reason=str(answer),
+            versions=versions,
+        )
     return Trial(
-        **shared,
+        task=job.task,
+        configuration=job.configuration,
+        protocol=job.protocol,
         n_rows=answer.n_rows,
         state=TrialState.COMPLETE,
+        origin=job.origin,
         fold_losses=answer.fold_losses,
         curve=answer.curve,
         fit_seconds=round(answer.fit_seconds, 5),
         predict_seconds=round(answer.predict_seconds, 5),
+        versions=versions,
     )

@@ -110,7 +110,9 @@ def evidence(
             for checkpoint, loss in zip(trial.curve.checkpoints[:-1], trial.curve.losses[metric][:-1], strict=True):
                 if checkpoint < fewest:
                     continue
-                cells.append((i, column_of(trial, checkpoint), loss, trial.fit_seconds * checkpoint / n_estimators))
+                cells.append(
+                    (i, column_of(trial, checkpoint), loss, trial.fit_seconds * checkpoint / float(n_estimators))
+                )
 
     losses = np.full((len(tasks), len(candidates)), np.nan)
     seconds = losses.copy()
@@ -127,15 +129,16 @@ def evidence(
         else np.zeros(len(tasks), dtype=bool)
     )
     kept_rows = np.flatnonzero(measured)
+    kept_tasks = [int(i) for i in kept_rows]
     covered = (~np.isnan(losses[kept_rows])).mean(axis=0) >= MIN_COVERAGE if kept_rows.size else np.zeros(0, bool)
     covered[list(defaults.values())] = True
     # In the order of their content, so that the order of the trials changes nothing.
     kept = np.array(sorted(np.flatnonzero(covered), key=lambda j: (candidates[j].id, final[j])), dtype=int)
     is_final = np.array(final, dtype=bool)
-    flat = np.array([_is_flat(losses[i], is_final, folds, i, list(defaults.values())) for i in kept_rows], dtype=bool)
+    flat = np.array([_is_flat(losses[i], is_final, folds, i, list(defaults.values())) for i in kept_tasks], dtype=bool)
     place = {int(column): index for index, column in enumerate(kept)}
     return Evidence(
-        tuple(tasks[i] for i in kept_rows),
+        tuple(tasks[i] for i in kept_tasks),
         metafeatures[kept_rows],
         tuple(candidates[j] for j in kept),
         tuple(origins[j] for j in kept),

@@ -23,28 +23,34 @@ def values(*cycle: object) -> list[object]:
     return [cycle[i % len(cycle)] for i in range(N)]
 
 
-@pytest.mark.parametrize(("columns", "expected", "origin"), [
-    (["a", "Class", "z"], "Class", "guessed: its name"),
-    (["label", "target", "z"], "target", "guessed: its name"),
-    (["a", "b", "z"], "z", "guessed: last column"),
-])
+@pytest.mark.parametrize(
+    ("columns", "expected", "origin"),
+    [
+        (["a", "Class", "z"], "Class", "guessed: its name"),
+        (["label", "target", "z"], "target", "guessed: its name"),
+        (["a", "b", "z"], "z", "guessed: last column"),
+    ],
+)
 def test_target_is_guessed_by_name_then_by_place(columns: list[str], expected: str, origin: str) -> None:
     table = build_table(base(c=values("u", "v")).set_axis(columns, axis=1).assign(**{expected: values("u", "v")}))
     assert (table.target, table.target_origin) == (expected, origin)
     assert build_table(base(t=values(1, 2)), target="b").target_origin == "given"
 
 
-@pytest.mark.parametrize(("target", "expected"), [
-    (values("u", "v"), TaskType.BINARY),
-    (values(True, False), TaskType.BINARY),
-    (values(-1, 1), TaskType.BINARY),
-    (values("u", "v", "w"), TaskType.MULTICLASS),
-    (values(0, 1, 2), TaskType.MULTICLASS),
-    (values("0", "1", "2"), TaskType.MULTICLASS),
-    (list(range(30)) * 2, TaskType.REGRESSION),
-    (values(0.5, 1.5, 2.5), TaskType.REGRESSION),
-    ([str(i / 7) for i in range(N)], TaskType.REGRESSION),
-])
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (values("u", "v"), TaskType.BINARY),
+        (values(True, False), TaskType.BINARY),
+        (values(-1, 1), TaskType.BINARY),
+        (values("u", "v", "w"), TaskType.MULTICLASS),
+        (values(0, 1, 2), TaskType.MULTICLASS),
+        (values("0", "1", "2"), TaskType.MULTICLASS),
+        (list(range(30)) * 2, TaskType.REGRESSION),
+        (values(0.5, 1.5, 2.5), TaskType.REGRESSION),
+        ([str(i / 7) for i in range(N)], TaskType.REGRESSION),
+    ],
+)
 def test_task_type_follows_the_target(target: list[object], expected: TaskType) -> None:
     assert build_table(base(y=target)).task.type is expected
 
@@ -55,13 +61,16 @@ def test_task_type_can_be_overridden() -> None:
     assert build_table(base(y=values(0, 1)), task_type=TaskType.REGRESSION).classes == ()
 
 
-@pytest.mark.parametrize(("target", "task_type", "message"), [
-    (values("u", "v", "w"), "binary", "--task binary needs 2 classes; 'y' has 3. Try --task multiclass"),
-    (values("3", "4", "many"), "regression", "numeric target; 'y' holds text such as 'many'"),
-    (values(pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-02")), "regression", "numeric target"),
-    ([i / 7 for i in range(N)], "multiclass", "60 classes in 60 rows"),
-    (values(7), "regression", "single value; there is nothing to learn"),
-])
+@pytest.mark.parametrize(
+    ("target", "task_type", "message"),
+    [
+        (values("u", "v", "w"), "binary", "--task binary needs 2 classes; 'y' has 3. Try --task multiclass"),
+        (values("3", "4", "many"), "regression", "numeric target; 'y' holds text such as 'many'"),
+        (values(pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-02")), "regression", "numeric target"),
+        ([i / 7 for i in range(N)], "multiclass", "60 classes in 60 rows"),
+        (values(7), "regression", "single value; there is nothing to learn"),
+    ],
+)
 def test_impossible_override_says_what_to_try(target: list[object], task_type: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         build_table(base(y=target), task_type=task_type)
@@ -85,39 +94,59 @@ def test_dates_become_their_varying_numeric_parts() -> None:
 
 def test_useless_columns_are_left_out_by_name() -> None:
     rng = np.random.default_rng(1)
-    frame = base(same=values("k"), zero=values(0), none=values(None), row=range(1, N + 1),
-                 id=[f"u{i}" for i in range(N)], note=[f"this is the note number {i}" for i in range(N)],
-                 day=values(pd.Timestamp("2020-01-01")), kept=rng.choice(["p", "q"], N), y=values("u", "v"))
+    frame = base(
+        same=values("k"),
+        zero=values(0),
+        none=values(None),
+        row=range(1, N + 1),
+        id=[f"u{i}" for i in range(N)],
+        note=[f"this is the note number {i}" for i in range(N)],
+        day=values(pd.Timestamp("2020-01-01")),
+        kept=rng.choice(["p", "q"], N),
+        y=values("u", "v"),
+    )
     table = build_table(frame)
     assert list(table.features.columns) == ["a", "b", "kept"]
     assert table.preparation.dropped == {
-        "same": "constant", "zero": "constant", "none": "no value", "row": "row number",
-        "id": "id-like: nearly every value is different", "note": "free text", "day": "constant"}
+        "same": "constant",
+        "zero": "constant",
+        "none": "no value",
+        "row": "row number",
+        "id": "id-like: nearly every value is different",
+        "note": "free text",
+        "day": "constant",
+    }
     assert "left out (constant): same, zero, day" in table.warnings
     assert "left out (free text): note" in table.warnings
 
 
-@pytest.mark.parametrize("column", [
-    pd.Series(values(True, False, None), dtype="boolean"),
-    pd.Series(values(True, False, None), dtype=object),
-    pd.Series(values("True", "False", None), dtype="category"),
-    pd.Series(values(True, False, None), dtype="category"),
-])
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(values(True, False, None), dtype="boolean"),
+        pd.Series(values(True, False, None), dtype=object),
+        pd.Series(values("True", "False", None), dtype="category"),
+        pd.Series(values(True, False, None), dtype="category"),
+    ],
+)
 def test_booleans_are_categories(column: pd.Series) -> None:
     table = build_table(base(flag=column, y=values("u", "v")))
     assert list(table.features["flag"].cat.categories) == ["False", "True"]
     assert table.features["flag"].isna().sum() == N // 3
 
 
-@pytest.mark.parametrize("column", [
-    pd.Series(values(1, 2, None), dtype="Int64"),
-    pd.Series(values(1.0, 2.0, None), dtype="float32"),
-    pd.Series(values("1", " 2 ", "N/A"), dtype="str"),
-    pd.Series(values(1, "2", None), dtype=object),
-    pd.Series(values(1, 2, None), dtype="category"),
-    pd.Series(values("1", "2", "?"), dtype="category"),
-    pd.Series(pd.to_timedelta(values(1, 2, None), unit="s")),
-])
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(values(1, 2, None), dtype="Int64"),
+        pd.Series(values(1.0, 2.0, None), dtype="float32"),
+        pd.Series(values("1", " 2 ", "N/A"), dtype="str"),
+        pd.Series(values(1, "2", None), dtype=object),
+        pd.Series(values(1, 2, None), dtype="category"),
+        pd.Series(values("1", "2", "?"), dtype="category"),
+        pd.Series(pd.to_timedelta(values(1, 2, None), unit="s")),
+    ],
+)
 def test_numbers_in_any_dress_are_numbers(column: pd.Series) -> None:
     parsed = parse_column(column)
     assert parsed.dtype == np.float64

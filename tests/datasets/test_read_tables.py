@@ -24,14 +24,16 @@ N_ROWS = 60
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({
-        "number": rng.normal(size=N_ROWS),
-        "count": rng.integers(0, 9, N_ROWS),
-        "word": rng.choice(["a b", "b,c", "d'e", 'q"r', "über"], N_ROWS),
-        "flag": rng.random(N_ROWS) < 0.5,
-        "day": pd.date_range("2020-01-01", periods=N_ROWS, freq="7h"),
-        "y": rng.choice(["u", "v"], N_ROWS),
-    })
+    table = pd.DataFrame(
+        {
+            "number": rng.normal(size=N_ROWS),
+            "count": rng.integers(0, 9, N_ROWS),
+            "word": rng.choice(["a b", "b,c", "d'e", 'q"r', "über"], N_ROWS),
+            "flag": rng.random(N_ROWS) < 0.5,
+            "day": pd.date_range("2020-01-01", periods=N_ROWS, freq="7h"),
+            "y": rng.choice(["u", "v"], N_ROWS),
+        }
+    )
     table.loc[3, "number"] = np.nan
     table.loc[5, "word"] = None
     return table
@@ -55,7 +57,8 @@ def as_arff(frame: pd.DataFrame) -> str:
 
     kinds = ["numeric", "INTEGER", "string", "{True,False}", "date 'yyyy-MM-dd HH:mm:ss'", "{u, v}"]
     header = "% a comment\n@RELATION r\n\n" + "".join(
-        f"@attribute '{name}' {kind}\n" for name, kind in zip(frame.columns, kinds, strict=True))
+        f"@attribute '{name}' {kind}\n" for name, kind in zip(frame.columns, kinds, strict=True)
+    )
     rows = "".join(",".join(map(cell, row)) + "\n" for row in frame.itertuples(index=False))
     return header + "@DATA\n% another\n" + rows
 
@@ -85,8 +88,9 @@ WRITERS: dict[str, Callable[[pd.DataFrame], bytes]] = {
     "plain.parquet": lambda f: f.to_parquet(),
     "category.parquet": lambda f: f.astype({"word": "category", "y": "category"}).to_parquet(),
     "parquet_as.csv": lambda f: f.to_parquet(),
-    "other_order.csv": lambda f: f.sample(frac=1, random_state=1)[["y", "day", "word", "number", "flag", "count"]]
-    .to_csv(index=False).encode(),
+    "other_order.csv": lambda f: (
+        f.sample(frac=1, random_state=1)[["y", "day", "word", "number", "flag", "count"]].to_csv(index=False).encode()
+    ),
 }
 
 
@@ -113,16 +117,27 @@ def test_pandas_alone_reads_the_same_table_again(name: str, frame: pd.DataFrame,
 
 def test_a_changed_cell_is_another_task(frame: pd.DataFrame) -> None:
     before = table_from(frame, target="y").task.id
-    for column, value in {"number": 0.25, "count": 99, "word": "other", "flag": not frame.loc[7, "flag"],
-                          "day": pd.Timestamp("1999-01-01"), "y": "u" if frame.loc[7, "y"] == "v" else "v"}.items():
+    for column, value in {
+        "number": 0.25,
+        "count": 99,
+        "word": "other",
+        "flag": not frame.loc[7, "flag"],
+        "day": pd.Timestamp("1999-01-01"),
+        "y": "u" if frame.loc[7, "y"] == "v" else "v",
+    }.items():
         changed = frame.copy()
         changed.loc[7, column] = value
         assert table_from(changed, target="y").task.id != before, column
 
 
 def test_standard_input_is_read(frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    for data in (frame.to_csv(index=False).encode(), gzip.compress(frame.to_csv(index=False).encode()),
-                 as_arff(frame).encode(), as_json_lines(frame).encode(), frame.to_parquet()):
+    for data in (
+        frame.to_csv(index=False).encode(),
+        gzip.compress(frame.to_csv(index=False).encode()),
+        as_arff(frame).encode(),
+        as_json_lines(frame).encode(),
+        frame.to_parquet(),
+    ):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         assert load_table("-", target="y").task.id == table_from(frame, target="y").task.id
 
@@ -210,25 +225,32 @@ def words(i: int) -> str:
 
 
 ODD: dict[str, tuple[str, str, str]] = {
-    "repeated and empty names": ("a,a,,y\n" + "".join(f"{i % 7},{i % 5},{i % 4},{'ab'[i % 2]}\n" for i in range(40)),
-                                 "utf-8", "2 empty or repeated column .* a_2, column_3"),
+    "repeated and empty names": (
+        "a,a,,y\n" + "".join(f"{i % 7},{i % 5},{i % 4},{'ab'[i % 2]}\n" for i in range(40)),
+        "utf-8",
+        "2 empty or repeated column .* a_2, column_3",
+    ),
     "infinite": ("a,b,y\n1,inf,a\n2,-Infinity,b\n" + rows(), "utf-8", "infinite values read as missing in b"),
     "mixed": ("a,b,y\n1,low,a\n2,high,b\n" + rows(), "utf-8", "numbers and text mixed, read as categories: b"),
     "mixed late": ("a,b,y\n" + rows(500) + "1,oops,a\n", "utf-8", "numbers and text mixed, read as categories: b"),
-    "latin-1": ("a,b,y\n" + "".join(f"{i % 7},{words(i)},{'ab'[i % 2]}\n" for i in range(40)), "latin-1",
-                "not UTF-8, read as Latin-1"),
+    "latin-1": (
+        "a,b,y\n" + "".join(f"{i % 7},{words(i)},{'ab'[i % 2]}\n" for i in range(40)),
+        "latin-1",
+        "not UTF-8, read as Latin-1",
+    ),
     "utf-16": ("a,b,y\n" + rows(), "utf-16", "is UTF-16"),
     "missing targets": ("a,b,y\n1,2,\n3,4,?\n" + rows(), "utf-8", r"2 row\(s\) without a target left out"),
-    "decimal commas": ("a;b;y\n" + "".join(f"{i % 7},5;{i % 5};{'ab'[i % 2]}\n" for i in range(40)), "utf-8",
-                       "decimal commas"),
+    "decimal commas": (
+        "a;b;y\n" + "".join(f"{i % 7},5;{i % 5};{'ab'[i % 2]}\n" for i in range(40)),
+        "utf-8",
+        "decimal commas",
+    ),
     "no header": ("5.5,1,a\n" + rows(), "utf-8", "first line is read as column names"),
 }
 
 
 @pytest.mark.parametrize(("content", "encoding", "message"), ODD.values(), ids=ODD)
-def test_odd_file_is_read_with_exactly_one_warning(
-    content: str, encoding: str, message: str, tmp_path: Path
-) -> None:
+def test_odd_file_is_read_with_exactly_one_warning(content: str, encoding: str, message: str, tmp_path: Path) -> None:
     table = csv_table(tmp_path, content, encoding)
     assert len(table.warnings) == 1
     assert re.search(message, table.warnings[0])
@@ -308,19 +330,32 @@ def test_python_containers_give_the_same_task() -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(50, 3)), rng.integers(0, 2, 50)
     named = pd.DataFrame(X, columns=["p", "q", "target"], index=range(100, 150))
-    ids = {table_from(*pair).task.id for pair in (
-        (X, y), (X.tolist(), y.tolist()), (named, y), (named, pd.Series(y)), (named, pd.DataFrame({"k": y})),
-        (X, y.reshape(-1, 1)), (np.column_stack([X, y]), None), (X, y.astype(str)))}
+    ids = {
+        table_from(*pair).task.id
+        for pair in (
+            (X, y),
+            (X.tolist(), y.tolist()),
+            (named, y),
+            (named, pd.Series(y)),
+            (named, pd.DataFrame({"k": y})),
+            (X, y.reshape(-1, 1)),
+            (np.column_stack([X, y]), None),
+            (X, y.astype(str)),
+        )
+    }
     assert len(ids) == 1
 
 
-@pytest.mark.parametrize(("X", "y", "message"), [
-    (np.zeros((30, 2)), np.zeros(29), "differ in length: 30 rows and 29 targets"),
-    (np.zeros(30), np.zeros(30), r"X of shape \(n, d\), found shape \(30,\)"),
-    (np.zeros((3, 3, 3)), None, "rows and columns"),
-    (np.zeros((30, 2)), np.zeros((30, 2)), r"y of shape \(n,\), found shape \(30, 2\)"),
-    (np.zeros((30, 2), dtype=complex), [0, 1] * 15, "complex numbers"),
-])
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (np.zeros((30, 2)), np.zeros(29), "differ in length: 30 rows and 29 targets"),
+        (np.zeros(30), np.zeros(30), r"X of shape \(n, d\), found shape \(30,\)"),
+        (np.zeros((3, 3, 3)), None, "rows and columns"),
+        (np.zeros((30, 2)), np.zeros((30, 2)), r"y of shape \(n,\), found shape \(30, 2\)"),
+        (np.zeros((30, 2), dtype=complex), [0, 1] * 15, "complex numbers"),
+    ],
+)
 def test_wrong_shapes_from_python_are_input_errors(X: object, y: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         table_from(X, y)
