@@ -27,9 +27,10 @@ def data_card(base: KnowledgeBase) -> str:
         f"{len(trials):,} trials, {hours:.1f} core-hours of fitting and predicting.",
         f"- **Protocol**: {protocol.folds} folds (stratified for classes, seed {protocol.seed}), at most "
         f"{protocol.max_rows:,} rows (a stratified sample), one thread, {limits.seconds:g} s and "
-        f"{limits.memory_mib:g} MiB a trial over all folds; a trial that met a limit is kept with its state and reason.",
-        "- **Design**: the library default, published tuned defaults (their sources stand in `metahp/learners/`), then a "
-        "prefix of one scrambled Sobol' sequence: the same configurations on every table of a task type.",
+        f"{limits.memory_mib:g} MiB a trial over all folds; a trial that met a limit is kept with its state and "
+        "reason.",
+        "- **Design**: the library default, published tuned defaults (their sources stand in `metahp/learners/`), then "
+        "a prefix of one scrambled Sobol' sequence: the same configurations on every table of a task type.",
         "- **Stored of a trial**: losses per fold for every metric (`metahp/core/metric.py`), the learning curve at "
         "fixed iteration checkpoints, seconds, state and reason, origin, versions.",
         "- **How to make it again**: `python scripts/refresh_knowledge_base.py MANIFEST.csv --out knowledge_base/`.",
@@ -51,7 +52,8 @@ def data_card(base: KnowledgeBase) -> str:
         "",
         "## Known weaknesses",
         "",
-        "- Small: at most 2,500 rows of any table are used, so that the best capacity for large tables is extrapolated.",
+        "- Small: at most 2,500 rows of any table are used, so that the best capacity for large tables is "
+        "extrapolated.",
         "- Three folds, one repeat: on tables of a few hundred rows, the best of many candidates is partly luck.",
         "- Many tables are classics of the UCI, StatLib and Weka collections; text, images and long time series are "
         "missing, and some tables are old simulations.",

@@ -115,7 +115,8 @@ def test_a_known_table_is_answered_from_its_own_trials(refreshed):
     recommendation = metahp.recommend(shuffled, target="target", learners=["linear"], k=9, knowledge_base=base)
     assert recommendation.is_known_task
     scores = [item.score for item in recommendation.items]
-    assert len(scores) == 4 and scores == sorted(scores, reverse=True)
+    assert len(scores) == 4
+    assert scores == sorted(scores, reverse=True)
 
 
 @pytest.mark.parametrize(

@@ -82,14 +82,34 @@ class Number:
         return f" or {' or '.join(named)}" if named else ""
 
 
-def Float(name: str, low: float, high: float, default: Value, **options: object) -> Number:  # noqa: N802
+def Float(  # noqa: N802
+    name: str,
+    low: float,
+    high: float,
+    default: Value,
+    *,
+    is_log: bool = False,
+    below: tuple[Value, ...] = (),
+    above: tuple[Value, ...] = (),
+    only_if: Condition | None = None,
+) -> Number:
     """A continuous hyperparameter (`is_log`, `below`, `above`, `only_if` as in `Number`)."""
-    return Number(name, low, high, default, **options)  # type: ignore[arg-type]
+    return Number(name, low, high, default, is_log, False, below, above, only_if)
 
 
-def Integer(name: str, low: int, high: int, default: Value, **options: object) -> Number:  # noqa: N802
+def Integer(  # noqa: N802
+    name: str,
+    low: int,
+    high: int,
+    default: Value,
+    *,
+    is_log: bool = False,
+    below: tuple[Value, ...] = (),
+    above: tuple[Value, ...] = (),
+    only_if: Condition | None = None,
+) -> Number:
     """An integer hyperparameter (`is_log`, `below`, `above`, `only_if` as in `Number`)."""
-    return Number(name, low, high, default, is_integer=True, **options)  # type: ignore[arg-type]
+    return Number(name, low, high, default, is_log, True, below, above, only_if)
 
 
 @dataclass(frozen=True, slots=True)

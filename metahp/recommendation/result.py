@@ -1,15 +1,16 @@
 """What a recommendation is: configurations in order, what to expect of each, and why."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
 from metahp.core.task import Task
 from metahp.core.trial import Origin
-
-if TYPE_CHECKING:
-    import pandas as pd
+from metahp.learners.catalogue import learner_named
+from metahp.learners.lightgbm import constructor_arguments
 
 SCHEMA_VERSION = 1
 
@@ -100,8 +101,6 @@ class Recommendation:
 
     def estimators(self) -> list[Any]:
         """Unfitted scikit-learn estimators in order, for a frame like `Table.features`."""
-        from metahp.learners.catalogue import learner_named
-
         return [
             learner_named(item.learner).estimator(
                 item.configuration, self.task.type, numeric=self.numeric, categorical=self.categorical, seed=self.seed
@@ -109,10 +108,8 @@ class Recommendation:
             for item in self.items
         ]
 
-    def frame(self) -> "pd.DataFrame":
+    def frame(self) -> pd.DataFrame:
         """One row per configuration: rank, learner, scores, seconds, origin and the hyperparameters as a dictionary."""
-        import pandas as pd
-
         return pd.DataFrame(
             [
                 {
@@ -164,8 +161,6 @@ class Recommendation:
 def arguments_of(configuration: Configuration) -> dict[str, Any]:
     """The configuration as shown to a user: for lightgbm the constructor's arguments with every companion set."""
     if configuration.learner == "lightgbm":
-        from metahp.learners.lightgbm import constructor_arguments
-
         return constructor_arguments(configuration)
     return configuration.values
 
