@@ -20,7 +20,11 @@ FLOOR = 1e-3
 SECONDS_PER_CELL = 2.5e-7
 
 _INFORMATION = (
-    "information_mean", "information_max", "information_concentration", "log_noise_ratio", "column_entropy",
+    "information_mean",
+    "information_max",
+    "information_concentration",
+    "log_noise_ratio",
+    "column_entropy",
     "joint_entropy",
 )
 _ASSOCIATION = ("linear_association_mean", "linear_association_max", "rank_association_mean", "rank_association_max")
@@ -56,10 +60,20 @@ def _information(sample: Sample) -> Values:
     told, H = np.array(information), np.array(entropy)
     share = told / target_entropy
     noise = max(float((H - told).mean()), FLOOR) / max(float(told.mean()), FLOOR)
-    return dict(zip(_INFORMATION, (
-        share.mean(), share.max(), told.max() / told.sum() if told.sum() > 0 else 1.0, np.log(noise),
-        H.mean() / np.log(MAX_LEVELS + 1), np.mean(joint) / np.log((MAX_LEVELS + 1) * n_target),
-    ), strict=True))
+    return dict(
+        zip(
+            _INFORMATION,
+            (
+                share.mean(),
+                share.max(),
+                told.max() / told.sum() if told.sum() > 0 else 1.0,
+                np.log(noise),
+                H.mean() / np.log(MAX_LEVELS + 1),
+                np.mean(joint) / np.log((MAX_LEVELS + 1) * n_target),
+            ),
+            strict=True,
+        )
+    )
 
 
 def _bins(values: np.ndarray, is_number: bool) -> np.ndarray:

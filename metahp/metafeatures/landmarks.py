@@ -118,7 +118,12 @@ _LANDMARKS: dict[str, Callable[[Fold], np.ndarray]] = {
 }
 # Seconds per cell of the encoded sample, from timings on one core.
 _SECONDS_PER_CELL = {
-    "linear": 1.2e-6, "nearest": 4e-7, "neighbours": 4e-7, "stump": 4e-7, "shallow_tree": 1e-6, "naive_bayes": 3e-7,
+    "linear": 1.2e-6,
+    "nearest": 4e-7,
+    "neighbours": 4e-7,
+    "stump": 4e-7,
+    "shallow_tree": 1e-6,
+    "naive_bayes": 3e-7,
 }
 _SECONDS_PER_FIT = 4e-3
 

@@ -47,8 +47,12 @@ _ORDERED = ("four_leaves", "large_trees", "fast", "random_splits")
 _CURVE = {"quarter": 0.25, "half": 0.5, "double": 2.0}
 
 _REFERENCE_NAMES = (
-    "probe_skill", "probe_order_skill", *(f"probe_{stage}" for stage in _CURVE), "probe_best_iteration",
-    "probe_train_gap", "probe_fold_spread",
+    "probe_skill",
+    "probe_order_skill",
+    *(f"probe_{stage}" for stage in _CURVE),
+    "probe_best_iteration",
+    "probe_train_gap",
+    "probe_fold_spread",
 )
 
 
@@ -147,8 +151,7 @@ class Bench:
 
     def _predict(self, boosters: list[lightgbm.Booster], iterations: int) -> list[np.ndarray]:
         X = self._sample.X
-        return [_raw(booster, X[test], iterations)
-                for booster, (_, test, _) in zip(boosters, self._folds, strict=True)]
+        return [_raw(booster, X[test], iterations) for booster, (_, test, _) in zip(boosters, self._folds, strict=True)]
 
     def reference(self) -> Values:
         """Skill of the reference probe against the constant prediction, its course, and its noise."""
@@ -159,11 +162,16 @@ class Bench:
         self._row_losses["reference"] = losses
         self._order = order
         loss = losses.mean()
-        course = {share: self._losses(self._predict(boosters, int(usual * share)))[0].mean()
-                  for share in (0.125, *_CURVE.values())}
-        train_loss = np.mean([
-            row_losses(self._sample, train, _raw(booster, self._sample.X[train], usual)).mean()
-            for booster, (train, _, _) in zip(boosters, self._folds, strict=True)])
+        course = {
+            share: self._losses(self._predict(boosters, int(usual * share)))[0].mean()
+            for share in (0.125, *_CURVE.values())
+        }
+        train_loss = np.mean(
+            [
+                row_losses(self._sample, train, _raw(booster, self._sample.X[train], usual)).mean()
+                for booster, (train, _, _) in zip(boosters, self._folds, strict=True)
+            ]
+        )
         by_fold = [math.log(floored(losses[test].mean(), prior.mean())) for _, test, _ in self._folds]
         best = min((*course.items(), (1.0, loss)), key=lambda item: item[1])[0]
         return {

@@ -18,8 +18,13 @@ SECONDS_PER_CELL = 2.5e-7
 SECONDS_PER_PRODUCT = 1e-9
 
 _COLUMNS = (
-    "skewness_median", "skewness_high", "kurtosis_median", "outlier_share_mean", "zero_share_mean",
-    "integer_column_share", "unique_ratio_mean",
+    "skewness_median",
+    "skewness_high",
+    "kurtosis_median",
+    "outlier_share_mean",
+    "zero_share_mean",
+    "integer_column_share",
+    "unique_ratio_mean",
 )
 _CORRELATIONS = ("correlation_mean", "correlation_max", "first_component_share", "components_ratio")
 _TARGET = ("target_skewness", "target_kurtosis", "target_outlier_share", "target_unique_ratio", "target_log_gain")
@@ -94,10 +99,21 @@ def _columns(sample: Sample) -> Values:
     if X.shape[1] == 0:
         return dict.fromkeys(_COLUMNS, 0.0)
     shape = shape_of(X)
-    return dict(zip(_COLUMNS, (
-        np.median(shape.skewness), np.quantile(np.abs(shape.skewness), HIGH), np.median(shape.kurtosis),
-        shape.outlier_share.mean(), shape.zero_share.mean(), shape.is_integer.mean(), shape.unique_ratio.mean(),
-    ), strict=True))
+    return dict(
+        zip(
+            _COLUMNS,
+            (
+                np.median(shape.skewness),
+                np.quantile(np.abs(shape.skewness), HIGH),
+                np.median(shape.kurtosis),
+                shape.outlier_share.mean(),
+                shape.zero_share.mean(),
+                shape.is_integer.mean(),
+                shape.unique_ratio.mean(),
+            ),
+            strict=True,
+        )
+    )
 
 
 def standardised(X: np.ndarray) -> np.ndarray:

@@ -164,10 +164,10 @@ def _keys(matrix: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for _ in range(rounds):
             sums = np.zeros(n, dtype=np.uint64)
             for start in range(0, d, step):
-                cells = _mix(_bits(matrix[:, start:start + step]))
+                cells = _mix(_bits(matrix[:, start : start + step]))
                 keys = _mix((cells * (rows | _ONE)[:, None]).sum(axis=0, dtype=np.uint64))
                 sums += (cells * (keys | _ONE)).sum(axis=1, dtype=np.uint64)
-                columns[start:start + step] = keys
+                columns[start : start + step] = keys
             rows = _mix(target + _mix(sums))
     return rows, columns
 

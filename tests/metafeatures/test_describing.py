@@ -25,12 +25,23 @@ def values_of(steps: list[Step]) -> dict[str, float]:
 
 
 def test_simple_counts() -> None:
-    found = values_of(simple.steps(View(table({
-        "number": [1.0, 2.0, np.nan, 4.0],
-        "flag": [0.0, 1.0, 1.0, np.nan],
-        "colour": pd.Categorical(["red", None, "blue", "green"]),
-        "whole": [5.0, 6.0, 7.0, 8.0],
-    }, [0, 0, 0, 1], 2), 0)))
+    found = values_of(
+        simple.steps(
+            View(
+                table(
+                    {
+                        "number": [1.0, 2.0, np.nan, 4.0],
+                        "flag": [0.0, 1.0, 1.0, np.nan],
+                        "colour": pd.Categorical(["red", None, "blue", "green"]),
+                        "whole": [5.0, 6.0, 7.0, 8.0],
+                    },
+                    [0, 0, 0, 1],
+                    2,
+                ),
+                0,
+            )
+        )
+    )
     assert found["log_n_rows"] == pytest.approx(math.log(4))
     assert found["log_rows_per_feature"] == 0.0
     assert (found["n_classes"], found["is_binary"], found["is_regression"]) == (2.0, 1.0, 0.0)

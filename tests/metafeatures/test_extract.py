@@ -30,20 +30,25 @@ def frame(n: int, *, classes: int, seed: int = 0) -> pd.DataFrame:
     if classes:
         target = np.searchsorted(np.quantile(signal, np.linspace(0, 1, classes + 1)[1:-1]), signal)
         target = np.array([f"class {code:02d}" for code in target])
-    return pd.DataFrame({
-        "a": a,
-        "b": np.where(rng.random(n) < 0.1, np.nan, b),
-        "c": c.round(1),
-        "flag": rng.integers(0, 2, n).astype(float),
-        "other flag": rng.integers(0, 2, n).astype(float),
-        "colour": colour,
-        "target": target,
-    })
+    return pd.DataFrame(
+        {
+            "a": a,
+            "b": np.where(rng.random(n) < 0.1, np.nan, b),
+            "c": c.round(1),
+            "flag": rng.integers(0, 2, n).astype(float),
+            "other flag": rng.integers(0, 2, n).astype(float),
+            "colour": colour,
+            "target": target,
+        }
+    )
 
 
 def table_of(data: pd.DataFrame) -> Table:
-    kind = TaskType.REGRESSION if data["target"].dtype.kind == "f" else (
-        TaskType.BINARY if data["target"].nunique() == 2 else TaskType.MULTICLASS)
+    kind = (
+        TaskType.REGRESSION
+        if data["target"].dtype.kind == "f"
+        else (TaskType.BINARY if data["target"].nunique() == 2 else TaskType.MULTICLASS)
+    )
     return build_table(data, target="target", task_type=kind)
 
 
@@ -173,8 +178,18 @@ def rare_class() -> Table:
     return table_of(data.assign(target=np.where(np.arange(300) < 3, "rare", "common")))
 
 
-ODD = [one_column, one_column_with_gaps_regression, all_categorical, all_categorical_regression, many_gaps,
-       thirty_classes, two_rows_per_class, huge_numbers, constant_columns, rare_class]
+ODD = [
+    one_column,
+    one_column_with_gaps_regression,
+    all_categorical,
+    all_categorical_regression,
+    many_gaps,
+    thirty_classes,
+    two_rows_per_class,
+    huge_numbers,
+    constant_columns,
+    rare_class,
+]
 
 
 @pytest.mark.parametrize("make", ODD, ids=lambda make: make.__name__)

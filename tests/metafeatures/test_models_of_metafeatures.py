@@ -26,11 +26,13 @@ def sample(y: list[float], n_classes: int) -> Sample:
 
 def test_row_losses_by_hand() -> None:
     binary = sample([0, 1], 2)
-    np.testing.assert_allclose(row_losses(binary, np.arange(2), np.array([0.0, math.log(3)])),
-                               [math.log(2), -math.log(0.75)])
+    np.testing.assert_allclose(
+        row_losses(binary, np.arange(2), np.array([0.0, math.log(3)])), [math.log(2), -math.log(0.75)]
+    )
     classes = sample([2, 0], 3)
-    np.testing.assert_allclose(row_losses(classes, np.arange(2), np.log([[0.2, 0.3, 0.5], [0.1, 0.4, 0.5]])),
-                               [-math.log(0.5), -math.log(0.1)])
+    np.testing.assert_allclose(
+        row_losses(classes, np.arange(2), np.log([[0.2, 0.3, 0.5], [0.1, 0.4, 0.5]])), [-math.log(0.5), -math.log(0.1)]
+    )
     np.testing.assert_allclose(row_losses(sample([1.0, 2.0], 0), np.arange(2), np.zeros(2)), [1.0, 4.0])
 
 
