@@ -23,7 +23,6 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Trial
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.seed import read_seed
-
 from metahp.learners.catalogue import learner_named
 from metahp.recommendation.adviser import worth_in_random_trials
 from metahp.recommendation.selection import greedy_batch

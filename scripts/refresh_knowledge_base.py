@@ -62,10 +62,7 @@ def _refresh(arguments: argparse.Namespace) -> int:
     if arguments.tasks:
         rows = [row for row in rows if row.source.name in arguments.tasks.split(",")]
     rows = rows[: arguments.most]
-    if arguments.train_only:
-        base = KnowledgeBase(arguments.out / api.WORK_FOLDER)
-    else:
-        base = _measure(rows, arguments)
+    base = KnowledgeBase(arguments.out / api.WORK_FOLDER) if arguments.train_only else _measure(rows, arguments)
     (arguments.out / "DATA_CARD.md").write_text(data_card(base), encoding="utf-8")
     train_shipped(base, arguments.out)
     return 0

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -112,9 +113,12 @@ class Adviser:
             loss, default = expected[column]
             items.append(
                 Advised(
-                    column,
-                    *(float(baseline * np.exp(value)) for value in (loss, loss + low, loss + high, default)),
-                    self.forecast.fit_seconds(task, column),
+                    column=column,
+                    loss=float(baseline * np.exp(loss)),
+                    low=float(baseline * np.exp(loss + low)),
+                    high=float(baseline * np.exp(loss + high)),
+                    default_loss=float(baseline * np.exp(default)),
+                    fit_seconds=self.forecast.fit_seconds(task, column),
                 )
             )
         nearest = np.argsort(-prior.similarity)[:N_NEIGHBOURS]
@@ -170,9 +174,9 @@ class Adviser:
         )
 
 
-def task_from_dict(values: Mapping[str, object]) -> Task:
+def task_from_dict(values: Mapping[str, Any]) -> Task:
     """The task whose fields are `values`."""
-    return Task(**{**values, "type": TaskType(str(values["type"]))})  # type: ignore[arg-type]
+    return Task(**{**values, "type": TaskType(str(values["type"]))})
 
 
 def worth_in_random_trials(past: Evidence, rows: np.ndarray, regret: float, most: int) -> float:
