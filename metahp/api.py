@@ -2,25 +2,21 @@
 
 import csv
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import Metric, kin_metrics, metric_for, metrics_for
 from metahp.core.task import Task, TaskType
-from metahp.core.trial import Origin, Protocol, Trial, TrialState, trial_id
+from metahp.core.trial import Origin, Protocol, Trial, trial_id
 from metahp.datasets.read import TableSource, load_table, table_from
 from metahp.datasets.table import Table
 from metahp.evaluation.budget import Budget
-from metahp.evaluation.design import design
 from metahp.evaluation.losses import constant_losses
-from metahp.evaluation.parallel import run_jobs
 from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge import cache
 from metahp.knowledge import seed as seeds
@@ -31,7 +27,7 @@ from metahp.learners.catalogue import LEARNERS, learner_named
 from metahp.metafeatures.extract import NAMES, VERSION, MetaFeatures, extract
 from metahp.recommendation.adviser import Adviser
 from metahp.recommendation.result import Recommendation, Recommended
-from metahp.surrogate.encoding import Evidence, evidence
+from metahp.surrogate.encoding import MIN_COVERAGE, Evidence, evidence
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +41,8 @@ INGEST_EVERY = 500
 # 80 % of a normal distribution lie within so many standard deviations.
 Z_80 = 1.2816
 BASELINE = "baseline:"
+# Raised whenever the arrays of an adviser change their meaning, so that kept ones are trained again.
+ADVISER_VERSION = 1
 # Inside the seed folder, not packaged: the database and journal from which the seed is written.
 WORK_FOLDER = ".work"
 
@@ -110,7 +108,7 @@ def recommend(
         task: binary, multiclass or regression; inferred where it is None.
         metric: A scikit-learn scorer name; the task type's default where it is None.
         k: How many.
-        learners: Names of learners to choose from; None for all.
+        learners: Names of learners to choose from; None for all that the knowledge base knows well enough.
         knowledge_base: A knowledge base or the path of one; None for the user's own.
         seed: Of the meta-features' samples and of the training of surrogates.
         budget_seconds: For the meta-features.
@@ -122,8 +120,7 @@ def recommend(
         raise InputError(f"k is the number of configurations, at least 1, got {k}.")
     table = load(X, y, target=target, task=task)
     chosen = metric_for(table.task.type, metric)
-    names = tuple(dict.fromkeys(learners)) if learners else tuple(LEARNERS)
-    for name in names:
+    for name in learners or ():
         learner_named(name)
     base = (
         knowledge_base
@@ -131,6 +128,7 @@ def recommend(
         else open_knowledge_base(Path(knowledge_base) if knowledge_base else None)
     )
     totals = base.info()
+    names = tuple(dict.fromkeys(learners)) if learners else known_learners(totals)
     shared = {
         "task": table.task,
         "target": table.target,
@@ -144,7 +142,7 @@ def recommend(
     own = [
         trial
         for trial in base.trials(task=table.task.id)
-        if trial.configuration.learner in names and trial.state is TrialState.COMPLETE
+        if trial.configuration.learner in names and np.isfinite(trial.loss(chosen.name))
     ]
     if own:
         return Recommendation(
@@ -219,6 +217,18 @@ def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -
     return tuple(items)
 
 
+def known_learners(totals: Mapping[str, Any]) -> tuple[str, ...]:
+    """The learners whose design is measured on at least half of the tasks, by what `KnowledgeBase.info` counts.
+
+    All of them where none is: the caller then learns what is missing.
+    """
+    trials = totals["trials_by_learner"]
+    known = tuple(
+        name for name in LEARNERS if trials.get(name, 0) >= MIN_COVERAGE * DESIGN_SIZES[name] * totals["n_tasks"] > 0
+    )
+    return known or tuple(LEARNERS)
+
+
 def past_evidence(
     records: Iterable[TaskRecord],
     trials: Iterable[Trial],
@@ -270,7 +280,7 @@ def _adviser(
 
 def adviser_key(content: str, task_type: TaskType, metric: Metric, learners: Sequence[str], seed: int) -> str:
     """The cache key of an adviser: two that agree in it were trained on the same data in the same way."""
-    return f"{content}-{task_type}-{metric.name}-{'.'.join(sorted(learners))}-{seed}"
+    return f"v{ADVISER_VERSION}-{content}-{task_type}-{metric.name}-{'.'.join(sorted(learners))}-{seed}"
 
 
 def train_adviser(
@@ -281,7 +291,7 @@ def train_adviser(
     trials = [trial for name in learners for trial in base.trials(learner=name)]
     past, baselines = past_evidence(base.tasks(), trials, task_type, metric, learners)
     spaces = {name: learner_named(name).space(task_type) for name in learners}
-    return Adviser.learn(past, baselines, spaces, metric=metric.name, seed=seed, n_jobs=os.cpu_count() or 1)
+    return Adviser.learn(past, baselines, spaces, metric=metric.name, seed=seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +360,10 @@ def refresh(
         n_jobs: How many trials run side by side.
         on_trial: Called with trials done, trials in all and the trial, once at the start with None.
     """
+    # Imported here: scipy.stats, behind the design, would add a third of a second to every recommendation.
+    from metahp.evaluation.design import design
+    from metahp.evaluation.parallel import run_jobs
+
     sizes = {**DESIGN_SIZES, **(sizes or {})}
     base = KnowledgeBase(out / WORK_FOLDER)
     if not base.file.exists() and (out / "tasks.parquet").exists():
@@ -383,6 +397,8 @@ def refresh(
 
 
 def _describe_all(rows: Sequence[ManifestRow], n_jobs: int) -> Iterator[TaskRecord]:
+    from joblib import Parallel, delayed
+
     yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(_describe_row)(row) for row in rows)
 
 

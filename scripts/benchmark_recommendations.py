@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from _benchmark import ROOT, parser, report, write
+from joblib import Parallel, delayed
 
 from metahp import api
 from metahp.core.metric import METRICS
@@ -53,7 +54,7 @@ def methods(everything: Evidence, learner: str, task_type: TaskType, seed: int) 
         return np.full(len(rows), 1.0 / len(rows))
 
     def prior(past: Evidence, rows: np.ndarray) -> Mapping[int, Sequence[int]]:
-        knowledge = Knowledge.learn(past, space, seed=seed, n_jobs=2)
+        knowledge = Knowledge.learn(past, space, seed=seed)
         priors = {int(row): knowledge.prior(everything.metafeatures[row]) for row in rows}
         return {row: greedy_batch(p.scenarios, p.weights, max(KS)) for row, p in priors.items()}
 
@@ -92,21 +93,24 @@ def collect(data: Path, names: Sequence[str] | None) -> tuple[list[TaskRecord], 
     )
 
 
+def score_once(
+    past: Evidence, learner: str, task_type: TaskType, scored: list[int], seed: int
+) -> dict[str, np.ndarray]:
+    """Regret by method for one split into folds, shape (t, len(KS))."""
+    return {
+        name: leave_groups_out(past, advise, ks=KS, n_folds=N_FOLDS, seed=seed, tasks=scored)
+        for name, advise in methods(past, learner, task_type, seed).items()
+    }
+
+
 def score(past: Evidence, learner: str, task_type: TaskType, scored: np.ndarray, seeds: int) -> dict[str, np.ndarray]:
-    """Regret by method, averaged over the fold seeds, shape (t, len(KS))."""
-    regrets: dict[str, list[np.ndarray]] = {}
-    for seed in range(seeds):
-        for name, advise in methods(past, learner, task_type, seed).items():
-            regrets.setdefault(name, []).append(
-                leave_groups_out(past, advise, ks=KS, n_folds=N_FOLDS, seed=seed, tasks=scored.tolist())
-            )
-    averaged = {name: np.mean(values, axis=0) for name, values in regrets.items()}
-    random = np.full((len(past.tasks), len(KS)), np.nan)
-    random[scored] = [random_regret(past, int(row), KS) for row in scored]
-    default = np.full_like(random, np.nan)
-    default[scored] = 1.0
-    # A task's default beats the clip and nothing else: its regret is 1 by definition, however many trials there are.
-    return {**averaged, "random": random, "default": default}
+    """Regret of the scored tasks by method, shape (seeds, scored, len(KS)); one seed where chance plays no part."""
+    by_seed = Parallel(n_jobs=2)(
+        delayed(score_once)(past, learner, task_type, scored.tolist(), seed) for seed in range(seeds)
+    )
+    found = {name: np.array([regrets[name][scored] for regrets in by_seed]) for name in by_seed[0]}
+    random = np.array([[random_regret(past, int(row), KS) for row in scored]])
+    return {**found, "random": random, "default": np.ones_like(random)}
 
 
 def main() -> int:
@@ -134,11 +138,11 @@ def main() -> int:
             continue
         regrets = score(past, arguments.learner, task_type, scored, 1 if arguments.quick else arguments.seeds)
         for name, regret in regrets.items():
-            parts.setdefault(name, []).append(regret[scored])
+            parts.setdefault(name, []).append(regret)
         worth.append(
             [
                 (scored.size, worth_in_random_trials(past, scored, float(r), 60))
-                for r in regrets["metahp"][scored].mean(axis=0)
+                for r in regrets["metahp"].mean(axis=(0, 1))
             ]
         )
     if not parts:
@@ -146,10 +150,13 @@ def main() -> int:
         return 2
     figures: dict[str, float] = {"tasks": n_tasks, "flat": n_flat}
     table = []
-    regret = {name: np.vstack(values) for name, values in parts.items()}
+    splits = {name: np.concatenate(values, axis=1) for name, values in parts.items()}
+    regret = {name: values.mean(axis=0) for name, values in splits.items()}
     for name, values in regret.items():
         mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
-        wins = float((values[:, 0] < 1).mean() + 0.5 * (values[:, 0] == 1).mean())
+        # Counted split by split: averaged over splits, a task that is won more often than lost would count as won.
+        first = splits[name][:, :, 0]
+        wins = float((first < 1).mean() + 0.5 * (first == 1).mean())
         figures |= {f"{name}/regret@{k}": float(m) for k, m in zip(KS, mean, strict=True)}
         figures |= {f"{name}/standard_error@{k}": float(e) for k, e in zip(KS, error, strict=True)}
         figures[f"{name}/beats_default"] = wins

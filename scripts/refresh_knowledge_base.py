@@ -43,7 +43,6 @@ def main() -> int:
     parser.add_argument("--most", type=int, help="at most so many tables, in an order fixed once and for all")
     parser.add_argument("--learners", default=",".join(LEARNERS), help="separated by commas")
     parser.add_argument("--jobs", type=int, default=2, help="trials side by side")
-    parser.add_argument("--train-only", action="store_true", help="only train the shipped advisers anew")
     arguments = parser.parse_args()
     try:
         return _refresh(arguments)
@@ -62,7 +61,7 @@ def _refresh(arguments: argparse.Namespace) -> int:
     if arguments.tasks:
         rows = [row for row in rows if row.source.name in arguments.tasks.split(",")]
     rows = rows[: arguments.most]
-    base = KnowledgeBase(arguments.out / api.WORK_FOLDER) if arguments.train_only else _measure(rows, arguments)
+    base = _measure(rows, arguments)
     (arguments.out / "DATA_CARD.md").write_text(data_card(base), encoding="utf-8")
     train_shipped(base, arguments.out)
     return 0
@@ -92,15 +91,14 @@ def _measure(rows: list[api.ManifestRow], arguments: argparse.Namespace) -> Know
 
 
 def train_shipped(base: KnowledgeBase, out: Path) -> None:
-    """Train the advisers that a fresh installation needs first, into `out/surrogate`."""
-    folder = out / "surrogate"
-    shutil.rmtree(folder, ignore_errors=True)
+    """Train the advisers that a fresh installation needs first, into `out`."""
+    shutil.rmtree(out / cache.FOLDER_NAME, ignore_errors=True)
     for task_type, metric_name in SHIPPED:
         metric = metric_for(task_type, metric_name)
-        for learners in (("lightgbm",), tuple(LEARNERS)):
+        for learners in dict.fromkeys((("lightgbm",), api.known_learners(base.info()))):
             adviser = api.train_adviser(base, task_type, metric, learners, seed=0)
             key = api.adviser_key(base.content_hash(), task_type, metric, learners, 0)
-            cache.save(folder, key, adviser.to_arrays())
+            cache.save(out, key, adviser.to_arrays())
             record = adviser.track_record
             print(
                 f"{task_type} {metric_name} {'+'.join(learners)}: {len(adviser.tasks)} past tasks, "

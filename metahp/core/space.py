@@ -61,7 +61,8 @@ class Number:
                 f"'{self.name}' lies in [{self.low:g}, {self.high:g}]{self._specials()}, got {value!r}."
             )
         low, high, at = (math.log(v) if self.is_log else float(v) for v in (self.low, self.high, value))
-        return start + (stop - start) * (at - low) / (high - low)
+        # Never past the edge by a rounding error: there the special value begins.
+        return min(start + (stop - start) * (at - low) / (high - low), stop)
 
     def from_unit(self, unit: float) -> Value:
         """The value at position `unit`, clipped to [0, 1] and rounded where the hyperparameter is an integer."""

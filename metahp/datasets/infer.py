@@ -294,7 +294,7 @@ def _clean(raw: list[pd.Series], renamed: dict[int, str]) -> tuple[pd.DataFrame,
                 dates.append(name)
             else:
                 dropped[name] = "constant"
-            features.update({f"{name}:{part}": values for part, values in parts.items()})
+            features.update({f"{name}.{part}": values for part, values in parts.items()})
         else:
             category = column.astype("category")
             if why := _why_useless_text(category):

@@ -73,14 +73,13 @@ class Adviser:
         metric: str,
         seed: int,
         settings: Settings | None = None,
-        n_jobs: int = 1,
     ) -> "Adviser":
         """Train on past tasks, `baselines` (t,) being their constant predictions' losses, and validate by groups."""
         residuals = np.full(len(past.tasks), np.nan)
         regret = np.full((len(past.tasks), 2), np.nan)
         for train, test in group_folds([task.group or task.id for task in past.tasks], VALIDATION_FOLDS, seed=seed):
             part = past.rows(train)
-            knowledge = Knowledge.learn(part, spaces, seed=seed, settings=settings, n_jobs=n_jobs)
+            knowledge = Knowledge.learn(part, spaces, seed=seed, settings=settings)
             forecast = Forecast.fit(part, baselines[train], seed=seed)
             for row in test:
                 prior = knowledge.prior(past.metafeatures[row])
@@ -89,7 +88,7 @@ class Adviser:
                 first = {batch[0]: knowledge.candidates[batch[0]]}
                 expected, _ = forecast.relative_loss(first, past.metafeatures[row], prior.weights)[batch[0]]
                 residuals[row] = relative(past.losses[row, batch[0]], baselines[row]) - expected
-        knowledge = Knowledge.learn(past, spaces, seed=seed, settings=settings, n_jobs=n_jobs)
+        knowledge = Knowledge.learn(past, spaces, seed=seed, settings=settings)
         forecast = Forecast.fit(past, baselines, seed=seed)
         return cls(
             knowledge,

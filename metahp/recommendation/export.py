@@ -142,7 +142,7 @@ def _import_lines(imports: set[tuple[str, str]], *, is_short: bool) -> str:
 def _constants(table: Table, path: str, seed: int) -> str:
     preparation = table.preparation
     parts = {
-        name: [column.removeprefix(f"{name}:") for column in map(str, table.features) if column.startswith(f"{name}:")]
+        name: [column.removeprefix(f"{name}.") for column in map(str, table.features) if column.startswith(f"{name}.")]
         for name in preparation.dates
     }
     lines = [f"PATH = {_code(path, set())}", f"TARGET = {_code(table.target, set())}", f"SEED = {seed}"]

@@ -36,7 +36,6 @@ class Surrogate:
         target: np.ndarray,
         *,
         seed: int,
-        n_jobs: int = 1,
     ) -> "Surrogate":
         """Train on every measured cell.
 
@@ -45,12 +44,11 @@ class Surrogate:
             encoded: Candidates, shape (c, d).
             target: Normalised losses, shape (t, c); NaN cells are left out.
             seed: Of feature and row sampling.
-            n_jobs: Threads.
         """
         rows, columns = np.nonzero(~np.isnan(target))
         X = np.hstack([metafeatures[rows], encoded[columns]]).astype(np.float32)
         data = lightgbm.Dataset(X, target[rows, columns], free_raw_data=True)
-        parameters = {**PARAMETERS, "seed": seed, "num_threads": n_jobs}
+        parameters = {**PARAMETERS, "seed": seed, "num_threads": 1}
         return cls(lightgbm.train(parameters, data, num_boost_round=ROUNDS))
 
     def predict(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:

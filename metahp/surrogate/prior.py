@@ -64,12 +64,11 @@ class Knowledge:
         *,
         seed: int,
         settings: Settings | None = None,
-        n_jobs: int = 1,
     ) -> "Knowledge":
         """Train on the evidence of past tasks."""
         encoded = encode(past.candidates, spaces)
         target = normalised_losses(past.losses, list(past.defaults.values()), clip=DEFAULT_SCALED_CLIP)
-        surrogate = Surrogate.fit(past.metafeatures, encoded, target, seed=seed, n_jobs=n_jobs)
+        surrogate = Surrogate.fit(past.metafeatures, encoded, target, seed=seed)
         predicted = surrogate.predict(past.metafeatures, encoded)
         worlds = np.where(np.isnan(target), predicted, target)
         return cls(
