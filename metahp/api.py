@@ -42,7 +42,7 @@ INGEST_EVERY = 500
 Z_80 = 1.2816
 BASELINE = "baseline:"
 # Raised whenever the arrays of an adviser change their meaning, so that kept ones are trained again.
-ADVISER_VERSION = 1
+ADVISER_VERSION = 2
 # Inside the seed folder, not packaged: the database and journal from which the seed is written.
 WORK_FOLDER = ".work"
 

@@ -86,7 +86,9 @@ class Adviser:
                 batch = greedy_batch(prior.scenarios, prior.weights, TRACK_RECORD_K)
                 regret[row] = batch_regret(past, row, batch, (1, TRACK_RECORD_K))
                 first = {batch[0]: knowledge.candidates[batch[0]]}
-                expected, _ = forecast.relative_loss(first, past.metafeatures[row], prior.weights)[batch[0]]
+                expected, _ = forecast.relative_loss(first, past.metafeatures[row], prior.weights, prior.shift)[
+                    batch[0]
+                ]
                 residuals[row] = relative(past.losses[row, batch[0]], baselines[row]) - expected
         knowledge = Knowledge.learn(past, spaces, seed=seed, settings=settings)
         forecast = Forecast.fit(past, baselines, seed=seed)
@@ -104,7 +106,7 @@ class Adviser:
         prior = self.knowledge.prior(metafeatures, abstained=abstained)
         batch = greedy_batch(prior.scenarios, prior.weights, k)
         expected = self.forecast.relative_loss(
-            {column: self.knowledge.candidates[column] for column in batch}, metafeatures, prior.weights
+            {column: self.knowledge.candidates[column] for column in batch}, metafeatures, prior.weights, prior.shift
         )
         low, high = np.quantile(self.residuals, INTERVAL) if self.residuals.size else (np.nan, np.nan)
         items = []

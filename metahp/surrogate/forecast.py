@@ -39,13 +39,17 @@ class Forecast:
 
     `levels` holds for each learner a model of log(default loss / constant loss) given the meta-features; `ratios` the
     log of each candidate's loss over its learner's default loss on the past tasks, shape (t, c); `seconds` the
-    coefficients of log seconds for (1, log rows, log features, log classes), and one offset per candidate.
+    coefficients of log seconds for (1, log rows, log features, log classes), and one offset per candidate. `units` has
+    for each learner log(default loss / best loss) on the past tasks, shape (t,): what a unit of normalised loss is
+    worth there; `defaults` the columns of the library defaults.
     """
 
     levels: Mapping[str, lightgbm.Booster]
     ratios: np.ndarray
     seconds: np.ndarray
     offsets: np.ndarray
+    units: Mapping[str, np.ndarray]
+    defaults: Mapping[str, int]
 
     @classmethod
     def fit(cls, past: Evidence, baselines: np.ndarray, *, seed: int) -> "Forecast":
@@ -61,29 +65,38 @@ class Forecast:
         # A failed trial has no ratio; the candidate's median over the other tasks stands in.
         ratios = np.where(np.isfinite(ratios), ratios, np.nan)
         ratios = np.where(np.isnan(ratios), np.nanmedian(ratios, axis=0), ratios)
+        units = {
+            learner: -np.minimum(ratios[:, [c.learner == learner for c in past.candidates]].min(axis=1), 0.0)
+            for learner in past.defaults
+        }
         size = _size([(min(task.n_rows, 2500), task.n_features, task.n_classes) for task in past.tasks])
         log_seconds = np.log(np.maximum(past.fit_seconds, 1e-4))
         known = ~np.isnan(log_seconds)
         offsets = np.nanmean(log_seconds, axis=0)
         rows, columns = np.nonzero(known)
         coefficients, *_ = np.linalg.lstsq(size[rows], log_seconds[rows, columns] - offsets[columns], rcond=None)
-        return cls(levels, ratios, coefficients, offsets)
+        return cls(levels, ratios, coefficients, offsets, units, past.defaults)
 
     def relative_loss(
-        self, candidates: Mapping[int, Configuration], metafeatures: np.ndarray, weights: np.ndarray
+        self, candidates: Mapping[int, Configuration], metafeatures: np.ndarray, weights: np.ndarray, shift: np.ndarray
     ) -> dict[int, tuple[float, float]]:
         """Log relative loss of candidates and of their learner's default, by column.
 
-        `metafeatures` has shape (m,), `weights` are those of the past tasks, shape (t,).
+        `metafeatures` has shape (m,), `weights` are those of the past tasks, shape (t,), and `shift`, shape (c,), is
+        how far the surrogate moves the scenarios, in normalised loss: one unit is the distance from a learner's best
+        to its default.
         """
         level = {
             name: float(np.asarray(model.predict(metafeatures[None, :], num_threads=1))[0])
             for name, model in self.levels.items()
         }
-        return {
-            column: (level[c.learner] + float(weights @ self.ratios[:, column]), level[c.learner])
-            for column, c in candidates.items()
-        }
+        expected = {}
+        for column, candidate in candidates.items():
+            unit = float(weights @ self.units[candidate.learner])
+            moved = unit * (shift[column] - shift[self.defaults[candidate.learner]])
+            ratio = float(weights @ self.ratios[:, column]) + moved
+            expected[column] = (level[candidate.learner] + ratio, level[candidate.learner])
+        return expected
 
     def fit_seconds(self, task: Task, column: int) -> float:
         """Seconds to train a candidate once on all rows of `task`, on one core; linear in rows beyond those seen."""
@@ -100,17 +113,22 @@ class Forecast:
             "ratios": self.ratios.astype(np.float32),
             "seconds": self.seconds,
             "offsets": self.offsets,
+            "units": np.array(list(self.units.values())),
+            "defaults": np.frombuffer(json.dumps(dict(self.defaults)).encode(), dtype=np.uint8),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Forecast":
         """The forecast that `to_arrays` wrote."""
         texts = json.loads(arrays["levels"].tobytes())
+        defaults = json.loads(arrays["defaults"].tobytes())
         return cls(
             {name: lightgbm.Booster(model_str=text) for name, text in texts.items()},
             arrays["ratios"].astype(float),
             arrays["seconds"],
             arrays["offsets"],
+            dict(zip(defaults, arrays["units"], strict=True)),
+            defaults,
         )
 
 

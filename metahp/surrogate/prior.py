@@ -11,7 +11,7 @@ from metahp.core.regret import DEFAULT_SCALED_CLIP
 from metahp.core.space import SearchSpace
 from metahp.surrogate.encoding import Evidence, encode, normalised_losses
 from metahp.surrogate.model import Surrogate
-from metahp.surrogate.scenarios import distances, shifted, similarities
+from metahp.surrogate.scenarios import distances, similarities
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class Settings:
 class Prior:
     """A distribution over the normalised loss of the candidates on one task.
 
-    `scenarios` has shape (t, c), `weights` (t,); `mean` is the surrogate's (c,). `abstained` says why past tasks were
+    `scenarios` has shape (t, c), `weights` (t,); `mean` is the surrogate's and `shift` what
+    the scenarios were shifted by, both (c,). `abstained` says why past tasks were
     not trusted and all worlds weigh the same; empty where they were.
     """
 
@@ -37,6 +38,7 @@ class Prior:
     scenarios: np.ndarray
     weights: np.ndarray
     similarity: np.ndarray
+    shift: np.ndarray
     abstained: str = ""
 
 
@@ -92,10 +94,12 @@ class Knowledge:
         similarity = 1.0 / (1.0 + distances(mean, self.worlds))
         if abstained:
             equal = np.full(len(self.worlds), 1.0 / len(self.worlds))
-            return Prior(self.worlds.mean(axis=0), self.worlds, equal, similarity, abstained)
+            return Prior(
+                self.worlds.mean(axis=0), self.worlds, equal, similarity, np.zeros(len(self.candidates)), abstained
+            )
         weights = similarities(mean, self.worlds, temperature=self.settings.temperature)
-        scenarios = shifted(self.worlds, mean, self.average, shift=self.settings.shift)
-        return Prior(mean, scenarios, weights, similarity)
+        shift = self.settings.shift * (mean - self.average)
+        return Prior(mean, self.worlds + shift, weights, similarity, shift)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything as plain arrays, without objects, for a cache file."""

@@ -1,4 +1,4 @@
-"""Scenarios: every past task read as a possible world for the new one, shifted by what the surrogate says of it."""
+"""How similar past tasks are to a new one, judged by where the surrogate expects its losses to go."""
 
 import numpy as np
 
@@ -24,11 +24,3 @@ def distances(predicted: np.ndarray, worlds: np.ndarray) -> np.ndarray:
     """Root-mean-square difference between profiles, each centred on its own mean, shape (t,)."""
     centred = worlds - worlds.mean(axis=1, keepdims=True)
     return np.sqrt(((centred - (predicted - predicted.mean())) ** 2).mean(axis=1))
-
-
-def shifted(worlds: np.ndarray, predicted: np.ndarray, average: np.ndarray, *, shift: float) -> np.ndarray:
-    """Scenarios S_j(x) = f_j(x) + shift * (mean(x; m) - mean(x)), shape (t, c).
-
-    `predicted` is the surrogate's mean for the new task and `average` its mean over the past tasks, both (c,).
-    """
-    return worlds + shift * (predicted - average)

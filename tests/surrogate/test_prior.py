@@ -12,8 +12,8 @@ from metahp.recommendation.adviser import Adviser
 from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.encoding import encode, evidence, normalised_losses
 from metahp.surrogate.forecast import Forecast, relative
-from metahp.surrogate.prior import Knowledge
-from metahp.surrogate.scenarios import shifted, similarities
+from metahp.surrogate.prior import Knowledge, Settings
+from metahp.surrogate.scenarios import similarities
 from metahp.surrogate.validation import batch_regret, group_folds, leave_groups_out, random_regret
 
 SPACE = SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5), Integer("n_estimators", 1, 100, 10, is_log=True)))
@@ -109,10 +109,11 @@ def test_similarities_prefer_the_world_that_looks_as_predicted():
     assert similarities(worlds[0], worlds, temperature=np.inf) == pytest.approx([0.5, 0.5])
 
 
-def test_shift_of_zero_leaves_the_worlds_alone():
-    worlds = np.array([[0.0, 1.0]])
-    assert shifted(worlds, np.array([1.0, 1.0]), np.array([0.0, 0.0]), shift=0.0).tolist() == worlds.tolist()
-    assert shifted(worlds, np.array([1.0, 0.5]), np.array([0.0, 0.0]), shift=1.0).tolist() == [[1.0, 1.5]]
+def test_scenarios_are_worlds_shifted_towards_what_the_surrogate_says(past):
+    knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0, settings=Settings(shift=0.5))
+    prior = knowledge.prior(past.metafeatures[3])
+    assert prior.shift == pytest.approx(0.5 * (prior.mean - knowledge.average))
+    assert prior.scenarios - knowledge.worlds == pytest.approx(np.tile(prior.shift, (60, 1)))
 
 
 def test_greedy_batch_covers_worlds_instead_of_repeating_the_best():
@@ -194,7 +195,7 @@ def test_forecast_knows_ratios_and_seconds(past):
     forecast = Forecast.fit(past, np.full(60, 2.0), seed=0)
     column = past.defaults["toy"]
     weights = np.full(60, 1 / 60)
-    loss, default = forecast.relative_loss({column: SPACE.default}, past.metafeatures[0], weights)[column]
+    loss, default = forecast.relative_loss({column: SPACE.default}, past.metafeatures[0], weights, np.zeros(26))[column]
     assert loss == pytest.approx(default)
     assert default == pytest.approx(relative(past.losses[:, column], np.full(60, 2.0)).mean(), abs=0.1)
     # Three folds on two thirds of the rows took 0.15 s; one fit on all rows takes half of it.
@@ -225,3 +226,13 @@ def test_adviser_abstains_outside_of_the_past(past):
     advice = adviser.advise(task, past.metafeatures[0], ("a", "b", "c"), 2.0, 2)
     assert "10,000,000 rows" in advice.abstained
     assert advice.reasons == ()
+
+
+def test_forecast_expects_less_loss_where_the_surrogate_does(past):
+    forecast = Forecast.fit(past, np.full(60, 2.0), seed=0)
+    weights, shift = np.full(60, 1 / 60), np.zeros(len(past.candidates))
+    before = forecast.relative_loss({3: past.candidates[3]}, past.metafeatures[0], weights, shift)[3]
+    shift[3] = -0.5
+    after = forecast.relative_loss({3: past.candidates[3]}, past.metafeatures[0], weights, shift)[3]
+    assert after[0] < before[0]
+    assert after[1] == before[1]
