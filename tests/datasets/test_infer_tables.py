@@ -87,7 +87,7 @@ def test_dates_become_their_varying_numeric_parts() -> None:
     for column in (days, days.astype(str), days.tz_localize("UTC"), days.strftime("%d %b %Y %H:%M")):
         table = build_table(base(day=column, y=values("u", "v")))
         assert table.preparation.dates == ("day",)
-        parts = table.features.filter(like="day:")
+        parts = table.features.filter(like="day.")
         assert list(parts.columns) == ["day.days", "day.month", "day.weekday"]
         assert list(parts.iloc[2]) == [18293.0, 2.0, 5.0]
 
