@@ -160,7 +160,6 @@ def recommend(
     baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[chosen.name]
     advice = adviser.advise(table.task, metafeatures.vector(), NAMES, baseline, k)
     defaults = set(adviser.knowledge.defaults.values())
-    # A metric has a worst loss only where it is bounded (`best` is 1): a score below zero would be no score.
     items = tuple(
         Recommended(
             rank,
@@ -360,7 +359,7 @@ def refresh(
         n_jobs: How many trials run side by side.
         on_trial: Called with trials done, trials in all and the trial, once at the start with None.
     """
-    # Imported here: scipy.stats, behind the design, would add a third of a second to every recommendation.
+    # Imported here: a recommendation measures nothing and needs neither design nor pool.
     from metahp.evaluation.design import design
     from metahp.evaluation.parallel import run_jobs
 

@@ -1,6 +1,7 @@
 """All losses of one set of predictions at once; agrees with scikit-learn's scorers, at a tenth of their time."""
 
 import numpy as np
+from scipy.stats import rankdata
 
 from metahp.core.task import TaskType
 
@@ -54,10 +55,7 @@ def _auc(is_positive: np.ndarray, score: np.ndarray) -> float:
     n_negative = is_positive.size - n_positive
     if n_positive == 0 or n_negative == 0:
         return float("nan")
-    # Middle ranks of ties, by hand: scipy.stats alone would add a third of a second to every start.
-    _, place, count = np.unique(score, return_inverse=True, return_counts=True)
-    middle = np.cumsum(count) - (count - 1) / 2
-    ranks = middle[place][is_positive].sum()
+    ranks = rankdata(score)[is_positive].sum()
     return float((ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 

@@ -16,7 +16,7 @@ from metahp.surrogate.scenarios import distances, similarities
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The prior's own hyperparameters, chosen by `scripts/benchmark_recommendations.py`.
+    """The prior's own hyperparameters, chosen by regret on left-out tasks.
 
     `shift` is λ of the scenarios; `temperature` the width of the similarity, in normalised loss.
     """
