@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from metahp import api
 from metahp.core.trial import Trial
 from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.catalogue import DESIGN_SIZES
 
 
 def data_card(base: KnowledgeBase) -> str:
@@ -77,4 +78,4 @@ def data_card(base: KnowledgeBase) -> str:
 def _complete(trials: list[Trial]) -> Counter[str]:
     """How many tasks have as many trials of a learner as the design asks for."""
     counts = Counter((trial.configuration.learner, trial.task) for trial in trials)
-    return Counter(learner for (learner, _), n in counts.items() if n >= api.DESIGN_SIZES.get(learner, 1))
+    return Counter(learner for (learner, _), n in counts.items() if n >= DESIGN_SIZES.get(learner, 1))

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from metahp.core.errors import InputError
 from metahp.core.task import Task
 
+# Prefix of the entries of `TaskRecord.metafeatures` that hold a constant prediction's loss, by metric.
+BASELINE = "baseline:"
+
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:

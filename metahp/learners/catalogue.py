@@ -10,6 +10,9 @@ LEARNERS: dict[str, Learner] = {
     learner.name: learner for learner in (LightGBM(), Forest("random_forest"), Forest("extra_trees"), Linear())
 }
 
+# How many configurations of each learner the seed measures on every task.
+DESIGN_SIZES = {"lightgbm": 64, "random_forest": 30, "extra_trees": 30, "linear": 30}
+
 
 def learner_named(name: str) -> Learner:
     """The learner called `name`.

@@ -1,0 +1,152 @@
+"""Refresh: measure the design of every learner on the tables of a manifest, and write the seed."""
+
+import csv
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metahp.api.tables import task_type_named
+from metahp.core.errors import InputError
+from metahp.core.metric import metrics_for
+from metahp.core.trial import Protocol, Trial, trial_id
+from metahp.datasets.read import TableSource
+from metahp.evaluation.budget import Budget
+from metahp.evaluation.losses import constant_losses
+from metahp.evaluation.runner import Job, Limits
+from metahp.knowledge import seed as seeds
+from metahp.knowledge.records import BASELINE, TaskRecord
+from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.catalogue import DESIGN_SIZES, LEARNERS, learner_named
+from metahp.metafeatures.extract import VERSION, extract
+
+logger = logging.getLogger(__name__)
+
+SEED_PROTOCOL = Protocol()
+SEED_LIMITS = Limits(seconds=15.0, memory_mib=4096.0)
+# Meta-features of past tasks are extracted without haste: a skipped group would be a gap in all later training.
+SEED_BUDGET_SECONDS = 30.0
+INGEST_EVERY = 500
+# Inside the seed folder, not packaged: the database and journal from which the seed is written.
+WORK_FOLDER = ".work"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One table of a manifest."""
+
+    source: TableSource
+    origin: str
+    licence: str
+    tier: str
+
+
+def read_manifest(path: str | Path) -> list[ManifestRow]:
+    """The tables that a manifest lists (columns name, file, task, target; group, tier, source_* and licence optional).
+
+    Raises:
+        InputError: no such file, or a column is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"No manifest at {path}; expected a CSV with the columns name, file, task and target.")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    missing = {"name", "file", "task", "target"} - set(rows[0] if rows else ())
+    if missing:
+        raise InputError(
+            f"{path} lacks the column(s) {', '.join(sorted(missing))}; found "
+            f"{', '.join(rows[0]) if rows else 'no row'}."
+        )
+    return [
+        ManifestRow(
+            TableSource(
+                str(path.parent / row["file"]),
+                row["target"],
+                task_type_named(row["task"]),
+                row["name"],
+                row.get("group") or row["name"],
+            ),
+            f"{row.get('source_repo', '')}/{row.get('source_path', '')}".strip("/"),
+            row.get("license_note", ""),
+            row.get("tier", ""),
+        )
+        for row in rows
+    ]
+
+
+def refresh(
+    manifest: Sequence[ManifestRow],
+    out: Path,
+    *,
+    learners: Sequence[str] = tuple(LEARNERS),
+    sizes: Mapping[str, int] | None = None,
+    n_jobs: int = 1,
+    on_trial: Callable[[int, int, Trial | None], None] = lambda done, total, trial: None,
+) -> KnowledgeBase:
+    """Measure the design of every learner on every table and write the seed folder `out`.
+
+    What is measured already is not measured again: neither what `out` holds, nor what an interrupted call left in its
+    working folder `out/.work`, where each trial is on disk before the next one is counted.
+
+    Args:
+        manifest: The tables.
+        out: The seed folder.
+        learners: Which learners.
+        sizes: Number of configurations by learner; `DESIGN_SIZES` where not named.
+        n_jobs: How many trials run side by side.
+        on_trial: Called with trials done, trials in all and the trial, once at the start with None.
+    """
+    # Imported here: a recommendation measures nothing and needs neither design nor pool.
+    from metahp.evaluation.design import design
+    from metahp.evaluation.parallel import run_jobs
+
+    sizes = {**DESIGN_SIZES, **(sizes or {})}
+    base = KnowledgeBase(out / WORK_FOLDER)
+    if not base.file.exists() and (out / "tasks.parquet").exists():
+        seeds.import_seed(base, out)
+    base.ingest()
+    done = base.trial_ids()
+    described = {record.task.id for record in base.tasks() if record.metafeatures_version == VERSION}
+    jobs: list[Job] = []
+    pending: list[ManifestRow] = []
+    for row in manifest:
+        task = row.source.load().task
+        if task.id not in described:
+            pending.append(row)
+        for name in learners:
+            jobs += [
+                Job(row.source, task.id, configuration, SEED_PROTOCOL, origin, SEED_LIMITS)
+                for configuration, origin in design(learner_named(name), task.type, sizes[name])
+                if trial_id(task.id, configuration, SEED_PROTOCOL) not in done
+            ]
+    on_trial(0, len(jobs), None)
+    for count, trial in enumerate(run_jobs(jobs, n_jobs=n_jobs), start=1):
+        base.record([trial])
+        on_trial(count, len(jobs), trial)
+        if count % INGEST_EVERY == 0:
+            base.ingest()
+    for record in _describe_all(pending, n_jobs):
+        base.record(tasks=[record])
+    base.ingest()
+    seeds.export_seed(base, out)
+    return base
+
+
+def _describe_all(rows: Sequence[ManifestRow], n_jobs: int) -> Iterator[TaskRecord]:
+    from joblib import Parallel, delayed
+
+    yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(_describe_row)(row) for row in rows)
+
+
+def _describe_row(row: ManifestRow) -> TaskRecord:
+    table = row.source.load()
+    metafeatures = extract(table, seconds_left=Budget(SEED_BUDGET_SECONDS).left, seed=0)
+    if metafeatures.warnings:
+        logger.warning("%s: %s", table.task.name, "; ".join(metafeatures.warnings))
+    constant = constant_losses(table.y, table.task.type, table.task.n_classes)
+    values = {
+        **metafeatures.values,
+        **{BASELINE + metric.name: constant[metric.name] for metric in metrics_for(table.task.type)},
+    }
+    return TaskRecord(table.task, values, metafeatures.version, row.origin, row.licence)
