@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,13 +43,17 @@ class _Sketch:
     has_space_before_quote: bool
 
 
-def read_delimited(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
+def read_delimited(
+    text: Text, text_columns: Collection[str] = (), min_columns: int = 2
+) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
     """The raw frame, with the header's names as they stand, and how it was read and with what warnings.
+
+    Columns named in `text_columns` stay text; with fewer than `min_columns` the separator counts as unknown.
 
     Raises:
         InputError: no rows, or a row with another number of fields than the header.
     """
-    sketch = _sketch(text)
+    sketch = _sketch(text, text_columns, min_columns)
     warnings = list(text.warnings)
     if sketch.decimal == ",":
         warnings.append("decimal commas read as decimal points")
@@ -71,7 +75,7 @@ def read_delimited(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ..
     return frame.set_axis(sketch.header, axis=1), options, tuple(warnings)
 
 
-def _sketch(text: Text) -> _Sketch:
+def _sketch(text: Text, text_columns: Collection[str], min_columns: int) -> _Sketch:
     sample, is_whole = _sample(text)
     decoded = sample.decode("utf-8", errors="ignore")
     first = decoded.lstrip("\r\n \t")[:1] or decoded[:1]
@@ -83,7 +87,7 @@ def _sketch(text: Text) -> _Sketch:
     end, header = lines[0]
     rows = [row for _, row in lines[1:]]
     ends = [match.end() for match in _LINE_END.finditer(sample)]
-    if len(header) < 2:
+    if len(header) < min_columns:
         raise InputError(
             f"'{text.source.label}' has one column; expected a target and at least one feature, "
             "separated by one of , ; tab |."
@@ -95,14 +99,18 @@ def _sketch(text: Text) -> _Sketch:
     decimal = "," if separator != "," and _has_decimal_commas(rows) else "."
     columns = [[row[index] for row in rows if index < len(row)] for index in range(len(header))]
     spaced = re.search(re.escape(separator) + r' +"', decoded) is not None
+    names = [name.strip() for name in header]
     return _Sketch(
         separator,
-        [name.strip() for name in header],
+        names,
         skipped,
         offset,
         rows,
         decimal,
-        [_is_numeric(values, decimal) for values in columns],
+        [
+            name not in text_columns and _is_numeric(values, decimal)
+            for name, values in zip(names, columns, strict=True)
+        ],
         spaced,
     )
 

@@ -57,7 +57,7 @@ def build_table(
         UnknownNameError: no column is called `target`, or no task type is called `task_type`.
     """
     wanted = _known_task_type(task_type)
-    frame, renamed = _with_unique_names(frame)
+    frame, renamed = with_unique_names(frame)
     warnings = list(warnings)
     if renamed:
         warnings.append(f"{len(renamed)} empty or repeated column name(s) renamed: {_some(renamed.values())}")
@@ -149,22 +149,24 @@ def _parse_text(column: pd.Series) -> pd.Series:
     # One more at the end is what code -1, a missing value, picks.
     distinct: np.ndarray = np.array([*texts, None], dtype=object)
     parsed = distinct
-    if not np.isnan(_to_numbers(np.array(present[:PEEK], dtype=object))).any():
-        numbers = _to_numbers(distinct)
+    if not np.isnan(to_numbers(np.array(present[:PEEK], dtype=object))).any():
+        numbers = to_numbers(distinct)
         if np.count_nonzero(~np.isnan(numbers)) == len(present):
             parsed = numbers
     if parsed is distinct and _looks_like_dates(present[:PEEK]):
-        dates = _to_dates(distinct)
+        dates = to_dates(distinct)
         if np.count_nonzero(dates.notna()) == len(present):
             parsed = dates.to_numpy()
     return pd.Series(parsed[codes], index=column.index, name=column.name, dtype=parsed.dtype)
 
 
-def _to_numbers(texts: np.ndarray) -> np.ndarray:
+def to_numbers(texts: np.ndarray) -> np.ndarray:
+    """The texts as float64; NaN for what is no number."""
     return np.asarray(pd.to_numeric(texts, errors="coerce"), dtype=float)
 
 
-def _to_dates(texts: np.ndarray | list[str]) -> pd.DatetimeIndex:
+def to_dates(texts: np.ndarray | list[str]) -> pd.DatetimeIndex:
+    """The texts as dates, in universal time where they name a zone; NaT for what is no date."""
     with python_warnings.catch_warnings():
         # pandas warns of time zone names that it does not know; such a column is text here.
         python_warnings.simplefilter("ignore")
@@ -173,10 +175,11 @@ def _to_dates(texts: np.ndarray | list[str]) -> pd.DatetimeIndex:
 
 def _looks_like_dates(sample: list[str]) -> bool:
     shaped = all(len(text) >= MIN_DATE_LENGTH and _DATE_SHAPE.search(text) for text in sample)
-    return shaped and bool(_to_dates(sample).notna().all())
+    return shaped and bool(to_dates(sample).notna().all())
 
 
-def _with_unique_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
+def with_unique_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
+    """The frame with a name of its own for every column, and the new names by position."""
     names, renamed, seen = [], {}, set(map(str, frame.columns))
     used: set[str] = set()
     for index, raw in enumerate(frame.columns):
@@ -234,7 +237,7 @@ def _encode_target(
             raise InputError(f"The target '{name}' has a single value; there is nothing to learn.")
         return kind, parsed.to_numpy(dtype=float), ()
     codes, distinct = pd.factorize(parsed)
-    labels = [_number_label(value) for value in distinct] if is_number else [str(value) for value in distinct]
+    labels = [number_label(value) for value in distinct] if is_number else [str(value) for value in distinct]
     classes, positions = np.unique(np.array(labels, dtype=str), return_inverse=True)
     codes = positions[codes]
     if len(classes) < 2:
@@ -251,7 +254,8 @@ def _encode_target(
     return kind, codes.astype(np.int64), tuple(map(str, classes))
 
 
-def _number_label(value: float) -> str:
+def number_label(value: float) -> str:
+    """The class that a number in the target stands for."""
     value = float(value) + 0.0  # + 0.0 makes -0.0 and 0.0 one class
     return f"{value:.0f}" if value == round(value) and abs(value) < 2**53 else repr(value)
 
@@ -289,7 +293,7 @@ def _clean(raw: list[pd.Series], renamed: dict[int, str]) -> tuple[pd.DataFrame,
                 numeric.append(name)
                 features[name] = column
         elif pd.api.types.is_datetime64_any_dtype(column.dtype):
-            parts = _date_parts(column)
+            parts = {part: values for part, values in date_parts(column).items() if values.nunique() > 1}
             if parts:
                 dates.append(name)
             else:
@@ -325,7 +329,7 @@ def _clean(raw: list[pd.Series], renamed: dict[int, str]) -> tuple[pd.DataFrame,
 def _numeric_share(values: pd.Categorical) -> float:
     """Share of the present values that read as numbers."""
     counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.categories))
-    is_number = ~np.isnan(_to_numbers(values.categories.to_numpy(dtype=object)))
+    is_number = ~np.isnan(to_numbers(values.categories.to_numpy(dtype=object)))
     return float(counts[is_number].sum() / counts.sum())
 
 
@@ -355,11 +359,11 @@ def _why_useless_text(column: pd.Series) -> str:
     return ""
 
 
-def _date_parts(column: pd.Series) -> dict[str, pd.Series]:
-    """Numeric parts of a date that vary: days since 1970, month, day of the week and hour; missing stays missing."""
+def date_parts(column: pd.Series) -> dict[str, pd.Series]:
+    """Numeric parts of a date: days since 1970, month, day of the week and hour; missing stays missing."""
     days = (column - pd.Timestamp(0)) / pd.Timedelta(days=1)
     parts = {"days": days, "month": column.dt.month, "weekday": column.dt.day_of_week, "hour": column.dt.hour}
-    return {part: values.astype(float) for part, values in parts.items() if values.nunique() > 1}
+    return {part: values.astype(float) for part, values in parts.items()}
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:

@@ -1,5 +1,6 @@
 """Files become tables: CSV, TSV, Parquet, JSON lines and ARFF, from a path or standard input, and frames."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,18 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
-def read_frame(path: str | Path) -> pd.DataFrame:
-    """The raw frame of a file in any format that `load_table` reads."""
-    return _read(str(path))[0]
+def read_frame(path: str | Path, *, text_columns: Collection[str] = (), min_columns: int = 2) -> pd.DataFrame:
+    """The raw frame of a file in any format that `load_table` reads.
+
+    Args:
+        path: A path, or `-` for standard input.
+        text_columns: Columns of a CSV file to keep as text though they look like numbers.
+        min_columns: A CSV file with fewer columns is taken for one whose separator is not known.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return _read(str(path), text_columns, min_columns)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +140,9 @@ def _series_of(y: Any) -> pd.Series:
     return pd.Series(values)
 
 
-def _read(name: str) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
+def _read(
+    name: str, text_columns: Collection[str] = (), min_columns: int = 2
+) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
     source = open_source(name)
     if source.suffix in PARQUET_SUFFIXES or source.head(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
         return _read_parquet(source), ReadOptions("parquet"), ()
@@ -141,7 +153,7 @@ def _read(name: str) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
         return read_arff(text)
     if source.suffix in JSON_SUFFIXES or start.startswith('{"'):
         return read_json_lines(text)
-    return read_delimited(text)
+    return read_delimited(text, text_columns, min_columns)
 
 
 def _read_parquet(source: Source) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""A recommendation as a script that runs without metahp: pandas, scikit-learn and, where it is needed, LightGBM."""
+"""A configuration as a script that runs without metahp: pandas, scikit-learn and, where it is needed, LightGBM."""
 
 import ast
 import inspect
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from metahp.core.configuration import Configuration
+from metahp.core.metric import Metric
 from metahp.core.task import TaskType
 from metahp.datasets.table import MISSING_MARKERS, Table
 from metahp.learners.catalogue import learner_named
@@ -23,7 +25,7 @@ LINE_LENGTH = 100
 # LightGBM refuses these in the names of features.
 _FORBIDDEN_IN_NAMES = frozenset('[]{}",:')
 
-_HEADER = '''"""Train {learner} on {file} with the hyperparameters that metahp {version} recommends.
+_HEADER = '''"""Train {learner} on {file} with the hyperparameters that metahp {version} {verb}.
 
 {expectation}
 Needs pandas {pandas} or later, scikit-learn {sklearn} or later{lightgbm}; metahp is not needed.
@@ -75,21 +77,48 @@ def python_script(recommendation: Recommendation, table: Table, path: str) -> st
 
     It prepares the columns as metahp did, prints the cross-validated score and fits on all rows.
     """
-    best = recommendation.best
+    return training_script(
+        recommendation.best.configuration,
+        table,
+        path,
+        metric=recommendation.metric,
+        seed=recommendation.seed,
+        verb="recommends",
+        expectation=_expectation(recommendation),
+    )
+
+
+def training_script(
+    configuration: Configuration, table: Table, path: str, *, metric: Metric, seed: int, verb: str, expectation: str
+) -> str:
+    """A script that trains `configuration` on the file `path`, which `table` was read from.
+
+    Args:
+        configuration: Of a learner that metahp ships.
+        table: Says how the columns are prepared.
+        path: The file, as the script names it.
+        metric: What the script prints, cross-validated.
+        seed: Of the model and of the folds.
+        verb: What metahp did to the hyperparameters: it "recommends" or "found" them.
+        expectation: A sentence on what score to expect.
+
+    Raises:
+        InputError: pandas has no reader for the format of the file.
+    """
     imports: set[tuple[str, str]] = set()
-    is_lightgbm = best.learner == "lightgbm"
-    estimator = learner_named(best.learner).estimator(
-        best.configuration,
+    is_lightgbm = configuration.learner == "lightgbm"
+    estimator = learner_named(configuration.learner).estimator(
+        configuration,
         table.task.type,
         numeric=_Name("numeric_columns"),
         categorical=_Name("categorical_columns"),
-        seed=recommendation.seed,
+        seed=seed,
     )
     _name_columns(estimator)
     model = _code(estimator, imports)
     splitter = "StratifiedKFold" if table.task.type.is_classification else "KFold"
     imports |= {("sklearn.model_selection", name) for name in (splitter, "cross_val_score")}
-    body = [_constants(table, path, recommendation.seed), *_functions(table), _features(table, is_lightgbm=is_lightgbm)]
+    body = [_constants(table, path, seed), *_functions(table), _features(table, is_lightgbm=is_lightgbm)]
     if not is_lightgbm:
         body.append(
             'numeric_columns = X.select_dtypes("number").columns\n'
@@ -98,32 +127,32 @@ def python_script(recommendation: Recommendation, table: Table, path: str) -> st
     is_short = table.task.n_rows < SHORT_TABLE and "QuantileTransformer" in model
     if is_short:
         body.append(_QUANTILES_NOTE)
-    body += [f"model = {model}", _ending(recommendation, table, splitter)]
-    return "\n".join([_header(recommendation, path), _import_lines(imports, is_short=is_short), "", *body]) + "\n"
-
-
-def _header(recommendation: Recommendation, path: str) -> str:
-    best = recommendation.best
-    if math.isnan(best.score):
-        expectation = "What to expect of them on this table is not known."
-    else:
-        expectation = (
-            f"Expected {recommendation.metric.name}: {best.score:.4g} (80 % interval {best.low:.4g} to {best.high:.4g}"
-            + (f"; library default {best.default_score:.4g}" if not math.isnan(best.default_score) else "")
-            + (
-                f"),\nas measured on this very table in {recommendation.n_past_trials:,} known trials."
-                if recommendation.is_known_task
-                else f"),\nlearned from {recommendation.n_past_tasks:,} past tasks."
-            )
-        )
-    return _HEADER.format(
-        learner=best.learner,
+    body += [f"model = {model}", _ending(metric, table, splitter)]
+    header = _HEADER.format(
+        learner=configuration.learner,
         file=Path(path).name,
         version=version("metahp"),
+        verb=verb,
         expectation=expectation,
         pandas=_major_minor("pandas"),
         sklearn=_major_minor("scikit-learn"),
-        lightgbm=f", LightGBM {_major_minor('lightgbm')} or later" if best.learner == "lightgbm" else "",
+        lightgbm=f", LightGBM {_major_minor('lightgbm')} or later" if is_lightgbm else "",
+    )
+    return "\n".join([header, _import_lines(imports, is_short=is_short), "", *body]) + "\n"
+
+
+def _expectation(recommendation: Recommendation) -> str:
+    best = recommendation.best
+    if math.isnan(best.score):
+        return "What to expect of them on this table is not known."
+    return (
+        f"Expected {recommendation.metric.name}: {best.score:.4g} (80 % interval {best.low:.4g} to {best.high:.4g}"
+        + (f"; library default {best.default_score:.4g}" if not math.isnan(best.default_score) else "")
+        + (
+            f"),\nas measured on this very table in {recommendation.n_past_trials:,} known trials."
+            if recommendation.is_known_task
+            else f"),\nlearned from {recommendation.n_past_tasks:,} past tasks."
+        )
     )
 
 
@@ -224,7 +253,7 @@ def _is_numeric_label(classes: Sequence[str]) -> bool:
         return False
 
 
-def _ending(recommendation: Recommendation, table: Table, splitter: str) -> str:
+def _ending(metric: Metric, table: Table, splitter: str) -> str:
     lines = [f"folds = {splitter}({FOLDS}, shuffle=True, random_state=SEED)"]
     rows = ""
     if table.task.type.is_classification and np.bincount(table.y).min() < FOLDS:
@@ -234,8 +263,8 @@ def _ending(recommendation: Recommendation, table: Table, splitter: str) -> str:
         ]
         rows = "[scored]"
     lines += [
-        f'scores = cross_val_score(model, X{rows}, y{rows}, scoring="{recommendation.metric.name}", cv=folds)',
-        f'print(f"{recommendation.metric.name}: {{scores.mean():.4f}} ({FOLDS}-fold cross-validation)")',
+        f'scores = cross_val_score(model, X{rows}, y{rows}, scoring="{metric.name}", cv=folds)',
+        f'print(f"{metric.name}: {{scores.mean():.4f}} ({FOLDS}-fold cross-validation)")',
         "",
         "model.fit(X, y)",
         'print(f"fitted on all {len(X):,} rows")',
