@@ -37,12 +37,17 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How a configuration is measured: cross-validation folds, repeats, seed and the largest number of rows used."""
+    """How a configuration is measured: cross-validation folds, repeats, seed and the largest number of rows used.
+
+    `splits` names the parts where they are not shuffled (stratified) folds but explicit ones, as
+    `metahp.evaluation.splits` makes them: a kind and a hash of the row indices. `seed` is the learner's then too.
+    """
 
     folds: int = 3
     repeats: int = 1
     seed: int = 0
     max_rows: int = 2500
+    splits: str = ""
 
     def __post_init__(self) -> None:
         if self.folds < 2 or self.repeats < 1 or self.max_rows < 2 * self.folds:
@@ -70,7 +75,8 @@ EMPTY_CURVE = Curve((), {})
 class Trial:
     """A configuration that was run on a task.
 
-    `fold_losses[metric]` has one loss per fold and repeat (empty unless complete or pruned); `fit_seconds` and
+    `fold_losses[metric]` has one loss per fold and repeat (of the folds that were run where the trial was pruned, empty
+    unless complete or pruned); `curve` is empty unless complete; `fit_seconds` and
     `predict_seconds` are sums over the folds. `id` hashes task, configuration and protocol: the same trial measured
     twice is one trial.
     """
@@ -109,5 +115,8 @@ class Trial:
 
 def trial_id(task: str, configuration: Configuration, protocol: Protocol) -> str:
     """The id that a trial of `configuration` on `task` under `protocol` has, known before it is run."""
-    text = json.dumps([task, configuration.id, protocol.folds, protocol.repeats, protocol.seed, protocol.max_rows])
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    values = [task, configuration.id, protocol.folds, protocol.repeats, protocol.seed, protocol.max_rows]
+    # Only where there is one: trials of the default folds keep the ids that they had before splits had names.
+    if protocol.splits:
+        values.append(protocol.splits)
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=12).hexdigest()

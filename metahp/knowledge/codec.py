@@ -24,6 +24,8 @@ def trial_to_dict(trial: Trial) -> dict[str, Any]:
             "repeats": trial.protocol.repeats,
             "seed": trial.protocol.seed,
             "max_rows": trial.protocol.max_rows,
+            # Left out where empty, so that older versions can read on.
+            **({"splits": trial.protocol.splits} if trial.protocol.splits else {}),
         },
         "n_rows": trial.n_rows,
         "state": str(trial.state),

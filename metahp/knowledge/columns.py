@@ -45,6 +45,7 @@ def trial_schema(number: pa.DataType) -> pa.Schema:
             "repeats": pa.int32(),
             "seed": pa.int64(),
             "max_rows": pa.int64(),
+            "splits": pa.string(),
             "n_rows": pa.int64(),
             "state": pa.string(),
             "reason": pa.string(),
@@ -126,6 +127,7 @@ def trials_to_table(trials: Sequence[Trial], number: pa.DataType | None = None) 
         "repeats": [t.protocol.repeats for t in trials],
         "seed": [t.protocol.seed for t in trials],
         "max_rows": [t.protocol.max_rows for t in trials],
+        "splits": [t.protocol.splits for t in trials],
         "n_rows": [t.n_rows for t in trials],
         "state": [str(t.state) for t in trials],
         "reason": [t.reason for t in trials],
@@ -264,9 +266,10 @@ def _configurations(table: pa.Table) -> list[Configuration]:
 
 
 def _protocols(table: pa.Table) -> list[Protocol]:
-    known: dict[tuple[int, ...], Protocol] = {}
+    known: dict[tuple[int, int, int, int, str], Protocol] = {}
     protocols = []
-    for key in zip(*(table[name].to_pylist() for name in ("folds", "repeats", "seed", "max_rows")), strict=True):
+    names = ("folds", "repeats", "seed", "max_rows", "splits")
+    for key in zip(*(table[name].to_pylist() for name in names), strict=True):
         if key not in known:
             known[key] = Protocol(*key)
         protocols.append(known[key])

@@ -132,6 +132,10 @@ def _tables(folder: Path) -> tuple[pa.Table, pa.Table]:
     trials = [expected.empty_table()]
     for path in _trial_files(folder):
         table = _read(path)
+        if "splits" not in table.column_names and "max_rows" in table.column_names:
+            # Written before splits had names, when all trials had the default ones.
+            position = table.column_names.index("max_rows") + 1
+            table = table.add_column(position, expected.field("splits"), pa.array([""] * len(table), pa.string()))
         if not table.schema.equals(expected):
             raise KnowledgeBaseError(
                 f"{path} does not hold trials of this version: expected the columns "

@@ -33,6 +33,13 @@ def test_the_same_trial_measured_twice_is_one_trial() -> None:
     assert trial().id != trial(protocol=Protocol(seed=1)).id
 
 
+def test_splits_are_part_of_the_id_and_the_default_ones_leave_it_as_it_always_was() -> None:
+    # An id of the knowledge base from before splits had names: a change here would orphan every trial of it.
+    assert trial_id("t", CONFIGURATION, Protocol()) == "bee071d823b7b477b12d9789"
+    ids = {trial_id("t", CONFIGURATION, Protocol(splits=splits)) for splits in ("", "group:1", "time:1")}
+    assert len(ids) == 3
+
+
 def test_a_complete_trial_has_losses_and_a_failed_one_a_reason() -> None:
     with pytest.raises(InputError, match="complete trial has losses"):
         trial(fold_losses={})

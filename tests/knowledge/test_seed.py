@@ -92,6 +92,19 @@ def test_a_seed_gives_back_its_content_up_to_float32(
     assert [t.id for t in by_id(trials)] == [t.id for t in by_id(some_trials(losses))]
 
 
+def test_a_seed_from_before_splits_had_names_reads_as_the_default_ones(folder: Path, tmp_path: Path) -> None:
+    grouped = replace(some_trials()[0], protocol=Protocol(splits="group:0af3"))
+    export_seed((some_tasks(), [grouped]), tmp_path / "grouped")
+    assert read_seed(tmp_path / "grouped")[1][0].protocol == grouped.protocol
+    for path in folder.glob("trials-*.parquet"):
+        pq.write_table(pq.ParquetFile(path).read().drop_columns(["splits"]), path)
+    expected = by_id(some_trials((0.5, 0.25, 0.125)))
+    assert by_id(read_seed(folder)[1]) == expected
+    kb = KnowledgeBase(tmp_path / "kb")
+    assert import_seed(kb, folder) == 12
+    assert by_id(kb.trials()) == expected
+
+
 def test_an_imported_seed_has_the_ids_and_the_hash_of_what_was_exported(tmp_path: Path) -> None:
     origin, copy = KnowledgeBase(tmp_path / "origin"), KnowledgeBase(tmp_path / "copy")
     origin.record(some_trials(), some_tasks())

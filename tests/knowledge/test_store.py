@@ -16,6 +16,7 @@ from metahp.core.errors import KnowledgeBaseError
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
 from metahp.knowledge import database
+from metahp.knowledge.columns import trials_to_table
 from metahp.knowledge.records import TaskRecord, combined
 from metahp.knowledge.store import KnowledgeBase
 
@@ -27,6 +28,7 @@ IN_ONE_FOLDER = settings(max_examples=25, deadline=None, suppress_health_check=[
 @st.composite
 def trials(draw: st.DrawFn) -> Trial:
     protocol = Protocol(draw(st.integers(2, 4)), 1, draw(st.integers(0, 3)), draw(st.integers(100, 200)))
+    protocol = replace(protocol, splits=draw(st.sampled_from(["", "group:0af3"])))
     n_folds, checkpoints = protocol.folds, tuple(draw(st.lists(st.integers(1, 1000), max_size=4)))
     state = draw(st.sampled_from(TrialState))
     is_complete = state is TrialState.COMPLETE
@@ -211,7 +213,7 @@ def test_info_counts_file_and_journal_together(kb: KnowledgeBase) -> None:
     assert info["trials_by_origin"] == {"design": 2, "user": 1}
     assert info["trials_by_learner"] == {"lightgbm": 3}
     assert info["tasks_by_type"] == {"binary": 1}
-    assert (info["pending_segments"], info["schema_version"]) == (1, 1)
+    assert (info["pending_segments"], info["schema_version"]) == (1, 2)
     assert info["size_bytes"] > 0
 
 
@@ -262,6 +264,36 @@ def test_processes_record_and_ingest_side_by_side_without_losing_a_trial(kb: Kno
     assert sorted(path.name for path in kb.folder.iterdir()) == ["journal", "kb.duckdb"]
 
 
+SHIPPED = [(1, "0001_initial.sql"), (2, "0002_splits.sql")]
+
+
+def test_a_file_from_before_splits_had_names_keeps_its_trials_and_takes_new_ones(
+    kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = database.SCHEMA.joinpath("0001_initial.sql").read_text(encoding="utf-8")
+    columns = trials_to_table([a_trial()]).drop_columns(["splits"])
+    with monkeypatch.context() as older:
+        (tmp_path / "0001_initial.sql").write_text(first)
+        older.setattr(database, "SCHEMA", tmp_path)
+        kb.add([a_task()], columns)
+    assert kb.trials() == [a_trial()]
+    grouped = replace(a_trial(), protocol=Protocol(splits="group:0af3"))
+    kb.record([grouped, a_trial()])
+    assert kb.ingest() == 1
+    assert kb.trial_ids() == {grouped.id, a_trial().id}
+    assert grouped in kb.trials()
+    with database.opened(kb.file, read_only=True, wait_seconds=1) as connection:
+        (tags,) = connection.execute("SELECT tags FROM duckdb_databases() WHERE NOT internal").fetchall()[0]
+    assert tags["storage_version"].startswith("v1.4.0")
+
+
+def test_a_segment_from_before_splits_had_names_is_read(kb: KnowledgeBase) -> None:
+    kb.record([a_trial()])
+    [path] = kb.journal.segments()
+    assert "splits" not in path.read_text(encoding="utf-8")
+    assert kb.trials() == [a_trial()]
+
+
 def test_migrations_are_recorded_and_a_broken_one_changes_nothing(
     kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,19 +303,20 @@ def test_migrations_are_recorded_and_a_broken_one_changes_nothing(
 
     kb.record([a_trial()])
     kb.ingest()
-    assert recorded() == [(1, "0001_initial.sql")]
+    assert recorded() == SHIPPED
     shipped = database.SCHEMA
     with monkeypatch.context() as newer:
         newer.setattr(database, "SCHEMA", tmp_path)
-        (tmp_path / "0001_initial.sql").write_text("THIS WAS APPLIED BEFORE AND NEVER RUNS AGAIN")
-        (tmp_path / "0002_more.sql").write_text("CREATE TABLE more (a INTEGER); CREATE TABLE tasks (a INTEGER);")
+        for _, name in SHIPPED:
+            (tmp_path / name).write_text("THIS WAS APPLIED BEFORE AND NEVER RUNS AGAIN")
+        (tmp_path / "0003_more.sql").write_text("CREATE TABLE more (a INTEGER); CREATE TABLE tasks (a INTEGER);")
         with pytest.raises(KnowledgeBaseError, match="already exists"):
             kb.trials()
-        (tmp_path / "0002_more.sql").write_text("CREATE TABLE more (a INTEGER);")
+        (tmp_path / "0003_more.sql").write_text("CREATE TABLE more (a INTEGER);")
         assert kb.trials() == [a_trial()]
-        assert recorded() == [(1, "0001_initial.sql"), (2, "0002_more.sql")]
+        assert recorded() == [*SHIPPED, (3, "0003_more.sql")]
     assert shipped is database.SCHEMA
-    with pytest.raises(KnowledgeBaseError, match=r"newer metahp \(schema 2, this one knows 1\)"):
+    with pytest.raises(KnowledgeBaseError, match=r"newer metahp \(schema 3, this one knows 2\)"):
         kb.trials()
 
 
