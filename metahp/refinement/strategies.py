@@ -1,0 +1,399 @@
+"""Search strategies by name: Optuna's samplers through its public API, and a grid of our own.
+
+A number is a float in [0, 1] to Optuna: its coordinate of the unit cube, where a special value (`reg_alpha=0`)
+continues the axis; a categorical is the index of its choice.
+
+Several learners: `random` and `tpe` see one study with a categorical `learner`, and of each configuration only the
+active hyperparameters of its learner. `gp`, `cmaes` and `nsga2` need the same axes in every trial, and a grid is a
+product of axes: there every learner has its own, taking turns, and Optuna sees inactive hyperparameters too.
+"""
+
+import math
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Protocol
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+from scipy.stats import qmc
+
+from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError, UnknownNameError, did_you_mean
+from metahp.core.space import Categorical, Hyperparameter, SearchSpace
+from metahp.core.trial import Origin
+from metahp.refinement.strategy import Observation, Strategy, Suggestion
+
+# Optuna's own default for TPE and GP: so many trials before there is a model. Warm points count.
+N_STARTUP = 10
+# Optuna's default of 50 would make a run of forty trials a random search.
+POPULATION_SIZE = 10
+# cmaes starts from the best tenth of the trials that it is given, and fails where that is none.
+MIN_SOURCES = 10
+# How often a sampler that repeats itself is asked again, and how many changed copies of its last point are tried.
+N_ASKS = 5
+N_CHANGED = 1000
+# Low, middle and high on every numeric axis.
+N_LEVELS = 3
+# Length of the walk over the grid (a power of two, as Sobol sequences want it): more trials than a grid is run for.
+N_WALK = 4096
+
+LEARNER = "learner"
+
+
+class _Proposer(Protocol):
+    """Where new configurations come from; `Search` keeps the books."""
+
+    def propose(self, seen: set[str]) -> Suggestion | None:
+        """A configuration whose id is not in `seen`; None where none is left."""
+
+    def begin(self, configuration: Configuration) -> None:
+        """Learn that a configuration somebody else chose is being tried."""
+
+    def tell(self, observation: Observation) -> None:
+        """Learn how a trial went."""
+
+
+class Search:
+    """A `Strategy` that asks the warm points first and then its proposers in turn, never anything twice.
+
+    Args:
+        spaces: Search spaces, one per learner.
+        warm: What is asked first, in this order; none of it where the start is cold.
+        proposers: Where the rest comes from; with more than one, the i-th belongs to the i-th space.
+
+    Raises:
+        UnknownNameError, OutOfRangeError: a warm point that is in none of the spaces.
+    """
+
+    def __init__(
+        self, spaces: Sequence[SearchSpace], warm: Sequence[Suggestion], proposers: Sequence[_Proposer]
+    ) -> None:
+        self._spaces = {space.learner: space for space in spaces}
+        self._proposers = proposers
+        owners = proposers if len(proposers) > 1 else [proposers[0]] * len(spaces)
+        self._proposer_of = dict(zip(self._spaces, owners, strict=True))
+        for suggestion in warm:
+            self._check(suggestion.configuration)
+        self._warm = deque(warm)
+        self._seen: set[str] = set()
+        self._n_trials = 0
+
+    def ask(self) -> Suggestion | None:
+        """The next configuration, never one that was asked for or told before; None where none is left."""
+        while self._warm:
+            suggestion = self._warm.popleft()
+            if suggestion.configuration.id not in self._seen:
+                self._proposer_of[suggestion.configuration.learner].begin(suggestion.configuration)
+                return self._noted(suggestion)
+        # Counting told trials too lets a resumed run go on with the learner whose turn it is.
+        turn = self._n_trials % len(self._proposers)
+        for proposer in (*self._proposers[turn:], *self._proposers[:turn]):
+            proposed = proposer.propose(self._seen)
+            if proposed is not None:
+                return self._noted(proposed)
+        return None
+
+    def tell(self, observation: Observation) -> None:
+        """Learn from a trial: one that was asked for, a user's own, or one of an earlier run.
+
+        Raises:
+            UnknownNameError, OutOfRangeError: the configuration is in none of the search spaces.
+        """
+        self._check(observation.configuration)
+        self._proposer_of[observation.configuration.learner].tell(observation)
+        self._note(observation.configuration)
+
+    def _check(self, configuration: Configuration) -> None:
+        if configuration.learner not in self._spaces:
+            raise UnknownNameError(
+                f"'{configuration.learner}' is not searched here. "
+                f"{did_you_mean(configuration.learner, list(self._spaces))}"
+            )
+        self._spaces[configuration.learner].to_unit([configuration])
+
+    def _noted(self, suggestion: Suggestion) -> Suggestion:
+        self._note(suggestion.configuration)
+        return suggestion
+
+    def _note(self, configuration: Configuration) -> None:
+        self._n_trials += configuration.id not in self._seen
+        self._seen.add(configuration.id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """How one of Optuna's samplers is made and fed.
+
+    `sampler(seed, known)` gets the complete trials that the sampler did not choose itself. A `is_joint` sampler copes
+    with several learners and conditions in one study. `n_startup` finite trials come before the first proposal that
+    learns from them.
+    """
+
+    sampler: Callable[[int, list[FrozenTrial]], BaseSampler]
+    n_startup: float
+    is_joint: bool = False
+    is_numeric: bool = False
+    has_generations: bool = False
+
+
+class _Sampled:
+    """Proposals of an Optuna sampler.
+
+    The sampler is made anew for each proposal, seeded by (seed, number of trials so far): what comes next depends on
+    what is known, not on when the process started, and a resumed run does not repeat its first points. What CMA-ES
+    and NSGA-II remember lies in the study.
+    """
+
+    def __init__(self, spaces: Sequence[SearchSpace], method: _Method, seed: int) -> None:
+        self._spaces = {space.learner: space for space in spaces}
+        self._method = method
+        self._seed = seed
+        with _quiet():
+            self._study = optuna.create_study(direction="minimize", sampler=method.sampler(0, []))
+        self._pending: dict[str, Trial] = {}
+        self._begun: set[int] = set()
+        self._n_trials = 0
+        self._n_finite = 0
+
+    def propose(self, seen: set[str]) -> Suggestion | None:
+        """What the sampler says; where it repeats itself, its last point changed until it is new."""
+        is_informed = self._n_finite >= self._method.n_startup
+        origin = Origin.POSTERIOR if is_informed else Origin.DESIGN
+        known = [
+            trial
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if trial.number in self._begun
+        ]
+        for attempt in range(N_ASKS):
+            self._study.sampler = self._method.sampler(_derived(self._seed, self._n_trials, attempt), known)
+            with _quiet():
+                trial = self._study.ask()
+                configuration = self._suggested(trial)
+            if configuration.id not in seen:
+                self._pending[configuration.id] = trial
+                self._n_trials += 1
+                return Suggestion(configuration, origin)
+            self._study.tell(trial, state=TrialState.FAIL)
+        rng = np.random.default_rng([self._seed, self._n_trials])
+        for space in sorted(self._spaces.values(), key=lambda space: space.learner != configuration.learner):
+            start = configuration if space.learner == configuration.learner else space.default
+            changed = _changed(space, start, seen, rng)
+            if changed is not None:
+                self.begin(changed)
+                return Suggestion(changed, origin)
+        return None
+
+    def begin(self, configuration: Configuration) -> None:
+        """Enter `configuration` as a running trial."""
+        self._study.enqueue_trial(self._parameters(configuration))
+        trial = self._study.ask()
+        if self._method.has_generations:
+            # Asking for the sampler's own values makes the trial a member of the current generation, as if the
+            # sampler had chosen it; the enqueued values are used all the same.
+            _ = trial.relative_params
+        self._suggested(trial)
+        self._pending[configuration.id] = trial
+        self._begun.add(trial.number)
+        self._n_trials += 1
+
+    def tell(self, observation: Observation) -> None:
+        """Finish the trial; one without a finite loss failed."""
+        if observation.configuration.id not in self._pending:
+            self.begin(observation.configuration)
+        trial = self._pending.pop(observation.configuration.id)
+        if math.isfinite(observation.loss):
+            self._n_finite += 1
+            self._study.tell(trial, observation.loss)
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
+
+    def _suggested(self, trial: Trial) -> Configuration:
+        learners = list(self._spaces)
+        learner = trial.suggest_categorical(LEARNER, learners) if len(learners) > 1 else learners[0]
+        space = self._spaces[learner]
+        point = np.full(len(space), np.nan)
+        for index, axis in enumerate(space):
+            # A parent comes before its children, so the part of the point so far says what is active.
+            if not self._method.is_joint or axis.name in space.from_unit(point)[0].values:
+                point[index] = self._position(trial, f"{learner}.{axis.name}", axis)
+        return space.from_unit(point)[0]
+
+    def _position(self, trial: Trial, name: str, axis: Hyperparameter) -> float:
+        if isinstance(axis, Categorical) and not self._method.is_numeric:
+            return (trial.suggest_categorical(name, range(len(axis.choices))) + 0.5) / len(axis.choices)
+        return trial.suggest_float(name, 0.0, 1.0)
+
+    def _parameters(self, configuration: Configuration) -> dict[str, float | int | str]:
+        learner, space = configuration.learner, self._spaces[configuration.learner]
+        parameters: dict[str, float | int | str] = {LEARNER: learner} if len(self._spaces) > 1 else {}
+        for axis, position in zip(space, space.to_unit([configuration])[0], strict=True):
+            at = axis.to_unit(axis.default) if math.isnan(position) else float(position)
+            if isinstance(axis, Categorical) and not self._method.is_numeric:
+                parameters[f"{learner}.{axis.name}"] = min(int(at * len(axis.choices)), len(axis.choices) - 1)
+            else:
+                parameters[f"{learner}.{axis.name}"] = at
+        return parameters
+
+
+class _Grid:
+    """All combinations of a few levels per axis, in an order whose every beginning is spread over the grid.
+
+    Optuna's `GridSampler` holds the whole product in memory (350,000 points on lightgbm's twelve axes), shuffles it
+    without regard to balance, and does not count configurations that were enqueued or added. Here a scrambled Sobol
+    sequence walks over the grid, and what it has left out follows. The order does not depend on what was told, so that
+    a resumed run goes on where it was.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int) -> None:
+        self._space = space
+        self._points = _grid_points(space, seed)
+
+    def propose(self, seen: set[str]) -> Suggestion | None:
+        """The next point of the grid; None at its end."""
+        for point in self._points:
+            [configuration] = self._space.from_unit(point)
+            if configuration.id not in seen:
+                return Suggestion(configuration, Origin.DESIGN)
+        return None
+
+    def begin(self, configuration: Configuration) -> None:
+        """Nothing: `seen` says it all."""
+
+    def tell(self, observation: Observation) -> None:
+        """Nothing: a grid does not learn."""
+
+
+def _grid_points(space: SearchSpace, seed: int) -> Iterator[np.ndarray]:
+    levels = [_levels(axis) for axis in space]
+    shape = np.array([len(each) for each in levels])
+    walk = (qmc.Sobol(len(space), rng=seed).random(N_WALK) * shape).astype(int)
+    for cell in chain(np.minimum(walk, shape - 1), np.ndindex(*shape)):
+        yield np.array([each[level] for each, level in zip(levels, cell, strict=True)])
+
+
+def _levels(axis: Hyperparameter) -> np.ndarray:
+    """Positions on the unit axis: every choice, or evenly spaced levels, the one nearest to the default moved there."""
+    n = len(axis.choices) if isinstance(axis, Categorical) else N_LEVELS
+    levels = (np.arange(n) + 0.5) / n
+    default = axis.to_unit(axis.default)
+    levels[np.argmin(np.abs(levels - default))] = default
+    # Two levels of an integer with a short range may be one value.
+    return np.array(list({axis.from_unit(level): level for level in levels}.values()))
+
+
+def _changed(
+    space: SearchSpace, configuration: Configuration, seen: set[str], rng: np.random.Generator
+) -> Configuration | None:
+    """`configuration` with ever more of its hyperparameters drawn anew until it is new; None where the draws end."""
+    [start] = space.to_unit([configuration])
+    # An axis that becomes active needs a position as well.
+    start = np.where(np.isnan(start), rng.random(len(space)), start)
+    for share in np.linspace(1.0 / max(len(space), 1), 1.0, N_CHANGED):
+        point = np.where(rng.random(len(space)) < share, rng.random(len(space)), start)
+        [changed] = space.from_unit(point)
+        if changed.id not in seen:
+            return changed
+    return None
+
+
+def _derived(*keys: int) -> int:
+    return int(np.random.SeedSequence(keys).generate_state(1)[0])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Optuna's announcements, and leave the level that a user may have set as it was."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _random(seed: int, known: list[FrozenTrial]) -> BaseSampler:
+    return RandomSampler(seed=seed)
+
+
+def _tpe(seed: int, known: list[FrozenTrial]) -> BaseSampler:
+    return TPESampler(seed=seed, n_startup_trials=N_STARTUP)
+
+
+def _gp(seed: int, known: list[FrozenTrial]) -> BaseSampler:
+    return GPSampler(seed=seed, n_startup_trials=N_STARTUP, warn_independent_sampling=False)
+
+
+def _cmaes(seed: int, known: list[FrozenTrial]) -> BaseSampler:
+    """CMA-ES that starts at the best of the `known` trials: the warm points, a user's own, those of an earlier run.
+
+    A resumed run starts a new covariance there (the best tenth of the trials gives mean and spread), for the path of
+    the old one is not public. From cold it starts in the middle of the cube.
+    """
+    sources = known * math.ceil(MIN_SOURCES / len(known)) if known else None
+    with warnings.catch_warnings():
+        # `source_trials` is experimental, and the public way to start anywhere: `x0` and `sigma0` are deprecated.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return CmaEsSampler(seed=seed, source_trials=sources, warn_independent_sampling=False)
+
+
+def _nsga2(seed: int, known: list[FrozenTrial]) -> BaseSampler:
+    return NSGAIISampler(seed=seed, population_size=POPULATION_SIZE)
+
+
+_METHODS: dict[str, _Method] = {
+    "random": _Method(_random, n_startup=math.inf, is_joint=True),
+    "tpe": _Method(_tpe, n_startup=N_STARTUP, is_joint=True),
+    "gp": _Method(_gp, n_startup=N_STARTUP),
+    # CMA-ES knows no categoricals, and would draw them at random for ever: the unit axis has an order to learn from.
+    "cmaes": _Method(_cmaes, n_startup=1, is_numeric=True),
+    # Told trials join the generations in the order in which they are told, so that a resumed run breeds from them.
+    "nsga2": _Method(_nsga2, n_startup=POPULATION_SIZE, has_generations=True),
+}
+
+
+def _sampled_search(method: _Method, spaces: Sequence[SearchSpace], seed: int, warm: Sequence[Suggestion]) -> Strategy:
+    if method.is_joint:
+        return Search(spaces, warm, [_Sampled(spaces, method, seed)])
+    return Search(spaces, warm, [_Sampled([space], method, _derived(seed, i)) for i, space in enumerate(spaces)])
+
+
+def _grid_search(spaces: Sequence[SearchSpace], seed: int, warm: Sequence[Suggestion]) -> Strategy:
+    return Search(spaces, warm, [_Grid(space, _derived(seed, i)) for i, space in enumerate(spaces)])
+
+
+# What builds a strategy: spaces, seed and warm points in, a strategy that has seen nothing out.
+Build = Callable[[Sequence[SearchSpace], int, Sequence[Suggestion]], Strategy]
+
+STRATEGIES: Mapping[str, Build] = {
+    "grid": _grid_search,
+    **{name: partial(_sampled_search, method) for name, method in _METHODS.items()},
+}
+
+
+def strategy_named(name: str, spaces: Sequence[SearchSpace], *, seed: int, warm: Sequence[Suggestion] = ()) -> Strategy:
+    """The strategy called `name`.
+
+    Args:
+        name: One of `STRATEGIES`.
+        spaces: Search spaces, one per learner.
+        seed: Decides, with what is told, all that is asked.
+        warm: Configurations to ask first; empty for a cold start.
+
+    Raises:
+        UnknownNameError: no such strategy, or a warm point of a learner without a space.
+        OutOfRangeError: a warm point outside its space.
+        InputError: no space, or two of the same learner.
+    """
+    if name not in STRATEGIES:
+        raise UnknownNameError(f"'{name}' is not a search strategy. {did_you_mean(name, list(STRATEGIES))}")
+    learners = [space.learner for space in spaces]
+    if not learners or len(set(learners)) < len(learners):
+        raise InputError(f"A search needs one search space per learner, got {', '.join(learners) or 'none'}.")
+    return STRATEGIES[name](spaces, seed, warm)

@@ -1,0 +1,236 @@
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import optuna
+import pytest
+
+from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError, OutOfRangeError, UnknownNameError
+from metahp.core.space import Categorical, Integer, SearchSpace
+from metahp.core.task import TaskType
+from metahp.core.trial import Origin
+from metahp.learners.catalogue import learner_named
+from metahp.refinement.strategies import STRATEGIES, strategy_named
+from metahp.refinement.strategy import Observation, Strategy, Suggestion
+
+NAMES = ["random", "grid", "tpe", "gp", "cmaes", "nsga2"]
+LIGHTGBM = learner_named("lightgbm").space(TaskType.REGRESSION)
+LINEAR = learner_named("linear").space(TaskType.REGRESSION)
+# Six configurations: two of `kind` plain, four of wavy.
+SMALL = SearchSpace(
+    "small",
+    1,
+    (
+        Categorical("on", (False, True), False),
+        Categorical("kind", ("plain", "wavy"), "plain"),
+        Integer("waves", 1, 2, 1, only_if=("kind", ("wavy",))),
+    ),
+)
+
+Objective = Callable[[Configuration], float]
+
+
+def bowl(space: SearchSpace, at: float = 0.7) -> Objective:
+    """Mean squared distance from the point that has `at` on every axis."""
+    return lambda configuration: float(np.nanmean((space.to_unit([configuration])[0] - at) ** 2))
+
+
+def run(strategy: Strategy, objective: Objective, n: int) -> list[Observation]:
+    told = []
+    for _ in range(n):
+        suggestion = strategy.ask()
+        assert suggestion is not None
+        told.append(Observation(suggestion.configuration, objective(suggestion.configuration)))
+        strategy.tell(told[-1])
+    return told
+
+
+def losses(observations: Sequence[Observation]) -> np.ndarray:
+    return np.array([observation.loss for observation in observations])
+
+
+def ids(observations: Sequence[Observation]) -> list[str]:
+    return [observation.configuration.id for observation in observations]
+
+
+def warm_points(space: SearchSpace, n: int, seed: int = 5) -> list[Suggestion]:
+    unit = np.random.default_rng(seed).random((n, len(space)))
+    return [Suggestion(configuration, Origin.SURROGATE) for configuration in space.from_unit(unit)]
+
+
+def test_the_strategies_of_the_design_are_there() -> None:
+    assert set(NAMES) <= set(STRATEGIES)
+
+
+@pytest.mark.parametrize(("name", "n"), [("tpe", 60), ("gp", 22), ("cmaes", 80), ("nsga2", 80)])
+def test_a_strategy_that_learns_ends_far_below_its_first_points(name: str, n: int) -> None:
+    told = losses(run(strategy_named(name, [LIGHTGBM], seed=1), bowl(LIGHTGBM), n))
+    assert told[-10:].mean() < 0.6 * told[:10].mean()
+    assert told[10:].min() < told[:10].min()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_asked_twice_also_while_pending_and_all_is_valid(name: str, space: SearchSpace) -> None:
+    strategy = strategy_named(name, [space], seed=0)
+    told = run(strategy, bowl(space), 12)
+    pending = [strategy.ask() for _ in range(6)]
+    asked = [o.configuration for o in told] + [s.configuration for s in pending if s is not None]
+    assert len({configuration.id for configuration in asked}) == 18
+    assert all(space.configuration(configuration.values) == configuration for configuration in asked)
+    for suggestion in reversed(pending):
+        assert suggestion is not None
+        strategy.tell(Observation(suggestion.configuration, 1.0))
+    assert strategy.ask() is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_warm_points_come_first_with_their_origin(name: str) -> None:
+    warm = warm_points(LINEAR, 4)
+    strategy = strategy_named(name, [LINEAR], seed=0, warm=warm)
+    strategy.tell(Observation(warm[1].configuration, 0.5))
+    assert [strategy.ask() for _ in range(3)] == [warm[0], warm[2], warm[3]]
+    after = strategy.ask()
+    assert after is not None
+    assert after.origin is not Origin.SURROGATE
+    assert after.configuration not in [suggestion.configuration for suggestion in warm]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_resumed_run_gives_new_points(name: str) -> None:
+    told = run(strategy_named(name, [LIGHTGBM], seed=0), bowl(LIGHTGBM), 10)
+    resumed = strategy_named(name, [LIGHTGBM], seed=0)
+    for observation in reversed(told):
+        resumed.tell(observation)
+    assert not set(ids(told)) & set(ids(run(resumed, bowl(LIGHTGBM), 3)))
+
+
+@pytest.mark.parametrize("name", ["random", "grid"])
+def test_a_strategy_that_does_not_learn_goes_on_as_if_never_interrupted(name: str) -> None:
+    told = run(strategy_named(name, [LIGHTGBM], seed=0), bowl(LIGHTGBM), 8)
+    resumed = strategy_named(name, [LIGHTGBM], seed=0)
+    for observation in told[:5]:
+        resumed.tell(observation)
+    assert ids(run(resumed, bowl(LIGHTGBM), 3)) == ids(told[5:])
+
+
+@pytest.mark.parametrize("name", ["cmaes", "nsga2"])
+def test_a_resumed_population_goes_on_from_the_told_trials(name: str) -> None:
+    told = run(strategy_named(name, [LIGHTGBM], seed=0), bowl(LIGHTGBM), 60)
+    resumed = strategy_named(name, [LIGHTGBM], seed=0)
+    for observation in told:
+        resumed.tell(observation)
+    assert losses(run(resumed, bowl(LIGHTGBM), 20)).mean() < 0.7 * losses(told[:20]).mean()
+
+
+@pytest.mark.parametrize("name", ["tpe", "cmaes", "nsga2"])
+def test_good_warm_points_give_a_better_start_than_none(name: str) -> None:
+    unit = np.random.default_rng(0).normal(0.7, 0.1, size=(10, len(LIGHTGBM)))
+    warm = [Suggestion(configuration, Origin.SURROGATE) for configuration in LIGHTGBM.from_unit(unit)]
+    warmed = run(strategy_named(name, [LIGHTGBM], seed=0, warm=warm), bowl(LIGHTGBM), 25)[10:]
+    cold = run(strategy_named(name, [LIGHTGBM], seed=0), bowl(LIGHTGBM), 25)[10:]
+    assert losses(warmed).mean() < 0.7 * losses(cold).mean()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_failed_trials_are_survived(name: str) -> None:
+    strategy = strategy_named(name, [LIGHTGBM], seed=0)
+    run(strategy, lambda configuration: math.inf, 3)
+    run(strategy, lambda configuration: math.nan, 1)
+    run(strategy, bowl(LIGHTGBM), 10)
+    told = run(strategy, lambda configuration: math.inf, 2)
+    assert len(set(ids(told))) == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_several_learners_are_searched_each_on_its_own_axes(name: str) -> None:
+    spaces = {space.learner: space for space in (LIGHTGBM, LINEAR, SMALL)}
+    warm = [*warm_points(LINEAR, 1), *warm_points(SMALL, 1)]
+    strategy = strategy_named(name, list(spaces.values()), seed=0, warm=warm)
+    strategy.tell(Observation(LIGHTGBM.default, 0.3))
+    told = run(strategy, lambda configuration: bowl(spaces[configuration.learner])(configuration), 24)
+    assert len(set(ids(told))) == 24
+    assert {observation.configuration.learner for observation in told} == set(spaces)
+    for observation in told:
+        configuration = observation.configuration
+        assert spaces[configuration.learner].configuration(configuration.values) == configuration
+
+
+def test_tpe_spends_its_trials_on_the_better_learner() -> None:
+    penalty = {"lightgbm": 0.0, "linear": 1.0}
+    spaces = {"lightgbm": LIGHTGBM, "linear": LINEAR}
+    strategy = strategy_named("tpe", list(spaces.values()), seed=0)
+    told = run(strategy, lambda c: bowl(spaces[c.learner])(c) + penalty[c.learner], 50)
+    assert sum(observation.configuration.learner == "lightgbm" for observation in told[10:]) > 28
+
+
+def test_gp_gives_every_learner_its_turn() -> None:
+    told = run(strategy_named("gp", [LIGHTGBM, LINEAR], seed=0), lambda configuration: 1.0, 6)
+    assert all(a.configuration.learner != b.configuration.learner for a, b in pairwise(told))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_small_space_is_exhausted_without_a_repeat(name: str) -> None:
+    strategy = strategy_named(name, [SMALL], seed=0)
+    assert len(set(ids(run(strategy, bowl(SMALL), 6)))) == 6
+    assert strategy.ask() is None
+
+
+def test_the_beginning_of_a_grid_is_spread_and_the_default_belongs_to_it() -> None:
+    strategy = strategy_named("grid", [LIGHTGBM], seed=3)
+    unit = LIGHTGBM.to_unit([o.configuration for o in run(strategy, bowl(LIGHTGBM), 32)])
+    default = LIGHTGBM.to_unit([LIGHTGBM.default])[0]
+    for index, axis in enumerate(LIGHTGBM):
+        levels, counts = np.unique(unit[:, index].round(2), return_counts=True)
+        assert len(levels) == (2 if isinstance(axis, Categorical) else 3)
+        assert counts.min() >= 8
+        assert np.isclose(levels, default[index], atol=0.006).any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_seed_decides(name: str) -> None:
+    first, same, other = (
+        ids(run(strategy_named(name, [LIGHTGBM], seed=seed), bowl(LIGHTGBM), 12)) for seed in (4, 4, 5)
+    )
+    assert first == same
+    assert not set(first) & set(other)
+
+
+def test_a_suggestion_says_whether_it_learned_from_trials() -> None:
+    strategy = strategy_named("tpe", [LIGHTGBM], seed=0, warm=warm_points(LIGHTGBM, 8))
+    origins = []
+    for _ in range(12):
+        suggestion = strategy.ask()
+        assert suggestion is not None
+        origins.append(suggestion.origin)
+        strategy.tell(Observation(suggestion.configuration, bowl(LIGHTGBM)(suggestion.configuration)))
+    assert origins == [Origin.SURROGATE] * 8 + [Origin.DESIGN] * 2 + [Origin.POSTERIOR] * 2
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "nsga2"])
+def test_optuna_says_nothing_and_keeps_the_users_level(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    level = optuna.logging.get_verbosity()
+    run(strategy_named(name, [LINEAR, LIGHTGBM], seed=0), lambda configuration: 1.0, 23)
+    assert capfd.readouterr() == ("", "")
+    assert optuna.logging.get_verbosity() == level
+
+
+def test_an_unknown_name_is_refused_with_the_closest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'cmaes'"):
+        strategy_named("cma-es", [LIGHTGBM], seed=0)
+    with pytest.raises(UnknownNameError, match=r"'linear' is not searched here\. Known: lightgbm"):
+        strategy_named("tpe", [LIGHTGBM], seed=0, warm=warm_points(LINEAR, 1))
+    with pytest.raises(UnknownNameError, match="'linear' is not searched here"):
+        strategy_named("tpe", [LIGHTGBM], seed=0).tell(Observation(LINEAR.default, 1.0))
+
+
+def test_a_search_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(InputError, match="got none"):
+        strategy_named("tpe", [], seed=0)
+    with pytest.raises(InputError, match="got linear, linear"):
+        strategy_named("tpe", [LINEAR, LINEAR], seed=0)
+    with pytest.raises(OutOfRangeError, match="lies in"):
+        strategy_named("tpe", [SMALL], seed=0).tell(
+            Observation(Configuration.of("small", {"on": True, "kind": "wavy", "waves": 3}), 1.0)
+        )
