@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from metahp.cli import describe, kb, output, recommend
+from metahp.cli import describe, kb, output, predict, recommend
 from metahp.core.errors import MetahpError
 
 DEBUG_VARIABLE = "METAHP_DEBUG"
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command("recommend")(recommend.recommend)
 app.command("describe")(describe.describe)
+app.command("predict")(predict.predict)
 app.add_typer(kb.app, name="kb")
 
 

@@ -1,0 +1,47 @@
+"""`metahp predict DIR FILE`: predictions of a tuned model for the rows of a new file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from metahp.cli import options, output
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def predict(
+    directory: Annotated[Path, typer.Argument(help="What metahp tune wrote.")],
+    file: Annotated[str, typer.Argument(help="Rows to predict, in any format of metahp tune; '-' for standard input.")],
+    proba: Annotated[bool, typer.Option("--proba", help="Add a column with the probability of each class.")] = False,
+    score: Annotated[
+        bool, typer.Option("--score", help="Say on standard error how well the target in FILE is predicted.")
+    ] = False,
+    out: options.Output = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Print a prediction for each row of FILE, as CSV, by the model in DIRECTORY."""
+    from metahp.core.errors import InputError
+    from metahp.results.predict import load_result
+
+    model = load_result(directory)
+    if proba and not model.classes:
+        raise InputError("--proba needs a model of classes; this one predicts numbers.")
+    frame = model.read(file)
+    features, notes = model.preparation.features(frame)
+    output.warn(notes, quiet=quiet)
+    outputs = model.outputs(features)
+    if score:
+        value, n_rows = model.score_of(outputs, frame)
+        output.complain(f"{model.metric.name}: {value:.4f} on {n_rows:,} row(s) with a known {model.target}")
+    output.write(_csv(model.decided(outputs), outputs, list(map(str, model.classes_)) if proba else []), out)
+
+
+def _csv(predictions: "np.ndarray", outputs: "np.ndarray", classes: list[str]) -> str:
+    import pandas as pd
+
+    frame = pd.DataFrame({"prediction": predictions})
+    for index, name in enumerate(classes):
+        frame.insert(index + 1, name, outputs[:, index], allow_duplicates=True)
+    return frame.to_csv(index=False, lineterminator="\n")

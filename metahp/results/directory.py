@@ -1,0 +1,304 @@
+"""What a tuning run leaves behind: a directory with the best configuration, the model, the trials and a script.
+
+best.json         the best configuration and how it was found
+preparation.json  what makes features of raw columns, and which model files there are
+model.txt         the fitted model (model.skops for scikit-learn; models/0.txt, … for an ensemble)
+trials.parquet    one row per trial
+script.py         trains the best configuration without metahp, where the table came from a file
+"""
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError
+from metahp.core.metric import Metric
+from metahp.core.trial import Origin, Protocol, Trial, TrialState
+from metahp.datasets.table import Table
+from metahp.recommendation.export import training_script
+from metahp.recommendation.result import arguments_of
+from metahp.results.formats import dump_model, suffix_of
+from metahp.results.model import TunedModel
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+BEST, PREPARATION, TRIALS, SCRIPT = "best.json", "preparation.json", "trials.parquet", "script.py"
+_MODEL_FILES = ("model.txt", "model.skops", "models/*.txt", "models/*.skops")
+_PACKAGES = ("metahp", "numpy", "pandas", "scikit-learn", "lightgbm", "skops")
+
+
+@dataclass(frozen=True, slots=True)
+class ResultContent:
+    """What there is to write of a tuning run.
+
+    Attributes:
+        table: What was tuned on.
+        metric: What was tuned for.
+        best: The best single configuration; its score is looked up in `trials`.
+        model: Fitted; one member, or those of an ensemble.
+        trials: All trials in the order in which they finished.
+        protocol: How they were measured.
+        seed: Of the run, and of the model.
+        path: The file that the table was read from; None where there is none.
+        command: The command line, where there was one.
+        test_score: Score of the model's configuration on outer rows that took no part in tuning; None without.
+        ensemble: What to report of the ensemble (JSON-ready); None without.
+        warm_start: What to report of the warm start (JSON-ready); None without.
+    """
+
+    table: Table
+    metric: Metric
+    best: Configuration
+    model: TunedModel
+    trials: Sequence[Trial]
+    protocol: Protocol
+    seed: int
+    path: str | Path | None = None
+    command: str | None = None
+    test_score: float | None = None
+    ensemble: Mapping[str, Any] | None = None
+    warm_start: Mapping[str, Any] | None = None
+    best_trial: Trial = field(init=False)
+
+    def __post_init__(self) -> None:
+        own = [t for t in self.trials if t.configuration == self.best and t.state is TrialState.COMPLETE]
+        if not own:
+            raise InputError("The best configuration has no complete trial among the trials of this run.")
+        object.__setattr__(self, "best_trial", own[-1])
+
+
+def check_directory(directory: str | Path) -> None:
+    """Refuse a place that `write_result` would refuse, before the tuning that leads to it.
+
+    Raises:
+        InputError: it is a file, or holds files that are not an earlier result.
+    """
+    path = Path(directory)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"--output '{path}' is a file; expected a directory, or a name for a new one.")
+    if path.is_dir() and not (path / BEST).exists() and any(path.iterdir()):
+        raise InputError(f"--output '{path}' holds other files; name a new or empty directory, or an earlier result.")
+
+
+def write_result(directory: str | Path, content: ResultContent) -> None:
+    """Write a result directory, or replace the one that is there.
+
+    All files are complete on disk before the first takes its place. A new directory appears at once with all of
+    them; in an earlier result each is replaced at once, and whoever reads in between sees that the model and its
+    description do not belong together.
+
+    Raises:
+        InputError: the directory holds something else or cannot be written, or the model has foreign types.
+    """
+    target = Path(directory).absolute()
+    check_directory(target)
+    files = _files(content)
+    try:
+        home = target if target.is_dir() else target.parent
+        home.mkdir(parents=True, exist_ok=True)
+        staging = home / f".{target.name}.{secrets.token_hex(4)}"
+        try:
+            _stage(staging, files)
+            if home is not target:
+                staging.rename(target)
+            else:
+                _replace(target, staging, list(files))
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        _sync(home)
+    except OSError as error:
+        raise InputError(
+            f"The result cannot be written to '{directory}' ({error.strerror}); "
+            "name a directory that you may write to, on a disk with space left."
+        ) from error
+
+
+def trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
+    """One row per trial in the order given: scores in the metric's own sign, seconds summed over the folds."""
+    rows = []
+    for finished, trial in enumerate(trials):
+        scores = [metric.score(loss) for loss in trial.fold_losses.get(metric.name, ())]
+        rows.append(
+            {
+                "id": trial.id,
+                "learner": trial.configuration.learner,
+                "configuration": json.dumps(trial.configuration.values),
+                "state": str(trial.state),
+                "reason": trial.reason,
+                "origin": str(trial.origin),
+                "score": metric.score(trial.loss(metric.name)),
+                "standard_error": standard_error(scores),
+                "fold_scores": scores,
+                "fit_seconds": trial.fit_seconds,
+                "predict_seconds": trial.predict_seconds,
+                "finished": finished,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def standard_error(scores: Sequence[float]) -> float:
+    """Standard error of the mean of fold scores; NaN for fewer than two."""
+    return float(np.std(scores, ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else float("nan")
+
+
+def _files(content: ResultContent) -> dict[str, bytes]:
+    """The content of every file by its name; the description of the model after the model, `best.json` last."""
+    members = content.model.members
+    files: dict[str, bytes] = {}
+    described = []
+    for index, member in enumerate(members):
+        name = f"{'model' if len(members) == 1 else f'models/{index}'}.{suffix_of(member.model)}"
+        files[name] = dump_model(member.model)
+        described.append(
+            {
+                "file": name,
+                "blake2b": hashlib.blake2b(files[name], digest_size=16).hexdigest(),
+                "learner": member.configuration.learner,
+                "configuration": member.configuration.values,
+                "weight": member.weight,
+                "seen_classes": list(member.seen),
+            }
+        )
+    model = content.model
+    files[PREPARATION] = _json(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "task_type": str(model.task_type),
+            "target": model.target,
+            "classes": list(model.classes),
+            "metric": model.metric.name,
+            **model.preparation.to_dict(),
+            "is_voting": model.is_voting,
+            "members": described,
+        }
+    )
+    script = _script(content)
+    if script is not None:
+        files[SCRIPT] = script.encode()
+    buffer = BytesIO()
+    trials_frame(content.trials, content.metric).to_parquet(buffer, index=False)
+    files[TRIALS] = buffer.getvalue()
+    files[BEST] = _json(_best(content, list(files)))
+    return files
+
+
+def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
+    table, metric, trial = content.table, content.metric, content.best_trial
+    scores = [metric.score(loss) for loss in trial.fold_losses[metric.name]]
+    states = [str(one.state) for one in content.trials]
+    defaults = [
+        metric.score(one.loss(metric.name))
+        for one in content.trials
+        if one.origin is Origin.DEFAULT
+        and one.state is TrialState.COMPLETE
+        and one.configuration.learner == content.best.learner
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task": {
+            "id": table.task.id,
+            "type": str(table.task.type),
+            "target": table.target,
+            "n_rows": table.task.n_rows,
+            "n_features": table.task.n_features,
+            "metric": metric.name,
+            "classes": list(table.classes),
+        },
+        "best": {
+            "learner": content.best.learner,
+            "configuration": arguments_of(content.best),
+            "trial": trial.id,
+            "origin": str(trial.origin),
+            "score": _known(metric.score(trial.loss(metric.name))),
+            "standard_error": _known(standard_error(scores)),
+            "score_is": "cross-validated and selected on",
+            "test_score": _known(content.test_score),
+        },
+        "default_score": _known(defaults[-1]) if defaults else None,
+        "trials": {state: states.count(state) for state in map(str, TrialState)},
+        "ensemble": None if content.ensemble is None else dict(content.ensemble),
+        "warm_start": None if content.warm_start is None else dict(content.warm_start),
+        "protocol": asdict(content.protocol),
+        "seed": content.seed,
+        "command": content.command,
+        "versions": {package: version(package) for package in _PACKAGES},
+        "files": files,
+    }
+
+
+def _script(content: ResultContent) -> str | None:
+    if content.path is None:
+        return None
+    score = content.metric.score(content.best_trial.loss(content.metric.name))
+    folds = content.protocol.folds
+    try:
+        return training_script(
+            content.best,
+            content.table,
+            str(Path(content.path).absolute()),
+            metric=content.metric,
+            seed=content.seed,
+            verb="found",
+            expectation=f"{content.metric.name} when tuned: {score:.4g} "
+            f"({folds}-fold cross-validation, and selected on it).",
+        )
+    except InputError as error:
+        logger.warning("no %s: %s", SCRIPT, error)
+        return None
+
+
+def _stage(staging: Path, files: Mapping[str, bytes]) -> None:
+    staging.mkdir()
+    for name, data in files.items():
+        path = staging / name
+        path.parent.mkdir(exist_ok=True)
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    for folder in {(staging / name).parent for name in files}:
+        _sync(folder)
+
+
+def _replace(target: Path, staging: Path, names: list[str]) -> None:
+    for name in names:
+        path = target / name
+        path.parent.mkdir(exist_ok=True)
+        (staging / name).replace(path)
+    for pattern in (*_MODEL_FILES, SCRIPT):
+        for path in target.glob(pattern):
+            if path.relative_to(target).as_posix() not in names:
+                path.unlink()
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder durable, where the system can open one (Windows cannot)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _known(number: float | None) -> float | None:
+    return None if number is None or number != number else float(number)

@@ -1,0 +1,238 @@
+"""The tuned model: fitted configurations behind one `predict` that takes raw columns."""
+
+import logging
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from lightgbm import Booster
+from sklearn.exceptions import ConvergenceWarning
+
+from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError
+from metahp.core.metric import Metric
+from metahp.core.task import TaskType
+from metahp.datasets.infer import number_label, to_numbers
+from metahp.datasets.read import read_frame
+from metahp.datasets.table import Table
+from metahp.evaluation.losses import losses_of
+from metahp.learners.catalogue import learner_named
+from metahp.learners.forest import all_classes
+from metahp.results.preparation import Preparation, preparation_of, texts_of
+
+logger = logging.getLogger(__name__)
+
+# LightGBM refuses some characters in the names of features and changes others; these it keeps.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A fitted configuration and its weight.
+
+    `model` is a LightGBM booster or a scikit-learn pipeline; `seen` are the codes of the classes it was fitted on.
+    """
+
+    configuration: Configuration
+    weight: float
+    model: Any
+    seen: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TunedModel:
+    """One fitted configuration, or several with weights, for frames and files with the columns of the training table.
+
+    Where `is_voting`, each member gives its whole weight to one class, and probabilities are shares of votes; numbers
+    are always averaged.
+    """
+
+    task_type: TaskType
+    target: str
+    classes: tuple[str, ...]
+    metric: Metric
+    preparation: Preparation
+    members: tuple[Member, ...]
+    is_voting: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.members or not all(0 < member.weight < np.inf for member in self.members):
+            raise InputError("A tuned model has at least one member, and every weight is above zero.")
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes in the order of the columns of `predict_proba`: numbers or booleans where they read as such."""
+        labels = _labels(self.classes)
+        return labels[np.argsort(labels, kind="stable")]
+
+    def read(self, X: Any) -> pd.DataFrame:
+        """The raw frame of a path (`-` for standard input), or the frame as it is.
+
+        Raises:
+            InputError: the file cannot be read, or `X` is neither a path nor a frame.
+        """
+        if isinstance(X, str | Path):
+            return read_frame(X, text_columns=self.preparation.categories, min_columns=1)
+        if hasattr(X, "to_pandas"):
+            X = X.to_pandas()
+        if not isinstance(X, pd.DataFrame):
+            raise InputError(f"Expected a path or a frame with named columns, found {type(X).__name__}.")
+        return X
+
+    def features(self, X: Any) -> pd.DataFrame:
+        """Features of a path or frame; what became missing on the way is logged."""
+        features, notes = self.preparation.features(self.read(X))
+        for note in notes:
+            logger.warning(note)
+        return features
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each row of a path or frame, or its number; shape (n,).
+
+        Raises:
+            InputError: `X` cannot be read, or columns are missing.
+        """
+        return self.decided(self.outputs(self.features(X)))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class in the order of `classes_`, shape (n, n_classes).
+
+        Raises:
+            InputError: `X` cannot be read, columns are missing, or the task is a regression.
+        """
+        if not self.task_type.is_classification:
+            raise InputError("A regression has no probabilities; use predict.")
+        return self.outputs(self.features(X))
+
+    def outputs(self, features: pd.DataFrame) -> np.ndarray:
+        """Probabilities of `classes_`, shape (n, n_classes), or numbers, shape (n,), for prepared features."""
+        if features.empty:
+            raise InputError("Expected at least one row to predict, found none.")
+        total = sum(member.weight for member in self.members)
+        combined: np.ndarray | float = 0.0
+        for member in self.members:
+            output = self._output(member, features)
+            if self.is_voting and self.task_type.is_classification:
+                output = np.eye(len(self.classes))[output.argmax(axis=1)]
+            combined = combined + (member.weight / total) * output
+        combined = np.asarray(combined)
+        return combined[:, np.argsort(_labels(self.classes), kind="stable")] if self.classes else combined
+
+    def decided(self, outputs: np.ndarray) -> np.ndarray:
+        """What `outputs` gave as predictions, shape (n,)."""
+        return self.classes_[outputs.argmax(axis=1)] if self.classes else outputs
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Score of the model's metric on the rows of `X` that have a target; greater is better.
+
+        Args:
+            X: A path or frame.
+            y: Target, shape (n,); where None, `X` has the target column.
+
+        Raises:
+            InputError: no target, or none of its values is known.
+        """
+        frame = self.read(X)
+        return self.score_of(self.outputs(self.features(frame)), frame, y)[0]
+
+    def score_of(self, outputs: np.ndarray, frame: pd.DataFrame, y: Any = None) -> tuple[float, int]:
+        """Score of `outputs` on the rows whose target is known, and how many these are."""
+        if y is None:
+            names = {str(name).strip(): name for name in frame.columns}
+            if self.target not in names:
+                raise InputError(f"A score needs the target, and there is no column '{self.target}'.")
+            y = frame[names[self.target]]
+        texts = texts_of(pd.Series(y))
+        if self.classes:
+            labels = [text if text in self.classes else _plain_label(text) for text in texts]
+            sorted_classes = np.array(self.classes, dtype=object)[np.argsort(_labels(self.classes), kind="stable")]
+            actual = pd.Index(sorted_classes).get_indexer(pd.Index(labels, dtype=object))
+            known = actual >= 0
+        else:
+            actual = to_numbers(texts)
+            known = np.isfinite(actual)
+        if not known.any():
+            raise InputError(f"No value of the target '{self.target}' is one that the model knows.")
+        loss = losses_of(actual[known], outputs[known], self.task_type)[self.metric.name]
+        return self.metric.score(loss), int(known.sum())
+
+    def _output(self, member: Member, features: pd.DataFrame) -> np.ndarray:
+        if isinstance(member.model, Booster):
+            output = np.asarray(member.model.predict(features))
+            if self.classes and output.ndim == 1:
+                output = np.column_stack([1.0 - output, output])
+        elif self.classes:
+            output = np.asarray(member.model.predict_proba(features))
+        else:
+            output = np.asarray(member.model.predict(features))
+        return all_classes(output, np.array(member.seen), len(self.classes)) if self.classes else output
+
+
+def fit_final(table: Table, configuration: Configuration, seed: int, *, n_jobs: int = 1) -> Any:
+    """The learner's scikit-learn estimator fitted on all rows of a table; classes are codes into `table.classes`."""
+    names = list(map(str, table.features))
+    is_category = table.is_categorical.tolist()
+    features = table.features
+    if configuration.learner == "lightgbm" and not all(_PLAIN_NAME.fullmatch(name) for name in names):
+        names = [f"feature_{index}" for index in range(len(names))]
+        features = features.set_axis(names, axis=1)
+    estimator = learner_named(configuration.learner).estimator(
+        configuration,
+        table.task.type,
+        numeric=[name for name, category in zip(names, is_category, strict=True) if not category],
+        categorical=[name for name, category in zip(names, is_category, strict=True) if category],
+        seed=seed,
+        n_jobs=n_jobs,
+    )
+    with warnings.catch_warnings():
+        # As when a fold is fitted: what these two say was true of the trial whose score is known.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="n_quantiles")
+        return estimator.fit(features, table.y)
+
+
+def fit_model(
+    table: Table,
+    members: Sequence[tuple[Configuration, float]],
+    metric: Metric,
+    *,
+    seed: int,
+    is_voting: bool = False,
+    n_jobs: int = 1,
+) -> TunedModel:
+    """The tuned model of (configuration, weight) members, each fitted on all rows of a table."""
+    fitted = []
+    for configuration, weight in members:
+        estimator = fit_final(table, configuration, seed, n_jobs=n_jobs)
+        seen = tuple(map(int, estimator.classes_)) if table.classes else ()
+        model = estimator.booster_ if configuration.learner == "lightgbm" else estimator
+        fitted.append(Member(configuration, float(weight), model, seen))
+    return TunedModel(
+        table.task.type, table.target, table.classes, metric, preparation_of(table), tuple(fitted), is_voting
+    )
+
+
+def _plain_label(text: str | None) -> str | None:
+    """The class that a target's text stands for: `1.0` and `1` are one."""
+    if text is None:
+        return None
+    number = to_numbers(np.array([text], dtype=object))[0]
+    return number_label(number) if np.isfinite(number) else text
+
+
+def _labels(classes: tuple[str, ...]) -> np.ndarray:
+    """The classes as numbers or booleans where all of them are what such a target is called by, else as text."""
+    if set(classes) == {"False", "True"}:
+        return np.array([name == "True" for name in classes])
+    numbers = to_numbers(np.array(classes, dtype=object))
+    if not np.isfinite(numbers).all() or any(
+        number_label(number) != name for number, name in zip(numbers, classes, strict=True)
+    ):
+        return np.array(classes, dtype=object)
+    is_whole = (numbers == numbers.round()).all() and np.abs(numbers).max() < 2**53
+    return numbers.astype(np.int64) if is_whole else numbers

@@ -1,0 +1,199 @@
+"""A model predicts after loading what it did before, bit for bit, from frames and files in any order."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from metahp.core.configuration import Configuration
+from metahp.core.metric import Metric, metric_for
+from metahp.core.trial import Origin, Protocol, Trial, TrialState
+from metahp.datasets.read import load_table, table_from
+from metahp.datasets.table import Table
+from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.results.directory import ResultContent, write_result
+from metahp.results.model import TunedModel, fit_model
+from metahp.results.predict import load_result
+from metahp.results.preparation import Preparation, preparation_of
+
+KINDS = ("binary", "multiclass", "regression")
+Make = Callable[..., ResultContent]
+
+
+def outputs(model: TunedModel, X: object) -> np.ndarray:
+    return model.predict_proba(X) if model.classes else model.predict(X)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_of_the_training_file_are_those_of_the_table(kind: str, make_table: Callable[[str], Table], tmp_path):
+    table = make_table(kind)
+    preparation = Preparation.from_dict(json.loads(json.dumps(preparation_of(table).to_dict())))
+    raw = pd.read_csv(tmp_path / f"{kind}.csv", dtype={"zone": "str"}, keep_default_na=False, na_values=[""])
+    features, notes = preparation.features(raw)
+    assert_frame_equal(features, table.features)
+    assert notes == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("learner", list(LEARNERS))
+def test_predictions_after_loading_equal_those_before(kind: str, learner: str, make_content: Make, tmp_path: Path):
+    content = make_content(kind, learner)
+    write_result(tmp_path / "result", content)
+    loaded = load_result(tmp_path / "result")
+    path = tmp_path / f"{kind}.csv"
+    np.testing.assert_array_equal(outputs(loaded, path), outputs(content.model, path))
+    np.testing.assert_array_equal(loaded.predict(path), content.model.predict(path))
+    estimator_features = content.table.features
+    np.testing.assert_array_equal(loaded.outputs(estimator_features), outputs(content.model, path))
+
+
+@pytest.mark.parametrize(
+    ("learner", "values"),
+    [
+        ("linear", {"numeric": "spline", "n_knots": 4, "categorical": "target"}),
+        ("linear", {"numeric": "quantile"}),
+        ("random_forest", {"categorical": "onehot", "max_samples": 0.5}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["multiclass", "regression"])
+def test_every_preprocessing_is_trusted(kind: str, learner: str, values: dict, make_content: Make, tmp_path: Path):
+    content = make_content(kind, learner, **values)
+    write_result(tmp_path / "result", content)
+    path = tmp_path / f"{kind}.csv"
+    np.testing.assert_array_equal(outputs(load_result(tmp_path / "result"), path), outputs(content.model, path))
+
+
+def test_an_elastic_net_and_a_sparse_logistic_regression_come_back(make_table: Callable[[str], Table], tmp_path: Path):
+    for kind, values in (("regression", {"model": "elasticnet"}), ("binary", {"l1_ratio": 0.5})):
+        table = make_table(kind)
+        configuration = learner_named("linear").space(table.task.type).configuration(values)
+        model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
+        write_result(tmp_path / kind, _content(table, model, configuration))
+        path = tmp_path / f"{kind}.csv"
+        np.testing.assert_array_equal(outputs(load_result(tmp_path / kind), path), outputs(model, path))
+
+
+def test_an_ensemble_is_the_weighted_mean_of_its_members(make_content: Make, tmp_path: Path):
+    content = make_content("multiclass", "lightgbm", "linear")
+    write_result(tmp_path / "result", content)
+    path = tmp_path / "multiclass.csv"
+    features = content.model.features(path)
+    first, second = content.model.members
+    expected = 2 / 3 * np.asarray(first.model.predict(features)) + 1 / 3 * np.asarray(
+        second.model.predict_proba(features)
+    )
+    np.testing.assert_allclose(load_result(tmp_path / "result").predict_proba(path), expected, atol=1e-15)
+    assert sorted(file.name for file in (tmp_path / "result" / "models").iterdir()) == ["0.txt", "1.skops"]
+
+
+def test_votes_are_whole_and_weighted(make_content: Make, tmp_path: Path):
+    content = make_content("multiclass", "lightgbm", "linear", "extra_trees", is_voting=True)
+    write_result(tmp_path / "result", content)
+    shares = load_result(tmp_path / "result").predict_proba(tmp_path / "multiclass.csv")
+    np.testing.assert_allclose(shares * 4, np.round(shares * 4), atol=1e-12)
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+
+
+def test_column_order_more_columns_and_the_target_change_nothing(make_content: Make, tmp_path: Path):
+    model = make_content("binary", "lightgbm").model
+    frame = pd.read_csv(tmp_path / "binary.csv", dtype={"zone": "str"})
+    other = frame.drop(columns="y").iloc[:, ::-1].assign(note="x")
+    np.testing.assert_array_equal(model.predict_proba(other), model.predict_proba(frame))
+
+
+def test_categories_that_look_like_numbers_stay_text_in_a_new_file(make_content: Make, tmp_path: Path, caplog):
+    model = make_content("binary", "linear").model
+    frame = pd.read_csv(tmp_path / "binary.csv", dtype={"zone": "str"})
+    only = frame[frame["zone"].isin(["01", "02"])]
+    only.to_csv(tmp_path / "new.csv", index=False)
+    np.testing.assert_array_equal(model.predict_proba(tmp_path / "new.csv"), model.predict_proba(only))
+    assert caplog.text == ""
+
+
+def test_values_unknown_to_training_are_missing_and_said(make_content: Make, tmp_path: Path, caplog):
+    model = make_content("binary", "lightgbm").model
+    frame = pd.read_csv(tmp_path / "binary.csv", dtype={"zone": "str"}).head(4).astype({"mean radius": object})
+    odd = frame.assign(zone=["mars", "01", "mars", None], day=["never", *frame["day"][1:]])
+    odd.loc[0, "mean radius"] = "big"
+    features = model.features(odd)
+    assert features["zone"].isna().tolist() == [True, False, True, True]
+    assert features["mean radius"].isna().tolist() == [True, False, False, False]
+    assert np.isnan(features["day.days"][0])
+    assert "column 'zone': 2 unknown value(s) read as missing ('mars')" in caplog.text
+    assert "column 'mean radius': 1 unknown value(s) read as missing ('big')" in caplog.text
+    model.predict(odd)
+
+
+@pytest.mark.parametrize("learner", list(LEARNERS))
+def test_gaps_where_training_had_none_can_be_predicted(learner: str, make_content: Make, tmp_path: Path):
+    model = make_content("regression", learner).model
+    frame = pd.read_csv(tmp_path / "regression.csv", dtype={"zone": "str"}).head(3)
+    assert np.isfinite(model.predict(frame.assign(**{"size, in mm": np.nan}))).all()
+
+
+def test_columns_without_a_name_are_found_without_the_target(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(40, 3)), columns=["y", "", "b"])
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    table = load_table(tmp_path / "train.csv", target="y")
+    new, _ = preparation_of(table).features(frame.drop(columns="y"))
+    np.testing.assert_array_equal(new.to_numpy(), table.features.to_numpy())
+
+
+def test_a_file_with_the_only_feature_can_be_predicted(tmp_path: Path):
+    frame = pd.DataFrame({"x": np.arange(40) ** 1.5, "y": np.arange(40) % 2})
+    table = table_from(frame, target="y")
+    configuration = learner_named("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
+    model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
+    frame[["x"]].to_csv(tmp_path / "new.csv", index=False)
+    np.testing.assert_array_equal(model.predict(tmp_path / "new.csv"), model.predict(frame))
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [([1, 2, 10], np.array([1, 2, 10])), ([False, True], np.array([False, True])), (["b", "a"], np.array(["a", "b"]))],
+)
+def test_classes_come_back_as_what_they_were(target: list, expected: np.ndarray):
+    y = np.resize(target, 60)
+    table = table_from(pd.DataFrame({"x": np.resize(range(len(target)), 60) * 1.0, "z": np.arange(60) ** 2.0}), y)
+    configuration = learner_named("random_forest").space(table.task.type).configuration({"n_estimators": 10})
+    model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
+    X = pd.DataFrame({"x": np.resize(range(len(target)), 60) * 1.0, "z": np.arange(60) ** 2.0})
+    np.testing.assert_array_equal(model.classes_, expected)
+    assert (model.predict(X) == y).mean() > 0.9
+    assert model.score(X, y) > -0.5
+
+
+def test_the_script_runs_as_it_stands_and_gives_a_score(make_content: Make, tmp_path: Path):
+    write_result(tmp_path / "result", make_content("binary", "lightgbm"))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(tmp_path / "result" / "script.py")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path / "result",
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "roc_auc: 0.8" in done.stdout
+
+
+def _metric(table: Table) -> Metric:
+    return metric_for(table.task.type)
+
+
+def _content(table: Table, model: TunedModel, configuration: Configuration) -> ResultContent:
+    losses = {model.metric.name: (0.1, 0.2, 0.3)}
+    trial = Trial(
+        table.task.id, configuration, Protocol(), 90, TrialState.COMPLETE, Origin.USER, losses, fit_seconds=1.0
+    )
+    return ResultContent(table, model.metric, configuration, model, [trial], Protocol(), 0)
