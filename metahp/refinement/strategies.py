@@ -221,7 +221,8 @@ class _Sampled:
         point = np.full(len(space), np.nan)
         for index, axis in enumerate(space):
             # A parent comes before its children, so the part of the point so far says what is active.
-            if not self._method.is_joint or axis.name in space.from_unit(point)[0].values:
+            is_asked = axis.only_if is None or not self._method.is_joint
+            if is_asked or axis.name in space.from_unit(point)[0].values:
                 point[index] = self._position(trial, f"{learner}.{axis.name}", axis)
         return space.from_unit(point)[0]
 
