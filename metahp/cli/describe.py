@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metahp.cli import options, output
+from metahp.cli import options, output, startup
 from metahp.cli.recommend import table_line
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def describe(
     quiet: options.Quiet = False,
 ) -> None:
     """Show the meta-features of the table in FILE, with the time that each group took."""
-    from metahp import api
-
+    api = startup.import_api()
     with output.working("describing the table", quiet=quiet):
         table = api.load(file, target=target, task=task)
         metafeatures = api.describe(table, budget_seconds=budget_seconds, seed=seed)

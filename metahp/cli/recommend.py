@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metahp.cli import options, output
+from metahp.cli import options, output, startup
 from metahp.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,10 +61,9 @@ def recommend(
     quiet: options.Quiet = False,
 ) -> None:
     """Recommend hyperparameters for the table in FILE."""
-    from metahp import api
-
     if form is Format.PYTHON and file == "-":
         raise InputError("--format python needs a file that the script can read again; standard input is gone by then.")
+    api = startup.import_api()
     with output.working("reading the table", quiet=quiet):
         table = api.load(file, target=target, task=task)
     start = time.perf_counter()

@@ -8,6 +8,7 @@ import pytest
 
 from metahp.core.task import Task, TaskType
 from metahp.datasets.table import Table
+from metahp.metafeatures import probes
 from metahp.metafeatures.extract import extract
 from metahp.metafeatures.probes import constant_raw, order_loss, row_losses
 from metahp.metafeatures.view import MODEL_CLASSES, Sample, View
@@ -92,3 +93,17 @@ def test_class_of_two_rows_is_never_wholly_held_out() -> None:
     y = np.repeat(np.arange(12), 2)
     chosen = View(table(np.random.default_rng(0).normal(size=(24, 2)), y, 12), 0).models
     assert all(len(set(chosen.fold[chosen.y == c])) == 2 for c in range(chosen.n_classes))
+
+
+@pytest.mark.parametrize("n_classes", [0, 2, 4])
+def test_probes_do_not_depend_on_the_number_of_threads(n_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(300, 5))
+    y = X[:, 0] + rng.normal(size=300)
+    if n_classes:
+        y = np.digitize(y, np.quantile(y, np.linspace(0, 1, n_classes + 1)[1:-1]))
+    described = []
+    for threads in (1, 3):
+        monkeypatch.setattr(probes, "THREADS", threads)
+        described.append(extract(table(X, y, n_classes), seconds_left=lambda: 1e6).vector())
+    np.testing.assert_array_equal(*described)
