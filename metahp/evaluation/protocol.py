@@ -1,4 +1,4 @@
-"""Cross-validation of one configuration on fixed folds: losses per fold and the learning curve."""
+"""Cross-validation of one configuration on fixed folds: losses per fold, the learning curve and predictions."""
 
 import warnings
 from collections.abc import Iterator
@@ -8,32 +8,70 @@ import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError
 from metahp.core.metric import metrics_for
-from metahp.core.trial import Curve, Protocol
+from metahp.core.task import Task
+from metahp.core.trial import EMPTY_CURVE, Curve, Protocol
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import losses_of
+from metahp.evaluation.pruning import Pruning
+from metahp.evaluation.splits import Splits
 from metahp.learners.base import Learner, Split
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrays:
+    """What a measurement needs of a table, so that another process need not hold more; fields as in `Table`."""
+
+    task: Task
+    matrix: np.ndarray
+    y: np.ndarray
+    is_categorical: np.ndarray
+
+    @classmethod
+    def of(cls, table: Table) -> "Arrays":
+        """The arrays of a table."""
+        return cls(table.task, table.matrix, table.y, table.is_categorical)
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What cross-validation gives: per-fold losses by metric, the curve, and seconds summed over the folds."""
+    """What cross-validation gives: per-fold losses by metric, the curve, and seconds summed over the folds.
+
+    `pruned` says why it ended before the last fold, and is empty where it did not; a pruned one has the losses of the
+    folds that it has, and no curve. `predictions` are those of the finished models for the rows that they were not
+    trained on, float32, shape (n_rows, n_classes) or (n_rows,) over all rows of the table: the mean where a row is
+    tested more than once, NaN where it never is; None unless they are kept.
+    """
 
     fold_losses: dict[str, tuple[float, ...]]
     curve: Curve
     fit_seconds: float
     predict_seconds: float
     n_rows: int
+    pruned: str = ""
+    predictions: np.ndarray | None = None
 
 
-def measure(table: Table, learner: Learner, configuration: Configuration, protocol: Protocol) -> Measurement:
-    """Cross-validate `configuration` on `table`; the folds depend on the protocol alone.
+def measure(
+    table: Table | Arrays,
+    learner: Learner,
+    configuration: Configuration,
+    protocol: Protocol,
+    *,
+    splits: Splits | None = None,
+    pruning: Pruning | None = None,
+    keep_predictions: bool = False,
+) -> Measurement:
+    """Cross-validate `configuration` on `table`; the folds depend on the protocol alone, or are those of `splits`.
 
     Raises whatever the learner raises: the caller makes it a failed trial.
     """
     rows = sampled_rows(table, protocol)
-    courses, curves, fit_seconds, predict_seconds = [], [], 0.0, 0.0
-    for train, test in folds(table, rows, protocol):
+    parts = list(folds(table, rows, protocol) if splits is None else _sampled_parts(splits, rows, table.task.n_rows))
+    metrics = [metric.name for metric in metrics_for(table.task.type)]
+    courses, curves, fit_seconds, predict_seconds, pruned = [], [], 0.0, 0.0, ""
+    for train, test in parts:
         split = Split(
             table.matrix[train],
             table.y[train],
@@ -44,27 +82,36 @@ def measure(table: Table, learner: Learner, configuration: Configuration, protoc
         )
         course = learner.fit(configuration, split, seed=protocol.seed)
         curves.append([losses_of(table.y[test], prediction, table.task.type) for prediction in course.predictions])
-        courses.append(course)
+        courses.append((course.checkpoints, course.predictions[-1]))
         fit_seconds += course.fit_seconds
         predict_seconds += course.predict_seconds
-    metrics = [metric.name for metric in metrics_for(table.task.type)]
-    checkpoints = courses[0].checkpoints
+        if pruning is not None and (pruned := pruning.reason([curve[-1][pruning.metric] for curve in curves])):
+            break
+    checkpoints = courses[0][0]
+    curve = Curve(
+        checkpoints,
+        {
+            name: tuple(float(np.mean([curve[i][name] for curve in curves])) for i in range(len(checkpoints)))
+            for name in metrics
+        },
+    )
+    predictions = None
+    if keep_predictions and not pruned:
+        tested = [(test, last) for (_, test), (_, last) in zip(parts, courses, strict=True)]
+        predictions = _over_all_rows(table.task.n_rows, tested)
+    n_rows = len(rows) if splits is None else len(np.unique(np.concatenate([a for part in parts for a in part])))
     return Measurement(
         {name: tuple(curve[-1][name] for curve in curves) for name in metrics},
-        Curve(
-            checkpoints,
-            {
-                name: tuple(float(np.mean([curve[i][name] for curve in curves])) for i in range(len(checkpoints)))
-                for name in metrics
-            },
-        ),
+        EMPTY_CURVE if pruned else curve,
         fit_seconds,
         predict_seconds,
-        len(rows),
+        n_rows,
+        pruned,
+        predictions,
     )
 
 
-def sampled_rows(table: Table, protocol: Protocol) -> np.ndarray:
+def sampled_rows(table: Table | Arrays, protocol: Protocol) -> np.ndarray:
     """Sorted indices of the rows that the protocol uses: all, or a sample stratified by class."""
     n = table.task.n_rows
     if n <= protocol.max_rows:
@@ -76,7 +123,7 @@ def sampled_rows(table: Table, protocol: Protocol) -> np.ndarray:
     return np.sort(chosen)
 
 
-def folds(table: Table, rows: np.ndarray, protocol: Protocol) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def folds(table: Table | Arrays, rows: np.ndarray, protocol: Protocol) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Train and test indices into the table, stratified by class for classification."""
     for repeat in range(protocol.repeats):
         options = {"n_splits": protocol.folds, "shuffle": True, "random_state": protocol.seed + repeat}
@@ -86,3 +133,28 @@ def folds(table: Table, rows: np.ndarray, protocol: Protocol) -> Iterator[tuple[
             warnings.filterwarnings("ignore", message="The least populated class")
             for train, test in splitter.split(rows, table.y[rows]):
                 yield rows[train], rows[test]
+
+
+def _sampled_parts(splits: Splits, rows: np.ndarray, n_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The parts of `splits`, each without the rows that the protocol's sample leaves out."""
+    is_used = np.zeros(n_rows, dtype=bool)
+    is_used[rows] = True
+    for number, part in enumerate(splits.parts, start=1):
+        train, test = (indices[is_used[indices]] for indices in part)
+        if not len(train) or not len(test):
+            raise InputError(
+                f"The sample of {len(rows)} rows leaves a part of fold {number} empty. Use more rows, or fewer folds."
+            )
+        yield train, test
+
+
+def _over_all_rows(n_rows: int, tested: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Mean prediction for every row, float32; NaN where there is none."""
+    total = np.zeros((n_rows, *tested[0][1].shape[1:]))
+    count = np.zeros(n_rows)
+    for test, predictions in tested:
+        # A part drawn with replacement may name a row twice.
+        np.add.at(total, test, predictions)
+        np.add.at(count, test, 1)
+    total[count == 0] = np.nan
+    return (total / np.maximum(count, 1).reshape(-1, *[1] * (total.ndim - 1))).astype(np.float32)

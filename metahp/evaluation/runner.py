@@ -7,23 +7,31 @@ clock and its resident memory, and kills and replaces it where a limit is met.
 
 import contextlib
 import os
+import pickle
 import secrets
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 from metahp.core.configuration import Configuration
-from metahp.core.errors import WorkerError
+from metahp.core.errors import InputError, WorkerError
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
+from metahp.datasets.table import Table
+from metahp.evaluation.protocol import Arrays, Measurement
+from metahp.evaluation.pruning import Pruning
+from metahp.evaluation.splits import Splits
+from metahp.evaluation.worker import Packed, Question
 from metahp.learners.catalogue import learner_named
 
 POLL_SECONDS = 0.02
@@ -40,23 +48,73 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A trial to be run: the table by where it is read from, its task id, and what to evaluate on it."""
+class Workload:
+    """A table in memory, and the parts to be measured on where they are not the default folds.
 
-    source: TableSource
+    Keep one object for all jobs on it: a worker is sent a table again only where it is another object.
+    """
+
+    table: Table
+    splits: Splits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A trial to be run: the table, by where it is read from or in memory, its task id, and what to evaluate on it.
+
+    Raises:
+        InputError: the protocol names other splits than the source has, or the pruning fits another number of folds.
+    """
+
+    source: TableSource | Workload
     task: str
     configuration: Configuration
     protocol: Protocol
     origin: Origin
     limits: Limits = Limits()
+    keep_predictions: bool = False
+    pruning: Pruning | None = None
+
+    def __post_init__(self) -> None:
+        splits = self.source.splits if isinstance(self.source, Workload) else None
+        n_folds = self.protocol.folds * self.protocol.repeats
+        if self.protocol.splits != (splits.name if splits else "") or (splits and n_folds != len(splits.parts)):
+            raise InputError(
+                f"The protocol of a job names the splits that its table comes with; got {self.protocol} for "
+                f"{f'{len(splits.parts)} parts of {splits.name}' if splits else 'the default folds'}."
+            )
+        if self.pruning and len(self.pruning.thresholds) != n_folds - 1:
+            raise InputError(
+                f"Pruning needs a threshold for every fold but the last, {n_folds - 1}; "
+                f"got {len(self.pruning.thresholds)}."
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """A trial, and its out-of-fold predictions where the job keeps them and the trial is complete.
+
+    `predictions` are float32, shape (n_rows, n_classes) or (n_rows,) over all rows of the table, averaged over repeats
+    and NaN where a row was tested in no fold.
+    """
+
+    trial: Trial
+    predictions: np.ndarray | None = None
 
 
 class Runner:
-    """Runs jobs one after another in a watched worker process; use as a context manager."""
+    """Runs jobs one after another in a watched worker process; use as a context manager.
+
+    A trial is measured on one thread, as learners fit by contract: trials run side by side instead.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._loaded: TableSource | Workload | None = None
+        self._is_stopped = False
+        # Held while a worker is started or killed, so that `stop` in another thread misses none.
+        self._turn = threading.Lock()
 
     def __enter__(self) -> "Runner":
         return self
@@ -68,31 +126,50 @@ class Runner:
         """The trial of a job; a limit that was met, a crash or an exception is the trial's state and reason.
 
         Raises:
-            WorkerError: no worker process could be started.
+            WorkerError: no worker process could be started, or the runner was stopped.
         """
+        return self.evaluate(job).trial
+
+    def evaluate(self, job: Job) -> Outcome:
+        """As `run`, with the out-of-fold predictions where the job keeps them."""
         if self._process is None or self._process.poll() is not None:
             self._start()
-        assert self._connection is not None
-        self._connection.send(("load", job.source))
-        state, answer = self._wait(START_SECONDS, job.limits.memory_mib)
-        if state is None:
-            self._connection.send(("measure", job))
-            state, answer = self._wait(job.limits.seconds, job.limits.memory_mib)
-        return _trial(job, state, answer)
+        answer: Any = None
+        if self._loaded != job.source:
+            self._loaded = None
+            answer = self._asked(_messages(job.source), START_SECONDS, job.limits.memory_mib)
+        if answer is None:
+            self._loaded = job.source
+            question = Question(job.configuration, job.protocol, job.pruning, job.keep_predictions)
+            answer = self._asked([question], job.limits.seconds, job.limits.memory_mib)
+        if self._is_stopped:
+            raise WorkerError("The runner was stopped while a trial was running.")
+        return Outcome(_trial(job, answer), getattr(answer, "predictions", None))
 
     def close(self) -> None:
-        """End the worker."""
+        """End the worker; the next job starts another."""
+        with self._turn:
+            self._end()
+
+    def stop(self) -> None:
+        """Kill the worker for good, from any thread: a job that is running, and every later one, is a WorkerError."""
+        with self._turn:
+            self._is_stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _end(self) -> None:
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        self._process = self._connection = None
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        self._process = self._connection = self._loaded = None
 
     def _start(self) -> None:
-        self.close()
         key = secrets.token_bytes(16)
-        # One thread per worker: trials run side by side, and results must not depend on the number of cores.
         environment = {
             **os.environ,
             **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
@@ -100,39 +177,68 @@ class Runner:
         root = str(Path(__file__).parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
         with Listener(authkey=key) as listener:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "metahp.evaluation.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                env=environment,
-            )
+            with self._turn:
+                self._end()
+                if self._is_stopped:
+                    raise WorkerError("The runner was stopped.")
+                # In a session of its own, an interrupt from the keyboard reaches the parent alone, which decides.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", "from metahp.evaluation.worker import main; main()"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    env=environment,
+                    start_new_session=True,
+                )
+            # It stays open: when it closes, the parent is gone, and the worker ends.
             assert self._process.stdin is not None
-            self._process.stdin.write(f"{listener.address}\n{key.hex()}\n".encode())
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(f"{listener.address}\n{key.hex()}\n".encode())
+                self._process.stdin.flush()
             self._connection = _accept(listener, self._process)
 
-    def _wait(self, seconds: float, memory_mib: float) -> tuple[TrialState | None, Any]:
+    def _asked(self, messages: Iterable[object], seconds: float, memory_mib: float) -> Any:
+        """The worker's answer to messages (bytes are sent as they are), or the state and reason of its end."""
         assert self._process is not None
         assert self._connection is not None
         deadline = time.monotonic() + seconds
         watched = psutil.Process(self._process.pid)
         peak = 0.0
-        while not self._connection.poll(POLL_SECONDS):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                peak = max(peak, watched.memory_info().rss / MIB)
-            if peak > memory_mib:
-                self.close()
-                return TrialState.OUT_OF_MEMORY, f"resident memory {peak:.0f} MiB above the limit of {memory_mib:g} MiB"
-            if time.monotonic() > deadline:
-                self.close()
-                return TrialState.TIMEOUT, f"not finished after the limit of {seconds:g} s"
         try:
-            failure, answer = self._connection.recv()
-        except (EOFError, ConnectionResetError):
+            for message in messages:
+                if isinstance(message, memoryview):
+                    self._connection.send_bytes(message)
+                else:
+                    self._connection.send(message)
+            while not self._connection.poll(POLL_SECONDS):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    peak = max(peak, watched.memory_info().rss / MIB)
+                if peak > memory_mib:
+                    self.close()
+                    return (
+                        TrialState.OUT_OF_MEMORY,
+                        f"resident memory {peak:.0f} MiB above the limit of {memory_mib:g} MiB",
+                    )
+                if time.monotonic() > deadline:
+                    self.close()
+                    return TrialState.TIMEOUT, f"not finished after the limit of {seconds:g} s"
+            return self._connection.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
             code = self._process.wait()
             self.close()
             return TrialState.FAILED, f"the worker process died with exit code {code}"
-        return (TrialState(failure) if failure else None), answer
+
+
+def _messages(source: TableSource | Workload) -> Iterator[object]:
+    """What a worker is sent to load a table; arrays of one in memory go as they lie there, without a copy."""
+    if isinstance(source, TableSource):
+        yield source
+        return
+    buffers: list[pickle.PickleBuffer] = []
+    content = pickle.dumps(
+        (Arrays.of(source.table), source.splits), protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append
+    )
+    yield Packed(content, len(buffers))
+    yield from (buffer.raw() for buffer in buffers)
 
 
 def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
@@ -143,7 +249,6 @@ def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
     deadline = time.monotonic() + START_SECONDS
     while thread.is_alive() and time.monotonic() < deadline and process.poll() is None:
         thread.join(POLL_SECONDS)
-    thread.join(1.0)
     if not box:
         process.kill()
         raise WorkerError(
@@ -153,12 +258,12 @@ def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
     return box[0]
 
 
-def _trial(job: Job, state: TrialState | None, answer: Any) -> Trial:
+def _trial(job: Job, answer: Measurement | tuple[TrialState, str]) -> Trial:
     learner = learner_named(job.configuration.learner)
     library = "lightgbm" if learner.name == "lightgbm" else "scikit-learn"
     versions = {library: version(library)}
-    if state is not None:
-        seconds = job.limits.seconds if state is TrialState.TIMEOUT else 0.0
+    if not isinstance(answer, Measurement):
+        state, reason = answer
         return Trial(
             task=job.task,
             configuration=job.configuration,
@@ -167,8 +272,8 @@ def _trial(job: Job, state: TrialState | None, answer: Any) -> Trial:
             state=state,
             origin=job.origin,
             fold_losses={},
-            fit_seconds=seconds,
-            reason=str(answer),
+            fit_seconds=job.limits.seconds if state is TrialState.TIMEOUT else 0.0,
+            reason=reason,
             versions=versions,
         )
     return Trial(
@@ -176,11 +281,12 @@ def _trial(job: Job, state: TrialState | None, answer: Any) -> Trial:
         configuration=job.configuration,
         protocol=job.protocol,
         n_rows=answer.n_rows,
-        state=TrialState.COMPLETE,
+        state=TrialState.PRUNED if answer.pruned else TrialState.COMPLETE,
         origin=job.origin,
         fold_losses=answer.fold_losses,
         curve=answer.curve,
         fit_seconds=round(answer.fit_seconds, 5),
         predict_seconds=round(answer.predict_seconds, 5),
+        reason=answer.pruned,
         versions=versions,
     )

@@ -1,53 +1,103 @@
-"""The worker process behind `Runner`: loads tables and measures configurations until its parent goes away."""
+"""The worker process behind `Runner`: holds one table and measures configurations until its parent goes away."""
 
-import functools
 import math
+import os
+import pickle
 import sys
-from multiprocessing.connection import Client
-from typing import Any
+import threading
+from dataclasses import dataclass
+from multiprocessing.connection import Client, Connection
 
-from metahp.core.trial import TrialState
+from metahp.core.configuration import Configuration
+from metahp.core.trial import Protocol, TrialState
 from metahp.datasets.read import TableSource
-from metahp.datasets.table import Table
-from metahp.evaluation.protocol import measure
+from metahp.evaluation.protocol import Arrays, Measurement, measure
+from metahp.evaluation.pruning import Pruning
+from metahp.evaluation.splits import Splits
 from metahp.learners.catalogue import learner_named
 
-
-@functools.lru_cache(maxsize=2)
-def _load(source: TableSource) -> Table:
-    return source.load()
+Failure = tuple[TrialState, str]
 
 
-def _answer(kind: str, content: Any) -> tuple[TrialState | None, Any]:
-    try:
-        if kind == "load":
-            _load(content)
-            return None, None
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A message that a table in memory is sent as: `n_buffers` raw messages follow it, so that nothing is copied."""
+
+    content: bytes
+    n_buffers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A configuration to be measured on the table that was sent before."""
+
+    configuration: Configuration
+    protocol: Protocol
+    pruning: Pruning | None
+    keep_predictions: bool
+
+
+class _Desk:
+    """The table that is loaded, and what is asked about it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._loaded: tuple[Arrays, Splits | None] | None = None
+
+    def answer(self, message: TableSource | Packed | Question) -> Measurement | Failure | None:
+        """None once a table is loaded, the measurement of a configuration, or the state and reason of a failure."""
+        if not isinstance(message, Question):
+            # Given up first: two large tables at once may be one too many.
+            self._loaded = None
+        if isinstance(message, Packed):
+            # Not among the failures below: after half a table, the next message could not be understood.
+            buffers = [self._connection.recv_bytes() for _ in range(message.n_buffers)]
+            self._loaded = pickle.loads(message.content, buffers=buffers)
+            return None
+        try:
+            if isinstance(message, Question):
+                return self._measured(message)
+            self._loaded = Arrays.of(message.load()), None
+            return None
+        except MemoryError:
+            return TrialState.OUT_OF_MEMORY, "out of memory"
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            return TrialState.FAILED, f"{type(error).__name__}: {lines[0][:300]}"
+
+    def _measured(self, question: Question) -> Measurement | Failure:
+        assert self._loaded is not None
+        arrays, splits = self._loaded
         measurement = measure(
-            _load(content.source), learner_named(content.configuration.learner), content.configuration, content.protocol
+            arrays,
+            learner_named(question.configuration.learner),
+            question.configuration,
+            question.protocol,
+            splits=splits,
+            pruning=question.pruning,
+            keep_predictions=question.keep_predictions,
         )
-    except MemoryError:
-        return TrialState.OUT_OF_MEMORY, "out of memory"
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
-        return TrialState.FAILED, f"{type(error).__name__}: {lines[0][:300]}"
-    first = next(iter(measurement.fold_losses.values()))
-    if not all(math.isfinite(loss) for loss in first):
-        return TrialState.FAILED, "a loss that is not finite"
-    return None, measurement
+        first = next(iter(measurement.fold_losses.values()))
+        if not all(math.isfinite(loss) for loss in first):
+            return TrialState.FAILED, "a loss that is not finite"
+        return measurement
+
+
+def _end_with_parent() -> None:
+    """End at once when standard input closes: the parent holds the other end for as long as it lives."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
 
 
 def main() -> None:
-    """Serve one parent, whose address and key come on standard input; end when it closes the connection."""
+    """Serve one parent, whose address and key come on standard input; end when it goes away, in mid-trial too."""
     address, key = (sys.stdin.readline().strip() for _ in range(2))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with Client(address, authkey=bytes.fromhex(key)) as connection:
+        desk = _Desk(connection)
         while True:
             try:
-                kind, content = connection.recv()
-                connection.send(_answer(kind, content))
+                connection.send(desk.answer(connection.recv()))
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 return
-
-
-if __name__ == "__main__":
-    main()

@@ -1,15 +1,24 @@
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
+from metahp.core.errors import InputError, WorkerError
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
-from metahp.evaluation.parallel import run_jobs
+from metahp.datasets.table import Table
+from metahp.evaluation.parallel import TrialPool, run_jobs
 from metahp.evaluation.protocol import measure
-from metahp.evaluation.runner import Job, Limits, Runner
+from metahp.evaluation.pruning import Pruning
+from metahp.evaluation.runner import Job, Limits, Runner, Workload
+from metahp.evaluation.splits import by_time
 from metahp.learners.catalogue import learner_named
 
 FOREST = learner_named("random_forest")
@@ -72,3 +81,154 @@ def _same(one: Trial, other: Trial) -> None:
     assert one.state is TrialState.COMPLETE, one.reason
     assert one.id == other.id
     assert one.fold_losses == other.fold_losses
+
+
+class CountedTable(Table):
+    """A table that counts how often its matrix is asked for, which is done to send it."""
+
+    n_asked = 0
+
+    @property
+    def matrix(self) -> np.ndarray:
+        type(self).n_asked += 1
+        return Table.matrix.func(self)
+
+
+def test_a_table_in_memory_is_sent_once_to_a_worker_and_measured_as_one_that_is_read(source: TableSource) -> None:
+    plain, other = source.load(), source.load()
+    counted = CountedTable(plain.task, plain.features, plain.y, plain.target)
+    jobs = [replace(job(source, n), source=Workload(counted)) for n in (10, 11, 12)]
+    with Runner() as runner:
+        trials = [runner.run(one) for one in jobs]
+        assert CountedTable.n_asked == 1
+        runner.run(replace(jobs[0], source=Workload(other)))
+        runner.run(jobs[0])
+        assert CountedTable.n_asked == 2
+        runner.close()
+        _same(runner.run(jobs[0]), trials[0])
+        assert CountedTable.n_asked == 3
+        _same(runner.run(job(source)), trials[0])
+
+
+def test_splits_predictions_and_pruning_reach_the_worker_and_come_back(source: TableSource) -> None:
+    table = source.load()
+    splits = by_time(table, np.arange(3000), 3)
+    timed = replace(job(source), source=Workload(table, splits), protocol=splits.protocol(max_rows=3000))
+    here = measure(table, FOREST, timed.configuration, timed.protocol, splits=splits, keep_predictions=True)
+    with Runner() as runner:
+        outcome = runner.evaluate(replace(timed, keep_predictions=True))
+        bare = runner.evaluate(timed)
+        pruned = runner.evaluate(replace(timed, keep_predictions=True, pruning=Pruning("r2", (1.0, 0.0))))
+    np.testing.assert_array_equal(outcome.predictions, here.predictions)
+    assert np.isnan(outcome.predictions).sum() == 750
+    assert outcome.trial.fold_losses == bare.trial.fold_losses == here.fold_losses
+    assert bare.predictions is None
+    assert pruned.trial.state is TrialState.PRUNED
+    assert pruned.trial.fold_losses["r2"] == here.fold_losses["r2"][:2]
+    assert pruned.trial.reason.startswith("pruned after 2 of 3 folds")
+    assert pruned.trial.fit_seconds > 0
+    assert pruned.predictions is None
+    assert pruned.trial.id == bare.trial.id
+
+
+def test_a_job_whose_parts_do_not_fit_together_is_refused(source: TableSource) -> None:
+    table = source.load()
+    splits = by_time(table, np.arange(3000), 3)
+    plain = job(source)
+    with pytest.raises(InputError, match="names the splits that its table comes with"):
+        replace(plain, protocol=splits.protocol())
+    with pytest.raises(InputError, match="names the splits that its table comes with"):
+        replace(plain, source=Workload(table, splits))
+    with pytest.raises(InputError, match="a threshold for every fold but the last, 2; got 1"):
+        replace(plain, pruning=Pruning("r2", (0.5,)))
+
+
+def test_a_pool_gives_back_every_trial_and_goes_on_after_one_that_met_a_limit(source: TableSource) -> None:
+    workload = Workload(source.load())
+    jobs = [replace(job(source, n), source=workload) for n in (10, 11, 12)]
+    late = replace(
+        job(source, 300, Limits(seconds=0.3), max_depth=None, max_features=1.0), source=workload, keep_predictions=True
+    )
+    with TrialPool(2) as pool:
+        for one in (late, *jobs):
+            pool.submit(one)
+        assert pool.n_pending == 4
+        outcomes = [pool.next_done() for _ in range(4)]
+        with pytest.raises(InputError, match="No trial is pending"):
+            pool.next_done()
+        # The loop of a strategy: the next one is chosen as soon as one has ended.
+        pool.submit(jobs[0])
+        again = pool.next_done(timeout=60)
+    by_id = {outcome.trial.id: outcome for outcome in outcomes}
+    assert set(by_id) == {trial.id for trial in run_jobs([late, *jobs], n_jobs=1)}
+    states = sorted(outcome.trial.state for outcome in outcomes)
+    assert states == [TrialState.COMPLETE] * 3 + [TrialState.TIMEOUT]
+    assert all(outcome.predictions is None for outcome in outcomes)
+    _same(again.trial, by_id[again.trial.id].trial)
+
+
+def test_a_pool_that_is_left_kills_what_still_runs(source: TableSource) -> None:
+    long = job(source, 300, max_depth=None, max_features=1.0)
+    with TrialPool(2) as pool:
+        pool.submit(job(source))
+        pool.next_done()
+        for _ in range(3):
+            pool.submit(long)
+        assert pool.next_done(timeout=0.01) is None
+        workers = psutil.Process().children()
+        assert workers
+    assert not [worker for worker in workers if worker.is_running()]
+    with pytest.raises(RuntimeError, match="shutdown"):
+        pool.submit(long)
+
+
+def test_a_stopped_runner_measures_nothing_more(source: TableSource) -> None:
+    with Runner() as runner:
+        runner.run(job(source))
+        runner.stop()
+        with pytest.raises(WorkerError, match="stopped"):
+            runner.run(job(source))
+
+
+LONG_RUN = """
+import sys
+import psutil
+from metahp.core.configuration import Configuration
+from metahp.core.trial import Origin, Protocol
+from metahp.datasets.read import TableSource
+from metahp.evaluation.parallel import TrialPool
+from metahp.evaluation.runner import Job
+from metahp.learners.catalogue import learner_named
+
+source = TableSource(sys.argv[1], "target")
+task = source.load().task
+space = learner_named("random_forest").space(task.type)
+def job(**values):
+    return Job(source, task.id, space.configuration(values), Protocol(), Origin.USER)
+with TrialPool(2) as pool:
+    pool.submit(job(n_estimators=10, max_depth=3))
+    pool.submit(job(n_estimators=11, max_depth=3))
+    pool.next_done(), pool.next_done()
+    pool.submit(job(n_estimators=299))
+    pool.submit(job(n_estimators=300))
+    print(*[child.pid for child in psutil.Process().children()], flush=True)
+    pool.next_done()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_workers_end_in_mid_trial_when_their_parent_is_interrupted_or_killed(
+    source: TableSource, how: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LONG_RUN, source.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as parent:
+        workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        assert len(workers) == 2
+        parent.send_signal(how)
+        _, errors = parent.communicate()
+    # Their trials take most of a minute, so what is gone by then did not finish first.
+    _, alive = psutil.wait_procs(workers, timeout=0 if how is signal.SIGINT else 5)
+    assert alive == []
+    if how is signal.SIGINT:
+        assert errors.count("Traceback") == errors.count("KeyboardInterrupt") == 1

@@ -1,0 +1,77 @@
+"""When a trial is hopeless after its first folds: the rule, and its thresholds from trials that were completed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metahp.core.errors import InputError
+from metahp.core.metric import METRICS
+from metahp.core.trial import Trial, TrialState
+
+# With fewer trials the spread of the differences is itself a guess.
+MIN_TRIALS = 5
+# Replayed on the seed (see `pruning_after`): 2 loses the best trial now and then, 4 only saves less.
+MULTIPLE = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """A trial ends after fold i (from 0) where its mean loss over the folds so far is above `thresholds[i]`.
+
+    There is one threshold for every fold (of every repeat) but the last.
+    """
+
+    metric: str
+    thresholds: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise InputError(f"'{self.metric}' is not a metric that trials store. Known: {', '.join(METRICS)}.")
+
+    def reason(self, losses: Sequence[float]) -> str:
+        """Why a trial with these losses of its first folds ends here; empty where it goes on."""
+        mean, n = float(np.mean(losses)), len(losses)
+        if n > len(self.thresholds) or not mean > self.thresholds[n - 1]:
+            return ""
+        return (
+            f"pruned after {n} of {len(self.thresholds) + 1} folds: mean loss {mean:.6g} ({self.metric}) above "
+            f"{self.thresholds[n - 1]:.6g}"
+        )
+
+
+def pruning_after(trials: Sequence[Trial], metric: str, *, multiple: float = MULTIPLE) -> Pruning | None:
+    """The thresholds that the complete ones of `trials` give; None where fewer than `MIN_TRIALS` are complete.
+
+    A trial's lead or lag behind the best trial over its first folds differs from that over all folds by the luck of
+    those folds. The threshold is the best trial's mean over the same folds plus `multiple` times that luck: the root
+    mean square, over the other complete trials, of the difference between the two (folds are paired, so a fold that is
+    hard for all cancels out). A trial that would end up best starts as far behind only by more luck than that.
+
+    Replayed on the lightgbm design of 150 tables of the seed (3 folds, each table's default metric, three random orders
+    each): a multiple of 3 saved 40 % of the folds and lost the best trial in 0 of 450 runs (2: 45 % and 3; 4: 36 % and
+    0). Where only the best quarter of the configurations was tried, as a good strategy does: 16 % and 1 (2: 22 % and 2).
+
+    Args:
+        trials: Trials of one task and one protocol, in any order and state.
+        metric: The metric that is tuned for.
+        multiple: How many times the luck of the folds a trial may lag behind.
+
+    Raises:
+        InputError: the complete trials have different tasks or protocols, or lack the metric.
+    """
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    if len({(trial.task, trial.protocol) for trial in complete}) > 1:
+        raise InputError("Thresholds come from trials of one task under one protocol; these have several.")
+    if any(metric not in trial.fold_losses for trial in complete):
+        raise InputError(f"Some of the trials have no losses of '{metric}'.")
+    losses = np.array([trial.fold_losses[metric] for trial in complete])
+    losses = losses[np.isfinite(losses).all(axis=1)] if complete else losses
+    if len(losses) < MIN_TRIALS:
+        return None
+    means = losses.mean(axis=1)
+    best = int(means.argmin())
+    firsts = np.cumsum(losses, axis=1)[:, :-1] / np.arange(1, losses.shape[1])
+    luck = np.delete((firsts - firsts[best]) - (means - means[best])[:, None], best, axis=0)
+    thresholds = firsts[best] + multiple * np.sqrt(np.mean(luck**2, axis=0))
+    return Pruning(metric, tuple(thresholds.tolist()))
