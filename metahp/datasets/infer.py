@@ -26,6 +26,8 @@ MIN_DATE_LENGTH = 6
 _DATE_SHAPE = re.compile(r"\d.*[-/:.].*\d")
 # Columns are typed on this many values first; only a column that could be a number or a date is parsed whole.
 PEEK = 1000
+# … and these few tell most text from numbers.
+FEW = 10
 # More columns than this are worth a word: every later step takes its time with them.
 WIDE_COLUMNS = 1000
 
@@ -141,7 +143,8 @@ def _dtype_with_missing(dtype: Any) -> Any:
 
 def _parse_text(column: pd.Series) -> pd.Series:
     codes, values = pd.factorize(column)
-    stripped = [str(value).strip() for value in values]
+    # By way of numpy: pandas' own iteration over Arrow text makes an Arrow scalar of each value.
+    stripped = [str(value).strip() for value in np.asarray(values, dtype=object)]
     texts = [None if text in MISSING_MARKERS else text for text in stripped]
     present = [text for text in texts if text is not None]
     if not present:
@@ -149,7 +152,7 @@ def _parse_text(column: pd.Series) -> pd.Series:
     # One more at the end is what code -1, a missing value, picks.
     distinct: np.ndarray = np.array([*texts, None], dtype=object)
     parsed = distinct
-    if not np.isnan(to_numbers(np.array(present[:PEEK], dtype=object))).any():
+    if _are_numbers(present[:FEW]) and _are_numbers(present[:PEEK]):
         numbers = to_numbers(distinct)
         if np.count_nonzero(~np.isnan(numbers)) == len(present):
             parsed = numbers
@@ -158,6 +161,10 @@ def _parse_text(column: pd.Series) -> pd.Series:
         if np.count_nonzero(dates.notna()) == len(present):
             parsed = dates.to_numpy()
     return pd.Series(parsed[codes], index=column.index, name=column.name, dtype=parsed.dtype)
+
+
+def _are_numbers(texts: list[str]) -> bool:
+    return not np.isnan(to_numbers(np.array(texts, dtype=object))).any()
 
 
 def to_numbers(texts: np.ndarray) -> np.ndarray:
@@ -354,7 +361,7 @@ def _why_useless_text(column: pd.Series) -> str:
     if n_unique == 1 and n_present == len(column):
         return "constant"
     if n_unique > max(MIN_ROWS, ID_UNIQUE_SHARE * n_present):
-        words = column.dropna().iloc[:PEEK].astype(object).str.count(r"\s+").mean() + 1
+        words = np.mean([len(str(text).split()) for text in column.dropna().iloc[:PEEK].to_numpy(dtype=object)])
         return "free text" if words > TEXT_WORDS else "id-like: nearly every value is different"
     return ""
 
