@@ -68,7 +68,7 @@ def read_delimited(
             # Arrow is strict where files are odd; a ragged row is an error, the rest is for pandas' slower parser.
             frame = _read_with_pandas(text, sketch)
     if frame.empty:
-        raise InputError(f"'{text.source.label}' has a header and no rows; expected at least 20.")
+        raise InputError(f"'{text.source.label}' has a header and no rows; expected rows of values below it.")
     options = ReadOptions(
         "csv", sketch.separator, text.encoding, text.source.compression, sketch.decimal, skip_lines=sketch.skipped
     )
@@ -94,7 +94,7 @@ def _sketch(text: Text, text_columns: Collection[str], min_columns: int) -> _Ske
         )
     offset = ends[end - 1] if end <= len(ends) else len(sample)
     if not rows and is_whole:
-        raise InputError(f"'{text.source.label}' has a header and no rows; expected at least 20.")
+        raise InputError(f"'{text.source.label}' has a header and no rows; expected rows of values below it.")
     skipped = _blank_lines(decoded)
     decimal = "," if separator != "," and _has_decimal_commas(rows) else "."
     columns = [[row[index] for row in rows if index < len(row)] for index in range(len(header))]
@@ -229,7 +229,9 @@ def _arrow_table(text: Text, sketch: _Sketch, types: dict[str, pa.DataType]) -> 
             )
         except pa.ArrowInvalid as error:
             if "Empty CSV" in str(error):
-                raise InputError(f"'{source.label}' has a header and no rows; expected at least 20.") from None
+                raise InputError(
+                    f"'{source.label}' has a header and no rows; expected rows of values below it."
+                ) from None
             raise
 
 

@@ -95,7 +95,7 @@ def table_from(X: Any, y: Any = None, *, target: str | None = None, task_type: T
         InputError: wrong shapes, or not a table to learn from.
         UnknownNameError: no column is called `target`, or no task type is called `task_type`.
     """
-    frame = _frame_of(X)
+    frame = frame_of(X)
     if y is None:
         return build_table(frame, target=target, task_type=task_type)
     values = _series_of(y)
@@ -108,11 +108,12 @@ def table_from(X: Any, y: Any = None, *, target: str | None = None, task_type: T
     return build_table(frame, target=name, task_type=task_type)
 
 
-def _frame_of(X: Any) -> pd.DataFrame:
+def frame_of(X: Any) -> pd.DataFrame:
+    """The frame of anything that `table_from` takes as features; columns without a name are `x0`, `x1`, …."""
     if isinstance(X, pd.DataFrame):
         return X
     if hasattr(X, "to_pandas"):
-        return _frame_of(X.to_pandas())
+        return frame_of(X.to_pandas())
     dense = X.toarray() if hasattr(X, "toarray") else X
     try:
         frame = pd.DataFrame(dense if isinstance(dense, list | dict) else np.asarray(dense))

@@ -90,7 +90,9 @@ def check_directory(directory: str | Path) -> None:
     path = Path(directory)
     if path.exists() and not path.is_dir():
         raise InputError(f"--output '{path}' is a file; expected a directory, or a name for a new one.")
-    if path.is_dir() and not (path / BEST).exists() and any(path.iterdir()):
+    # What a kill left of an earlier attempt does not count.
+    unfinished = f".{path.absolute().name}."
+    if path.is_dir() and not (path / BEST).exists() and not all(e.name.startswith(unfinished) for e in path.iterdir()):
         raise InputError(f"--output '{path}' holds other files; name a new or empty directory, or an earlier result.")
 
 
@@ -301,4 +303,5 @@ def _json(value: Any) -> bytes:
 
 
 def _known(number: float | None) -> float | None:
-    return None if number is None or number != number else float(number)
+    """Without the last digits, which are rounding: 0.8 is not 0.8000000000000002."""
+    return None if number is None or number != number else float(f"{number:.12g}")

@@ -1,17 +1,14 @@
 """Fitted models as bytes that hold data only: LightGBM's text, and skops with a list of trusted types; no pickle."""
 
-import logging
 import zipfile
+from importlib import import_module
 from typing import Any
 
-import skops.io
 from lightgbm import Booster
 from lightgbm.basic import LightGBMError
 from sklearn.pipeline import Pipeline
 
 from metahp.core.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 # What the learners' pipelines hold beyond the types that skops trusts by itself (scikit-learn's estimators, arrays).
 TRUSTED_TYPES = frozenset(
@@ -39,7 +36,7 @@ def dump_model(model: Any) -> bytes:
     """
     if isinstance(model, Booster):
         return model.model_to_string().encode()
-    data = skops.io.dumps(model, compression=zipfile.ZIP_DEFLATED)
+    data = _skops().dumps(model, compression=zipfile.ZIP_DEFLATED)
     _refuse_foreign(data, "the model")
     return data
 
@@ -57,7 +54,7 @@ def load_model(data: bytes, name: str) -> Any:
             raise InputError(f"'{name}' is not a LightGBM model ({_line(error)}); tune again to replace it.") from None
     _refuse_foreign(data, f"'{name}'")
     try:
-        model = skops.io.loads(data, trusted=sorted(TRUSTED_TYPES))
+        model = _skops().loads(data, trusted=sorted(TRUSTED_TYPES))
     except Exception as error:
         # Reading what another version of scikit-learn wrote fails in as many ways as its classes have changed.
         raise InputError(
@@ -68,9 +65,18 @@ def load_model(data: bytes, name: str) -> Any:
     return model
 
 
+def _skops() -> Any:
+    """The module `skops.io`, imported on first use.
+
+    It loads all of scikit-learn and torch, more than half of what `metahp predict` takes to start, and a LightGBM
+    model needs none of it.
+    """
+    return import_module("skops.io")
+
+
 def _refuse_foreign(data: bytes, name: str) -> None:
     try:
-        foreign = sorted(set(skops.io.get_untrusted_types(data=data)) - TRUSTED_TYPES)
+        foreign = sorted(set(_skops().get_untrusted_types(data=data)) - TRUSTED_TYPES)
     except Exception as error:
         raise InputError(f"{name} is not a skops model ({_line(error)}); tune again to replace it.") from None
     if foreign:

@@ -18,7 +18,7 @@ from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.task import TaskType
 from metahp.datasets.infer import number_label, to_numbers
-from metahp.datasets.read import read_frame
+from metahp.datasets.read import frame_of, read_frame
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import losses_of
 from metahp.learners.catalogue import learner_named
@@ -71,18 +71,14 @@ class TunedModel:
         return labels[np.argsort(labels, kind="stable")]
 
     def read(self, X: Any) -> pd.DataFrame:
-        """The raw frame of a path (`-` for standard input), or the frame as it is.
+        """The raw frame of a path (`-` for standard input), a frame, or an array or rows as the model was fitted on.
 
         Raises:
-            InputError: the file cannot be read, or `X` is neither a path nor a frame.
+            InputError: the file cannot be read, or `X` has no rows and columns.
         """
         if isinstance(X, str | Path):
             return read_frame(X, text_columns=self.preparation.categories, min_columns=1)
-        if hasattr(X, "to_pandas"):
-            X = X.to_pandas()
-        if not isinstance(X, pd.DataFrame):
-            raise InputError(f"Expected a path or a frame with named columns, found {type(X).__name__}.")
-        return X
+        return frame_of(X)
 
     def features(self, X: Any) -> pd.DataFrame:
         """Features of a path or frame; what became missing on the way is logged."""

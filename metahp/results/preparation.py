@@ -129,7 +129,7 @@ def texts_of(column: pd.Series) -> np.ndarray:
 
 
 def _number(column: pd.Series, _: Column) -> tuple[dict[str, Any], np.ndarray]:
-    parsed = parse_column(column)
+    parsed = parse_column(column.astype(float) if pd.api.types.is_bool_dtype(column.dtype) else column)
     texts = np.array([], dtype=object)
     if not pd.api.types.is_numeric_dtype(parsed.dtype):
         texts = texts_of(column)

@@ -141,7 +141,7 @@ def test_a_directory_with_other_files_is_left_alone(content: ResultContent, tmp_
     assert contents(tmp_path / "mine") == {"script.py": b"mine"}
     with pytest.raises(InputError, match="is a file"):
         check_directory(tmp_path / "binary.csv")
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".empty.0123abcd").mkdir(parents=True)
     write_result(tmp_path / "empty", content)
     load_result(tmp_path / "empty")
 

@@ -156,6 +156,17 @@ def test_a_file_with_the_only_feature_can_be_predicted(tmp_path: Path):
     np.testing.assert_array_equal(model.predict(tmp_path / "new.csv"), model.predict(frame))
 
 
+def test_arrays_and_booleans_are_read_as_in_training():
+    X = np.random.default_rng(0).normal(size=(60, 3)).round(2)
+    X[:, 2] = X[:, 2] > 0
+    table = table_from(X, X[:, 0] > 0)
+    configuration = learner_named("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
+    model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
+    frame = pd.DataFrame(X, columns=["x0", "x1", "x2"]).astype({"x2": bool})
+    np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(frame))
+    assert model.features(frame)["x2"].notna().all()
+
+
 @pytest.mark.parametrize(
     ("target", "expected"),
     [([1, 2, 10], np.array([1, 2, 10])), ([False, True], np.array([False, True])), (["b", "a"], np.array(["a", "b"]))],
