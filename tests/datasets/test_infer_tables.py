@@ -120,6 +120,19 @@ def test_useless_columns_are_left_out_by_name() -> None:
     assert "left out (free text): note" in table.warnings
 
 
+def test_a_row_number_is_one_in_any_order_of_the_rows() -> None:
+    order = np.random.default_rng(2).permutation(N)
+    frame = base(row=np.arange(N) + 7.0, gap=[*range(N - 1), N], twice=[*range(N - 1), 0], y=values("u", "v"))
+    for rows in (np.arange(N), order):
+        assert build_table(frame.iloc[rows]).preparation.dropped == {"row": "row number"}
+
+
+def test_one_late_word_makes_a_column_of_numbers_a_category() -> None:
+    texts = [str(i % 30) for i in range(N - 1)]
+    table = build_table(base(late=pd.Series([*texts, "many"], dtype="str"), y=values("u", "v")))
+    assert list(table.features["late"].cat.categories[-2:]) == ["9", "many"]
+
+
 @pytest.mark.parametrize(
     "column",
     [
