@@ -15,6 +15,7 @@ import pytest
 
 from metahp.core.errors import InputError, UnknownNameError
 from metahp.core.task import TaskType
+from metahp.datasets.infer import build_table
 from metahp.datasets.read import TableSource, load_table, read_frame, table_from
 from metahp.datasets.table import Table
 
@@ -291,6 +292,18 @@ def test_json_columns_of_two_types_and_absent_keys_are_read(tmp_path: Path) -> N
     table = load_table(tmp_path / "t.jsonl", target="y")
     assert list(table.features["late"].isna()) == [i <= 5 for i in range(40)]
     assert set(table.features["a"]) == {"x", "0", "1", "2", "3", "4"}
+
+
+def test_pandas_reads_json_lines_again_without_making_dates_of_them(tmp_path: Path) -> None:
+    # By its name pandas takes a column like `modified` or `created_at` for seconds since 1970.
+    rows = [{"modified": 100_000_000 + i, "created_at": f"{i % 4}", "y": "uv"[i % 2]} for i in range(40)]
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = load_table(path)
+    again = eval(table.read.pandas_source(str(path)), {"pd": pd})
+    assert list(again["modified"]) == [row["modified"] for row in rows]
+    assert list(again["created_at"]) == [row["created_at"] for row in rows]
+    assert build_table(again).task.id == table.task.id
 
 
 def test_sparse_arff_rows_mean_zero_where_they_are_silent(tmp_path: Path) -> None:
