@@ -49,8 +49,9 @@ def pruning_after(trials: Sequence[Trial], metric: str, *, multiple: float = MUL
     hard for all cancels out). A trial that would end up best starts as far behind only by more luck than that.
 
     Replayed on the lightgbm design of 150 tables of the seed (3 folds, each table's default metric, three random orders
-    each): a multiple of 3 saved 40 % of the folds and lost the best trial in 0 of 450 runs (2: 45 % and 3; 4: 36 % and
-    0). Where only the best quarter of the configurations was tried, as a good strategy does: 16 % and 1 (2: 22 % and 2).
+    each): a multiple of 3 saved 40 % of the folds and lost the best trial in 0 of 450 runs (2: 45 % and 3 runs; 4: 36 %
+    and 0). Where only the best quarter of the configurations is tried, as a good strategy does: 16 % and 1 run (2: 22 %
+    and 2; 4: 12 % and 0).
 
     Args:
         trials: Trials of one task and one protocol, in any order and state.

@@ -227,7 +227,7 @@ def test_workers_end_in_mid_trial_when_their_parent_is_interrupted_or_killed(
         assert len(workers) == 2
         parent.send_signal(how)
         _, errors = parent.communicate()
-    # Their trials take most of a minute, so what is gone by then did not finish first.
+    # Their trials take half a minute, so what is gone by then did not finish first.
     _, alive = psutil.wait_procs(workers, timeout=0 if how is signal.SIGINT else 5)
     assert alive == []
     if how is signal.SIGINT:
