@@ -10,6 +10,8 @@ from sklearn.pipeline import Pipeline
 
 from metahp.core.errors import InputError
 
+# A forest of 300 trees on 5,000 rows: 99 MB as it is, 20 MB at level 1, 16 MB at level 6 in more than twice the time.
+COMPRESSION_LEVEL = 1
 # What the learners' pipelines hold beyond the types that skops trusts by itself (scikit-learn's estimators, arrays).
 TRUSTED_TYPES = frozenset(
     {
@@ -36,7 +38,7 @@ def dump_model(model: Any) -> bytes:
     """
     if isinstance(model, Booster):
         return model.model_to_string().encode()
-    data = _skops().dumps(model, compression=zipfile.ZIP_DEFLATED)
+    data = _skops().dumps(model, compression=zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL)
     _refuse_foreign(data, "the model")
     return data
 

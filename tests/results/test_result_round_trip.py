@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,23 @@ def test_a_file_with_the_only_feature_can_be_predicted(tmp_path: Path):
     model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
     frame[["x"]].to_csv(tmp_path / "new.csv", index=False)
     np.testing.assert_array_equal(model.predict(tmp_path / "new.csv"), model.predict(frame))
+
+
+@pytest.mark.parametrize("learner", list(LEARNERS))
+def test_a_class_that_the_rows_lacked_has_probability_zero(learner: str, make_table: Callable[[str], Table], tmp_path):
+    table = make_table("multiclass")
+    kept = table.y != 1
+    part = replace(table, features=table.features[kept].reset_index(drop=True), y=table.y[kept])
+    configuration = learner_named(learner).space(table.task.type).default
+    write_result(
+        tmp_path / "result",
+        _content(part, fit_model(part, [(configuration, 1.0)], _metric(part), seed=0), configuration),
+    )
+    loaded = load_result(tmp_path / "result")
+    probabilities = loaded.predict_proba(tmp_path / "multiclass.csv")
+    assert probabilities.shape == (90, 3)
+    assert (probabilities[:, 1] == 0).all()
+    assert (loaded.classes_[probabilities.argmax(axis=1)][kept] == loaded.classes_[table.y[kept]]).mean() > 0.9
 
 
 def test_arrays_and_booleans_are_read_as_in_training():
