@@ -1,11 +1,15 @@
 """Gradient-boosted trees (LightGBM), with its native treatment of categories and missing values."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from metahp.core.configuration import Configuration, Value
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
@@ -13,6 +17,9 @@ from metahp.core.task import TaskType
 from metahp.learners.base import Course, Split, checkpoints_below
 
 _OBJECTIVE = {TaskType.BINARY: "binary", TaskType.MULTICLASS: "multiclass", TaskType.REGRESSION: "regression"}
+
+# LightGBM refuses these in the names of features, or loses count of the names by them.
+_KEPT_NAME = re.compile(r'[^\[\]{}",:\t\n\v\f\r]+')
 
 _SPACE = SearchSpace(
     "lightgbm",
@@ -79,9 +86,18 @@ class LightGBM:
         seed: int,
         n_jobs: int = 1,
     ) -> Any:
-        """`LGBMClassifier` or `LGBMRegressor`; categories are the frame's `category` columns."""
+        """`LGBMClassifier` or `LGBMRegressor`; categories are the frame's `category` columns.
+
+        Where LightGBM refuses the names of the columns, a `Pipeline` that first names them by position.
+        """
         kind = lightgbm.LGBMClassifier if task_type.is_classification else lightgbm.LGBMRegressor
-        return kind(**constructor_arguments(configuration), random_state=seed, n_jobs=n_jobs, verbosity=-1)
+        model = kind(**constructor_arguments(configuration), random_state=seed, n_jobs=n_jobs, verbosity=-1)
+        names = [name for name in (*numeric, *categorical) if isinstance(name, str)]
+        if accepts_names(names):
+            return model
+        plain = [f"feature_{index}" for index in range(len(numeric) + len(categorical))]
+        rename = FunctionTransformer(pd.DataFrame.set_axis, kw_args={"labels": plain, "axis": 1})
+        return Pipeline([("rename", rename), ("model", model)])
 
     def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
         """Train once; predictions at the checkpoints are partial sums over the same trees."""
@@ -110,6 +126,12 @@ class LightGBM:
         checkpoints = checkpoints_below(n_estimators)
         predictions = _staged(booster, split, checkpoints)
         return Course(checkpoints, predictions, fitted - start, time.perf_counter() - fitted)
+
+
+def accepts_names(names: Sequence[str]) -> bool:
+    """Whether LightGBM takes columns of these names, whose spaces it turns into underscores."""
+    is_kept = all(_KEPT_NAME.fullmatch(name) for name in names)
+    return is_kept and len({name.replace(" ", "_") for name in names}) == len(names)
 
 
 def constructor_arguments(configuration: Configuration) -> dict[str, Any]:

@@ -16,14 +16,13 @@ from metahp.core.metric import Metric
 from metahp.core.task import TaskType
 from metahp.datasets.table import MISSING_MARKERS, Table
 from metahp.learners.catalogue import learner_named
+from metahp.learners.lightgbm import accepts_names
 from metahp.recommendation.result import Recommendation
 
 FOLDS = 3
 # Tables below have training folds with fewer rows than the quantiles of the linear learner.
 SHORT_TABLE = 200
 LINE_LENGTH = 100
-# LightGBM refuses these in the names of features.
-_FORBIDDEN_IN_NAMES = frozenset('[]{}",:')
 
 _HEADER = '''"""Train {learner} on {file} with the hyperparameters that metahp {version} {verb}.
 
@@ -110,8 +109,8 @@ def training_script(
     estimator = learner_named(configuration.learner).estimator(
         configuration,
         table.task.type,
-        numeric=_Name("numeric_columns"),
-        categorical=_Name("categorical_columns"),
+        numeric=(),
+        categorical=(),
         seed=seed,
     )
     _name_columns(estimator)
@@ -170,10 +169,7 @@ def _import_lines(imports: set[tuple[str, str]], *, is_short: bool) -> str:
 
 def _constants(table: Table, path: str, seed: int) -> str:
     preparation = table.preparation
-    parts = {
-        name: [column.removeprefix(f"{name}.") for column in map(str, table.features) if column.startswith(f"{name}.")]
-        for name in preparation.dates
-    }
+    parts = _date_parts(table)
     lines = [f"PATH = {_code(path, set())}", f"TARGET = {_code(table.target, set())}", f"SEED = {seed}"]
     lines.append(f"NUMERIC = {_code(list(preparation.numeric), set(), prefix=10)}")
     lines.append(f"CATEGORICAL = {_code(list(preparation.categorical), set(), prefix=14)}")
@@ -186,6 +182,14 @@ def _constants(table: Table, path: str, seed: int) -> str:
         if len(preparation.dropped) > 20:
             lines.append(f"#   and {len(preparation.dropped) - 20} more")
     return "\n".join(lines) + "\n"
+
+
+def _date_parts(table: Table) -> dict[str, list[str]]:
+    """The parts that are features, by the name of the date."""
+    return {
+        name: [column.removeprefix(f"{name}.") for column in map(str, table.features) if column.startswith(f"{name}.")]
+        for name in table.preparation.dates
+    }
 
 
 def _functions(table: Table) -> list[str]:
@@ -218,14 +222,16 @@ def _features(table: Table, *, is_lightgbm: bool) -> str:
             '    columns |= {f"{name} {part}": parts[part] for part in kept}',
         ]
     lines.append("X = pd.DataFrame(columns)")
-    if is_lightgbm and any(_FORBIDDEN_IN_NAMES & set(name) for name in _script_names(table)):
-        lines.append('# LightGBM allows none of []{}",: in the names of features.')
+    if is_lightgbm and not accepts_names(_script_names(table)):
+        lines.append('# LightGBM allows none of []{}",: in the names of features, and takes a space for a _.')
         lines.append('X.columns = [f"feature {i}" for i in range(X.shape[1])]')
     return "\n".join(lines) + "\n"
 
 
 def _script_names(table: Table) -> tuple[str, ...]:
-    return (*table.preparation.numeric, *table.preparation.categorical, *table.preparation.dates)
+    """The names of the columns of the script's `X`, whose date parts are named after a space."""
+    dates = [f"{name} {part}" for name, parts in _date_parts(table).items() for part in parts]
+    return (*table.preparation.numeric, *table.preparation.categorical, *dates)
 
 
 def _read_call(table: Table) -> str:

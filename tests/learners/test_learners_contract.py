@@ -1,10 +1,12 @@
 """One table of cases for everything that is a learner."""
 
+import pickle
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from lightgbm import LGBMClassifier
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -164,6 +166,37 @@ def test_lightgbm_sets_the_companion_without_which_subsample_does_nothing() -> N
     whole = learner.estimator(space.default, TaskType.BINARY, numeric=[], categorical=[], seed=0)
     assert halved.get_params()["subsample_freq"] == 1
     assert whole.get_params()["subsample_freq"] == 0
+
+
+@pytest.mark.parametrize(
+    "names", [("a[0]", "b"), ('the "a"', "b"), ("a:b", "a,b"), ("a b", "a_b"), ("a\nb", "b"), ("a", "{b}")], ids=repr
+)
+@pytest.mark.parametrize("task_type", TaskType)
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_an_estimator_takes_frames_whatever_their_columns_are_called(
+    learner: Learner, task_type: TaskType, names: tuple[str, str]
+) -> None:
+    table = make_table("mixed", task_type)
+    default = learner.space(task_type).default
+    predictions = []
+    for first, last in (("a", "e"), names):
+        frame = table.features.rename(columns={"a": first, "e": last})
+        numeric = [name for name in frame if not isinstance(frame[name].dtype, pd.CategoricalDtype)]
+        categorical = [name for name in frame if name not in numeric]
+        estimator = clone(
+            learner.estimator(
+                default.replaced(**_small(default.values)), task_type, numeric=numeric, categorical=categorical, seed=0
+            )
+        )
+        predictions.append(pickle.loads(pickle.dumps(estimator.fit(frame, table.y))).predict(frame))
+    np.testing.assert_allclose(*predictions)
+
+
+def test_lightgbm_keeps_the_names_that_it_accepts() -> None:
+    learner = learner_named("lightgbm")
+    default = learner.space(TaskType.BINARY).default
+    plain = learner.estimator(default, TaskType.BINARY, numeric=["age of car", "größe"], categorical=["%"], seed=0)
+    assert isinstance(plain, LGBMClassifier)
 
 
 def test_checkpoints_end_at_the_number_of_iterations() -> None:

@@ -188,6 +188,15 @@ def test_a_class_too_rare_for_the_folds_is_left_out_of_the_score_and_said_so(
     assert np.isfinite(printed_score(run(script, tmp_path)))
 
 
+@pytest.mark.parametrize("name", ["a[0]", 'the "size"', "when_month", "a: b"])
+def test_the_script_of_lightgbm_takes_any_names(frame: pd.DataFrame, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "table.csv"
+    features(frame.rename(columns={"signal": name, "size, in mm": "size"}), "binary").to_csv(path, index=False)
+    table = load_table(path, target="binary")
+    output = run(python_script(recommendation_of(table, "lightgbm"), table, str(path)), tmp_path)
+    assert "fitted on all 90 rows" in output
+
+
 def test_the_script_says_where_its_numbers_come_from_and_needs_no_metahp(frame: pd.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     features(frame, "binary").to_csv(path, index=False)
