@@ -85,6 +85,10 @@ class Forecast:
         `metafeatures` has shape (m,), `weights` are those of the past tasks, shape (t,), and `shift`, shape (c,), is
         how far the surrogate moves the scenarios, in normalised loss: one unit is the distance from a learner's best
         to its default.
+
+        Of the past ratios it takes the weighted median: their mean is ruled by the few tasks on which a candidate
+        failed badly, so that the very candidate chosen for its clipped regret was often expected to do worse than
+        the default. On left-out tasks the median errs less, too.
         """
         level = {
             name: float(np.asarray(model.predict(metafeatures[None, :], num_threads=1))[0])
@@ -94,7 +98,7 @@ class Forecast:
         for column, candidate in candidates.items():
             unit = float(weights @ self.units[candidate.learner])
             moved = unit * (shift[column] - shift[self.defaults[candidate.learner]])
-            ratio = float(weights @ self.ratios[:, column]) + moved
+            ratio = weighted_median(self.ratios[:, column], weights) + moved
             expected[column] = (level[candidate.learner] + ratio, level[candidate.learner])
         return expected
 
@@ -130,6 +134,13 @@ class Forecast:
             dict(zip(defaults, arrays["units"], strict=True)),
             defaults,
         )
+
+
+def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The smallest of `values`, shape (t,), at or below which at least half of the weight lies."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order[np.searchsorted(reached, reached[-1] / 2)]])
 
 
 def relative(losses: np.ndarray, baselines: np.ndarray) -> np.ndarray:
