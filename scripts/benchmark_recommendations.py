@@ -47,7 +47,7 @@ def methods(everything: Evidence, learner: str, task_type: TaskType, seed: int) 
     space = {learner: learner_named(learner).space(task_type)}
 
     def worlds(past: Evidence) -> np.ndarray:
-        losses = normalised_losses(past.losses, list(past.defaults.values()), clip=DEFAULT_SCALED_CLIP)
+        losses, _ = normalised_losses(past.losses, list(past.defaults.values()), clip=DEFAULT_SCALED_CLIP)
         return np.nan_to_num(losses, nan=DEFAULT_SCALED_CLIP)
 
     def equal(past: Evidence, rows: np.ndarray) -> np.ndarray:
@@ -56,7 +56,9 @@ def methods(everything: Evidence, learner: str, task_type: TaskType, seed: int) 
     def prior(past: Evidence, rows: np.ndarray) -> Mapping[int, Sequence[int]]:
         knowledge = Knowledge.learn(past, space, seed=seed)
         priors = {int(row): knowledge.prior(everything.metafeatures[row]) for row in rows}
-        return {row: greedy_batch(p.scenarios, p.weights, max(KS)) for row, p in priors.items()}
+        return {
+            row: knowledge.columns[greedy_batch(p.scenarios, p.weights, max(KS))].tolist() for row, p in priors.items()
+        }
 
     def portfolio(past: Evidence, rows: np.ndarray) -> Mapping[int, Sequence[int]]:
         batch = greedy_batch(worlds(past), equal(past, past.losses), max(KS))

@@ -9,6 +9,7 @@ import numpy as np
 from metahp.api.tables import load
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import Metric, kin_metrics, metric_for
+from metahp.core.space import SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin, Trial
 from metahp.evaluation.budget import Budget
@@ -26,7 +27,7 @@ from metahp.surrogate.encoding import MIN_COVERAGE, Evidence, evidence
 # 80 % of a normal distribution lie within so many standard deviations.
 Z_80 = 1.2816
 # Raised whenever the arrays of an adviser change their meaning, so that kept ones are trained again.
-ADVISER_VERSION = 2
+ADVISER_VERSION = 3
 
 
 def recommend(
@@ -99,7 +100,7 @@ def recommend(
             **shared,
         )
     metafeatures = extract(table, seconds_left=Budget(budget_seconds).left, seed=seed)
-    adviser, notes = _adviser(base, table.task.type, chosen, names, seed=seed)
+    adviser, notes = trained_adviser(base, table.task.type, chosen, names, seed=seed)
     baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[chosen.name]
     advice = adviser.advise(table.task, metafeatures.vector(), NAMES, baseline, k)
     defaults = set(adviser.knowledge.defaults.values())
@@ -193,13 +194,12 @@ def past_evidence(
             f"The knowledge base has no {task_type} task to learn from. Grow it with scripts/refresh_knowledge_base.py."
         )
     vectors = np.array([[record.metafeatures.get(name, np.nan) for name in NAMES] for record in records])
-    spaces = {name: learner_named(name).space(task_type) for name in learners}
     past = evidence(
         [record.task for record in records],
         vectors,
         list(trials),
         metrics={str(kind): name for kind, name in kin.items()},
-        spaces=spaces,
+        spaces=_spaces(task_type, learners),
     )
     if not past.tasks:
         raise KnowledgeBaseError(f"No {task_type} task of the knowledge base has trials of {' and '.join(learners)}.")
@@ -207,13 +207,13 @@ def past_evidence(
     return past, np.array([constant[task.id] for task in past.tasks])
 
 
-def _adviser(
+def trained_adviser(
     base: KnowledgeBase, task_type: TaskType, metric: Metric, learners: Sequence[str], *, seed: int
 ) -> tuple[Adviser, tuple[str, ...]]:
     """The trained adviser, from the cache where the knowledge base has not changed since it was trained."""
     key = adviser_key(base.content_hash(), task_type, metric, learners, seed)
     if (arrays := cache.load(base.folder, key)) is not None:
-        return Adviser.from_arrays(arrays), ()
+        return Adviser.from_arrays(arrays, _spaces(task_type, learners)), ()
     budget = Budget(0.0)
     adviser = train_adviser(base, task_type, metric, learners, seed=seed)
     cache.save(base.folder, key, adviser.to_arrays())
@@ -229,8 +229,10 @@ def train_adviser(
     base: KnowledgeBase, task_type: TaskType, metric: Metric, learners: Sequence[str], *, seed: int
 ) -> Adviser:
     """Train on all past tasks like `task_type`."""
-    learners = sorted(learners)
     trials = [trial for name in learners for trial in base.trials(learner=name)]
     past, baselines = past_evidence(base.tasks(), trials, task_type, metric, learners)
-    spaces = {name: learner_named(name).space(task_type) for name in learners}
-    return Adviser.learn(past, baselines, spaces, metric=metric.name, seed=seed)
+    return Adviser.learn(past, baselines, _spaces(task_type, learners), metric=metric.name, seed=seed)
+
+
+def _spaces(task_type: TaskType, learners: Sequence[str]) -> dict[str, SearchSpace]:
+    return {name: learner_named(name).space(task_type) for name in sorted(learners)}

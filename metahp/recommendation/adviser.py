@@ -79,19 +79,17 @@ class Adviser:
         regret = np.full((len(past.tasks), 2), np.nan)
         for train, test in group_folds([task.group or task.id for task in past.tasks], VALIDATION_FOLDS, seed=seed):
             part = past.rows(train)
-            knowledge = Knowledge.learn(part, spaces, seed=seed, settings=settings)
-            forecast = Forecast.fit(part, baselines[train], seed=seed)
+            knowledge, forecast = _learn(part, baselines[train], spaces, seed=seed, settings=settings)
             for row in test:
                 prior = knowledge.prior(past.metafeatures[row])
                 batch = greedy_batch(prior.scenarios, prior.weights, TRACK_RECORD_K)
-                regret[row] = batch_regret(past, row, batch, (1, TRACK_RECORD_K))
+                regret[row] = batch_regret(past, row, knowledge.columns[batch].tolist(), (1, TRACK_RECORD_K))
                 first = {batch[0]: knowledge.candidates[batch[0]]}
                 expected, _ = forecast.relative_loss(first, past.metafeatures[row], prior.weights, prior.shift)[
                     batch[0]
                 ]
-                residuals[row] = relative(past.losses[row, batch[0]], baselines[row]) - expected
-        knowledge = Knowledge.learn(past, spaces, seed=seed, settings=settings)
-        forecast = Forecast.fit(past, baselines, seed=seed)
+                residuals[row] = relative(past.losses[row, knowledge.columns[batch[0]]], baselines[row]) - expected
+        knowledge, forecast = _learn(past, baselines, spaces, seed=seed, settings=settings)
         return cls(
             knowledge,
             forecast,
@@ -163,16 +161,29 @@ class Adviser:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Adviser":
-        """The adviser that `to_arrays` wrote."""
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], spaces: Mapping[str, SearchSpace]) -> "Adviser":
+        """The adviser that `to_arrays` wrote; `spaces` are those it was trained with."""
         about = json.loads(arrays["about"].tobytes())
         return cls(
-            Knowledge.from_arrays(_part(arrays, "knowledge.")),
+            Knowledge.from_arrays(_part(arrays, "knowledge."), spaces),
             Forecast.from_arrays(_part(arrays, "forecast.")),
             tuple(task_from_dict(task) for task in about["tasks"]),
             arrays["residuals"],
             TrackRecord(**about["track_record"]) if about["track_record"] else None,
         )
+
+
+def _learn(
+    past: Evidence,
+    baselines: np.ndarray,
+    spaces: Mapping[str, SearchSpace],
+    *,
+    seed: int,
+    settings: Settings | None,
+) -> tuple[Knowledge, Forecast]:
+    knowledge = Knowledge.learn(past, spaces, seed=seed, settings=settings, baselines=baselines)
+    forecast = Forecast.fit(past.columns(knowledge.columns), baselines, knowledge.worlds, seed=seed)
+    return knowledge, forecast
 
 
 def task_from_dict(values: Mapping[str, Any]) -> Task:

@@ -1,5 +1,6 @@
-"""Trials of past tasks as one dense matrix: tasks by candidates, where every curve checkpoint is a candidate."""
+"""Trials of past tasks as one matrix: tasks by candidates, where every curve checkpoint is a candidate."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,10 @@ from metahp.core.space import Number, SearchSpace
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Trial, TrialState
 
-# A candidate that fewer of the past tasks than this have measured cannot be compared with the others.
+# A candidate is shared where at least this share of the tasks that know its learner have measured it.
 MIN_COVERAGE = 0.5
+# Of the candidates that are not shared, so many of each task are kept: its best, which a search has found.
+OWN_CANDIDATES = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +24,8 @@ class Evidence:
 
     `losses` and `fit_seconds` have shape (t, c): NaN where a trial is missing, infinite loss where it failed or met a
     limit. `is_final` marks candidates that are a trial's own configuration, not an earlier checkpoint of its curve;
-    `defaults` holds the column of each learner's library default. `flat` marks the tasks whose default is as good as
-    their best, within the noise of the folds.
+    `defaults` holds the column of each learner's library default (none where there is no such thing). `flat` marks the
+    tasks whose default is as good as their best, within the noise of the folds.
     """
 
     tasks: tuple[Task, ...]
@@ -49,6 +52,21 @@ class Evidence:
             self.flat[index],
         )
 
+    def columns(self, index: np.ndarray) -> "Evidence":
+        """The evidence about some candidates only, every library default among them."""
+        place = {int(column): position for position, column in enumerate(index)}
+        return Evidence(
+            self.tasks,
+            self.metafeatures,
+            tuple(self.candidates[j] for j in index),
+            tuple(self.origins[j] for j in index),
+            self.is_final[index],
+            self.losses[:, index],
+            self.fit_seconds[:, index],
+            {learner: place[column] for learner, column in self.defaults.items()},
+            self.flat,
+        )
+
 
 def evidence(
     tasks: Sequence[Task],
@@ -61,9 +79,10 @@ def evidence(
     """Collect the trials of `tasks` for the learners in `spaces`.
 
     Args:
-        tasks: Past tasks, t of them; those without a complete trial of every learner's default are left out.
+        tasks: Past tasks, t of them; those without a complete trial of some learner's default are left out.
         metafeatures: Shape (t, m), in the order of `tasks`.
-        trials: Trials of any task and learner; others are passed over.
+        trials: Trials of any task and learner; others are passed over, and so are pruned ones and those that do not
+            share the protocol most used on their task.
         metrics: Metric name by task type, so that tasks of several types can share one matrix.
         spaces: Search space by learner.
     """
@@ -93,8 +112,11 @@ def evidence(
             final.append(checkpoint is None)
         return columns[key]
 
+    trials = [t for t in trials if t.task in row and t.configuration.learner in spaces]
+    protocols = Counter((trial.task, trial.protocol) for trial in trials)
+    main = {task: protocol for (task, protocol), _ in sorted(protocols.items(), key=lambda item: item[1])}
     for trial in trials:
-        if trial.task not in row or trial.configuration.learner not in spaces:
+        if trial.protocol != main[trial.task] or trial.state is TrialState.PRUNED:
             continue
         i = row[trial.task]
         metric = metrics[tasks[i].type]
@@ -123,14 +145,9 @@ def evidence(
         for learner, space in spaces.items()
         if (space.default.id, None) in columns
     }
-    measured = (
-        np.isfinite(losses[:, list(defaults.values())]).all(axis=1)
-        if len(defaults) == len(spaces)
-        else np.zeros(len(tasks), dtype=bool)
-    )
-    kept_rows = np.flatnonzero(measured)
+    kept_rows = np.flatnonzero(np.isfinite(losses[:, list(defaults.values())]).any(axis=1))
     kept_tasks = [int(i) for i in kept_rows]
-    covered = (~np.isnan(losses[kept_rows])).mean(axis=0) >= MIN_COVERAGE if kept_rows.size else np.zeros(0, bool)
+    covered = _kept_columns(losses[kept_rows], candidates, np.array(final, dtype=bool))
     covered[list(defaults.values())] = True
     # In the order of their content, so that the order of the trials changes nothing.
     kept = np.array(sorted(np.flatnonzero(covered), key=lambda j: (candidates[j].id, final[j])), dtype=int)
@@ -150,10 +167,24 @@ def evidence(
     )
 
 
+def _kept_columns(losses: np.ndarray, candidates: Sequence[Configuration], is_final: np.ndarray) -> np.ndarray:
+    """Which candidates to keep, shape (c,): the shared ones, and of the others the best few of each task."""
+    measured = ~np.isnan(losses)
+    count = measured.sum(axis=0)
+    learners = np.array([candidate.learner for candidate in candidates])
+    most = {learner: count[learners == learner].max(initial=0) for learner in set(learners.tolist())}
+    kept = (count >= MIN_COVERAGE * np.array([most[learner] for learner in learners.tolist()])) & (count > 0)
+    own = np.where(measured & ~kept & is_final, losses, np.inf)
+    for values in own:
+        best = np.argsort(values)[:OWN_CANDIDATES]
+        kept[best[np.isfinite(values[best])]] = True
+    return kept
+
+
 def _is_flat(
     losses: np.ndarray, is_final: np.ndarray, folds: Mapping[tuple[int, int], np.ndarray], row: int, defaults: list[int]
 ) -> bool:
-    default = min(defaults, key=lambda column: losses[column])
+    default = min((column for column in defaults if (row, column) in folds), key=lambda column: losses[column])
     best = int(np.nanargmin(np.where(is_final, losses, np.nan)))
     return is_flat(folds[row, best], folds[row, default])
 
@@ -175,15 +206,20 @@ def encode(candidates: Sequence[Configuration], spaces: Mapping[str, SearchSpace
     return encoded
 
 
-def normalised_losses(losses: np.ndarray, defaults: Sequence[int], *, clip: float) -> np.ndarray:
+def normalised_losses(losses: np.ndarray, defaults: Sequence[int], *, clip: float) -> tuple[np.ndarray, np.ndarray]:
     """Losses per task with the best known at 0 and the best library default at 1, clipped, shape (t, c); NaN stays.
 
-    The scale is at least a quarter of the distance from best to median, so that a task whose default is nearly the
-    best does not blow up the noise of its other losses.
+    Also what one unit is worth in losses, shape (t,). It is at least a quarter of the distance from best to median, so
+    that a task whose default is nearly the best does not blow up the noise of its other losses; without defaults it is
+    that whole distance.
     """
-    best = np.nanmin(losses, axis=1, keepdims=True)
-    default = losses[:, list(defaults)].min(axis=1, keepdims=True)
-    middle = np.nanmedian(losses, axis=1, keepdims=True)
-    floor = np.where(np.isfinite(middle), (middle - best) / 4, 0.0)
-    scale = np.maximum(np.maximum(default - best, floor), np.finfo(float).tiny)
-    return np.clip((losses - best) / scale, 0.0, clip)
+    best = np.nanmin(losses, axis=1)
+    middle = np.nanmedian(losses, axis=1) - best
+    middle = np.where(np.isfinite(middle), middle, 0.0)
+    if len(defaults):
+        unit = np.maximum(np.nanmin(losses[:, list(defaults)], axis=1) - best, middle / 4)
+    else:
+        worst = np.nanmax(np.where(np.isfinite(losses), losses, np.nan), axis=1) - best
+        unit = np.where(middle > 0, middle, worst)
+    unit = np.maximum(unit, np.finfo(float).tiny)
+    return np.clip((losses - best[:, None]) / unit[:, None], 0.0, clip), unit

@@ -52,23 +52,27 @@ class Forecast:
     defaults: Mapping[str, int]
 
     @classmethod
-    def fit(cls, past: Evidence, baselines: np.ndarray, *, seed: int) -> "Forecast":
-        """Fit on past tasks whose constant predictions have the losses `baselines`, shape (t,)."""
+    def fit(cls, past: Evidence, baselines: np.ndarray, worlds: np.ndarray, *, seed: int) -> "Forecast":
+        """Fit on past tasks whose constant predictions have the losses `baselines`, shape (t,).
+
+        `worlds` (t, c) are the normalised losses without a gap: they stand in where a trial is missing or failed.
+        """
         ratios = np.zeros_like(past.losses)
         levels = {}
         for learner, column in past.defaults.items():
             own = np.array([candidate.learner == learner for candidate in past.candidates])
             default = relative(past.losses[:, column], baselines)
             ratios[:, own] = relative(past.losses[:, own], baselines[:, None]) - default[:, None]
-            data = lightgbm.Dataset(past.metafeatures, default, free_raw_data=True)
+            known = np.isfinite(default)
+            data = lightgbm.Dataset(past.metafeatures[known], default[known], free_raw_data=True)
             levels[learner] = lightgbm.train({**_LEVEL, "seed": seed}, data, num_boost_round=_LEVEL_ROUNDS)
-        # A failed trial has no ratio; the candidate's median over the other tasks stands in.
         ratios = np.where(np.isfinite(ratios), ratios, np.nan)
-        ratios = np.where(np.isnan(ratios), np.nanmedian(ratios, axis=0), ratios)
-        units = {
-            learner: -np.minimum(ratios[:, [c.learner == learner for c in past.candidates]].min(axis=1), 0.0)
-            for learner in past.defaults
-        }
+        units = {}
+        for learner in past.defaults:
+            own = np.array([candidate.learner == learner for candidate in past.candidates])
+            best = np.fmin.reduce(ratios[:, own], axis=1, initial=0.0)
+            units[learner] = -best
+            ratios[:, own] = np.where(np.isnan(ratios[:, own]), best[:, None] * (1 - worlds[:, own]), ratios[:, own])
         size = _size([(min(task.n_rows, 2500), task.n_features, task.n_classes) for task in past.tasks])
         log_seconds = np.log(np.maximum(past.fit_seconds, 1e-4))
         known = ~np.isnan(log_seconds)

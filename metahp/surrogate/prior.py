@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,17 +13,25 @@ from metahp.core.space import SearchSpace
 from metahp.surrogate.encoding import Evidence, encode, normalised_losses
 from metahp.surrogate.model import Surrogate
 from metahp.surrogate.scenarios import distances, similarities
+from metahp.surrogate.worlds import Kernel, Worlds, raw_inputs
+
+# Where every past task has configurations of its own, the surrogate's view of the average task is taken at so many.
+N_REFERENCE = 600
+# Above so many candidates of which each is known on few tasks, a sample of them is the reference.
+MOST_CANDIDATES = 6000
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The prior's own hyperparameters, chosen by regret on left-out tasks.
 
-    `shift` is λ of the scenarios; `temperature` the width of the similarity, in normalised loss.
+    `shift` is λ of the scenarios; `temperature` the width of the similarity, in normalised loss; `trust` the share of
+    the weight that goes by similarity, the rest being equal for all past tasks.
     """
 
     shift: float = 0.5
     temperature: float = 0.3
+    trust: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,20 +52,49 @@ class Prior:
 
 
 @dataclass(frozen=True, eq=False)
+class TaskPrior:
+    """The prior of one task as functions over all configurations.
+
+    `weights` (t,) sum to one; `log_scale` is mean and standard deviation of the log of what a unit of normalised loss
+    was worth on past tasks, in units of their constant prediction's loss.
+    """
+
+    worlds: Worlds
+    shift: Worlds
+    weights: np.ndarray
+    log_scale: tuple[float, float]
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel of the worlds."""
+        return self.worlds.kernel
+
+    def scenarios_at(self, inputs: np.ndarray) -> np.ndarray:
+        """Normalised loss of each scenario at `Kernel.inputs` (n, p), shape (t, n)."""
+        return self.worlds.at(inputs) + self.shift.at(inputs)
+
+
+@dataclass(frozen=True, eq=False)
 class Knowledge:
     """What was learned from past tasks, ready for any new task: worlds, surrogate, and its view of the average task.
 
-    `worlds` are normalised losses (t, c) with no gap left; `average` is the surrogate's mean over the past tasks (c,).
+    `columns` are the candidates' places in the evidence: those that some task has measured, or a sample of them where
+    hardly any two tasks share one. `worlds` are normalised losses (t, c) with no gap left, `units` what one unit is
+    worth (t,); `average` is the surrogate's mean over the past tasks (c,).
     """
 
     candidates: tuple[Configuration, ...]
+    columns: np.ndarray
     encoded: np.ndarray
     defaults: Mapping[str, int]
     metafeatures: np.ndarray
     worlds: np.ndarray
+    units: np.ndarray
     average: np.ndarray
     surrogate: Surrogate
+    kernel: Kernel
     settings: Settings = Settings()
+    functions: Worlds | None = None
 
     @classmethod
     def learn(
@@ -66,22 +104,39 @@ class Knowledge:
         *,
         seed: int,
         settings: Settings | None = None,
+        baselines: np.ndarray | None = None,
     ) -> "Knowledge":
-        """Train on the evidence of past tasks."""
-        encoded = encode(past.candidates, spaces)
-        target = normalised_losses(past.losses, list(past.defaults.values()), clip=DEFAULT_SCALED_CLIP)
+        """Train on the evidence of past tasks, whose constant predictions have the losses `baselines` (t,), or 1."""
+        # A candidate that no task of this evidence has measured is known from elsewhere: it may be a left-out optimum.
+        known = np.flatnonzero(~np.isnan(past.losses).all(axis=0))
+        encoded = encode([past.candidates[j] for j in known], spaces)
+        target, units = normalised_losses(
+            past.losses[:, known], list(_places(past.defaults, known).values()), clip=DEFAULT_SCALED_CLIP
+        )
         surrogate = Surrogate.fit(past.metafeatures, encoded, target, seed=seed)
-        predicted = surrogate.predict(past.metafeatures, encoded)
-        worlds = np.where(np.isnan(target), predicted, target)
+        inputs = raw_inputs(encoded, spaces)
+        kernel = Kernel.learn(spaces, inputs, target, seed=seed)
+        functions = Worlds.fit(kernel, inputs / kernel.length_scales, target, seed=seed)
+        kept = np.arange(known.size)
+        if known.size > MOST_CANDIDATES:
+            kept = np.sort(np.random.default_rng(seed).choice(known.size, N_REFERENCE, replace=False))
+        columns = known[kept]
+        worlds = target[:, kept]
+        if np.isnan(worlds).any():
+            worlds = np.where(np.isnan(worlds), functions.at(inputs[kept] / kernel.length_scales), worlds)
         return cls(
-            past.candidates,
-            encoded,
-            past.defaults,
+            tuple(past.candidates[j] for j in columns),
+            columns,
+            encoded[kept],
+            _places(past.defaults, columns),
             past.metafeatures,
             worlds,
-            predicted.mean(axis=0),
+            units if baselines is None else units / baselines,
+            surrogate.predict(past.metafeatures, encoded[kept]).mean(axis=0),
             surrogate,
+            kernel,
             settings or Settings(),
+            functions,
         )
 
     def prior(self, metafeatures: np.ndarray, *, abstained: str = "") -> Prior:
@@ -92,43 +147,77 @@ class Knowledge:
         """
         mean = self.surrogate.predict(metafeatures[None, :], self.encoded)[0]
         similarity = 1.0 / (1.0 + distances(mean, self.worlds))
+        equal = np.full(len(self.worlds), 1.0 / len(self.worlds))
         if abstained:
-            equal = np.full(len(self.worlds), 1.0 / len(self.worlds))
             return Prior(
                 self.worlds.mean(axis=0), self.worlds, equal, similarity, np.zeros(len(self.candidates)), abstained
             )
         weights = similarities(mean, self.worlds, temperature=self.settings.temperature)
+        weights = self.settings.trust * weights + (1 - self.settings.trust) * equal
         shift = self.settings.shift * (mean - self.average)
         return Prior(mean, self.worlds + shift, weights, similarity, shift)
+
+    def task_prior(self, metafeatures: np.ndarray | None, *, abstained: str = "") -> TaskPrior:
+        """The same prior as functions over all configurations; `metafeatures` (m,), None where there are none."""
+        prior = self.prior(
+            np.full(self.metafeatures.shape[1], np.nan) if metafeatures is None else metafeatures,
+            abstained=abstained or ("" if metafeatures is not None else "no meta-features"),
+        )
+        log_units = np.log(self.units)
+        mean = float(prior.weights @ log_units)
+        spread = float(np.sqrt(prior.weights @ (log_units - mean) ** 2))
+        shift = Worlds.fit(self.kernel, self._inputs, prior.shift[None, :])
+        return TaskPrior(self._functions, shift, prior.weights, (mean, spread))
+
+    @cached_property
+    def _inputs(self) -> np.ndarray:
+        return raw_inputs(self.encoded, self.kernel.spaces) / self.kernel.length_scales
+
+    @cached_property
+    def _functions(self) -> Worlds:
+        return self.functions or Worlds.fit(self.kernel, self._inputs, self.worlds)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything as plain arrays, without objects, for a cache file."""
         listed = [[c.learner, c.values] for c in self.candidates]
         return {
             "candidates": _bytes(json.dumps(listed)),
+            "columns": self.columns,
             "defaults": _bytes(json.dumps(dict(self.defaults))),
             "encoded": self.encoded,
             "metafeatures": self.metafeatures,
             "worlds": self.worlds.astype(np.float32),
+            "units": self.units,
             "average": self.average,
             "surrogate": _bytes(self.surrogate.to_text()),
-            "settings": np.array([self.settings.shift, self.settings.temperature]),
+            "length_scales": self.kernel.length_scales,
+            "kernel": np.array([self.kernel.amplitude, self.kernel.noise]),
+            "settings": np.array(astuple(self.settings)),
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Knowledge":
-        """The knowledge that `to_arrays` wrote."""
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], spaces: Mapping[str, SearchSpace]) -> "Knowledge":
+        """The knowledge that `to_arrays` wrote; `spaces` are those it was learned with."""
         listed = json.loads(arrays["candidates"].tobytes())
         return cls(
             tuple(Configuration.of(learner, values) for learner, values in listed),
+            arrays["columns"],
             arrays["encoded"],
             json.loads(arrays["defaults"].tobytes()),
             arrays["metafeatures"],
             arrays["worlds"].astype(float),
+            arrays["units"],
             arrays["average"],
             Surrogate.from_text(arrays["surrogate"].tobytes().decode()),
+            Kernel(spaces, arrays["length_scales"], *map(float, arrays["kernel"])),
             Settings(*map(float, arrays["settings"])),
         )
+
+
+def _places(defaults: Mapping[str, int], columns: np.ndarray) -> dict[str, int]:
+    """Where the library defaults stand among `columns`; those that are not there are left out."""
+    place = {int(column): index for index, column in enumerate(columns)}
+    return {learner: place[column] for learner, column in defaults.items() if column in place}
 
 
 def _bytes(text: str) -> np.ndarray:

@@ -85,7 +85,7 @@ def test_evidence_leaves_out_tasks_without_the_default_and_marks_failures(rng):
 
 def test_normalised_losses_put_best_at_zero_and_default_at_one():
     losses = np.array([[1.0, 2.0, 5.0, np.nan], [4.0, 3.0, np.inf, 3.5]])
-    scaled = normalised_losses(losses, [1], clip=2.0)
+    scaled, _ = normalised_losses(losses, [1], clip=2.0)
     assert scaled[0, :3] == pytest.approx([0.0, 1.0, 2.0])
     assert np.isnan(scaled[0, 3])
     assert scaled[1, 1] == 0.0
@@ -142,7 +142,7 @@ def test_random_regret_is_the_mean_over_all_subsets(past):
 
 def test_knowledge_survives_a_round_trip_through_arrays(past):
     knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0)
-    again = Knowledge.from_arrays(knowledge.to_arrays())
+    again = Knowledge.from_arrays(knowledge.to_arrays(), {"toy": SPACE})
     before, after = knowledge.prior(past.metafeatures[3]), again.prior(past.metafeatures[3])
     assert again.candidates == knowledge.candidates
     assert after.weights == pytest.approx(before.weights, abs=1e-5)
@@ -192,7 +192,7 @@ def test_batch_regret_never_grows_with_k(past):
 
 
 def test_forecast_knows_ratios_and_seconds(past):
-    forecast = Forecast.fit(past, np.full(60, 2.0), seed=0)
+    forecast = Forecast.fit(past, np.full(60, 2.0), np.zeros(past.losses.shape), seed=0)
     column = past.defaults["toy"]
     weights = np.full(60, 1 / 60)
     loss, default = forecast.relative_loss({column: SPACE.default}, past.metafeatures[0], weights, np.zeros(26))[column]
@@ -229,7 +229,7 @@ def test_adviser_abstains_outside_of_the_past(past):
 
 
 def test_forecast_expects_less_loss_where_the_surrogate_does(past):
-    forecast = Forecast.fit(past, np.full(60, 2.0), seed=0)
+    forecast = Forecast.fit(past, np.full(60, 2.0), np.zeros(past.losses.shape), seed=0)
     weights, shift = np.full(60, 1 / 60), np.zeros(len(past.candidates))
     before = forecast.relative_loss({3: past.candidates[3]}, past.metafeatures[0], weights, shift)[3]
     shift[3] = -0.5
