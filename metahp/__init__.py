@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metahp.api import describe, load, recommend
+    from metahp.api import TuneResult, describe, load, recommend, tune
     from metahp.core.configuration import Configuration
     from metahp.core.errors import MetahpError
-    from metahp.core.space import SearchSpace
+    from metahp.core.space import Categorical, Float, Integer, SearchSpace
     from metahp.core.task import Task, TaskType
     from metahp.core.trial import Trial
     from metahp.datasets.table import Table
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from metahp.recommendation.result import Recommendation
 
 __all__ = [
+    "Categorical",
     "Configuration",
+    "Float",
+    "Integer",
     "KnowledgeBase",
     "MetaFeatures",
     "MetahpError",
@@ -29,14 +32,19 @@ __all__ = [
     "Task",
     "TaskType",
     "Trial",
+    "TuneResult",
     "__version__",
     "describe",
     "load",
     "recommend",
+    "tune",
 ]
 
 _HOMES = {
+    "Categorical": "core.space",
     "Configuration": "core.configuration",
+    "Float": "core.space",
+    "Integer": "core.space",
     "KnowledgeBase": "knowledge.store",
     "MetaFeatures": "metafeatures.extract",
     "MetahpError": "core.errors",
@@ -46,9 +54,11 @@ _HOMES = {
     "Task": "core.task",
     "TaskType": "core.task",
     "Trial": "core.trial",
+    "TuneResult": "api",
     "describe": "api",
     "load": "api",
     "recommend": "api",
+    "tune": "api",
 }
 
 

@@ -1,13 +1,21 @@
-"""The story, one function per verb: load, describe, recommend and refresh."""
+"""The story, one function per verb: load, describe, recommend, tune and refresh."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from metahp.api.advice import adviser_key, known_learners, past_evidence, recommend, train_adviser
 from metahp.api.growth import SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
 from metahp.api.tables import describe, load, task_type_named
 
+if TYPE_CHECKING:
+    from metahp.api.tuned import TuneResult
+    from metahp.api.tuning import tune
+
 __all__ = [
     "SEED_LIMITS",
     "SEED_PROTOCOL",
     "ManifestRow",
+    "TuneResult",
     "adviser_key",
     "describe",
     "known_learners",
@@ -18,4 +26,16 @@ __all__ = [
     "refresh",
     "task_type_named",
     "train_adviser",
+    "tune",
 ]
+
+# Imported on first use: a recommendation searches nothing and writes no result.
+_LATER = {"TuneResult": "tuned", "tune": "tuning"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'metahp.api' has no attribute '{name}'")
+    value = getattr(import_module(f"metahp.api.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value

@@ -5,6 +5,7 @@ preparation.json  what makes features of raw columns, and which model files ther
 model.txt         the fitted model (model.skops for scikit-learn; models/0.txt, … for an ensemble)
 trials.parquet    one row per trial
 script.py         trains the best configuration without metahp, where the table came from a file
+study/            what a later run goes on from; kept by whoever tunes
 """
 
 import hashlib
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 BEST, PREPARATION, TRIALS, SCRIPT = "best.json", "preparation.json", "trials.parquet", "script.py"
+STUDY = "study"
 _MODEL_FILES = ("model.txt", "model.skops", "models/*.txt", "models/*.skops")
 _PACKAGES = ("metahp", "numpy", "pandas", "scikit-learn", "lightgbm", "skops")
 
@@ -90,9 +92,12 @@ def check_directory(directory: str | Path) -> None:
     path = Path(directory)
     if path.exists() and not path.is_dir():
         raise InputError(f"--output '{path}' is a file; expected a directory, or a name for a new one.")
-    # What a kill left of an earlier attempt does not count.
+    # What a kill left of an earlier attempt does not count, nor the study of a run that has not ended yet.
     unfinished = f".{path.absolute().name}."
-    if path.is_dir() and not (path / BEST).exists() and not all(e.name.startswith(unfinished) for e in path.iterdir()):
+    others = (
+        (e for e in path.iterdir() if e.name != STUDY and not e.name.startswith(unfinished)) if path.is_dir() else ()
+    )
+    if any(others) and not (path / BEST).exists():
         raise InputError(f"--output '{path}' holds other files; name a new or empty directory, or an earlier result.")
 
 

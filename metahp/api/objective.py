@@ -1,0 +1,188 @@
+"""A user's own objective as a task: known by its name and meta-features, evaluated here, remembered like any other."""
+
+import hashlib
+import json
+import math
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metahp.core.configuration import Value
+from metahp.core.errors import InputError, MetahpError
+from metahp.core.metric import METRICS, Metric
+from metahp.core.space import SearchSpace
+from metahp.core.task import Task, TaskType
+from metahp.core.trial import Origin, Protocol, Trial, TrialState
+from metahp.evaluation.runner import Outcome
+from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.catalogue import LEARNERS
+from metahp.refinement.strategy import Suggestion
+
+# What the losses of an objective are called that has no metric's name.
+OBJECTIVE = "objective"
+# The objective decides how it measures; this says so, and that trials of all seeds are comparable.
+PROTOCOL = Protocol(splits=OBJECTIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost(Metric):
+    """A number that is to be small: loss and score are the same."""
+
+    def loss(self, score: float) -> float:
+        """The loss of a score."""
+        return score
+
+    def score(self, loss: float) -> float:
+        """The score of a loss."""
+        return loss
+
+
+def metric_of(name: str | None, direction: str) -> Metric:
+    """What an objective is tuned for.
+
+    Raises:
+        InputError: no such direction, or a known metric that is to be minimised.
+    """
+    if direction not in ("maximize", "minimize"):
+        raise InputError(f"direction is maximize or minimize, got '{direction}'.")
+    if name in METRICS:
+        if direction == "minimize":
+            raise InputError(f"'{name}' is a score, greater is better; it cannot be minimised.")
+        return METRICS[name]
+    return (Metric if direction == "maximize" else Cost)(name or OBJECTIVE, 0.0, ())
+
+
+def objective_task(name: str, metafeatures: Mapping[str, float], metric: Metric) -> tuple[Task, Protocol]:
+    """The task of an objective and the protocol of its trials; the same name and meta-features are the same task."""
+    described = [name, sorted((key, repr(float(value))) for key, value in metafeatures.items())]
+    described += [metric.name, type(metric).__name__]
+    id_ = hashlib.blake2b(json.dumps(described).encode(), digest_size=12).hexdigest()
+    return Task(id_, TaskType.REGRESSION, 0, 0, name=name, group=name), PROTOCOL
+
+
+def best_of_past(
+    base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], k: int
+) -> tuple[list[Suggestion], int]:
+    """The best configurations of past tasks of this space, and the number of these tasks.
+
+    Tasks that are alike come first, by the mean difference of the meta-features that both have, each in units of its
+    spread over the tasks; then second-best configurations, and so on, until there are `k`.
+    """
+    if k == 0:
+        return [], 0
+    ranked: dict[str, list[Trial]] = {}
+    for trial in base.trials(learner=space.learner):
+        is_like = trial.task != task and trial.state is TrialState.COMPLETE and metric.name in trial.fold_losses
+        if is_like and math.isfinite(trial.loss(metric.name)) and _is_in(space, trial):
+            ranked.setdefault(trial.task, []).append(trial)
+    for trials in ranked.values():
+        trials.sort(key=lambda trial: trial.loss(metric.name))
+    described = {record.task.id: record.metafeatures for record in base.tasks() if record.task.id in ranked}
+    spread = {
+        name: float(np.std([values[name] for values in (*described.values(), metafeatures) if name in values])) or 1.0
+        for name in metafeatures
+    }
+
+    def distance(other: str) -> float:
+        values = described.get(other, {})
+        gaps = [abs(values[name] - metafeatures[name]) / spread[name] for name in metafeatures if name in values]
+        return float(np.mean(gaps)) if gaps else math.inf
+
+    nearest = sorted(ranked, key=lambda other: (distance(other), other))
+    rounds = max((len(trials) for trials in ranked.values()), default=0)
+    ordered = [ranked[other][i] for i in range(rounds) for other in nearest if i < len(ranked[other])]
+    distinct = {trial.configuration.id: trial.configuration for trial in reversed(ordered)}
+    points = [Suggestion(configuration, Origin.PORTFOLIO) for configuration in reversed(distinct.values())]
+    return points[:k], len(ranked)
+
+
+def _is_in(space: SearchSpace, trial: Trial) -> bool:
+    try:
+        return space.configuration(trial.configuration.values) == trial.configuration
+    except MetahpError:
+        return False
+
+
+class ObjectivePool:
+    """Evaluates an objective here, or in as many threads as there are jobs; a context manager."""
+
+    def __init__(
+        self,
+        objective: Callable[[dict[str, Value]], float | Sequence[float]],
+        space: SearchSpace,
+        task: str,
+        protocol: Protocol,
+        metric: Metric,
+        n_jobs: int,
+    ) -> None:
+        if space.learner in LEARNERS:
+            raise InputError(f"'{space.learner}' is the name of a learner of metahp; call the space otherwise.")
+        self.n_jobs = n_jobs
+        self.n_pending = 0
+        self._objective = objective
+        self._space = space
+        self._task = task
+        self._protocol = protocol
+        self._metric = metric
+        self._threads = ThreadPoolExecutor(n_jobs) if n_jobs > 1 else None
+        self._waiting: deque[Suggestion] = deque()
+        self._done: queue.SimpleQueue[Future[Trial]] = queue.SimpleQueue()
+
+    def __enter__(self) -> "ObjectivePool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def submit(self, job: Suggestion) -> None:
+        """Start a trial; with one job it runs when it is waited for, so that an interrupt reaches it."""
+        if self._threads is None:
+            self._waiting.append(job)
+        else:
+            self._threads.submit(self._trial, job).add_done_callback(self._done.put)
+        self.n_pending += 1
+
+    def next_done(self, timeout: float | None = None) -> Outcome | None:
+        """The next trial that ends; None where none has ended after `timeout` seconds (several jobs only)."""
+        if self._threads is None:
+            trial = self._trial(self._waiting.popleft())
+        else:
+            try:
+                trial = self._done.get(timeout=timeout).result()
+            except queue.Empty:
+                return None
+        self.n_pending -= 1
+        return Outcome(trial)
+
+    def _trial(self, suggestion: Suggestion) -> Trial:
+        start = time.perf_counter()
+        losses: tuple[float, ...] = ()
+        try:
+            scores = self._objective(suggestion.configuration.values)
+            losses = tuple(float(self._metric.loss(float(score))) for score in np.atleast_1d(np.asarray(scores)))
+            reason = "" if losses and np.isfinite(losses).all() else "a score that is not finite"
+        except MemoryError:
+            reason = "out of memory"
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            reason = f"{type(error).__name__}: {lines[0][:300]}"
+        state = {"": TrialState.COMPLETE, "out of memory": TrialState.OUT_OF_MEMORY}.get(reason, TrialState.FAILED)
+        rest: dict[str, Any] = {"fit_seconds": round(time.perf_counter() - start, 5), "reason": reason}
+        return Trial(
+            self._task,
+            suggestion.configuration,
+            self._protocol,
+            0,
+            state,
+            suggestion.origin,
+            {self._metric.name: losses} if state is TrialState.COMPLETE else {},
+            space_version=self._space.version,
+            **rest,
+        )

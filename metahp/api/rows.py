@@ -1,0 +1,194 @@
+"""Which rows are tuned on, in which parts, and which are set aside before anything looks at them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+from metahp.api.tables import load, task_type_named
+from metahp.core.errors import InputError, UnknownNameError, did_you_mean
+from metahp.core.trial import Protocol
+from metahp.datasets.infer import build_table, parse_column, with_unique_names
+from metahp.datasets.read import frame_of, load_table, read_frame
+from metahp.datasets.table import Table
+from metahp.evaluation.splits import Splits, by_time, from_splitter, grouped
+
+# Folds where none are asked for: fewer on large tables, where the noise of a fold is small and its cost is not.
+FOLDS, FOLDS_OF_MANY, MANY_ROWS = 5, 3, 10_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """The table that is tuned on, its parts and protocol, and the raw outer rows with their target."""
+
+    table: Table
+    protocol: Protocol
+    splits: Splits | None = None
+    outer: pd.DataFrame | None = None
+
+
+def rows_of(
+    X: Any,
+    y: Any = None,
+    *,
+    target: str | None = None,
+    task: str | None = None,
+    cv: int | None = None,
+    groups: Any = None,
+    time: Any = None,
+    splitter: Any = None,
+    test_size: float | None = None,
+    max_rows: int | None = None,
+    seed: int = 0,
+) -> Rows:
+    """The rows of a table as `metahp.tune` describes them; arguments as there.
+
+    Raises:
+        InputError, UnknownNameError: the table, a column or a size cannot be used.
+    """
+    if time is not None and (groups is not None or splitter is not None):
+        raise InputError("Folds by time cannot keep groups together or follow a splitter; ask for one of them.")
+    if splitter is not None and cv is not None:
+        raise InputError("A splitter decides on the folds itself; leave out cv.")
+    if test_size is not None and not 0 < test_size < 1:
+        raise InputError(f"--test-size is a share of the rows between 0 and 1, got {test_size:g}.")
+    outer = None
+    if groups is None and time is None and test_size is None:
+        table = load(X, y, target=target, task=task)
+    else:
+        table, outer, groups, time = _parted(X, y, target, task, groups, time, test_size, seed)
+    n = table.task.n_rows
+    folds = cv if cv is not None else FOLDS if n <= MANY_ROWS else FOLDS_OF_MANY
+    cap = n if max_rows is None else min(max_rows, n)
+    if not 2 <= folds <= cap // 2:
+        raise InputError(
+            f"Expected 2 to {cap // 2} folds for {cap:,} rows, got {folds}. Change --cv"
+            + (" or --max-rows." if cap < n else ".")
+        )
+    if splitter is not None:
+        splits = from_splitter(table, splitter, groups)
+    elif groups is not None:
+        splits = grouped(table, groups, folds, seed)
+    elif time is not None:
+        splits = by_time(table, time, folds)
+    else:
+        return Rows(table, Protocol(folds=folds, seed=seed, max_rows=cap), None, outer)
+    return Rows(table, splits.protocol(seed=seed, max_rows=cap), splits, outer)
+
+
+def _parted(
+    X: Any,
+    y: Any,
+    target: str | None,
+    task: str | None,
+    groups: Any,
+    time: Any,
+    test_size: float | None,
+    seed: int,
+) -> tuple[Table, pd.DataFrame | None, np.ndarray | None, np.ndarray | None]:
+    """The table of the inner rows, the outer rows, and groups and times of the inner rows."""
+    full, raw = _full(X, y, target, task)
+    frame, renamed = with_unique_names(raw)
+    has_target = parse_column(frame[full.target]).notna().to_numpy()
+    frame = frame[has_target].reset_index(drop=True)
+    labels = _values(groups, frame, has_target, full.target, "group")
+    times = _values(time, frame, has_target, full.target, "time")
+    if times is not None:
+        times = parse_column(pd.Series(times)).to_numpy()
+        if times.dtype == object:
+            raise InputError(f"Expected times that are numbers or dates, such as 2026-01-31; got '{times[0]}'.")
+    inner, outer = _divided(full, labels, times, test_size, seed)
+    left_out = [groups] if isinstance(groups, str) else []
+    table = build_table(
+        frame.iloc[inner].drop(columns=left_out),
+        target=full.target,
+        task_type=full.task.type,
+        name=full.task.name,
+        read=full.read,
+    )
+    preparation = replace(
+        table.preparation,
+        renamed=renamed,
+        dropped={**table.preparation.dropped, **dict.fromkeys(left_out, "names the group of a row")},
+    )
+    warnings = tuple(dict.fromkeys((*full.warnings, *table.warnings)))
+    table = replace(table, preparation=preparation, warnings=warnings, target_origin=full.target_origin)
+    return (
+        table,
+        frame.iloc[outer] if len(outer) else None,
+        None if labels is None else labels[inner],
+        None if times is None else times[inner],
+    )
+
+
+def _full(X: Any, y: Any, target: str | None, task: str | None) -> tuple[Table, pd.DataFrame]:
+    """The table of all rows, which says what is predicted, and the raw frame with its target."""
+    if isinstance(X, Table):
+        raise InputError("Groups, times and outer rows need the raw rows; pass a file, a frame or arrays.")
+    kind = task_type_named(task)
+    if isinstance(X, str | Path):
+        if str(X) == "-":
+            frame = read_frame("-")
+            return build_table(frame, target=target, task_type=kind, name="stdin"), frame
+        return load_table(X, target=target, task_type=kind), read_frame(X)
+    frame = frame_of(X)
+    full = load(X, y, target=target, task=task)
+    if y is None:
+        return full, frame
+    values = np.asarray(y)
+    column = pd.Series(values.ravel() if values.ndim == 2 else y).reset_index(drop=True)
+    return full, frame.reset_index(drop=True).assign(**{full.target: column})
+
+
+def _values(given: Any, frame: pd.DataFrame, has_target: np.ndarray, target: str, what: str) -> np.ndarray | None:
+    """One value per row with a target: those of a column of `frame`, or given for all rows."""
+    if given is None:
+        return None
+    if isinstance(given, str):
+        names = [str(name) for name in frame.columns]
+        if given not in names:
+            raise UnknownNameError(f"No column is called '{given}'. {did_you_mean(given, names[:50])}")
+        if given == target:
+            raise InputError(f"'{given}' is the target; name another column with --{what}.")
+        return frame[given].to_numpy(dtype=object)
+    values = np.asarray(given, dtype=object)
+    if values.shape != has_target.shape:
+        raise InputError(f"Expected one {what} for each of {len(has_target):,} rows, got shape {values.shape}.")
+    return values[has_target]
+
+
+def _divided(
+    full: Table, labels: np.ndarray | None, times: np.ndarray | None, test_size: float | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers to tune on and to set aside: whole groups, the latest rows, or each class by its share."""
+    everyone = np.arange(full.task.n_rows)
+    if test_size is None:
+        return everyone, everyone[:0]
+    n_outer = math.ceil(test_size * len(everyone))
+    if n_outer >= len(everyone):
+        raise InputError(f"--test-size {test_size:g} leaves no row of {len(everyone)} to tune on.")
+    if times is not None:
+        order = np.argsort(times, kind="stable")
+        return np.sort(order[:-n_outer]), np.sort(order[-n_outer:])
+    if labels is not None:
+        codes, distinct = pd.factorize(labels)
+        if len(distinct) < 2:
+            raise InputError("Setting groups aside needs at least 2 of them; there is one.")
+        splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
+        inner, outer = next(splitter.split(everyone, groups=codes))
+        return inner, outer
+    is_stratified = full.task.type.is_classification and _can_stratify(full.y, n_outer)
+    inner, outer = train_test_split(
+        everyone, test_size=n_outer, random_state=seed, stratify=full.y if is_stratified else None
+    )
+    return np.sort(inner), np.sort(outer)
+
+
+def _can_stratify(y: Sequence[int] | np.ndarray, n_outer: int) -> bool:
+    counts = np.bincount(y)
+    return bool(counts.min() >= 2 and n_outer >= len(counts) and len(y) - n_outer >= len(counts))

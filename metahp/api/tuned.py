@@ -1,0 +1,171 @@
+"""What a tuning run gives back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from metahp.api.study import WARM, Study
+from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError
+from metahp.core.metric import Metric
+from metahp.core.trial import Origin, Trial, TrialState
+from metahp.recommendation.result import arguments_of
+from metahp.refinement.ensemble import Gain
+from metahp.results.directory import standard_error, trials_frame
+from metahp.results.model import TunedModel
+
+# Where a trial comes from that the strategy chose by itself.
+REFINED = (Origin.POSTERIOR, Origin.DESIGN)
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Configurations with their weights, and what they gain together over the best one.
+
+    `gain` was measured on rows that chose neither; None where there were too few.
+    """
+
+    members: tuple[tuple[Configuration, float], ...]
+    gain: Gain | None
+    is_voting: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "members": [
+                {"learner": one.learner, "configuration": arguments_of(one), "weight": weight}
+                for one, weight in self.members
+            ],
+            "is_voting": self.is_voting,
+            "gain": None if self.gain is None else self.gain.gain,
+            "gain_standard_error": None if self.gain is None else self.gain.standard_error,
+            "gain_is": "over the best single model, on rows that chose neither",
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class TuneResult:
+    """What a tuning run found. Scores are in the metric's own sign.
+
+    Attributes:
+        metric: What was tuned for.
+        best_trial_: The complete trial with the best score; that score is cross-validated, and selected on.
+        trials: All finished trials in order, those of earlier runs (the first `n_earlier`) included.
+        ensemble_: The greedy ensemble of the trials; None where there is none.
+        test_score_: Score on outer rows that took no part in tuning; None without `test_size`.
+        n_test_rows: How many rows these are.
+        ended: Why it ended: trials, timeout, patience, exhausted or interrupted.
+        n_recorded: How many trials of this run went to the knowledge base.
+        n_past_tasks: How many past tasks the warm start rests on; 0 from cold.
+        warnings: What a user should know.
+        directory: Where the result was written; None where it was not.
+    """
+
+    metric: Metric
+    best_trial_: Trial
+    trials: tuple[Trial, ...]
+    n_earlier: int
+    defaults: Mapping[str, Configuration]
+    ended: str
+    n_recorded: int
+    n_past_tasks: int = 0
+    ensemble_: Ensemble | None = None
+    test_score_: float | None = None
+    n_test_rows: int = 0
+    warnings: tuple[str, ...] = ()
+    directory: Path | None = None
+    _fit: Callable[[], TunedModel] | None = field(default=None, repr=False)
+
+    @property
+    def best_score_(self) -> float:
+        """Mean of the fold scores of the best trial: cross-validated, and selected on."""
+        return self.score_of(self.best_trial_)
+
+    @property
+    def best_standard_error_(self) -> float:
+        """Standard error of `best_score_` over the folds; NaN for fewer than two."""
+        return standard_error(self.best_trial_.fold_losses[self.metric.name])
+
+    @property
+    def best_learner_(self) -> str:
+        """The learner of the best trial."""
+        return self.best_trial_.configuration.learner
+
+    @property
+    def best_params_(self) -> dict[str, Any]:
+        """The best configuration as arguments of the library's constructor, or of the objective."""
+        return arguments_of(self.best_trial_.configuration)
+
+    @cached_property
+    def best_estimator_(self) -> TunedModel:
+        """The best configuration (the ensemble where that was asked for), fitted on all rows that were tuned on.
+
+        Takes raw columns, as they were given to `tune`. Fitted on first use where no result directory was written.
+
+        Raises:
+            InputError: an objective was tuned, which has no estimator.
+        """
+        if self._fit is None:
+            raise InputError("An objective has no estimator; use best_params_.")
+        return self._fit()
+
+    @property
+    def default_score_(self) -> float | None:
+        """Score of the library's default of the best learner; None where that trial is not complete."""
+        return self._score(lambda trial: trial.configuration == self.defaults[self.best_learner_])
+
+    @property
+    def warm_score_(self) -> float | None:
+        """Best score among the points of the warm start; None without."""
+        return self._score(lambda trial: trial.origin in WARM)
+
+    def score_of(self, trial: Trial) -> float:
+        """Mean score of a trial over its folds; NaN where it has none."""
+        return self.metric.score(trial.loss(self.metric.name))
+
+    def number_of(self, trial: Trial) -> int:
+        """The place of a trial among all, from 1."""
+        return self.trials.index(trial) + 1
+
+    def trials_frame(self) -> pd.DataFrame:
+        """One row per trial: learner, configuration, state, origin, score, standard error, fold scores, seconds."""
+        return trials_frame(self.trials, self.metric)
+
+    def warm_start(self) -> dict[str, Any] | None:
+        """What the warm start and the refinement after it reached; None where no warm point is among the trials."""
+        points = [trial for trial in self.trials if trial.origin in WARM]
+        if not points:
+            return None
+        refined = [trial for trial in self.trials if trial.origin in REFINED]
+        return {
+            "points": len(points),
+            "past_tasks": self.n_past_tasks,
+            "best_score": self.warm_score_,
+            "refinement_trials": len(refined),
+            "refinement_best_score": self._score(lambda trial: trial.origin in REFINED),
+            "default_score": self.default_score_,
+            "best_trial": self.number_of(self.best_trial_),
+        }
+
+    def _score(self, where: Callable[[Trial], bool]) -> float | None:
+        complete = [trial for trial in self.trials if where(trial) and trial.state is TrialState.COMPLETE]
+        losses = [trial.loss(self.metric.name) for trial in complete]
+        return self.metric.score(min(losses)) if losses else None
+
+
+def tuned_of(study: Study, best: Trial, ended: str, **rest: Any) -> TuneResult:
+    """The result of a study whose best complete trial is `best`; `rest` are further fields."""
+    return TuneResult(
+        study.metric,
+        best,
+        tuple(study.trials),
+        study.n_earlier,
+        {name: space.default for name, space in study.spaces.items()},
+        ended,
+        study.n_recorded,
+        **rest,
+    )

@@ -1,0 +1,519 @@
+"""Tune: a warm start from past tasks, a strategy that refines it, and the trials written back."""
+
+import functools
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metahp.api.advice import known_learners, trained_adviser
+from metahp.api.objective import ObjectivePool, best_of_past, metric_of, objective_task
+from metahp.api.rows import Rows, rows_of
+from metahp.api.study import Progress, Study, run
+from metahp.api.tuned import Ensemble, TuneResult, tuned_of
+from metahp.core.configuration import Configuration, Value
+from metahp.core.errors import InputError, KnowledgeBaseError, UnknownHyperparameterError, did_you_mean
+from metahp.core.metric import Metric, metric_for, metrics_for
+from metahp.core.space import Categorical, Hyperparameter, SearchSpace
+from metahp.core.trial import Origin, Trial
+from metahp.datasets.table import Table
+from metahp.evaluation.budget import Budget
+from metahp.evaluation.losses import constant_losses
+from metahp.evaluation.parallel import TrialPool
+from metahp.evaluation.pruning import pruning_after
+from metahp.evaluation.runner import Job, Limits, Workload
+from metahp.knowledge.locate import open_knowledge_base
+from metahp.knowledge.records import BASELINE, TaskRecord
+from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.catalogue import learner_named
+from metahp.metafeatures.extract import NAMES, MetaFeatures, extract
+from metahp.refinement.ensemble import cross_fitted_gain, loss_of_many, select_ensemble, votes
+from metahp.refinement.strategies import strategy_named
+from metahp.refinement.strategy import Strategy, Suggestion
+from metahp.results.directory import STUDY, ResultContent, check_directory, write_result
+from metahp.results.model import TunedModel, fit_model
+
+logger = logging.getLogger(__name__)
+
+N_WARM = 10
+DEVICES = ("auto", "cpu", "cuda")
+# More rows than this say nothing new about which models to average, and take their time.
+MAX_ENSEMBLE_ROWS = 20_000
+# Predictions of one trial that are larger than this (numbers) are not kept: fifty of them would fill the memory.
+MAX_PREDICTIONS = 2_000_000
+# The journal loses nothing by waiting for a later call, where another process holds the file now.
+INGEST_SECONDS = 2.0
+
+Given = str | Mapping[str, Value] | Configuration
+
+
+def tune(
+    X: Any = None,
+    y: Any = None,
+    *,
+    target: str | None = None,
+    task: str | None = None,
+    metric: str | None = None,
+    learners: Sequence[str] | None = None,
+    trials: int = 50,
+    timeout: float | None = None,
+    trial_timeout: float = 300.0,
+    memory_limit: float = 4096.0,
+    jobs: int = 1,
+    device: str = "auto",
+    strategy: str = "tpe",
+    cold: bool = False,
+    warm: int = N_WARM,
+    seed: int = 0,
+    knowledge_base: str | Path | KnowledgeBase | None = None,
+    record: bool = True,
+    output: str | Path | None = None,
+    cv: int | None = None,
+    groups: Any = None,
+    time: Any = None,
+    splitter: Any = None,
+    test_size: float | None = None,
+    max_rows: int | None = None,
+    configurations: Sequence[Given] = (),
+    ensemble: bool = False,
+    voting: bool = False,
+    patience: int | None = None,
+    prune: bool = True,
+    budget_seconds: float = 2.0,
+    command: str | None = None,
+    on_trial: Callable[[Progress], None] = lambda progress: None,
+    objective: Callable[[dict[str, Value]], float | Sequence[float]] | None = None,
+    space: SearchSpace | None = None,
+    metafeatures: Mapping[str, float] | None = None,
+    name: str = "",
+    direction: str = "maximize",
+) -> TuneResult:
+    """Tune learners on a table, or an objective of your own, starting from what past tasks have shown.
+
+    The same call again goes on where the last one ended, however it ended: trials of this task under the same
+    protocol (found in the knowledge base, or in `output` where nothing is recorded) count towards `trials`, and no
+    configuration is evaluated twice.
+
+    Args:
+        X: A path, a frame, an array (n, d), or a `Table`; None for an objective.
+        y: Target of arrays and of frames without it, shape (n,).
+        target: Target column; guessed where None.
+        task: binary, multiclass or regression; inferred where None.
+        metric: A scikit-learn scorer name; the task type's default where None.
+        learners: Names of learners to choose from; None for all that the knowledge base knows well enough.
+        trials: How many finished trials there are to be, those of earlier calls included.
+        timeout: Seconds after which the call ends with what it has found; None for no limit.
+        trial_timeout: Seconds of one trial over all folds; one that takes longer is killed, and a trial.
+        memory_limit: Resident memory of one trial in MiB; one that takes more is killed, and a trial.
+        jobs: How many trials run side by side, each on one thread.
+        device: auto, cpu or cuda, for the posterior; trials of the learners here run on the CPU.
+        strategy: What chooses after the warm start; a name of `metahp.refinement.strategies`.
+        cold: Begin without recommended points.
+        warm: How many recommended points to begin with.
+        seed: Of folds, models and strategy.
+        knowledge_base: A knowledge base or the path of one; None for the user's own.
+        record: Write trials and meta-features to the knowledge base.
+        output: Result directory to write, or to replace; None for none.
+        cv: Number of folds; None for 5, or 3 where there are more than 10,000 rows.
+        groups: Rows of one group are never both trained and tested on: a column, which is then no feature, or labels
+            of shape (n,).
+        time: Train on the past, test on what follows: a column, or times of shape (n,).
+        splitter: A scikit-learn splitter, or pairs of training and test indices.
+        test_size: Share of rows to set aside before anything looks at them; the result then has `test_score_`. They
+            are the latest where `time` is given, whole groups where `groups` are.
+        max_rows: Trials use a sample of so many rows; None for all.
+        configurations: Configurations of your own to try first: dictionaries, texts `key=value,…`, or
+            `Configuration`s; values not named are the library's defaults. `learner:` before the text, or a key
+            `learner`, says whose they are.
+        ensemble: The final model is the greedy ensemble, not the best single configuration.
+        voting: Members of the ensemble vote, instead of averaging probabilities.
+        patience: End after so many trials without a better one; None for never.
+        prune: End a trial after its first folds where it is hopeless.
+        budget_seconds: For the meta-features.
+        command: The command line, kept in the result.
+        on_trial: Called at the start and after every trial.
+        objective: A function of a dictionary of values that gives a score, or a score per fold; an exception makes a
+            failed trial. With several `jobs` it runs in threads.
+        space: The search space of the objective; its `learner` is the name by which past tasks are found again.
+        metafeatures: Numbers that describe the objective's task, so that like tasks find each other.
+        name: Of the objective's task, which is known by its name and meta-features; the space's where empty.
+        direction: maximize or minimize the objective.
+
+    Raises:
+        InputError, UnknownNameError, OutOfRangeError: input that cannot be used.
+        MetahpError: no trial is complete; the message has the most frequent reason.
+        KeyboardInterrupt: interrupted before any trial was complete; else the result says that it was.
+    """
+    budget = Budget(math.inf if timeout is None else timeout)
+    _check_numbers(trials, timeout, trial_timeout, memory_limit, jobs, warm, patience)
+    if device not in DEVICES:
+        raise InputError(f"--device is one of {', '.join(DEVICES)}, got '{device}'.")
+    search = functools.partial(_search, strategy, seed=seed, device=device)
+    loop: dict[str, Any] = {"n_trials": trials, "budget": budget, "patience": patience, "on_trial": on_trial}
+    base = (
+        knowledge_base
+        if isinstance(knowledge_base, KnowledgeBase)
+        else open_knowledge_base(Path(knowledge_base) if knowledge_base else None)
+    )
+    n_warm = 0 if cold else warm
+    if objective is not None:
+        if X is not None or y is not None or space is None or output is not None:
+            raise InputError("An objective comes with a space, and without a table or an output directory.")
+        return _tune_objective(
+            objective,
+            space,
+            metric_of(metric, direction),
+            metafeatures or {},
+            name or space.learner,
+            base=base,
+            record=record,
+            n_warm=n_warm,
+            own=_own(configurations, [space]),
+            search=search,
+            jobs=jobs,
+            loop=loop,
+        )
+    if X is None:
+        raise InputError("Expected a table (X), or an objective with its space.")
+    directory = None if output is None else Path(output)
+    if directory is not None:
+        check_directory(directory)
+    rows = rows_of(
+        X,
+        y,
+        target=target,
+        task=task,
+        cv=cv,
+        groups=groups,
+        time=time,
+        splitter=splitter,
+        test_size=test_size,
+        max_rows=max_rows,
+        seed=seed,
+    )
+    table, protocol = rows.table, rows.protocol
+    chosen = metric_for(table.task.type, metric)
+    names = tuple(dict.fromkeys(learners)) if learners else known_learners(base.info())
+    spaces = [learner_named(each).space(table.task.type) for each in names]
+    own = _own(configurations, spaces)
+    folder = None if directory is None else directory / STUDY / _key(table.task.id, protocol)
+    study = Study(table.task.id, protocol, chosen, spaces, base=base if record else None, folder=folder)
+    described = extract(table, seconds_left=Budget(budget_seconds).left, seed=seed)
+    points, notes, n_past = _warm_points(base, study, table, described, names, n_warm, seed)
+    searched = search(spaces, suggestions=_in_order(own, points, [space.default for space in spaces]))
+    if record and len(study.trials) < trials:
+        base.record(tasks=[_record_of(table, described)])
+    workload = Workload(table, rows.splits)
+    limits = Limits(trial_timeout, memory_limit)
+    size = table.task.n_rows * max(1, table.task.n_classes)
+    if size > MAX_PREDICTIONS:
+        notes = (*notes, f"no ensemble: predictions of {table.task.n_rows:,} rows are too many to keep of every trial")
+
+    def job_of(suggestion: Suggestion) -> Job:
+        # What others are compared with is measured to the end.
+        is_whole = not prune or suggestion.origin in (Origin.USER, Origin.DEFAULT)
+        return Job(
+            workload,
+            table.task.id,
+            suggestion.configuration,
+            protocol,
+            suggestion.origin,
+            limits,
+            keep_predictions=size <= MAX_PREDICTIONS,
+            pruning=None if is_whole else pruning_after(study.trials, chosen.name),
+        )
+
+    with TrialPool(jobs) as pool:
+        ended = run(study, searched, pool, job_of, **loop)
+    best = _best_or_raise(study, ended)
+    if record:
+        _ingest(base)
+    found = _ensemble(study, table, voting=voting, seed=seed)
+    members = found.members if ensemble and found else ((best.configuration, 1.0),)
+    fit = functools.cache(
+        lambda: fit_model(table, members, chosen, seed=seed, is_voting=voting and len(members) > 1, n_jobs=jobs)
+    )
+    test_score = None if rows.outer is None else fit().score(rows.outer)
+    result = tuned_of(
+        study,
+        best,
+        ended,
+        n_past_tasks=n_past,
+        ensemble_=found,
+        test_score_=test_score,
+        n_test_rows=0 if rows.outer is None else len(rows.outer),
+        warnings=(*table.warnings, *notes),
+        directory=directory,
+        _fit=fit,
+    )
+    if directory is not None:
+        _write(directory, result, rows, fit(), is_ensemble=len(members) > 1, seed=seed, source=X, command=command)
+    return result
+
+
+def _check_numbers(
+    trials: int,
+    timeout: float | None,
+    trial_timeout: float,
+    memory_limit: float,
+    jobs: int,
+    warm: int,
+    patience: int | None,
+) -> None:
+    for option, number in (("--timeout", timeout), ("--trial-timeout", trial_timeout)):
+        if number is not None and not number > 0:
+            raise InputError(f"{option} is a number of seconds above 0, got {number:g}.")
+    if not memory_limit > 0:
+        raise InputError(f"--memory-limit is a number of MiB above 0, got {memory_limit:g}.")
+    for option, count in (("--trials", trials), ("--jobs", jobs), ("--patience", patience)):
+        if count is not None and count < 1:
+            raise InputError(f"{option} is at least 1, got {count}.")
+    if warm < 0:
+        raise InputError(f"--warm is at least 0, got {warm}.")
+
+
+def _search(
+    name: str, spaces: Sequence[SearchSpace], *, suggestions: Sequence[Suggestion], seed: int, device: str
+) -> Strategy:
+    return strategy_named(name, spaces, seed=seed, warm=suggestions)
+
+
+def _key(task: str, protocol: Any) -> str:
+    return hashlib.blake2b(f"{task} {protocol}".encode(), digest_size=8).hexdigest()
+
+
+def _in_order(
+    own: Sequence[Configuration], points: Sequence[Suggestion], defaults: Sequence[Configuration]
+) -> list[Suggestion]:
+    """What is tried before the strategy chooses: the user's own, the first warm point, the defaults, the others."""
+    first = [Suggestion(configuration, Origin.USER) for configuration in own]
+    known = [Suggestion(configuration, Origin.DEFAULT) for configuration in defaults]
+    # A default that is recommended stays the default: the gain is told against it.
+    advised = [point for point in points if point.configuration not in defaults]
+    ordered = [*first, *advised[:1], *known, *advised[1:]]
+    return list({suggestion.configuration.id: suggestion for suggestion in reversed(ordered)}.values())[::-1]
+
+
+def _warm_points(
+    base: KnowledgeBase,
+    study: Study,
+    table: Table,
+    metafeatures: MetaFeatures,
+    learners: Sequence[str],
+    n_warm: int,
+    seed: int,
+) -> tuple[list[Suggestion], tuple[str, ...], int]:
+    """The points of the warm start, what a user should know of them, and the number of past tasks behind them."""
+    if n_warm == 0:
+        return [], (), 0
+    try:
+        adviser, notes = trained_adviser(base, table.task.type, study.metric, learners, seed=seed)
+    except KnowledgeBaseError as error:
+        return [], (f"a cold start: {error}",), 0
+    baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[study.metric.name]
+    advice = adviser.advise(table.task, metafeatures.vector(), NAMES, baseline, n_warm)
+    origin = Origin.PORTFOLIO if advice.abstained else Origin.SURROGATE
+    points = [Suggestion(adviser.knowledge.candidates[item.column], origin) for item in advice.items]
+    if advice.abstained:
+        notes = (*notes, f"past tasks not trusted, so the warm start is the portfolio: {advice.abstained}")
+    return points, (*metafeatures.warnings, *notes), len(adviser.tasks)
+
+
+def _record_of(table: Table, metafeatures: MetaFeatures) -> TaskRecord:
+    constant = constant_losses(table.y, table.task.type, table.task.n_classes)
+    baselines = {BASELINE + metric.name: constant[metric.name] for metric in metrics_for(table.task.type)}
+    return TaskRecord(table.task, {**metafeatures.values, **baselines}, metafeatures.version)
+
+
+def _best_or_raise(study: Study, ended: str) -> Trial:
+    best = study.best()
+    if best is not None:
+        return best
+    if ended == "interrupted":
+        raise KeyboardInterrupt
+    raise study.failure()
+
+
+def _ingest(base: KnowledgeBase) -> None:
+    try:
+        base.ingest(INGEST_SECONDS)
+    except KnowledgeBaseError as error:
+        logger.info("The trials stay in the journal until a later call: %s", error)
+
+
+def _ensemble(study: Study, table: Table, *, voting: bool, seed: int) -> Ensemble | None:
+    """The greedy ensemble of the trials whose predictions are known; None for fewer than two of them."""
+    library = [trial for trial in study.trials if trial.id in study.predictions]
+    if len(library) < 2:
+        return None
+    chosen = np.arange(table.task.n_rows)
+    if len(chosen) > MAX_ENSEMBLE_ROWS:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, MAX_ENSEMBLE_ROWS, replace=False))
+    predictions = np.stack([study.predictions[trial.id][chosen] for trial in library])
+    is_voting = voting and table.task.type.is_classification
+    predictions = votes(predictions) if is_voting else predictions
+    loss = loss_of_many(study.metric.name, table.task.type)
+    try:
+        weights = select_ensemble(predictions, table.y[chosen], loss, seed=seed)
+    except InputError as error:
+        logger.warning("no ensemble: %s", error)
+        return None
+    try:
+        gain = cross_fitted_gain(predictions, table.y[chosen], loss, seed=seed)
+    except InputError as error:
+        logger.warning("the gain of the ensemble cannot be told: %s", error)
+        gain = None
+    used = np.flatnonzero(weights)
+    members = tuple((library[i].configuration, float(weights[i])) for i in used[np.argsort(-weights[used])])
+    return Ensemble(members, gain, is_voting)
+
+
+def _write(
+    directory: Path,
+    result: TuneResult,
+    rows: Rows,
+    model: TunedModel,
+    *,
+    is_ensemble: bool,
+    seed: int,
+    source: Any,
+    command: str | None,
+) -> None:
+    found = result.ensemble_
+    write_result(
+        directory,
+        ResultContent(
+            rows.table,
+            result.metric,
+            result.best_trial_.configuration,
+            model,
+            result.trials,
+            rows.protocol,
+            seed,
+            path=source if isinstance(source, str | Path) and str(source) != "-" else None,
+            command=command,
+            test_score=None if result.test_score_ is None or math.isnan(result.test_score_) else result.test_score_,
+            ensemble=None if found is None else {**found.to_dict(), "is_the_model": is_ensemble},
+            warm_start=result.warm_start(),
+        ),
+    )
+
+
+def _tune_objective(
+    objective: Callable[[dict[str, Value]], float | Sequence[float]],
+    space: SearchSpace,
+    metric: Metric,
+    metafeatures: Mapping[str, float],
+    name: str,
+    *,
+    base: KnowledgeBase,
+    record: bool,
+    n_warm: int,
+    own: Sequence[Configuration],
+    search: Callable[..., Strategy],
+    jobs: int,
+    loop: dict[str, Any],
+) -> TuneResult:
+    task, protocol = objective_task(name, metafeatures, metric)
+    study = Study(task.id, protocol, metric, [space], base=base if record else None, folder=None)
+    points, n_past = best_of_past(base, space, metric, task.id, metafeatures, n_warm)
+    searched = search([space], suggestions=_in_order(own, points, [space.default]))
+    if record and len(study.trials) < loop["n_trials"]:
+        base.record(tasks=[TaskRecord(task, metafeatures)])
+    with ExitStack() as stack:
+        pool = stack.enter_context(ObjectivePool(objective, space, task.id, protocol, metric, jobs))
+        ended = run(study, searched, pool, lambda suggestion: suggestion, **loop)
+    best = _best_or_raise(study, ended)
+    if record:
+        _ingest(base)
+    return tuned_of(study, best, ended, n_past_tasks=n_past)
+
+
+def _own(given: Iterable[Given], spaces: Sequence[SearchSpace]) -> list[Configuration]:
+    """The user's own configurations, each in the one of `spaces` that it names, or the first that has its names."""
+    found = []
+    for one in given:
+        if isinstance(one, Configuration):
+            learner, values = one.learner, one.values
+        elif isinstance(one, str):
+            learner, values = _pairs(one)
+        else:
+            values = dict(one)
+            learner = str(values.pop("learner", ""))
+        space = _space_of(learner, list(values), spaces)
+        if isinstance(one, str):
+            axes = {axis.name: axis for axis in space}
+            values = {key: _value(axes[key], str(text)) for key, text in values.items()}
+        found.append(space.configuration(values))
+    return [_canonical(configuration, spaces) for configuration in found]
+
+
+def _canonical(configuration: Configuration, spaces: Sequence[SearchSpace]) -> Configuration:
+    """The same configuration with values of the types that its space gives: 1 and 1.0 are one on a continuous axis."""
+    [space] = [space for space in spaces if space.learner == configuration.learner]
+    values = configuration.values
+    for axis in space:
+        if axis.name not in values:
+            continue
+        value = values[axis.name]
+        if isinstance(axis, Categorical):
+            values[axis.name] = axis.from_unit(axis.to_unit(value))
+        elif special := [one for one in (*axis.below, *axis.above) if one == value]:
+            values[axis.name] = special[0]
+        else:
+            number = float(value)  # type: ignore[arg-type]  # the space has let nothing else pass
+            values[axis.name] = int(number) if axis.is_integer else number
+    return Configuration.of(configuration.learner, values)
+
+
+def _pairs(text: str) -> tuple[str, dict[str, Value]]:
+    """Learner (empty where it is not named) and texts by name of `learner:key=value,…`."""
+    head, colon, rest = text.partition(":")
+    learner, body = (head.strip(), rest) if colon and "=" not in head else ("", text)
+    values: dict[str, Value] = {}
+    for part in filter(None, (part.strip() for part in body.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--try takes key=value pairs with commas between them, got '{part}' in '{text}'.")
+        values[key.strip()] = value.strip()
+    return learner, values
+
+
+def _space_of(learner: str, names: Sequence[str], spaces: Sequence[SearchSpace]) -> SearchSpace:
+    known = {space.learner: space for space in spaces}
+    if learner:
+        if learner not in known:
+            raise UnknownHyperparameterError(
+                f"'{learner}' is not one of the learners here. {did_you_mean(learner, list(known))}"
+            )
+        space = known[learner]
+    else:
+        space = max(spaces, key=lambda one: sum(name in one.names for name in names))
+    for name in names:
+        if name not in space.names:
+            raise UnknownHyperparameterError(
+                f"'{name}' is not a hyperparameter of {space.learner}. {did_you_mean(name, list(space.names))}"
+            )
+    return space
+
+
+def _value(axis: Hyperparameter, text: str) -> Value:
+    """The value that a text stands for on an axis; one that is none is left to the space to refuse."""
+    specials = axis.choices if isinstance(axis, Categorical) else (*axis.below, *axis.above)
+    for special in specials:
+        if text.lower() == str(special).lower():
+            return special
+    if isinstance(axis, Categorical):
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if axis.is_integer and not number.is_integer():
+        raise InputError(f"'{axis.name}' is a whole number, got {text}.")
+    return int(number) if axis.is_integer else number
