@@ -12,7 +12,8 @@ from metahp.api.study import WARM, Study
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
-from metahp.core.trial import Origin, Trial, TrialState
+from metahp.core.trial import Origin, Protocol, Trial, TrialState
+from metahp.datasets.table import Table
 from metahp.recommendation.result import arguments_of
 from metahp.refinement.ensemble import Gain
 from metahp.results.directory import standard_error, trials_frame
@@ -20,6 +21,27 @@ from metahp.results.model import TunedModel
 
 # Where a trial comes from that the strategy chose by itself.
 REFINED = (Origin.POSTERIOR, Origin.DESIGN)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What a run on a table is about to do.
+
+    `n_warm` points come from the warm start, of `n_trials` trials; `n_earlier` of these are there already.
+    """
+
+    table: Table
+    file: str
+    metric: Metric
+    protocol: Protocol
+    strategy: str
+    n_trials: int
+    n_earlier: int
+    n_warm: int
+    n_past_tasks: int
+    n_test_rows: int
+    is_recorded: bool
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

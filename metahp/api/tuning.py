@@ -15,7 +15,7 @@ from metahp.api.advice import known_learners, trained_adviser
 from metahp.api.objective import ObjectivePool, best_of_past, metric_of, objective_task
 from metahp.api.rows import Rows, rows_of
 from metahp.api.study import Progress, Study, run
-from metahp.api.tuned import Ensemble, TuneResult, tuned_of
+from metahp.api.tuned import Ensemble, Plan, TuneResult, tuned_of
 from metahp.core.configuration import Configuration, Value
 from metahp.core.errors import InputError, KnowledgeBaseError, UnknownHyperparameterError, did_you_mean
 from metahp.core.metric import Metric, metric_for, metrics_for
@@ -86,6 +86,7 @@ def tune(
     prune: bool = True,
     budget_seconds: float = 2.0,
     command: str | None = None,
+    on_start: Callable[[Plan], None] = lambda plan: None,
     on_trial: Callable[[Progress], None] = lambda progress: None,
     objective: Callable[[dict[str, Value]], float | Sequence[float]] | None = None,
     space: SearchSpace | None = None,
@@ -136,6 +137,7 @@ def tune(
         prune: End a trial after its first folds where it is hopeless.
         budget_seconds: For the meta-features.
         command: The command line, kept in the result.
+        on_start: Called with what is about to be done on a table.
         on_trial: Called at the start and after every trial.
         objective: A function of a dictionary of values that gives a score, or a score per fold; an exception makes a
             failed trial. With several `jobs` it runs in threads.
@@ -213,6 +215,25 @@ def tune(
     size = table.task.n_rows * max(1, table.task.n_classes)
     if size > MAX_PREDICTIONS:
         notes = (*notes, f"no ensemble: predictions of {table.task.n_rows:,} rows are too many to keep of every trial")
+    warnings = (*table.warnings, *notes)
+    n_outer = 0 if rows.outer is None else len(rows.outer)
+    file = str(X) if isinstance(X, str | Path) else table.task.name or "table"
+    on_start(
+        Plan(
+            table,
+            file,
+            chosen,
+            protocol,
+            strategy,
+            trials,
+            study.n_earlier,
+            min(len(points), trials),
+            n_past,
+            n_outer,
+            record,
+            warnings,
+        )
+    )
 
     def job_of(suggestion: Suggestion) -> Job:
         # What others are compared with is measured to the end.
@@ -246,8 +267,8 @@ def tune(
         n_past_tasks=n_past,
         ensemble_=found,
         test_score_=test_score,
-        n_test_rows=0 if rows.outer is None else len(rows.outer),
-        warnings=(*table.warnings, *notes),
+        n_test_rows=n_outer,
+        warnings=warnings,
         directory=directory,
         _fit=fit,
     )

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from metahp.cli import describe, kb, output, predict, recommend
+from metahp.cli import describe, kb, output, predict, recommend, tune
 from metahp.core.errors import MetahpError
 
 DEBUG_VARIABLE = "METAHP_DEBUG"
@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("recommend")(recommend.recommend)
+app.command("tune")(tune.tune)
 app.command("describe")(describe.describe)
 app.command("predict")(predict.predict)
 app.add_typer(kb.app, name="kb")

@@ -1,0 +1,345 @@
+"""`metahp tune FILE`: refine recommended hyperparameters on a table, and write the tuned model."""
+
+import math
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from metahp.cli import options, output, startup
+
+if TYPE_CHECKING:
+    from metahp.api.study import Progress
+    from metahp.api.tuned import Plan, TuneResult
+
+# Off a terminal a line comes with every new best, and otherwise no more often than this.
+SECONDS_BETWEEN_LINES = 5.0
+INTERRUPTED = 130
+UNKNOWN = "–"
+_ENDED = {
+    "timeout": "the time is up",
+    "patience": "no better trial for a while",
+    "exhausted": "nothing is left to try",
+    "interrupted": "interrupted",
+}
+
+
+def tune(
+    file: options.File,
+    target: options.Target = None,
+    task: options.Task = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="scikit-learn scorer name.  [default: by task type]")
+    ] = None,
+    learner: Annotated[
+        list[str] | None, typer.Option("--learner", help="Only this learner; may be repeated.  [default: all]")
+    ] = None,
+    trials: Annotated[int, typer.Option("--trials", help="How many trials, those of earlier runs included.")] = 50,
+    timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds for all.  [default: no limit]")] = None,
+    trial_timeout: Annotated[float, typer.Option("--trial-timeout", help="Seconds for one trial.")] = 300.0,
+    memory_limit: Annotated[float, typer.Option("--memory-limit", help="MiB for one trial.")] = 4096.0,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="How many trials side by side.")] = 1,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    strategy: Annotated[str, typer.Option("--strategy", help="random, grid, tpe, gp, cmaes or nsga2.")] = "tpe",
+    cold: Annotated[bool, typer.Option("--cold", help="Begin without recommended points.")] = False,
+    warm: Annotated[int, typer.Option("--warm", help="How many recommended points to begin with.")] = 10,
+    seed: options.Seed = 0,
+    no_record: Annotated[bool, typer.Option("--no-record", help="Add nothing to the knowledge base.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Result directory.  [default: FILE's name with .metahp]")
+    ] = None,
+    cv: Annotated[int | None, typer.Option("--cv", help="Folds.  [default: 5; 3 above 10,000 rows]")] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", help="Column whose values stay in one fold; it is no feature.")
+    ] = None,
+    by_time: Annotated[
+        str | None, typer.Option("--time", help="Column of times: train on the past, test on what follows.")
+    ] = None,
+    test_size: Annotated[
+        float | None, typer.Option("--test-size", help="Share of rows to set aside first, for an unbiased score.")
+    ] = None,
+    max_rows: Annotated[
+        int | None, typer.Option("--max-rows", help="Sample so many rows for the trials.  [default: all]")
+    ] = None,
+    attempt: Annotated[
+        list[str] | None,
+        typer.Option("--try", help="key=value,… to try first, learner:key=value,… of another; may be repeated."),
+    ] = None,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Write the ensemble, not the best model.")] = False,
+    voting: Annotated[bool, typer.Option("--voting", help="Members of the ensemble vote.")] = False,
+    patience: Annotated[
+        int | None, typer.Option("--patience", help="End after so many trials without a better one.")
+    ] = None,
+    no_prune: Annotated[bool, typer.Option("--no-prune", help="Finish trials that look hopeless too.")] = False,
+    kb: options.KnowledgeBasePath = None,
+    budget_seconds: options.Budget = 2.0,
+    quiet: options.Quiet = False,
+) -> int:
+    """Tune hyperparameters on the table in FILE; the same command again goes on from there."""
+    api = startup.import_api()
+    directory = out or Path(_directory_name(file))
+    progress = _Display(quiet=quiet)
+    with _terminable(), progress:
+        result = api.tune(
+            file,
+            target=target,
+            task=task,
+            metric=metric,
+            learners=learner or None,
+            trials=trials,
+            timeout=timeout,
+            trial_timeout=trial_timeout,
+            memory_limit=memory_limit,
+            jobs=jobs,
+            device=device,
+            strategy=strategy,
+            cold=cold,
+            warm=warm,
+            seed=seed,
+            knowledge_base=kb,
+            record=not no_record,
+            output=directory,
+            cv=cv,
+            groups=group,
+            time=by_time,
+            test_size=test_size,
+            max_rows=max_rows,
+            configurations=attempt or (),
+            ensemble=ensemble,
+            voting=voting,
+            patience=patience,
+            prune=not no_prune,
+            budget_seconds=budget_seconds,
+            command=shlex.join(["metahp", *sys.argv[1:]]),
+            on_trial=progress.show,
+            on_start=progress.begin,
+        )
+    output.write("".join(f"{line}\n" for line in report(result, is_ensemble=ensemble)))
+    return INTERRUPTED if result.ended == "interrupted" else 0
+
+
+def _directory_name(file: str) -> str:
+    if file == "-":
+        return "stdin.metahp"
+    name = Path(file).name
+    stem = name[: -len(".gz")] if name.lower().endswith(".gz") else name
+    return f"{Path(stem).stem}.metahp"
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the body as Ctrl-C does: with what was found."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Display:
+    """How a run goes, on standard error: a bar on a terminal, elsewhere a line now and then; nothing if `quiet`."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._is_live = not quiet and sys.stderr.isatty()
+        self._last = -math.inf
+        self._shown = 0
+        self._close: Callable[[], None] = lambda: None
+        self._update: Callable[[Progress], None] = lambda progress: None
+
+    def __enter__(self) -> "_Display":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def begin(self, plan: "Plan") -> None:
+        """Say what is about to be done."""
+        output.warn(plan.warnings, quiet=self._quiet)
+        if self._quiet:
+            return
+        print("\n".join(plan_lines(plan)), file=sys.stderr)
+        if self._is_live:
+            self._open_bar(plan.n_trials)
+
+    def show(self, progress: "Progress") -> None:
+        """Show a trial that has finished."""
+        if self._is_live:
+            self._update(progress)
+        elif not self._quiet and progress.trial is not None:
+            now = time.monotonic()
+            is_news = progress.n_done in (progress.best_number, progress.n_trials)
+            if is_news or now - self._last >= SECONDS_BETWEEN_LINES:
+                self._last = now
+                print(
+                    f"trial {progress.n_done}/{progress.n_trials}  {trial_line(progress)}", file=sys.stderr, flush=True
+                )
+
+    def _open_bar(self, n_trials: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        bar = Bar(BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"), console=Console(stderr=True))
+        bar.start()
+        self._close = bar.stop
+        row = bar.add_task("", total=n_trials)
+
+        def update(progress: "Progress") -> None:
+            bar.update(row, completed=progress.n_done, description=trial_line(progress))
+
+        self._update = update
+
+
+def plan_lines(plan: "Plan") -> list[str]:
+    """What a run is about to do: the table, how it is measured, and where it starts."""
+    from metahp.cli.recommend import table_line
+
+    outer = f" · {plan.n_test_rows:,} more rows set aside for the test" if plan.n_test_rows else ""
+    sample = f" on {plan.protocol.max_rows:,} rows" if plan.protocol.max_rows < plan.table.task.n_rows else ""
+    kind = {"": "", "group": " by group", "time": " by time"}.get(
+        plan.protocol.splits.partition(":")[0], " of your own"
+    )
+    start = (
+        f"warm start: {plan.n_warm} of {plan.n_trials} trials from {plan.n_past_tasks:,} past tasks"
+        if plan.n_warm
+        else "cold start"
+    )
+    lines = [
+        f"{table_line(plan.table, plan.file)}{outer}",
+        f"metric {plan.metric.name}, {plan.protocol.folds} folds{kind}{sample}",
+        f"{start} · strategy {plan.strategy} · {'journal on' if plan.is_recorded else 'nothing recorded'}",
+    ]
+    if plan.n_earlier:
+        left = max(0, plan.n_trials - plan.n_earlier)
+        lines.append(
+            f"going on from {plan.n_earlier} earlier trials, {left} to go"
+            if left
+            else f"nothing left to do: {plan.n_earlier} trials are there already; ask for more with --trials"
+        )
+    return lines
+
+
+def trial_line(progress: "Progress") -> str:
+    """The last trial's score, the best one and where it came from, and the time left."""
+    parts = []
+    if progress.trial is not None:
+        state = progress.trial.state
+        parts.append(f"{_number(progress.score)} ({progress.trial.origin})" if state == "complete" else str(state))
+    if progress.best is not None:
+        beside = [f"trial {progress.best_number}", str(progress.best.origin)]
+        beside += [f"default {_number(progress.default_score)}"] if not math.isnan(progress.default_score) else []
+        beside += [f"best warm point {_number(progress.warm_score)}"] if not math.isnan(progress.warm_score) else []
+        parts.append(f"best {_number(progress.best_score)} ({', '.join(beside)})")
+    if not math.isnan(progress.seconds_left):
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        parts.append(f"{minutes}:{seconds:02d} left")
+    return "  ".join(parts)
+
+
+def report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
+    """The lines of the final report."""
+    error = result.best_standard_error_
+    digits = _digits(error)
+    best = result.best_trial_
+    spread = "" if math.isnan(error) else f" ± {error:.{digits}f}"
+    yield (
+        f"best {result.best_score_:.{digits}f}{spread} {result.metric.name} (cross-validated, and selected on it): "
+        f"{result.best_learner_}, trial {result.number_of(best)} of {len(result.trials)}, {best.origin}"
+    )
+    yield f"  {_changed(result)}"
+    beside = []
+    if result.default_score_ is not None:
+        beside.append(f"default {result.default_score_:.{digits}f}")
+    if result.warm_score_ is not None:
+        beside.append(f"best warm point {result.warm_score_:.{digits}f}")
+    if result.ensemble_ is not None and len(result.ensemble_.members) > 1:
+        beside.append(_ensemble(result))
+    if beside:
+        yield " · ".join(beside)
+    if result.test_score_ is not None:
+        shown = UNKNOWN if math.isnan(result.test_score_) else f"{result.test_score_:.{digits}f}"
+        yield f"test {shown} {result.metric.name} on {result.n_test_rows:,} rows that took no part"
+    if result.directory is not None:
+        what = "the ensemble" if is_ensemble and result.ensemble_ is not None else "the best model"
+        names = ", ".join(sorted(path.name for path in result.directory.iterdir() if path.name != "study"))
+        yield f"written to {result.directory}/: {what} ({names})"
+    if line := _warm_start(result, digits):
+        yield line
+    yield _counts(result)
+
+
+def _ensemble(result: "TuneResult") -> str:
+    found = result.ensemble_
+    assert found is not None
+    line = f"ensemble of {len(found.members)}"
+    if found.gain is None:
+        return line
+    digits = _digits(found.gain.standard_error)
+    return (
+        f"{line}: {found.gain.gain:+.{digits}f} ± {found.gain.standard_error:.{digits}f} on rows that did not choose it"
+    )
+
+
+def _warm_start(result: "TuneResult", digits: int) -> str:
+    measured = result.warm_start()
+    if measured is None or measured["best_score"] is None:
+        return ""
+    n = measured["refinement_trials"]
+    line = f"warm start: {measured['points']} points reached {measured['best_score']:.{digits}f}"
+    refined = measured["refinement_best_score"]
+    if not n or refined is None:
+        return line
+    gain = abs(refined - measured["best_score"])
+    is_better = result.metric.loss(refined) < result.metric.loss(measured["best_score"])
+    trials = f"{n} trial{'s' if n > 1 else ''} of refinement"
+    return f"{line}; {trials} {f'improved that by {gain:.{digits}f}' if is_better else 'did not improve that'}"
+
+
+def _counts(result: "TuneResult") -> str:
+    states = [str(trial.state).replace("_", " ") for trial in result.trials]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
+    ended = f" ({_ENDED[result.ended]})" if result.ended in _ENDED else ""
+    n = result.n_recorded
+    added = f" · {n} trial{'s' if n != 1 else ''} added to your knowledge base" if n else ""
+    return f"trials: {counted}{ended}{added}"
+
+
+def _changed(result: "TuneResult") -> str:
+    """The values that differ from the library's defaults."""
+    default = result.defaults[result.best_learner_].values
+    values = result.best_trial_.configuration.values
+    changed = [f"{name} {_value(value)}" for name, value in values.items() if default.get(name, ...) != value]
+    if not changed:
+        return "library default"
+    return ", ".join(changed) + (", rest default" if len(changed) < len(values) else "")
+
+
+def _value(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _number(score: float) -> str:
+    return UNKNOWN if math.isnan(score) else f"{score:.4f}" if abs(score) < 1000 else f"{score:.6g}"
+
+
+def _digits(error: float) -> int:
+    """Decimals that show two digits of a standard error, at most six."""
+    if not (math.isfinite(error) and error > 0):
+        return 4
+    return min(max(1 - math.floor(math.log10(error)), 0), 6)
