@@ -1,0 +1,76 @@
+"""Candidates of the next trial: known configurations, a sample of the spaces, and a trust region around the best."""
+
+from collections.abc import Collection, Sequence
+from itertools import islice
+
+import numpy as np
+from scipy.stats import qmc
+
+from metahp.core.configuration import Configuration
+from metahp.core.space import Categorical, SearchSpace
+
+# Candidates of the fixed part of a pool, known configurations included, and of the trust region of one ask.
+N_FIXED = 10_000
+N_LOCAL = 500
+# The trust region's side, in the unit cube: it grows after so many successes in a row, shrinks after so many failures
+# (more on many axes), and starts anew below its smallest. Eriksson et al., 2019, "Scalable Global Optimization via
+# Local Bayesian Optimization" (TuRBO, arXiv 1910.01739), section 2, with a smaller start: the incumbent is warm.
+START_SIDE = 0.4
+LARGEST_SIDE = 0.8
+SMALLEST_SIDE = 0.4 * 0.5**6
+N_SUCCESSES = 3
+N_FAILURES = 4
+# So many axes of the incumbent change at a time on average: moving all of them at once leaves its neighbourhood.
+N_CHANGED_AXES = 4
+
+
+def fixed_pool(spaces: Sequence[SearchSpace], known: Sequence[Configuration], *, seed: int) -> list[Configuration]:
+    """At least `N_FIXED` configurations where the spaces have so many: the known ones, and an even sample of each space.
+
+    Each space gets its share of what the known ones leave, at least half of the pool.
+    """
+    pool = {each.id: each for each in known}
+    share = -(-max(N_FIXED - len(pool), N_FIXED // 2) // len(spaces))
+    for index, space in enumerate(spaces):
+        sobol = qmc.Sobol(len(space), rng=np.random.default_rng([seed, index]))
+        sample = space.from_unit(sobol.random_base2(share.bit_length()))
+        pool.update((each.id, each) for each in islice((each for each in sample if each.id not in pool), share))
+    return list(pool.values())
+
+
+def trust_region_side(losses: Sequence[float], n_axes: int) -> float:
+    """Side of the trust region in the unit cube after trials with these losses, in their order."""
+    side, best, successes, failures = START_SIDE, float("inf"), 0, 0
+    for loss in losses:
+        if loss < best:
+            best, successes, failures = loss, successes + 1, 0
+        else:
+            successes, failures = 0, failures + 1
+        if successes == N_SUCCESSES:
+            side, successes = min(2 * side, LARGEST_SIDE), 0
+        elif failures == max(N_FAILURES, n_axes):
+            side, failures = side / 2, 0
+            if side < SMALLEST_SIDE:
+                side = START_SIDE
+    return side
+
+
+def trust_region(
+    space: SearchSpace, incumbent: Configuration, side: float, *, known: Collection[str], rng: np.random.Generator
+) -> list[Configuration]:
+    """Up to `N_LOCAL` configurations near `incumbent`, different from each other and from the `known` ids.
+
+    Each is the incumbent with a random subset of its axes changed: a number moves within half a side, a category is
+    drawn anew.
+    """
+    d = len(space)
+    [centre] = space.to_unit([incumbent])
+    # An axis that a changed parent makes active needs a position as well.
+    start = np.where(np.isnan(centre), rng.random((N_LOCAL, d)), centre)
+    is_changed = rng.random((N_LOCAL, d)) < min(1.0, N_CHANGED_AXES / d)
+    is_changed[np.arange(N_LOCAL), rng.integers(d, size=N_LOCAL)] = True
+    near = np.clip(start + side * (rng.random((N_LOCAL, d)) - 0.5), 0.0, 1.0)
+    is_category = np.array([isinstance(axis, Categorical) for axis in space])
+    moved = np.where(is_category, rng.random((N_LOCAL, d)), near)
+    points = space.from_unit(np.where(is_changed, moved, start))
+    return list({each.id: each for each in points if each.id not in known}.values())

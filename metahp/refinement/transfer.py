@@ -1,0 +1,171 @@
+"""The `transfer` strategy: past tasks' worlds, conditioned on the trials so far, say what to try next."""
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError, UnknownNameError, did_you_mean
+from metahp.core.space import SearchSpace
+from metahp.core.trial import Origin
+from metahp.refinement.acquisition import expected_best_loss
+from metahp.refinement.pool import fixed_pool, trust_region, trust_region_side
+from metahp.refinement.posterior import MIN_VARIANCE, Observed, Points, Posterior, Settings, torch_device
+from metahp.refinement.strategy import Observation, Suggestion
+from metahp.surrogate.prior import TaskPrior
+
+# Weight of a candidate's own mean loss beside what it adds to the chosen ones.
+TIE_BREAK = 1e-6
+
+
+class Transfer:
+    """A `Strategy`: the warm points, then the candidate of the greatest expected improvement under the posterior.
+
+    Args:
+        prior: What past tasks say about this one.
+        spaces: Search spaces, one per learner.
+        candidates: Known configurations; they are part of the pool.
+        only_candidates: Ask for nothing but `candidates` (a look-up table) and the warm points.
+        warm: What is asked first, in this order.
+        unit: What the observations' losses are divided by before they meet the prior's scale.
+        seed: Decides, with what is told, all that is asked.
+        device: `auto`, `cpu` or `cuda`.
+        settings: What the posterior is made of.
+
+    Raises:
+        InputError: no space, two of the same learner, a unit that is not above zero, or a device that is not there.
+        UnknownNameError, OutOfRangeError: a warm point or candidate that is in none of the spaces.
+    """
+
+    def __init__(
+        self,
+        prior: TaskPrior,
+        spaces: Sequence[SearchSpace],
+        *,
+        candidates: Sequence[Configuration] = (),
+        only_candidates: bool = False,
+        warm: Sequence[Suggestion] = (),
+        unit: float = 1.0,
+        seed: int,
+        device: str = "auto",
+        settings: Settings | None = None,
+    ) -> None:
+        self._spaces = {space.learner: space for space in spaces}
+        if not spaces or len(self._spaces) < len(spaces):
+            learners = ", ".join(space.learner for space in spaces)
+            raise InputError(f"A search needs one search space per learner, got {learners or 'none'}.")
+        if not unit > 0:
+            raise InputError(f"The unit of the loss is a number above zero, got {unit}.")
+        self._prior, self._seed, self._unit = prior, seed, unit
+        self._device = torch_device(device)
+        self._settings = settings or Settings()
+        self._is_closed = only_candidates
+        for configuration in (*candidates, *(each.configuration for each in warm)):
+            self._check(configuration)
+        self._pool = list(candidates) if only_candidates else fixed_pool(spaces, candidates, seed=seed)
+        self._place = {each.id: place for place, each in enumerate(self._pool)}
+        self._fixed = self._points(self._pool)
+        self._weights = torch.as_tensor(prior.weights, dtype=torch.float64, device=self._device)
+        spread = self._fixed.scenarios - self._weights @ self._fixed.scenarios
+        self._variance = max(float((self._weights @ spread**2).mean()), MIN_VARIANCE)
+        self._is_open = torch.ones(len(self._pool), dtype=torch.bool, device=self._device)
+        self._warm = deque(warm)
+        # What the prior says of each configuration asked for or told, in that order, and what was told of it.
+        self._tried: dict[str, Points] = {}
+        self._told: dict[str, Observation] = {}
+
+    def ask(self) -> Suggestion | None:
+        """The next configuration, never one that was asked for or told before; None where none is left."""
+        while self._warm:
+            suggestion = self._warm.popleft()
+            if suggestion.configuration.id not in self._tried:
+                self._note(suggestion.configuration)
+                return suggestion
+        chosen = self._best()
+        if chosen is None:
+            return None
+        self._note(chosen)
+        return Suggestion(chosen, Origin.POSTERIOR)
+
+    def tell(self, observation: Observation) -> None:
+        """Learn from a trial: one that was asked for, a user's own, or one of an earlier run.
+
+        Raises:
+            UnknownNameError, OutOfRangeError: the configuration is in none of the search spaces.
+        """
+        self._check(observation.configuration)
+        self._note(observation.configuration)
+        self._told[observation.configuration.id] = observation
+
+    def _check(self, configuration: Configuration) -> None:
+        if configuration.learner not in self._spaces:
+            raise UnknownNameError(
+                f"'{configuration.learner}' is not searched here. "
+                f"{did_you_mean(configuration.learner, list(self._spaces))}"
+            )
+        self._spaces[configuration.learner].to_unit([configuration])
+
+    def _note(self, configuration: Configuration) -> None:
+        if configuration.id in self._tried:
+            return
+        place = self._place.get(configuration.id)
+        if place is None:
+            self._tried[configuration.id] = self._points([configuration])
+        else:
+            self._tried[configuration.id] = self._fixed.part([place])
+            self._is_open[place] = False
+
+    def _points(self, configurations: Sequence[Configuration]) -> Points:
+        inputs = self._prior.kernel.inputs(configurations)
+        scenarios = np.minimum(self._prior.scenarios_at(inputs), self._settings.clip)
+        return Points.of(inputs, scenarios, self._device)
+
+    def _best(self) -> Configuration | None:
+        posterior = self._posterior()
+        best: tuple[float, Configuration] | None = None
+        for pool, points, is_open in self._pools():
+            if not pool or not is_open.any():
+                continue
+            values = self._before_any_trial(points) if posterior is None else posterior.log_improvement(points)
+            index = int(torch.where(is_open, values, -math.inf).argmax())
+            if best is None or float(values[index]) > best[0]:
+                best = float(values[index]), pool[index]
+        return best and best[1]
+
+    def _pools(self) -> Iterator[tuple[list[Configuration], Points, torch.Tensor]]:
+        """Candidates, what the prior says of them, and which of them were not tried yet."""
+        yield self._pool, self._fixed, self._is_open
+        incumbent = min(self._told.values(), key=lambda each: each.loss, default=None)
+        if self._is_closed or incumbent is None or not math.isfinite(incumbent.loss):
+            return
+        space = self._spaces[incumbent.configuration.learner]
+        own = [each.loss for each in self._told.values() if each.configuration.learner == space.learner]
+        side = trust_region_side(own, len(space))
+        rng = np.random.default_rng([self._seed, len(self._tried)])
+        known = {*self._tried, *self._place}
+        near = trust_region(space, incumbent.configuration, side, known=known, rng=rng)
+        if near:
+            yield near, self._points(near), torch.ones(len(near), dtype=torch.bool, device=self._device)
+
+    def _pending(self) -> list[Points]:
+        return [points for name, points in self._tried.items() if name not in self._told]
+
+    def _before_any_trial(self, points: Points) -> torch.Tensor:
+        """Minus the expected best loss; once every world is served, a further pick should still be good by itself."""
+        chosen = torch.cat([self._fixed.scenarios[:, :0], *(each.scenarios for each in self._pending())], dim=1)
+        expected = expected_best_loss(points.scenarios, self._weights, chosen)
+        return -(expected + TIE_BREAK * (self._weights @ points.scenarios))
+
+    def _posterior(self) -> Posterior | None:
+        if not any(math.isfinite(each.loss) for each in self._told.values()):
+            return None
+        losses, noise = (
+            torch.tensor(values, dtype=torch.float64, device=self._device) / self._unit
+            for values in zip(*((each.loss, each.noise) for each in self._told.values()), strict=True)
+        )
+        points = Points.joined([*(self._tried[name] for name in self._told), *self._pending()])
+        observed = Observed(points, losses, noise)
+        return Posterior(self._weights, self._prior.log_scale, self._variance, observed, self._settings)

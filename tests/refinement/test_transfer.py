@@ -1,0 +1,189 @@
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError, OutOfRangeError, UnknownNameError
+from metahp.core.space import Categorical, Float, SearchSpace
+from metahp.core.trial import Origin
+from metahp.refinement.pool import (
+    N_FIXED,
+    SMALLEST_SIDE,
+    START_SIDE,
+    fixed_pool,
+    trust_region,
+    trust_region_side,
+)
+from metahp.refinement.strategy import Observation, Suggestion
+from metahp.refinement.transfer import Transfer
+
+BOWL = SearchSpace("bowl", 1, (Float("x", 0.0, 1.0, 0.5), Float("y", 0.0, 1.0, 0.5)))
+# Where past tasks had their optimum.
+CENTRES = np.array([[0.2, 0.2], [0.3, 0.25], [0.2, 0.4], [0.35, 0.3], [0.8, 0.7]])
+
+
+@dataclass(frozen=True)
+class BowlKernel:
+    space: SearchSpace = BOWL
+
+    def inputs(self, configurations) -> np.ndarray:
+        return self.space.to_unit(configurations) / 0.4
+
+
+@dataclass(frozen=True)
+class BowlPrior:
+    """Past tasks are bowls around `CENTRES`."""
+
+    kernel: BowlKernel = field(default_factory=BowlKernel)
+    log_scale: tuple[float, float] = (0.0, 0.5)
+
+    @property
+    def weights(self) -> np.ndarray:
+        return np.full(len(CENTRES), 1 / len(CENTRES))
+
+    def scenarios_at(self, inputs) -> np.ndarray:
+        return 4 * ((0.4 * inputs[None, :, :2] - CENTRES[:, None]) ** 2).sum(axis=2)
+
+
+def bowl(configuration: Configuration, centre=(0.28, 0.3)) -> float:
+    values = configuration.values
+    return 10.0 + 4 * ((values["x"] - centre[0]) ** 2 + (values["y"] - centre[1]) ** 2)
+
+
+def at(x: float, y: float) -> Configuration:
+    return BOWL.configuration({"x": x, "y": y})
+
+
+def grid(n: int = 9) -> list[Configuration]:
+    return [at(x, y) for x in np.linspace(0, 1, n).tolist() for y in np.linspace(0, 1, n).tolist()]
+
+
+def transfer(**options) -> Transfer:
+    return Transfer(BowlPrior(), [BOWL], **{"seed": 0, "device": "cpu", **options})
+
+
+def run(strategy: Transfer, n: int, loss=bowl) -> list[Suggestion]:
+    asked = []
+    for _ in range(n):
+        suggestion = strategy.ask()
+        asked.append(suggestion)
+        strategy.tell(Observation(suggestion.configuration, loss(suggestion.configuration)))
+    return asked
+
+
+def test_warm_points_come_first_with_their_own_origins_and_then_the_posterior():
+    warm = [Suggestion(at(0.9, 0.9), Origin.SURROGATE), Suggestion(at(0.1, 0.1), Origin.USER)]
+    asked = run(transfer(candidates=grid(), only_candidates=True, warm=[*warm, warm[0]]), 4)
+    assert asked[:2] == warm
+    assert [each.origin for each in asked[2:]] == [Origin.POSTERIOR] * 2
+
+
+def test_a_table_is_asked_through_without_repeats_and_then_nothing_is_left():
+    strategy = transfer(candidates=grid(4), only_candidates=True)
+    asked = {each.configuration.id for each in run(strategy, 16)}
+    assert asked == {each.id for each in grid(4)}
+    assert strategy.ask() is None
+
+
+def test_several_pending_points_are_all_different_and_apart():
+    strategy = transfer(candidates=grid(), only_candidates=True)
+    first = [strategy.ask().configuration for _ in range(5)]
+    assert len({each.id for each in first}) == 5
+    # Before any trial the picks serve different worlds, the far one too.
+    assert any(each.values["x"] > 0.6 for each in first)
+    strategy.tell(Observation(first[0], bowl(first[0])))
+    assert strategy.ask().configuration.id not in {each.id for each in first}
+
+
+@pytest.mark.parametrize("centre", [(0.28, 0.3), (0.75, 0.8), (0.1, 0.9)])
+def test_it_finds_the_optimum_in_the_middle_of_past_ones_and_elsewhere(centre):
+    asked = run(transfer(), 15, lambda each: bowl(each, centre))
+    assert min(bowl(each.configuration, centre) for each in asked) < 10.0 + 4 * 0.05**2
+
+
+def test_the_unit_of_the_loss_changes_nothing():
+    one = run(transfer(candidates=grid(), only_candidates=True), 8)
+    thousand = run(transfer(candidates=grid(), only_candidates=True, unit=1000.0), 8, lambda each: 1000 * bowl(each))
+    assert one == thousand
+
+
+def test_told_again_in_the_same_order_it_asks_the_same():
+    one = transfer(seed=3)
+    asked = run(one, 6)
+    resumed = transfer(seed=3)
+    for each in asked:
+        resumed.tell(Observation(each.configuration, bowl(each.configuration)))
+    assert resumed.ask() == one.ask()
+
+
+def test_a_failed_region_is_left():
+    strategy = transfer(candidates=grid(), only_candidates=True)
+    asked = run(strategy, 12, lambda each: np.inf if each.values["x"] < 0.5 else bowl(each))
+    assert sum(each.configuration.values["x"] >= 0.5 for each in asked[-6:]) >= 4
+
+
+def test_only_failures_still_leave_something_to_ask():
+    asked = run(transfer(candidates=grid(3), only_candidates=True), 9, lambda each: np.inf)
+    assert len({each.configuration.id for each in asked}) == 9
+
+
+def test_noise_of_the_folds_is_taken():
+    strategy = transfer(candidates=grid(), only_candidates=True)
+    for each in grid(3):
+        strategy.tell(Observation(each, bowl(each), 0.1))
+    assert strategy.ask() is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"unit": 0.0}, InputError, "above zero"),
+        ({"device": "tpu"}, InputError, "auto, cpu, cuda"),
+        ({"candidates": [Configuration.of("other", {})]}, UnknownNameError, "not searched here"),
+        ({"candidates": [Configuration.of("bowl", {"x": 2.0, "y": 0.0})]}, OutOfRangeError, "'x' lies in"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(options, error, words):
+    with pytest.raises(error, match=words):
+        transfer(**options)
+
+
+def test_no_space_or_one_learner_twice_is_refused():
+    for spaces in ([], [BOWL, BOWL]):
+        with pytest.raises(InputError, match="one search space per learner"):
+            Transfer(BowlPrior(), spaces, seed=0, device="cpu")
+
+
+def test_the_fixed_pool_is_large_keeps_the_known_and_gives_every_space_its_share(space):
+    pool = fixed_pool([BOWL, space], grid(), seed=1)
+    assert len(pool) >= N_FIXED
+    assert len({each.id for each in pool}) == len(pool)
+    assert {each.id for each in grid()} <= {each.id for each in pool}
+    assert sum(each.learner == "toy" for each in pool) >= 0.4 * N_FIXED
+    assert pool == fixed_pool([BOWL, space], grid(), seed=1)
+
+
+def test_a_small_space_is_a_small_pool():
+    coin = SearchSpace("coin", 1, (Categorical("side", ("heads", "tails"), "heads"),))
+    assert len(fixed_pool([coin], [], seed=0)) == 2
+
+
+def test_the_trust_region_grows_after_successes_and_shrinks_after_failures():
+    assert trust_region_side([3, 2, 1], 2) > START_SIDE
+    assert trust_region_side([1, 2, 3, 4, 5], 2) < START_SIDE
+    assert trust_region_side([1, *range(2, 9)], 20) == START_SIDE
+    sides = [trust_region_side([1] * n, 2) for n in range(1, 60)]
+    assert min(sides) >= SMALLEST_SIDE
+    assert sides.count(START_SIDE) > 5
+
+
+def test_trust_region_points_lie_within_half_a_side_and_change_only_some_axes(space, rng):
+    incumbent = space.configuration({"rate": 0.03, "depth": 7, "penalty": 0.3})
+    points = trust_region(space, incumbent, 0.2, known={incumbent.id}, rng=rng)
+    assert len(points) > 100
+    assert incumbent.id not in {each.id for each in points}
+    moved = np.abs(space.to_unit(points)[:, 0] - space.to_unit([incumbent])[0, 0])
+    assert moved.max() <= 0.1 + 1e-6
+    assert (moved < 1e-6).any()
+    assert {each.values["kind"] for each in points} == {"plain", "wavy"}
