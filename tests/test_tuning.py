@@ -1,0 +1,472 @@
+"""Tuning from Python: a table and an objective, budgets, resume, splits and what is written back."""
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.model_selection import ShuffleSplit
+
+import metahp
+from metahp.api.rows import rows_of
+from metahp.api.study import Study
+from metahp.core.errors import InputError, MetahpError, UnknownHyperparameterError, UnknownNameError
+from metahp.core.metric import metric_for
+from metahp.core.space import Categorical, Float, Integer, SearchSpace
+from metahp.core.task import TaskType
+from metahp.core.trial import Origin, TrialState
+from metahp.evaluation.splits import from_splitter
+from metahp.knowledge.store import KnowledgeBase
+from metahp.results.predict import load_result
+
+SPACE = SearchSpace(
+    "toy_service",
+    1,
+    (Float("rate", 1e-3, 1.0, 0.1, is_log=True), Integer("depth", 1, 20, 4), Categorical("kind", ("a", "b"), "a")),
+)
+
+
+def bowl(values: dict) -> float:
+    """Best at rate 0.01 and depth 10."""
+    return -((np.log10(values["rate"]) + 2) ** 2) - (values["depth"] - 10) ** 2 / 50
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> KnowledgeBase:
+    return KnowledgeBase(tmp_path / "kb")
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    iris = load_iris(as_frame=True).frame.rename(columns={"target": "kind"})
+    rng = np.random.default_rng(0)
+    iris["farm"] = rng.integers(0, 12, len(iris)).astype(str)
+    iris["day"] = rng.permutation(pd.date_range("2026-01-01", periods=len(iris)))
+    return iris
+
+
+def tune_objective(base: KnowledgeBase, **options):
+    return metahp.tune(objective=bowl, space=SPACE, knowledge_base=base, **{"strategy": "random", **options})
+
+
+# An objective
+
+
+def test_an_objective_is_tuned_and_remembered(base: KnowledgeBase) -> None:
+    result = tune_objective(base, trials=12, strategy="tpe", metafeatures={"size": 3.0})
+    assert len(result.trials) == result.n_recorded == len(base.trials()) == 12
+    assert result.best_score_ == max(bowl(trial.configuration.values) for trial in result.trials)
+    assert bowl(result.best_params_) == result.best_score_
+    assert result.trials[0].origin is Origin.DEFAULT
+    assert [record.task.name for record in base.tasks()] == ["toy_service"]
+    assert base.tasks()[0].metafeatures == {"size": 3.0}
+    assert list(result.trials_frame()["score"]) == [bowl(trial.configuration.values) for trial in result.trials]
+    with pytest.raises(InputError, match="no estimator"):
+        _ = result.best_estimator_
+
+
+def test_every_trial_is_on_record_before_the_next_one_starts(base: KnowledgeBase) -> None:
+    seen = []
+
+    def objective(values: dict) -> float:
+        seen.append(len(base.trials()))
+        return bowl(values)
+
+    metahp.tune(objective=objective, space=SPACE, knowledge_base=base, trials=6, strategy="random")
+    assert seen == list(range(6))
+
+
+def test_the_same_call_goes_on_without_repeating_anything(base: KnowledgeBase) -> None:
+    calls = []
+
+    def objective(values: dict) -> float:
+        calls.append(tuple(values.values()))
+        return bowl(values)
+
+    options = {"objective": objective, "space": SPACE, "knowledge_base": base, "strategy": "tpe"}
+    first = metahp.tune(**options, trials=5)
+    second = metahp.tune(**options, trials=12, jobs=3)
+    assert (second.n_earlier, second.n_recorded, len(second.trials)) == (5, 7, 12)
+    assert {trial.id for trial in first.trials} <= {trial.id for trial in second.trials}
+    assert len(set(calls)) == len(calls) == 12
+    again = metahp.tune(**options, trials=12)
+    assert (again.n_recorded, len(calls), again.best_params_) == (0, 12, second.best_params_)
+
+
+def test_past_tasks_of_the_space_give_the_warm_start_likest_first(base: KnowledgeBase) -> None:
+    for name, size in (("near", 1.0), ("far", 9.0)):
+        tune_objective(base, trials=4, metafeatures={"size": size}, name=name, seed=int(size))
+    near = {t.configuration: t for t in base.trials() if base.task(t.task).task.name == "near"}
+    best = max(near, key=lambda configuration: bowl(configuration.values))
+    result = tune_objective(base, trials=4, metafeatures={"size": 1.5}, name="new", warm=2)
+    assert result.n_past_tasks == 2
+    warm = [trial.configuration for trial in result.trials if trial.origin is Origin.PORTFOLIO]
+    assert best == (warm[0] if best != SPACE.default else SPACE.default)
+    cold = tune_objective(base, trials=3, metafeatures={"size": 1.5}, name="cold", cold=True)
+    assert cold.warm_start() is None
+    assert {trial.origin for trial in cold.trials} == {Origin.DEFAULT, Origin.DESIGN}
+
+
+def test_a_failing_objective_makes_failed_trials(base: KnowledgeBase) -> None:
+    def objective(values: dict) -> float:
+        if values["depth"] > 3:
+            raise RuntimeError("the service is down")
+        return float("nan") if values["kind"] == "b" else bowl(values)
+
+    result = metahp.tune(objective=objective, space=SPACE, knowledge_base=base, trials=40, strategy="random")
+    failed = Counter(trial.reason for trial in result.trials if trial.state is TrialState.FAILED)
+    assert set(failed) == {"RuntimeError: the service is down", "a score that is not finite"}
+    assert result.best_params_["depth"] <= 3
+
+
+def test_when_all_trials_fail_the_error_has_the_most_frequent_reason(base: KnowledgeBase) -> None:
+    def objective(values: dict) -> float:
+        raise RuntimeError("no licence")
+
+    with pytest.raises(MetahpError, match=r"None of 3 trials is complete.*\(3 times\): RuntimeError: no licence"):
+        metahp.tune(objective=objective, space=SPACE, knowledge_base=base, trials=3)
+
+
+def test_a_cost_is_minimised_and_shown_as_it_is(base: KnowledgeBase) -> None:
+    def cost(values: dict) -> list[float]:
+        return [-bowl(values), -bowl(values) + 1.0]
+
+    result = metahp.tune(
+        objective=cost, space=SPACE, knowledge_base=base, trials=8, direction="minimize", strategy="random"
+    )
+    assert result.best_score_ == pytest.approx(min(np.mean(cost(t.configuration.values)) for t in result.trials))
+    assert result.best_standard_error_ == pytest.approx(0.5)
+
+
+def test_an_interrupt_ends_with_what_was_found(base: KnowledgeBase) -> None:
+    calls = []
+
+    def objective(values: dict) -> float:
+        calls.append(values)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return bowl(values)
+
+    result = metahp.tune(objective=objective, space=SPACE, knowledge_base=base, trials=9, strategy="random")
+    assert (result.ended, len(result.trials), len(base.trials())) == ("interrupted", 3, 3)
+
+
+def test_an_interrupt_before_any_trial_is_complete_is_passed_on(base: KnowledgeBase) -> None:
+    def objective(values: dict) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        metahp.tune(objective=objective, space=SPACE, knowledge_base=base, trials=9)
+
+
+def test_patience_ends_on_a_plateau(base: KnowledgeBase) -> None:
+    result = metahp.tune(
+        objective=lambda values: 1.0, space=SPACE, knowledge_base=base, trials=50, patience=4, strategy="random"
+    )
+    assert (result.ended, len(result.trials)) == ("patience", 5)
+
+
+def test_the_time_limit_abandons_what_still_runs(base: KnowledgeBase) -> None:
+    release = threading.Event()
+
+    def objective(values: dict) -> float:
+        if values != SPACE.default.values:
+            release.wait(30)
+        return 1.0
+
+    try:
+        result = metahp.tune(
+            objective=objective, space=SPACE, knowledge_base=base, trials=9, jobs=2, timeout=0.5, strategy="random"
+        )
+    finally:
+        release.set()
+    assert (result.ended, len(result.trials), len(base.trials())) == ("timeout", 1, 1)
+
+
+def test_a_grid_that_is_exhausted_ends_the_run(base: KnowledgeBase) -> None:
+    space = SearchSpace("two", 1, (Categorical("kind", ("a", "b"), "a"),))
+    result = metahp.tune(objective=lambda values: 1.0, space=space, knowledge_base=base, trials=9, strategy="grid")
+    assert (result.ended, len(result.trials)) == ("exhausted", 2)
+
+
+def test_a_users_own_configurations_come_first(base: KnowledgeBase) -> None:
+    own = ["rate=0.02,depth=7", {"rate": 1, "kind": "b"}, SPACE.default]
+    result = tune_objective(base, trials=4, configurations=own)
+    assert [trial.origin for trial in result.trials[:3]] == [Origin.USER] * 3
+    assert result.trials[0].configuration.values == {"rate": 0.02, "depth": 7, "kind": "a"}
+    assert repr(result.trials[1].configuration.values["rate"]) == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ("rat=0.1", "'rat' is not a hyperparameter of toy_service.*Did you mean 'rate'"),
+        ("rate", "key=value pairs"),
+        ("depth=2.5", "whole number"),
+        ("kind=c", "one of 'a', 'b'"),
+        ("toy_servic:rate=0.1", "Did you mean 'toy_service'"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(base: KnowledgeBase, own: str, words: str) -> None:
+    with pytest.raises((InputError, UnknownHyperparameterError, MetahpError), match=words):
+        tune_objective(base, trials=4, configurations=[own])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"timeout": 0}, "--timeout is a number of seconds above 0"),
+        ({"trial_timeout": -1}, "--trial-timeout"),
+        ({"memory_limit": 0}, "--memory-limit"),
+        ({"trials": 0}, "--trials is at least 1"),
+        ({"jobs": 0}, "--jobs is at least 1"),
+        ({"device": "tpu"}, "--device is one of"),
+        ({"direction": "up"}, "maximize or minimize"),
+        ({"output": "x"}, "without a table or an output"),
+        ({"strategy": "tqe"}, "Did you mean 'tpe'"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(base: KnowledgeBase, options: dict, words: str) -> None:
+    with pytest.raises((InputError, UnknownNameError), match=words):
+        tune_objective(base, **options)
+
+
+def test_an_objective_cannot_take_the_name_of_a_learner(base: KnowledgeBase) -> None:
+    with pytest.raises(InputError, match="name of a learner"):
+        metahp.tune(
+            objective=bowl, space=SearchSpace("linear", 1, SPACE.hyperparameters), knowledge_base=base, trials=1
+        )
+
+
+# A table
+
+
+@pytest.fixture(scope="module")
+def tuned(frame: pd.DataFrame, tmp_path_factory):
+    """Four trials on a file, then the same call for nine with two jobs; outer rows are set aside."""
+    folder = tmp_path_factory.mktemp("tuned")
+    path = folder / "iris.csv"
+    frame.drop(columns=["farm", "day"]).to_csv(path, index=False)
+    base = KnowledgeBase(folder / "kb")
+    options = {
+        "target": "kind",
+        "learners": ["linear"],
+        "strategy": "random",
+        "cold": True,
+        "cv": 3,
+        "test_size": 0.3,
+        "knowledge_base": base,
+        "output": folder / "iris.metahp",
+        "configurations": ["C=0.001"],
+    }
+    first = metahp.tune(path, **options, trials=4)
+    return path, base, options, first, metahp.tune(path, **options, trials=9, jobs=2, ensemble=True)
+
+
+def test_a_second_call_continues_the_first(tuned) -> None:
+    _, base, _, first, second = tuned
+    assert (len(first.trials), second.n_earlier, len(second.trials)) == (4, 4, 9)
+    assert second.trials[:4] == first.trials
+    assert len({trial.configuration for trial in second.trials}) == 9
+    assert len(base.trials()) == 9
+
+
+def test_user_and_default_come_first_and_are_measured_to_the_end(tuned) -> None:
+    *_, second = tuned
+    assert [trial.origin for trial in second.trials[:2]] == [Origin.USER, Origin.DEFAULT]
+    assert {trial.state for trial in second.trials[:2]} == {TrialState.COMPLETE}
+    assert second.default_score_ == second.score_of(second.trials[1])
+
+
+def test_hopeless_trials_are_pruned_after_their_first_folds(tuned) -> None:
+    *_, second = tuned
+    for trial in second.trials:
+        assert len(trial.fold_losses["neg_log_loss"]) == (3 if trial.state is TrialState.COMPLETE else 1)
+
+
+def test_the_outer_rows_take_no_part(tuned) -> None:
+    path, base, _, first, second = tuned
+    assert second.n_test_rows == 45
+    assert base.tasks()[0].task.n_rows == 105
+    assert {trial.n_rows for trial in second.trials} == {105}
+    rows = rows_of(path, target="kind", test_size=0.3, cv=3)
+    assert second.test_score_ == pytest.approx(second.best_estimator_.score(rows.outer))
+    assert first.test_score_ == pytest.approx(first.best_estimator_.score(rows.outer))
+
+
+def test_the_result_directory_predicts_as_the_estimator_does(tuned, frame: pd.DataFrame) -> None:
+    path, _, options, _, second = tuned
+    model = load_result(options["output"])
+    expected = second.best_estimator_.predict_proba(pd.read_csv(path))
+    np.testing.assert_allclose(model.predict_proba(path), expected, rtol=1e-6)
+    assert sorted(entry.name for entry in options["output"].iterdir())[0] == "best.json"
+
+
+def test_an_ensemble_survives_a_resume(tuned) -> None:
+    *_, second = tuned
+    assert second.ensemble_ is not None
+    assert sum(weight for _, weight in second.ensemble_.members) == pytest.approx(1.0)
+    assert second.ensemble_.gain is not None
+    assert len(second.best_estimator_.members) == len(second.ensemble_.members)
+    earlier = {trial.configuration for trial in second.trials[:4]}
+    # Predictions of the first call are there: the library is not that of the second call alone.
+    assert earlier & {configuration for configuration, _ in second.ensemble_.members}
+
+
+def test_with_nothing_left_to_do_it_reports(tuned) -> None:
+    path, _, options, _, second = tuned
+    again = metahp.tune(path, **options, trials=9)
+    assert (again.n_recorded, again.best_params_, again.ended) == (0, second.best_params_, "trials")
+    assert again.best_score_ == second.best_score_
+
+
+def test_meta_features_are_written_back(tuned) -> None:
+    _, base, _, _, second = tuned
+    record = base.task(second.trials[0].task)
+    assert record is not None
+    assert record.metafeatures_version > 0
+    assert record.metafeatures["baseline:neg_log_loss"] == pytest.approx(np.log(3), abs=0.01)
+
+
+def test_the_next_recommendation_knows_the_table(tuned) -> None:
+    _, base, _, _, second = tuned
+    inner = rows_of(tuned[0], target="kind", test_size=0.3, cv=3).table
+    recommendation = metahp.recommend(inner, learners=["linear"], k=1, knowledge_base=base)
+    assert recommendation.is_known_task
+    assert recommendation.best.configuration == second.best_trial_.configuration
+
+
+def test_without_record_the_result_directory_alone_lets_a_run_go_on(
+    frame: pd.DataFrame, base: KnowledgeBase, tmp_path: Path
+) -> None:
+    options = {
+        "target": "kind",
+        "learners": ["linear"],
+        "strategy": "random",
+        "cold": True,
+        "cv": 2,
+        "knowledge_base": base,
+        "record": False,
+        "output": tmp_path / "out",
+    }
+    X = frame.drop(columns=["farm", "day"])
+    first = metahp.tune(X, **options, trials=2)
+    second = metahp.tune(X, **options, trials=3)
+    assert second.trials[:2] == first.trials
+    assert (second.n_earlier, second.n_recorded, base.trials(), base.tasks()) == (2, 0, [], [])
+
+
+def test_a_knowledge_base_without_past_tasks_means_a_cold_start_that_says_so(
+    frame: pd.DataFrame, base: KnowledgeBase
+) -> None:
+    result = metahp.tune(
+        frame[["petal length (cm)", "petal width (cm)", "kind"]],
+        target="kind",
+        learners=["linear"],
+        trials=1,
+        cv=2,
+        knowledge_base=base,
+        record=False,
+        strategy="random",
+    )
+    assert any("a cold start" in warning for warning in result.warnings)
+    assert result.warm_start() is None
+    # A table of frames and arrays: the estimator takes the columns that were tuned on.
+    assert set(result.best_estimator_.predict(frame)) <= {0, 1, 2}
+
+
+# Rows and parts
+
+
+def test_groups_stay_together_and_their_column_is_no_feature(frame: pd.DataFrame) -> None:
+    rows = rows_of(frame, target="kind", groups="farm", cv=4, test_size=0.25)
+    assert "farm" not in rows.table.features
+    assert rows.protocol.splits.startswith("group:")
+    inner = frame.loc[~frame.index.isin(rows.outer.index)]
+    assert not set(inner["farm"]) & set(rows.outer["farm"])
+    farms = inner["farm"].to_numpy()
+    for train, test in rows.splits.parts:
+        assert not set(farms[train]) & set(farms[test])
+
+
+def test_times_are_trained_on_in_order_and_the_latest_rows_are_set_aside(frame: pd.DataFrame) -> None:
+    rows = rows_of(frame, target="kind", time="day", cv=4, test_size=0.2)
+    inner = frame.loc[~frame.index.isin(rows.outer.index)]
+    assert inner["day"].max() < rows.outer["day"].min()
+    days = inner["day"].to_numpy()
+    for train, test in rows.splits.parts:
+        assert days[train].max() < days[test].min()
+
+
+def test_groups_may_be_labels_of_rows_some_of_which_have_no_target(frame: pd.DataFrame) -> None:
+    X = frame.drop(columns=["kind", "day"])
+    y = frame["kind"].astype(float).where(frame.index > 9)
+    rows = rows_of(X.drop(columns="farm"), y, task="multiclass", groups=frame["farm"].to_numpy(), cv=3)
+    farms = frame["farm"].to_numpy()[10:]
+    assert rows.table.task.n_rows == 140
+    for train, test in rows.splits.parts:
+        assert not set(farms[train]) & set(farms[test])
+
+
+def test_any_splitter_of_scikit_learn_will_do(frame: pd.DataFrame) -> None:
+    splitter = ShuffleSplit(3, random_state=0)
+    rows = rows_of(frame, target="kind", splitter=splitter)
+    assert rows.protocol == from_splitter(rows.table, splitter).protocol(max_rows=150)
+
+
+def test_the_rows_of_an_array_are_those_of_its_frame(frame: pd.DataFrame) -> None:
+    X = frame.iloc[:, :4].to_numpy()
+    plain = rows_of(X, frame["kind"].to_numpy())
+    parted = rows_of(X, frame["kind"].to_numpy(), groups=np.arange(150) % 7)
+    assert plain.table.task.id == parted.table.task.id
+    assert (plain.protocol.folds, plain.protocol.max_rows) == (5, 150)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"groups": "farmm"}, UnknownNameError, "Did you mean 'farm'"),
+        ({"groups": "kind"}, InputError, "is the target"),
+        ({"groups": "farm", "cv": 50}, InputError, "50 folds need at least 50 groups"),
+        ({"groups": [1, 2]}, InputError, "one group for each of 150 rows"),
+        ({"time": "farm", "cv": 30}, InputError, "different times"),
+        ({"time": "day", "groups": "farm"}, InputError, "ask for one"),
+        ({"splitter": ShuffleSplit(3), "cv": 3}, InputError, "leave out cv"),
+        ({"test_size": 1.0}, InputError, "between 0 and 1"),
+        ({"test_size": 0.95}, InputError, "at least 20 rows"),
+        ({"cv": 1}, InputError, "Expected 2 to 75 folds"),
+        ({"max_rows": 6, "cv": 4}, InputError, "--max-rows"),
+    ],
+)
+def test_rows_that_cannot_be_parted_are_refused(frame: pd.DataFrame, options: dict, error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        rows_of(frame, target="kind", **options)
+
+
+# A study
+
+
+def test_trials_of_another_version_of_a_space_are_left_alone(base: KnowledgeBase) -> None:
+    result = tune_objective(base, trials=3)
+    narrower = SearchSpace("toy_service", 2, (*SPACE.hyperparameters[:2], Categorical("kind", ("a", "c"), "a")))
+    first = result.trials[0]
+    study = Study(first.task, first.protocol, result.metric, [narrower], base=base, folder=None)
+    kept = [trial for trial in result.trials if trial.configuration.values["kind"] == "a"]
+    assert sorted(trial.id for trial in study.trials) == sorted(trial.id for trial in kept)
+
+
+def test_a_strategy_is_told_what_failed_and_what_was_pruned(tuned) -> None:
+    _, base, _, _, second = tuned
+    first = second.trials[0]
+    space = [SearchSpace("linear", 1, ())]
+    study = Study(first.task, first.protocol, metric_for(TaskType.MULTICLASS), space, base=base, folder=None)
+    complete = study.observation(first)
+    assert complete.loss == first.loss("neg_log_loss")
+    assert complete.noise > 0
+    for trial in second.trials:
+        if trial.state is TrialState.PRUNED:
+            assert np.isfinite(study.observation(trial).loss)
+            assert np.isnan(study.observation(trial).noise)
