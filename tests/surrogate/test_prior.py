@@ -204,7 +204,7 @@ def test_forecast_knows_ratios_and_seconds(past):
 
 def test_adviser_round_trip_and_interval(past):
     adviser = Adviser.learn(past, np.full(60, 2.0), {"toy": SPACE}, metric=METRIC, seed=0)
-    again = Adviser.from_arrays(adviser.to_arrays())
+    again = Adviser.from_arrays(adviser.to_arrays(), {"toy": SPACE})
     names = tuple(f"m{i}" for i in range(N_FEATURES))
     task = Task("new", TaskType.REGRESSION, 120, 5)
     advice = again.advise(task, past.metafeatures[0], names, 2.0, 3)
