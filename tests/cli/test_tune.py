@@ -1,0 +1,228 @@
+"""`metahp tune` from the outside: what it prints, its exit codes, and what is left after a kill at any moment."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sklearn.datasets import load_iris
+
+from metahp.cli import tune as command
+from metahp.cli.main import main
+from metahp.core.trial import Trial
+from metahp.knowledge.columns import trials_to_table
+from metahp.knowledge.seed import SEED_KEY, seed_folder, seed_hash
+from metahp.knowledge.store import KnowledgeBase
+from metahp.results.directory import TRIALS
+
+LINE = re.compile(r"^trial (\d+)/\d+ ", re.MULTILINE)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "iris.csv"
+    load_iris(as_frame=True).frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> KnowledgeBase:
+    """An empty knowledge base that believes it has the seed, so that no test waits for its import."""
+    kb = KnowledgeBase(tmp_path / "kb")
+    kb.add([], trials_to_table([]), {SEED_KEY: seed_hash(seed_folder())})
+    return kb
+
+
+def arguments(file: Path, base: KnowledgeBase, *more: str) -> list[str]:
+    options = ["--learner", "linear", "--strategy", "random", "--cold", "--cv", "2", "--kb", str(base.folder)]
+    return ["tune", str(file), *options, "--output", str(file.parent / "out"), *more]
+
+
+def start(words: list[str], error: Path) -> subprocess.Popen[bytes]:
+    """The command in a process of its own, which writes its progress to the file `error`."""
+    # A line for every trial: which trials it has told of is what the tests below go by.
+    code = (
+        "import sys; from metahp.cli import tune; tune.SECONDS_BETWEEN_LINES = 0.0; "
+        "from metahp.cli.main import main; sys.exit(main())"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    with error.open("wb") as sink:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL, stderr=sink, env=environment
+        )
+
+
+def told(error: Path) -> int:
+    """How many trials the progress in `error` has told of."""
+    numbers = LINE.findall(error.read_text(encoding="utf-8", errors="replace"))
+    return max(map(int, numbers), default=0)
+
+
+def wait_for(process: subprocess.Popen[bytes], error: Path, count: int) -> None:
+    while told(error) < count and process.poll() is None:
+        time.sleep(0.01)
+
+
+def ids(trials: list[Trial]) -> list[str]:
+    return [trial.configuration.id for trial in trials]
+
+
+def test_a_run_and_the_run_after_it(file: Path, base: KnowledgeBase, capsys: pytest.CaptureFixture[str]) -> None:
+    words = arguments(file, base, "--try", "C=0.5,numeric=quantile", "--test-size", "0.2")
+    assert main([*words, "--trials", "3"]) == 0
+    printed = capsys.readouterr()
+    assert "120 rows × 4 features, target 'target'" in printed.err
+    assert "30 more rows set aside for the test" in printed.err
+    assert "cold start · strategy random" in printed.err
+    assert "journal on" in printed.err
+    assert "trial 1/3  " in printed.err
+    assert "(user)" in printed.err
+    assert re.search(r"^best -0\.\d+ ± 0\.\d+ neg_log_loss \(cross-validated, and selected on it\)", printed.out)
+    assert re.search(r"^default -0\.\d+", printed.out, re.MULTILINE)
+    assert re.search(r"^test -0\.\d+ neg_log_loss on 30 rows that took no part$", printed.out, re.MULTILINE)
+    assert "3 trials added to your knowledge base" in printed.out
+    assert "script.py" in printed.out
+    described = json.loads((file.parent / "out" / "best.json").read_text())
+    assert described["command"].startswith("metahp ")
+    assert described["best"]["test_score"] is not None
+
+    assert main([*words, "--trials", "3"]) == 0
+    printed = capsys.readouterr()
+    assert "nothing left to do: 3 trials are there already" in printed.err
+    assert "added to your knowledge base" not in printed.out
+
+    assert main([*words, "--trials", "4", "--quiet", "--ensemble"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "1 trial added to your knowledge base" in printed.out
+    assert "the ensemble" in printed.out
+    assert main(["predict", str(file.parent / "out"), str(file), "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (["--try", "CC=1"], 2, "'CC' is not a hyperparameter of linear.*Did you mean 'C'"),
+        (["--try", "C"], 2, "--try takes key=value pairs"),
+        (["--try", "C=1e9"], 2, "'C' lies in"),
+        (["--group", "nope"], 2, "No column is called 'nope'"),
+        (["--group", "target"], 2, "is the target"),
+        (["--time", "petal length (cm)", "--cv", "60"], 2, "different times"),
+        (["--timeout", "0"], 2, "--timeout is a number of seconds above 0"),
+        (["--test-size", "1.2"], 2, "--test-size is a share of the rows"),
+        (["--trials", "0"], 2, "--trials is at least 1"),
+        (["--learner", "liner"], 2, "Did you mean 'linear'"),
+        (["--metric", "roc_auc"], 2, "not a metric for a multiclass task"),
+        (["--strategy", "rendom"], 2, "Did you mean 'random'"),
+        (["--device", "tpu"], 2, "--device is one of"),
+        (["--frobnicate"], 2, "No such option"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_and_code_2(
+    file: Path, base: KnowledgeBase, capsys: pytest.CaptureFixture[str], more: list[str], code: int, words: str
+) -> None:
+    assert main(arguments(file, base, *more)) == code
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1
+    assert re.search(words, error[0])
+    assert not (file.parent / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_refused(
+    file: Path, base: KnowledgeBase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(file, base, "--output", str(file))) == 2
+    assert "is a file; expected a directory" in capsys.readouterr().err
+
+
+def test_when_no_trial_is_complete_the_code_is_1(
+    file: Path, base: KnowledgeBase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(file, base, "--trials", "2", "--trial-timeout", "0.0001")) == 1
+    assert "None of 2 trials is complete. The most frequent reason (2 times): not finished" in capsys.readouterr().err
+    assert len(base.trials()) == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("data/churn.csv", "churn.metahp"), ("a.b.csv.gz", "a.b.metahp"), ("-", "stdin.metahp"), ("x", "x.metahp")],
+)
+def test_the_result_is_named_after_the_file(file: str, name: str) -> None:
+    assert command._directory_name(file) == name
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_writes_what_was_found(file: Path, base: KnowledgeBase, tmp_path: Path, number: int) -> None:
+    error = tmp_path / "progress"
+    process = start(arguments(file, base, "--trials", "500"), error)
+    wait_for(process, error, 3)
+    process.send_signal(number)
+    assert process.wait(60) == 130
+    assert "interrupted" in error.read_text()
+    n_trials = len(base.trials())
+    assert 3 <= n_trials < 500
+    assert len(pd.read_parquet(tmp_path / "out" / TRIALS)) == n_trials
+
+
+def kill_and_go_on(file: Path, base: KnowledgeBase, error: Path, rng: random.Random) -> None:
+    """Kill a run at a random moment: nothing that it told of is lost, and nothing is evaluated twice."""
+    before = {trial.id: trial for trial in base.trials()}
+    process = start(arguments(file, base, "--trials", "500", "--jobs", str(rng.choice((1, 2)))), error)
+    # Some kills meet the start, the others any moment within the trials.
+    wait_for(process, error, len(before) + rng.choice((0, 1, 2, 4)))
+    time.sleep(rng.random() * 0.3)
+    process.kill()
+    process.wait()
+    after = {trial.id: trial for trial in base.trials()}
+    assert len(after) >= told(error)
+    assert {key: after[key] for key in before} == before
+    assert len(set(ids(list(after.values())))) == len(after)
+    base.ingest()
+    assert set(base.trial_ids()) == set(after)
+
+
+def finish(file: Path, base: KnowledgeBase) -> None:
+    """Let the run end, and compare what is on record with what is reported."""
+    n_trials = len(base.trials()) + 2
+    assert main(arguments(file, base, "--trials", str(n_trials), "--quiet")) == 0
+    frame = pd.read_parquet(file.parent / "out" / TRIALS)
+    assert len(frame) == len(base.trials()) == n_trials
+    assert frame["configuration"].is_unique
+    study = next((file.parent / "out" / "study").iterdir())
+    assert not list(study.glob("*.tmp"))
+
+
+def test_a_kill_loses_no_finished_trial(file: Path, base: KnowledgeBase, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    for _ in range(2):
+        kill_and_go_on(file, base, tmp_path / "progress", rng)
+    finish(file, base)
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_no_finished_trial(file: Path, base: KnowledgeBase, tmp_path: Path) -> None:
+    rng = random.Random(1)
+    for _ in range(20):
+        kill_and_go_on(file, base, tmp_path / "progress", rng)
+    finish(file, base)
+
+
+def test_without_record_a_kill_loses_nothing_either(file: Path, base: KnowledgeBase, tmp_path: Path) -> None:
+    error = tmp_path / "progress"
+    process = start(arguments(file, base, "--trials", "500", "--no-record"), error)
+    wait_for(process, error, 3)
+    process.kill()
+    process.wait()
+    n_told = told(error)
+    assert main(arguments(file, base, "--trials", str(n_told + 2), "--no-record", "--quiet")) == 0
+    frame = pd.read_parquet(tmp_path / "out" / TRIALS)
+    assert len(frame) == n_told + 2
+    assert frame["configuration"].is_unique
+    assert base.trials() == []
