@@ -37,7 +37,12 @@ def random_regret(past: Evidence, row: int, ks: Sequence[int]) -> list[float]:
     is_random = past.is_final & np.array([origin is Origin.DESIGN for origin in past.origins])
     pool = losses[is_random & ~np.isnan(losses)]
     best, default = np.nanmin(losses), losses[list(past.defaults.values())].min()
-    ordered = np.sort(default_scaled_regret(np.nan_to_num(pool, posinf=np.inf), best, default))
+    return expected_best_of_random(default_scaled_regret(np.nan_to_num(pool, posinf=np.inf), best, default), ks)
+
+
+def expected_best_of_random(regrets: np.ndarray, ks: Sequence[int]) -> list[float]:
+    """Expected lowest of k of the `regrets`, shape (n,), drawn without replacement, over all subsets of that size."""
+    ordered = np.sort(regrets)
     n = len(ordered)
     expected = []
     for k in ks:

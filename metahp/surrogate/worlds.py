@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from metahp.core.configuration import Configuration
 from metahp.core.space import Categorical, SearchSpace
@@ -67,15 +68,17 @@ class Kernel:
         if not samples:
             return cls(spaces, np.exp(start[:-2]))
         bounds = [(-3.5, 3.5)] * inputs.shape[1] + [(-3.0, 3.0), (-7.0, 1.0)]
-        found = minimize(
-            _mean_negative_log_likelihood,
-            start,
-            args=(samples,),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": LEARNING_STEPS},
-        ).x
+        # On matrices this small, threads of a linear algebra library only wait for each other.
+        with threadpool_limits(1):
+            found = minimize(
+                _mean_negative_log_likelihood,
+                start,
+                args=(samples,),
+                jac=True,
+                method="L-BFGS-B",
+                bounds=bounds,
+                options={"maxiter": LEARNING_STEPS},
+            ).x
         return cls(spaces, np.exp(found[:-2]), float(np.exp(found[-2])), float(np.exp(found[-1])))
 
     def inputs(self, configurations: Sequence[Configuration]) -> np.ndarray:
