@@ -82,7 +82,7 @@ class TuneResult:
         n_test_rows: How many rows these are.
         ended: Why it ended: trials, timeout, patience, exhausted or interrupted.
         n_recorded: How many trials of this run went to the knowledge base.
-        n_past_tasks: How many past tasks the warm start rests on; 0 from cold.
+        n_past_tasks: How many past tasks the warm start of this call rests on; 0 without one.
         warnings: What a user should know.
         directory: Where the result was written; None where it was not.
     """
@@ -165,7 +165,7 @@ class TuneResult:
         refined = [trial for trial in self.trials if trial.origin in REFINED]
         return {
             "points": len(points),
-            "past_tasks": self.n_past_tasks,
+            "past_tasks": self.n_past_tasks or None,
             "best_score": self.warm_score_,
             "refinement_trials": len(refined),
             "refinement_best_score": self._score(lambda trial: trial.origin in REFINED),

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,13 @@ from metahp.api.rows import Rows, rows_of
 from metahp.api.study import Progress, Study, run
 from metahp.api.tuned import Ensemble, Plan, TuneResult, tuned_of
 from metahp.core.configuration import Configuration, Value
-from metahp.core.errors import InputError, KnowledgeBaseError, UnknownHyperparameterError, did_you_mean
+from metahp.core.errors import (
+    InputError,
+    KnowledgeBaseError,
+    UnknownHyperparameterError,
+    UnknownNameError,
+    did_you_mean,
+)
 from metahp.core.metric import Metric, metric_for, metrics_for
 from metahp.core.space import Categorical, Hyperparameter, SearchSpace
 from metahp.core.trial import Origin, Trial
@@ -32,15 +38,19 @@ from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import learner_named
 from metahp.metafeatures.extract import NAMES, MetaFeatures, extract
+from metahp.recommendation.adviser import Adviser
 from metahp.refinement.ensemble import cross_fitted_gain, loss_of_many, select_ensemble, votes
-from metahp.refinement.strategies import strategy_named
+from metahp.refinement.strategies import STRATEGIES, strategy_named
 from metahp.refinement.strategy import Strategy, Suggestion
+from metahp.refinement.transfer import Transfer
 from metahp.results.directory import STUDY, ResultContent, check_directory, write_result
 from metahp.results.model import TunedModel, fit_model
 
 logger = logging.getLogger(__name__)
 
 N_WARM = 10
+# The strategy that goes on learning from past tasks, and what takes its place where there are none.
+TRANSFER, WITHOUT_PAST = "transfer", "gp"
 DEVICES = ("auto", "cpu", "cuda")
 # More rows than this say nothing new about which models to average, and take their time.
 MAX_ENSEMBLE_ROWS = 20_000
@@ -66,7 +76,7 @@ def tune(
     memory_limit: float = 4096.0,
     jobs: int = 1,
     device: str = "auto",
-    strategy: str = "tpe",
+    strategy: str = TRANSFER,
     cold: bool = False,
     warm: int = N_WARM,
     seed: int = 0,
@@ -113,8 +123,9 @@ def tune(
         memory_limit: Resident memory of one trial in MiB; one that takes more is killed, and a trial.
         jobs: How many trials run side by side, each on one thread.
         device: auto, cpu or cuda, for the posterior; trials of the learners here run on the CPU.
-        strategy: What chooses after the warm start; a name of `metahp.refinement.strategies`.
-        cold: Begin without recommended points.
+        strategy: What chooses after the warm start: transfer, which goes on learning from past tasks, or random,
+            grid, tpe, gp, cmaes or nsga2. Where nothing is known of past tasks, gp takes the place of transfer.
+        cold: Leave past tasks aside: no recommended points, and no transfer.
         warm: How many recommended points to begin with.
         seed: Of folds, models and strategy.
         knowledge_base: A knowledge base or the path of one; None for the user's own.
@@ -155,14 +166,13 @@ def tune(
     _check_numbers(trials, timeout, trial_timeout, memory_limit, jobs, warm, patience)
     if device not in DEVICES:
         raise InputError(f"--device is one of {', '.join(DEVICES)}, got '{device}'.")
-    search = functools.partial(_search, strategy, seed=seed, device=device)
+    _check_strategy(strategy)
     loop: dict[str, Any] = {"n_trials": trials, "budget": budget, "patience": patience, "on_trial": on_trial}
     base = (
         knowledge_base
         if isinstance(knowledge_base, KnowledgeBase)
         else open_knowledge_base(Path(knowledge_base) if knowledge_base else None)
     )
-    n_warm = 0 if cold else warm
     if objective is not None:
         if X is not None or y is not None or space is None or output is not None:
             raise InputError("An objective comes with a space, and without a table or an output directory.")
@@ -174,9 +184,10 @@ def tune(
             name or space.learner,
             base=base,
             record=record,
-            n_warm=n_warm,
+            n_warm=0 if cold else warm,
             own=_own(configurations, [space]),
-            search=search,
+            strategy=strategy,
+            seed=seed,
             jobs=jobs,
             loop=loop,
         )
@@ -205,11 +216,19 @@ def tune(
     own = _own(configurations, spaces)
     folder = None if directory is None else directory / STUDY / _key(table.task.id, protocol)
     study = Study(table.task.id, protocol, chosen, spaces, base=base if record else None, folder=folder)
-    described = extract(table, seconds_left=Budget(budget_seconds).left, seed=seed)
-    points, notes, n_past = _warm_points(base, study, table, described, names, n_warm, seed)
-    searched = search(spaces, suggestions=_in_order(own, points, [space.default for space in spaces]))
-    if record and len(study.trials) < trials:
-        base.record(tasks=[_record_of(table, described)])
+    is_open = len(study.trials) < trials
+    past: Past | None = None
+    notes: tuple[str, ...] = ()
+    if is_open and (record or not cold):
+        described = extract(table, seconds_left=Budget(budget_seconds).left, seed=seed)
+        if not cold:
+            past, notes = _past(base, table, chosen, described, names, warm, seed)
+        if record:
+            base.record(tasks=[_record_of(table, described)])
+    points = past.points if past else ()
+    n_past = len(past.adviser.tasks) if past else 0
+    ordered = _in_order(own, points, [space.default for space in spaces])
+    search, used = _strategy(strategy, past, spaces, ordered, seed=seed, device=device)
     workload = Workload(table, rows.splits)
     limits = Limits(trial_timeout, memory_limit)
     size = table.task.n_rows * max(1, table.task.n_classes)
@@ -224,7 +243,7 @@ def tune(
             file,
             chosen,
             protocol,
-            strategy,
+            used,
             trials,
             study.n_earlier,
             min(len(points), trials),
@@ -250,7 +269,7 @@ def tune(
         )
 
     with TrialPool(jobs) as pool:
-        ended = run(study, searched, pool, job_of, **loop)
+        ended = run(study, search, pool, job_of, **loop)
     best = _best_or_raise(study, ended)
     if record:
         _ingest(base)
@@ -298,10 +317,37 @@ def _check_numbers(
         raise InputError(f"--warm is at least 0, got {warm}.")
 
 
-def _search(
-    name: str, spaces: Sequence[SearchSpace], *, suggestions: Sequence[Suggestion], seed: int, device: str
-) -> Strategy:
-    return strategy_named(name, spaces, seed=seed, warm=suggestions)
+def _check_strategy(name: str) -> None:
+    known = [TRANSFER, *STRATEGIES]
+    if name not in known:
+        raise UnknownNameError(f"'{name}' is not a search strategy. {did_you_mean(name, known)}")
+
+
+def _strategy(
+    name: str,
+    past: "Past | None",
+    spaces: Sequence[SearchSpace],
+    suggestions: Sequence[Suggestion],
+    *,
+    seed: int,
+    device: str,
+) -> tuple[Strategy, str]:
+    """The strategy called `name`, or what takes its place where nothing is known of past tasks, and its name."""
+    if name == TRANSFER and past is not None:
+        knowledge = past.adviser.knowledge
+        prior = knowledge.task_prior(past.metafeatures, abstained=past.abstained)
+        search: Strategy = Transfer(
+            prior,
+            spaces,
+            candidates=knowledge.candidates,
+            warm=suggestions,
+            unit=past.baseline,
+            seed=seed,
+            device=device,
+        )
+        return search, name
+    used = WITHOUT_PAST if name == TRANSFER else name
+    return strategy_named(used, spaces, seed=seed, warm=suggestions), used
 
 
 def _key(task: str, protocol: Any) -> str:
@@ -320,29 +366,39 @@ def _in_order(
     return list({suggestion.configuration.id: suggestion for suggestion in reversed(ordered)}.values())[::-1]
 
 
-def _warm_points(
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """What past tasks say about a table: the adviser, and what it is asked with."""
+
+    adviser: Adviser
+    metafeatures: np.ndarray
+    baseline: float
+    points: tuple[Suggestion, ...]
+    abstained: str
+
+
+def _past(
     base: KnowledgeBase,
-    study: Study,
     table: Table,
+    metric: Metric,
     metafeatures: MetaFeatures,
     learners: Sequence[str],
     n_warm: int,
     seed: int,
-) -> tuple[list[Suggestion], tuple[str, ...], int]:
-    """The points of the warm start, what a user should know of them, and the number of past tasks behind them."""
-    if n_warm == 0:
-        return [], (), 0
+) -> tuple[Past | None, tuple[str, ...]]:
+    """What past tasks say, and what a user should know of it; None where there are none to learn from."""
     try:
-        adviser, notes = trained_adviser(base, table.task.type, study.metric, learners, seed=seed)
+        adviser, notes = trained_adviser(base, table.task.type, metric, learners, seed=seed)
     except KnowledgeBaseError as error:
-        return [], (f"a cold start: {error}",), 0
-    baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[study.metric.name]
-    advice = adviser.advise(table.task, metafeatures.vector(), NAMES, baseline, n_warm)
+        return None, (f"a cold start: {error}",)
+    baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
+    advice = adviser.advise(table.task, metafeatures.vector(), NAMES, baseline, max(1, n_warm))
     origin = Origin.PORTFOLIO if advice.abstained else Origin.SURROGATE
-    points = [Suggestion(adviser.knowledge.candidates[item.column], origin) for item in advice.items]
+    points = tuple(Suggestion(adviser.knowledge.candidates[item.column], origin) for item in advice.items[:n_warm])
+    notes = (*metafeatures.warnings, *notes)
     if advice.abstained:
         notes = (*notes, f"past tasks not trusted, so the warm start is the portfolio: {advice.abstained}")
-    return points, (*metafeatures.warnings, *notes), len(adviser.tasks)
+    return Past(adviser, metafeatures.vector(), baseline, points, advice.abstained), notes
 
 
 def _record_of(table: Table, metafeatures: MetaFeatures) -> TaskRecord:
@@ -436,19 +492,19 @@ def _tune_objective(
     record: bool,
     n_warm: int,
     own: Sequence[Configuration],
-    search: Callable[..., Strategy],
+    strategy: str,
+    seed: int,
     jobs: int,
     loop: dict[str, Any],
 ) -> TuneResult:
     task, protocol = objective_task(name, metafeatures, metric)
     study = Study(task.id, protocol, metric, [space], base=base if record else None, folder=None)
     points, n_past = best_of_past(base, space, metric, task.id, metafeatures, n_warm)
-    searched = search([space], suggestions=_in_order(own, points, [space.default]))
+    search, _ = _strategy(strategy, None, [space], _in_order(own, points, [space.default]), seed=seed, device="cpu")
     if record and len(study.trials) < loop["n_trials"]:
         base.record(tasks=[TaskRecord(task, metafeatures)])
-    with ExitStack() as stack:
-        pool = stack.enter_context(ObjectivePool(objective, space, task.id, protocol, metric, jobs))
-        ended = run(study, searched, pool, lambda suggestion: suggestion, **loop)
+    with ObjectivePool(objective, space, task.id, protocol, metric, jobs) as pool:
+        ended = run(study, search, pool, lambda suggestion: suggestion, **loop)
     best = _best_or_raise(study, ended)
     if record:
         _ingest(base)

@@ -28,7 +28,7 @@ _ENDED = {
     "timeout": "the time is up",
     "patience": "no better trial for a while",
     "exhausted": "nothing is left to try",
-    "interrupted": "interrupted",
+    "interrupted": "interrupted; the same command goes on from here",
 }
 
 
@@ -48,8 +48,10 @@ def tune(
     memory_limit: Annotated[float, typer.Option("--memory-limit", help="MiB for one trial.")] = 4096.0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="How many trials side by side.")] = 1,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    strategy: Annotated[str, typer.Option("--strategy", help="random, grid, tpe, gp, cmaes or nsga2.")] = "tpe",
-    cold: Annotated[bool, typer.Option("--cold", help="Begin without recommended points.")] = False,
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="transfer, random, grid, tpe, gp, cmaes or nsga2.")
+    ] = "transfer",
+    cold: Annotated[bool, typer.Option("--cold", help="Leave past tasks aside.")] = False,
     warm: Annotated[int, typer.Option("--warm", help="How many recommended points to begin with.")] = 10,
     seed: options.Seed = 0,
     no_record: Annotated[bool, typer.Option("--no-record", help="Add nothing to the knowledge base.")] = False,
@@ -215,23 +217,20 @@ def plan_lines(plan: "Plan") -> list[str]:
     kind = {"": "", "group": " by group", "time": " by time"}.get(
         plan.protocol.splits.partition(":")[0], " of your own"
     )
+    lines = [
+        f"{table_line(plan.table, plan.file)}{outer}",
+        f"metric {plan.metric.name}, {plan.protocol.folds} folds{kind}{sample}",
+    ]
+    if plan.n_earlier >= plan.n_trials:
+        return [*lines, f"nothing left to do: {plan.n_earlier} trials are there already; ask for more with --trials"]
     start = (
         f"warm start: {plan.n_warm} of {plan.n_trials} trials from {plan.n_past_tasks:,} past tasks"
         if plan.n_warm
         else "cold start"
     )
-    lines = [
-        f"{table_line(plan.table, plan.file)}{outer}",
-        f"metric {plan.metric.name}, {plan.protocol.folds} folds{kind}{sample}",
-        f"{start} · strategy {plan.strategy} · {'journal on' if plan.is_recorded else 'nothing recorded'}",
-    ]
+    lines.append(f"{start} · strategy {plan.strategy} · {'journal on' if plan.is_recorded else 'nothing recorded'}")
     if plan.n_earlier:
-        left = max(0, plan.n_trials - plan.n_earlier)
-        lines.append(
-            f"going on from {plan.n_earlier} earlier trials, {left} to go"
-            if left
-            else f"nothing left to do: {plan.n_earlier} trials are there already; ask for more with --trials"
-        )
+        lines.append(f"going on from {plan.n_earlier} earlier trials, {plan.n_trials - plan.n_earlier} to go")
     return lines
 
 
