@@ -11,7 +11,7 @@ from metahp.core.space import Categorical, SearchSpace
 
 # Candidates of the fixed part of a pool, known configurations included, and of the trust region of one ask.
 N_FIXED = 10_000
-N_LOCAL = 500
+N_LOCAL = 300
 # The trust region's side, in the unit cube: it grows after so many successes in a row, shrinks after so many failures
 # (more on many axes), and starts anew below its smallest. Eriksson et al., 2019, "Scalable Global Optimization via
 # Local Bayesian Optimization" (TuRBO, arXiv 1910.01739), section 2, with a smaller start: the incumbent is warm.
@@ -25,7 +25,7 @@ N_CHANGED_AXES = 4
 
 
 def fixed_pool(spaces: Sequence[SearchSpace], known: Sequence[Configuration], *, seed: int) -> list[Configuration]:
-    """At least `N_FIXED` configurations where the spaces have so many: the known ones, and an even sample of each space.
+    """The known configurations and an even sample of each space, `N_FIXED` or more where the spaces have so many.
 
     Each space gets its share of what the known ones leave, at least half of the pool.
     """

@@ -58,27 +58,58 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """What the prior says of n configurations: kernel inputs (n, p) and the worlds' normalised losses (t, n)."""
+    """What the prior says of n configurations, in float64.
+
+    Kernel inputs (n, p), the worlds' normalised losses S (t, n), their mean m (n,) and weighted deviations D (t, n).
+    """
 
     inputs: Tensor
     scenarios: Tensor
+    mean: Tensor
+    deviations: Tensor
 
     @classmethod
-    def of(cls, inputs: np.ndarray, scenarios: np.ndarray, device: torch.device) -> "Points":
-        """The same on `device`, in float64."""
-        return cls(*(torch.as_tensor(each, dtype=torch.float64, device=device) for each in (inputs, scenarios)))
-
-    def __len__(self) -> int:
-        return len(self.inputs)
+    def of(cls, inputs: np.ndarray, scenarios: np.ndarray, weights: Tensor) -> "Points":
+        """Points with `inputs` (n, p) and `scenarios` (t, n), on the device of the worlds' `weights` (t,)."""
+        worlds = torch.as_tensor(scenarios, dtype=torch.float64, device=weights.device)
+        mean = weights @ worlds
+        deviations = (worlds - mean) * weights.sqrt()[:, None]
+        return cls(torch.as_tensor(inputs, dtype=torch.float64, device=weights.device), worlds, mean, deviations)
 
     @classmethod
     def joined(cls, parts: Sequence["Points"]) -> "Points":
         """The points of all parts, in their order."""
-        return cls(torch.cat([each.inputs for each in parts]), torch.cat([each.scenarios for each in parts], dim=1))
+        return cls(
+            torch.cat([each.inputs for each in parts]),
+            torch.cat([each.scenarios for each in parts], dim=1),
+            torch.cat([each.mean for each in parts]),
+            torch.cat([each.deviations for each in parts], dim=1),
+        )
 
     def part(self, index: Sequence[int]) -> "Points":
         """Some of the points."""
-        return Points(self.inputs[index], self.scenarios[:, index])
+        return Points(self.inputs[index], self.scenarios[:, index], self.mean[index], self.deviations[:, index])
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Cross:
+    """What two sets of points have to do with each other: M and DᵀD, both (n, q)."""
+
+    correlation: Tensor
+    blended: Tensor
+
+    @classmethod
+    def of(cls, left: Points, right: Points) -> "Cross":
+        """Between `left` (n points) and `right` (q points)."""
+        return cls(matern52(left.inputs, right.inputs), left.deviations.T @ right.deviations)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Cross"]) -> "Cross":
+        """All rows of the parts, in their order."""
+        return cls(torch.cat([each.correlation for each in parts]), torch.cat([each.blended for each in parts]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +186,6 @@ class Posterior:
         self._settings = settings
         self._points = observed.points
         self._n_finished = len(observed.losses)
-        self._mean = weights @ observed.points.scenarios
         self._best = observed.losses.min()
         steps = torch.linspace(-1.0, 1.0, settings.n_scales, dtype=torch.float64, device=weights.device)
         steps = settings.scale_width * steps if settings.n_scales > 1 else steps * 0
@@ -174,21 +204,20 @@ class Posterior:
         settings, o = self._settings, self._n_finished
         scales = torch.exp(self._log_scales)
         y = ((losses[:, None] - self._best) / scales).clamp(max=settings.clip)
-        correlation = matern52(self._points.inputs, self._points.inputs)
-        blended = self._blended(self._points, self._points)
+        among = Cross.of(self._points, self._points)
         diagonal = torch.full((len(self._points),), JITTER, dtype=y.dtype, device=y.device)
         diagonal[:o] += noise
         self._kernels, logs = [], []
         for is_blend in (False, True):
-            means = self._mean[None] if is_blend else self._points.scenarios
+            means = self._points.mean[None] if is_blend else self._points.scenarios
             prior = (
                 torch.full((1,), settings.blend, dtype=y.dtype, device=y.device).log()
                 if is_blend
                 else self._weights.log()
             )
             for amplitude in settings.amplitudes:
-                covariance = amplitude * self._variance * correlation + settings.level**2 + torch.diag(diagonal)
-                factor = torch.linalg.cholesky(covariance + blended if is_blend else covariance)
+                covariance = self._covariance(amplitude, is_blend, among) + torch.diag(diagonal)
+                factor = torch.linalg.cholesky(covariance)
                 finished = factor[:o, :o]
                 white_y = torch.linalg.solve_triangular(finished, y, upper=False)
                 white_means = torch.linalg.solve_triangular(finished, means[:, :o].T, upper=False)
@@ -219,37 +248,42 @@ class Posterior:
             start += each.numel()
         return kept
 
-    def _blended(self, left: Points, right: Points) -> Tensor:
-        weighted = self._weights[:, None] * (left.scenarios - self._weights @ left.scenarios)
-        return weighted.T @ (right.scenarios - self._weights @ right.scenarios)
+    def _covariance(self, amplitude: float, is_blend: bool, cross: Cross) -> Tensor:
+        covariance = cross.correlation * (amplitude * self._variance)
+        if is_blend:
+            covariance += cross.blended
+        return covariance.add_(self._settings.level**2)
 
-    def _predictions(self, points: Points) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
+    def _predictions(self, points: Points, cross: Cross) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
         """By kernel, of its kept components: means (k, n), deviations (n,), incumbents, log scales and log weights."""
         settings, o, log_n = self._settings, self._n_finished, math.log(self._settings.n_components)
-        correlation = matern52(self._points.inputs, points.inputs)
-        mean = self._weights @ points.scenarios
-        blended, spread = self._blended(self._points, points), self._weights @ (points.scenarios - mean) ** 2
         for kernel, (scale, index, counts) in zip(self._kernels, self._kept, strict=True):
             if not len(counts):
                 continue
-            covariance = kernel.amplitude * self._variance * correlation + settings.level**2
-            prior = kernel.amplitude * self._variance + settings.level**2
-            if kernel.is_blend:
-                covariance, prior = covariance + blended, prior + spread
-            white = torch.linalg.solve_triangular(kernel.factor, covariance, upper=False)
             residuals = kernel.losses[:, scale] - kernel.means[:, index]
-            mu = (mean[None] if kernel.is_blend else points.scenarios[index]) + residuals.T @ white[:o]
-            sigma = (prior - (white**2).sum(dim=0)).clamp(min=MIN_VARIANCE).sqrt()
-            believed = self._points.scenarios[:, o:]
-            believed = self._weights[None] @ believed if kernel.is_blend else believed[index]
+            white = torch.linalg.solve_triangular(
+                kernel.factor, self._covariance(kernel.amplitude, kernel.is_blend, cross), upper=False
+            )
+            prior = kernel.amplitude * self._variance + settings.level**2
+            means, believed = points.scenarios[index], self._points.scenarios[index, o:]
+            if kernel.is_blend:
+                prior = prior + torch.linalg.vector_norm(points.deviations, dim=0) ** 2
+                means, believed = points.mean[None], self._points.mean[None, o:]
+            mu = means + residuals.T @ white[:o]
+            sigma = (prior - torch.linalg.vector_norm(white, dim=0) ** 2).clamp(min=MIN_VARIANCE).sqrt()
             believed = believed + residuals.T @ kernel.factor[o:, :o].T
             incumbent = torch.cat([torch.zeros_like(residuals[:1].T), believed], dim=1).amin(dim=1)
             yield mu, sigma, incumbent, self._log_scales[scale], counts.to(mu.dtype).log() - log_n
 
-    def log_improvement(self, points: Points) -> Tensor:
-        """Log of the mixture's expected improvement over the best finite loss, in units of the loss, shape (n,)."""
+    def log_improvement(self, points: Points, cross: Cross | None = None) -> Tensor:
+        """Log of the mixture's expected improvement over the best finite loss, in units of the loss, shape (n,).
+
+        `cross` is that of the observed points and these, where the caller has kept it.
+        """
         terms, weights = [], []
-        for mu, sigma, incumbent, log_scale, log_weight in self._predictions(points):
+        for mu, sigma, incumbent, log_scale, log_weight in self._predictions(
+            points, cross or Cross.of(self._points, points)
+        ):
             terms.append(log_expected_improvement(mu, sigma, incumbent[:, None]))
             weights.append(log_weight + log_scale)
         return log_mixture(torch.cat(weights), torch.cat(terms))
@@ -257,7 +291,7 @@ class Posterior:
     def predict(self, points: Points) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the mixture, in units of the loss, both (n,)."""
         means, squares = torch.zeros(2, len(points), dtype=torch.float64, device=points.inputs.device)
-        for mu, sigma, _, log_scale, log_weight in self._predictions(points):
+        for mu, sigma, _, log_scale, log_weight in self._predictions(points, Cross.of(self._points, points)):
             loss = self._best + torch.exp(log_scale)[:, None] * mu
             deviation = torch.exp(log_scale)[:, None] * sigma
             means = means + torch.exp(log_weight) @ loss

@@ -13,7 +13,7 @@ from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.acquisition import expected_best_loss
 from metahp.refinement.pool import fixed_pool, trust_region, trust_region_side
-from metahp.refinement.posterior import MIN_VARIANCE, Observed, Points, Posterior, Settings, torch_device
+from metahp.refinement.posterior import MIN_VARIANCE, Cross, Observed, Points, Posterior, Settings, torch_device
 from metahp.refinement.strategy import Observation, Suggestion
 from metahp.surrogate.prior import TaskPrior
 
@@ -67,14 +67,14 @@ class Transfer:
             self._check(configuration)
         self._pool = list(candidates) if only_candidates else fixed_pool(spaces, candidates, seed=seed)
         self._place = {each.id: place for place, each in enumerate(self._pool)}
-        self._fixed = self._points(self._pool)
         self._weights = torch.as_tensor(prior.weights, dtype=torch.float64, device=self._device)
-        spread = self._fixed.scenarios - self._weights @ self._fixed.scenarios
-        self._variance = max(float((self._weights @ spread**2).mean()), MIN_VARIANCE)
+        self._fixed = self._points(self._pool)
+        self._variance = max(float((self._fixed.deviations**2).sum(dim=0).mean()), MIN_VARIANCE)
         self._is_open = torch.ones(len(self._pool), dtype=torch.bool, device=self._device)
         self._warm = deque(warm)
-        # What the prior says of each configuration asked for or told, in that order, and what was told of it.
-        self._tried: dict[str, Points] = {}
+        # What the prior says of each configuration asked for or told, in that order, what it has to do with the pool,
+        # and what was told of it.
+        self._tried: dict[str, tuple[Points, Cross]] = {}
         self._told: dict[str, Observation] = {}
 
     def ask(self) -> Suggestion | None:
@@ -113,23 +113,28 @@ class Transfer:
             return
         place = self._place.get(configuration.id)
         if place is None:
-            self._tried[configuration.id] = self._points([configuration])
+            points = self._points([configuration])
         else:
-            self._tried[configuration.id] = self._fixed.part([place])
+            points = self._fixed.part([place])
             self._is_open[place] = False
+        self._tried[configuration.id] = points, Cross.of(points, self._fixed)
 
     def _points(self, configurations: Sequence[Configuration]) -> Points:
         inputs = self._prior.kernel.inputs(configurations)
         scenarios = np.minimum(self._prior.scenarios_at(inputs), self._settings.clip)
-        return Points.of(inputs, scenarios, self._device)
+        return Points.of(inputs, scenarios, self._weights)
 
     def _best(self) -> Configuration | None:
-        posterior = self._posterior()
+        posterior, order = self._posterior(), [*self._told, *self._pending()]
         best: tuple[float, Configuration] | None = None
         for pool, points, is_open in self._pools():
-            if not pool or not is_open.any():
+            if not is_open.any():
                 continue
-            values = self._before_any_trial(points) if posterior is None else posterior.log_improvement(points)
+            if posterior is None:
+                values = self._before_any_trial(points)
+            else:
+                kept = Cross.joined([self._tried[name][1] for name in order]) if points is self._fixed else None
+                values = posterior.log_improvement(points, kept)
             index = int(torch.where(is_open, values, -math.inf).argmax())
             if best is None or float(values[index]) > best[0]:
                 best = float(values[index]), pool[index]
@@ -150,12 +155,14 @@ class Transfer:
         if near:
             yield near, self._points(near), torch.ones(len(near), dtype=torch.bool, device=self._device)
 
-    def _pending(self) -> list[Points]:
-        return [points for name, points in self._tried.items() if name not in self._told]
+    def _pending(self) -> list[str]:
+        return [name for name in self._tried if name not in self._told]
 
     def _before_any_trial(self, points: Points) -> torch.Tensor:
         """Minus the expected best loss; once every world is served, a further pick should still be good by itself."""
-        chosen = torch.cat([self._fixed.scenarios[:, :0], *(each.scenarios for each in self._pending())], dim=1)
+        chosen = torch.cat(
+            [self._fixed.scenarios[:, :0], *(self._tried[name][0].scenarios for name in self._pending())], dim=1
+        )
         expected = expected_best_loss(points.scenarios, self._weights, chosen)
         return -(expected + TIE_BREAK * (self._weights @ points.scenarios))
 
@@ -166,6 +173,6 @@ class Transfer:
             torch.tensor(values, dtype=torch.float64, device=self._device) / self._unit
             for values in zip(*((each.loss, each.noise) for each in self._told.values()), strict=True)
         )
-        points = Points.joined([*(self._tried[name] for name in self._told), *self._pending()])
+        points = Points.joined([self._tried[name][0] for name in (*self._told, *self._pending())])
         observed = Observed(points, losses, noise)
         return Posterior(self._weights, self._prior.log_scale, self._variance, observed, self._settings)

@@ -8,11 +8,15 @@ from scipy.stats import multivariate_normal, norm
 from metahp.core.errors import InputError
 from metahp.refinement.posterior import JITTER, Observed, Points, Posterior, Settings, matern52, torch_device
 
-CPU = torch.device("cpu")
+WEIGHTS = np.array([0.5, 0.3, 0.2])
 # All components are kept, each with its exact weight to four digits.
 FINE = Settings(amplitudes=(0.1, 0.6), n_scales=3, n_components=200_000)
 LOG_SCALE = (-0.3, 0.4)
 VARIANCE = 0.25
+
+
+def points_of(inputs, scenarios, device="cpu") -> Points:
+    return Points.of(np.asarray(inputs), np.asarray(scenarios), torch.tensor(WEIGHTS, device=device))
 
 
 def problem(seed: int, n_finished: int, n_pending: int = 0, n_new: int = 7):
@@ -22,8 +26,8 @@ def problem(seed: int, n_finished: int, n_pending: int = 0, n_new: int = 7):
     inputs, scenarios = rng.random((n + n_new, 2)), rng.random((3, n + n_new))
     losses = 3.0 + rng.random(n_finished)
     nan = torch.full((n_finished,), torch.nan, dtype=torch.float64)
-    observed = Observed(Points.of(inputs[:n], scenarios[:, :n], CPU), torch.tensor(losses), nan)
-    return np.array([0.5, 0.3, 0.2]), observed, Points.of(inputs[n:], scenarios[:, n:], CPU)
+    observed = Observed(points_of(inputs[:n], scenarios[:, :n]), torch.tensor(losses), nan)
+    return WEIGHTS, observed, points_of(inputs[n:], scenarios[:, n:])
 
 
 def posterior(weights, observed, settings=FINE) -> Posterior:
@@ -95,7 +99,7 @@ def test_where_no_world_fits_the_local_term_takes_over():
     weights, observed, _ = problem(1, 12)
     # A smooth loss that has nothing to do with the worlds, at twice the spread they have.
     strange = 2.0 * torch.sin(3 * observed.points.inputs[:, 0]) + 5.0
-    flat = Points(observed.points.inputs, 0.01 * observed.points.scenarios)
+    flat = points_of(observed.points.inputs, 0.01 * observed.points.scenarios)
     mixture = posterior(weights, Observed(flat, strange, observed.noise))
     by_kernel = torch.tensor([float(each.exp().sum()) for each in mixture.log_weights]).reshape(2, 2).sum(dim=0)
     assert by_kernel[1] > 0.9
@@ -162,12 +166,10 @@ def test_cuda_agrees_with_the_cpu():
     weights, observed, points = problem(6, 8, 2)
     cuda = torch.device("cuda")
     there = Observed(
-        Points.of(observed.points.inputs.numpy(), observed.points.scenarios.numpy(), cuda),
+        points_of(observed.points.inputs, observed.points.scenarios, cuda),
         observed.losses.to(cuda),
         observed.noise.to(cuda),
     )
     moved = Posterior(torch.tensor(weights, device=cuda), LOG_SCALE, VARIANCE, there, FINE)
-    points_there = Points.of(points.inputs.numpy(), points.scenarios.numpy(), cuda)
-    torch.testing.assert_close(
-        moved.log_improvement(points_there).cpu(), posterior(weights, observed).log_improvement(points)
-    )
+    expected = posterior(weights, observed).log_improvement(points)
+    torch.testing.assert_close(moved.log_improvement(points_of(points.inputs, points.scenarios, cuda)).cpu(), expected)
