@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from metahp.core.configuration import Value
+from metahp.core.configuration import Configuration, Value
 from metahp.core.errors import InputError, MetahpError
 from metahp.core.metric import METRICS, Metric
 from metahp.core.space import SearchSpace
@@ -22,12 +22,17 @@ from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.evaluation.runner import Outcome
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import LEARNERS
+from metahp.recommendation.adviser import MIN_PAST_TASKS
 from metahp.refinement.strategy import Suggestion
+from metahp.surrogate.encoding import evidence
+from metahp.surrogate.prior import Knowledge, TaskPrior
 
 # What the losses of an objective are called that has no metric's name.
 OBJECTIVE = "objective"
 # The objective decides how it measures; this says so, and that trials of all seeds are comparable.
 PROTOCOL = Protocol(splits=OBJECTIVE)
+# Fewer past tasks do not make a prior.
+MIN_PAST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,40 @@ def best_of_past(
     distinct = {trial.configuration.id: trial.configuration for trial in reversed(ordered)}
     points = [Suggestion(configuration, Origin.PORTFOLIO) for configuration in reversed(distinct.values())]
     return points[:k], len(ranked)
+
+
+def prior_of_past(
+    base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], seed: int
+) -> tuple[TaskPrior, tuple[Configuration, ...]] | None:
+    """What past tasks of this space say about a new one, and the configurations they know; None for too few of them."""
+    trials = [
+        trial
+        for trial in base.trials(learner=space.learner)
+        if trial.task != task
+        and (metric.name in trial.fold_losses or trial.state is not TrialState.COMPLETE)
+        and _is_in(space, trial)
+    ]
+    ids = {trial.task for trial in trials}
+    records = [record for record in base.tasks() if record.task.id in ids]
+    names = sorted(metafeatures)
+    vectors = np.array([[record.metafeatures.get(name, np.nan) for name in names] for record in records])
+    if len(records) < MIN_PAST or not names:
+        # Without meta-features all past tasks are equally like the new one.
+        vectors = np.zeros((len(records), 1))
+    spaces = {space.learner: space}
+    past = evidence(
+        [record.task for record in records],
+        vectors,
+        trials,
+        metrics={str(kind): metric.name for kind in TaskType},
+        spaces=spaces,
+    )
+    if len(past.tasks) < MIN_PAST:
+        return None
+    knowledge = Knowledge.learn(past, spaces, seed=seed)
+    own = np.array([metafeatures[name] for name in names], dtype=float) if names else None
+    few = f"only {len(past.tasks)} past tasks are known" if len(past.tasks) < MIN_PAST_TASKS else ""
+    return knowledge.task_prior(own, abstained=few), knowledge.candidates
 
 
 def _is_in(space: SearchSpace, trial: Trial) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from metahp.api.advice import known_learners, trained_adviser
-from metahp.api.objective import ObjectivePool, best_of_past, metric_of, objective_task
+from metahp.api.objective import ObjectivePool, best_of_past, metric_of, objective_task, prior_of_past
 from metahp.api.rows import Rows, rows_of
 from metahp.api.study import Progress, Study, run
 from metahp.api.tuned import Ensemble, Plan, TuneResult, tuned_of
@@ -45,6 +45,7 @@ from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.results.directory import STUDY, ResultContent, check_directory, write_result
 from metahp.results.model import TunedModel, fit_model
+from metahp.surrogate.prior import TaskPrior
 
 logger = logging.getLogger(__name__)
 
@@ -185,6 +186,8 @@ def tune(
             base=base,
             record=record,
             n_warm=0 if cold else warm,
+            cold=cold,
+            device=device,
             own=_own(configurations, [space]),
             strategy=strategy,
             seed=seed,
@@ -228,7 +231,7 @@ def tune(
     points = past.points if past else ()
     n_past = len(past.adviser.tasks) if past else 0
     ordered = _in_order(own, points, [space.default for space in spaces])
-    search, used = _strategy(strategy, past, spaces, ordered, seed=seed, device=device)
+    search, used = _strategy(strategy, past.prior if past else lambda: None, spaces, ordered, seed=seed, device=device)
     workload = Workload(table, rows.splits)
     limits = Limits(trial_timeout, memory_limit)
     size = table.task.n_rows * max(1, table.task.n_classes)
@@ -325,26 +328,20 @@ def _check_strategy(name: str) -> None:
 
 def _strategy(
     name: str,
-    past: "Past | None",
+    prior: Callable[[], tuple[TaskPrior, Sequence[Configuration], float] | None],
     spaces: Sequence[SearchSpace],
     suggestions: Sequence[Suggestion],
     *,
     seed: int,
     device: str,
 ) -> tuple[Strategy, str]:
-    """The strategy called `name`, or what takes its place where nothing is known of past tasks, and its name."""
-    if name == TRANSFER and past is not None:
-        knowledge = past.adviser.knowledge
-        prior = knowledge.task_prior(past.metafeatures, abstained=past.abstained)
-        search: Strategy = Transfer(
-            prior,
-            spaces,
-            candidates=knowledge.candidates,
-            warm=suggestions,
-            unit=past.baseline,
-            seed=seed,
-            device=device,
-        )
+    """The strategy called `name`, or what takes its place where past tasks give no prior, and its name.
+
+    `prior` gives the prior, the configurations that past tasks know, and the unit of the loss.
+    """
+    if name == TRANSFER and (known := prior()) is not None:
+        on_task, candidates, unit = known
+        search = Transfer(on_task, spaces, candidates=candidates, warm=suggestions, unit=unit, seed=seed, device=device)
         return search, name
     used = WITHOUT_PAST if name == TRANSFER else name
     return strategy_named(used, spaces, seed=seed, warm=suggestions), used
@@ -375,6 +372,12 @@ class Past:
     baseline: float
     points: tuple[Suggestion, ...]
     abstained: str
+
+    def prior(self) -> tuple[TaskPrior, Sequence[Configuration], float]:
+        """The prior of the table, the configurations that past tasks know, and the unit of the loss."""
+        knowledge = self.adviser.knowledge
+        prior = knowledge.task_prior(self.metafeatures, abstained=self.abstained)
+        return prior, knowledge.candidates, self.baseline
 
 
 def _past(
@@ -491,6 +494,8 @@ def _tune_objective(
     base: KnowledgeBase,
     record: bool,
     n_warm: int,
+    cold: bool,
+    device: str,
     own: Sequence[Configuration],
     strategy: str,
     seed: int,
@@ -500,8 +505,16 @@ def _tune_objective(
     task, protocol = objective_task(name, metafeatures, metric)
     study = Study(task.id, protocol, metric, [space], base=base if record else None, folder=None)
     points, n_past = best_of_past(base, space, metric, task.id, metafeatures, n_warm)
-    search, _ = _strategy(strategy, None, [space], _in_order(own, points, [space.default]), seed=seed, device="cpu")
-    if record and len(study.trials) < loop["n_trials"]:
+
+    def prior() -> tuple[TaskPrior, Sequence[Configuration], float] | None:
+        # Losses of an objective are in the units of past losses: there is no constant prediction to compare with.
+        known = None if cold else prior_of_past(base, space, metric, task.id, metafeatures, seed)
+        return known and (*known, 1.0)
+
+    is_open = len(study.trials) < loop["n_trials"]
+    ordered = _in_order(own, points, [space.default])
+    search, _ = _strategy(strategy, prior if is_open else lambda: None, [space], ordered, seed=seed, device=device)
+    if record and is_open:
         base.record(tasks=[TaskRecord(task, metafeatures)])
     with ObjectivePool(objective, space, task.id, protocol, metric, jobs) as pool:
         ended = run(study, search, pool, lambda suggestion: suggestion, **loop)

@@ -160,11 +160,13 @@ class _Display:
         self._quiet = quiet
         self._is_live = not quiet and sys.stderr.isatty()
         self._last = -math.inf
-        self._shown = 0
+        self._waiting = output.working("asking the knowledge base", quiet=quiet)
         self._close: Callable[[], None] = lambda: None
         self._update: Callable[[Progress], None] = lambda progress: None
 
     def __enter__(self) -> "_Display":
+        self._waiting.__enter__()
+        self._close = lambda: self._waiting.__exit__(None, None, None)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -172,6 +174,8 @@ class _Display:
 
     def begin(self, plan: "Plan") -> None:
         """Say what is about to be done."""
+        self._close()
+        self._close = lambda: None
         output.warn(plan.warnings, quiet=self._quiet)
         if self._quiet:
             return
@@ -307,7 +311,7 @@ def _warm_start(result: "TuneResult", digits: int) -> str:
     gain = abs(refined - measured["best_score"])
     is_better = result.metric.loss(refined) < result.metric.loss(measured["best_score"])
     trials = f"{n} trial{'s' if n > 1 else ''} of refinement"
-    return f"{line}; {trials} {f'improved that by {gain:.{digits}f}' if is_better else 'did not improve that'}"
+    return f"{line}; {trials} {f'improved that by {gain:.1g}' if is_better else 'did not improve that'}"
 
 
 def _counts(result: "TuneResult") -> str:

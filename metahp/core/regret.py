@@ -27,11 +27,12 @@ def is_flat(best_folds: np.ndarray, default_folds: np.ndarray) -> bool:
     """Whether default and best differ by less than the fold noise, so that regret on this task is noise.
 
     Both arrays hold one loss per fold, in the same order, shape (folds,). Noise is the standard error of the paired
-    differences: both were measured on the same rows.
+    differences: both were measured on the same rows; of one fold it is not known, and taken for none.
     """
     gain = np.asarray(default_folds, dtype=float) - np.asarray(best_folds, dtype=float)
-    if gain.mean() <= 0:
-        return True
+    if gain.mean() <= 0 or gain.size == 1:
+        # One fold tells nothing of the noise.
+        return bool(gain.mean() <= 0)
     return bool(gain.mean() < gain.std(ddof=1) / np.sqrt(gain.size))
 
 
