@@ -116,8 +116,9 @@ def _parted(
         renamed=renamed,
         dropped={**table.preparation.dropped, **dict.fromkeys(left_out, "names the group of a row")},
     )
-    warnings = tuple(dict.fromkeys((*full.warnings, *table.warnings)))
-    table = replace(table, preparation=preparation, warnings=warnings, target_origin=full.target_origin)
+    # Of what both tables have to say of their columns, that of the inner rows holds.
+    notes = {note.partition(":")[0]: note for note in (*full.warnings, *table.warnings)}
+    table = replace(table, preparation=preparation, warnings=tuple(notes.values()), target_origin=full.target_origin)
     return (
         table,
         frame.iloc[outer] if len(outer) else None,

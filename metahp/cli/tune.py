@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Off a terminal a line comes with every new best, and otherwise no more often than this.
 SECONDS_BETWEEN_LINES = 5.0
+# Columns from which a terminal has room for a long bar.
+WIDE = 120
 INTERRUPTED = 130
 UNKNOWN = "–"
 _ENDED = {
@@ -192,22 +194,28 @@ class _Display:
             is_news = progress.n_done in (progress.best_number, progress.n_trials)
             if is_news or now - self._last >= SECONDS_BETWEEN_LINES:
                 self._last = now
-                print(
-                    f"trial {progress.n_done}/{progress.n_trials}  {trial_line(progress)}", file=sys.stderr, flush=True
-                )
+                parts = (f"trial {progress.n_done}/{progress.n_trials}", trial_line(progress), time_left(progress))
+                print("  ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
     def _open_bar(self, n_trials: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
-        bar = Bar(BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"), console=Console(stderr=True))
+        console = Console(stderr=True)
+        # What matters least is at the end, where a narrow terminal cuts it off.
+        count = MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(n_trials)) + 1))
+        text = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+        width = 20 if console.width >= WIDE else 8
+        bar = Bar(BarColumn(width), count, text, console=console, expand=True)
         bar.start()
         self._close = bar.stop
         row = bar.add_task("", total=n_trials)
 
         def update(progress: "Progress") -> None:
-            bar.update(row, completed=progress.n_done, description=trial_line(progress))
+            line = "  ".join(filter(None, (time_left(progress), trial_line(progress))))
+            bar.update(row, completed=progress.n_done, description=line)
 
         self._update = update
 
@@ -239,20 +247,26 @@ def plan_lines(plan: "Plan") -> list[str]:
 
 
 def trial_line(progress: "Progress") -> str:
-    """The last trial's score, the best one and where it came from, and the time left."""
+    """The last trial's score, the best one, and where they came from."""
     parts = []
     if progress.trial is not None:
         state = progress.trial.state
         parts.append(f"{_number(progress.score)} ({progress.trial.origin})" if state == "complete" else str(state))
     if progress.best is not None:
         beside = [f"trial {progress.best_number}", str(progress.best.origin)]
-        beside += [f"default {_number(progress.default_score)}"] if not math.isnan(progress.default_score) else []
-        beside += [f"best warm point {_number(progress.warm_score)}"] if not math.isnan(progress.warm_score) else []
+        for name, score in (("default", progress.default_score), ("best warm point", progress.warm_score)):
+            if not math.isnan(score) and score != progress.best_score:
+                beside.append(f"{name} {_number(score)}")
         parts.append(f"best {_number(progress.best_score)} ({', '.join(beside)})")
-    if not math.isnan(progress.seconds_left):
-        minutes, seconds = divmod(round(progress.seconds_left), 60)
-        parts.append(f"{minutes}:{seconds:02d} left")
     return "  ".join(parts)
+
+
+def time_left(progress: "Progress") -> str:
+    """The time left in minutes and seconds; empty where there is no estimate."""
+    if math.isnan(progress.seconds_left):
+        return ""
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return f"{minutes}:{seconds:02d} left"
 
 
 def report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
