@@ -2,8 +2,10 @@
 
 import math
 import shlex
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -279,7 +281,8 @@ def report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
         f"best {result.best_score_:.{digits}f}{spread} {result.metric.name} (cross-validated, and selected on it): "
         f"{result.best_learner_}, trial {result.number_of(best)} of {len(result.trials)}, {best.origin}"
     )
-    yield f"  {_changed(result)}"
+    width = shutil.get_terminal_size().columns - 1
+    yield from textwrap.wrap(_changed(result), width, initial_indent="  ", subsequent_indent="  ")
     beside = []
     if result.default_score_ is not None:
         beside.append(f"default {result.default_score_:.{digits}f}")
