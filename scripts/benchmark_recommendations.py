@@ -27,8 +27,8 @@ from metahp.knowledge.seed import read_seed
 from metahp.learners.catalogue import learner_named
 from metahp.recommendation.adviser import worth_in_random_trials
 from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.calibration import learn_calibrated
 from metahp.surrogate.encoding import Evidence, normalised_losses
-from metahp.surrogate.prior import Knowledge
 from metahp.surrogate.validation import leave_groups_out, random_regret
 
 KS = (1, 3, 5, 10)
@@ -54,7 +54,7 @@ def methods(everything: Evidence, learner: str, task_type: TaskType, seed: int) 
         return np.full(len(rows), 1.0 / len(rows))
 
     def prior(past: Evidence, rows: np.ndarray) -> Mapping[int, Sequence[int]]:
-        knowledge = Knowledge.learn(past, space, seed=seed)
+        knowledge = learn_calibrated(past, space, seed=seed)
         priors = {int(row): knowledge.prior(everything.metafeatures[row]) for row in rows}
         return {
             row: knowledge.columns[greedy_batch(p.scenarios, p.weights, max(KS))].tolist() for row, p in priors.items()

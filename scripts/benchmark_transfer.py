@@ -20,6 +20,7 @@ from joblib import Parallel, delayed
 from metahp.core.configuration import Configuration
 from metahp.core.errors import MetahpError
 from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.calibration import learn_calibrated
 from metahp.surrogate.prior import Knowledge
 from metahp.surrogate.validation import expected_best_of_random, group_folds
 from metahp.surrogate.worlds import Worlds
@@ -49,7 +50,7 @@ def batches(
     """By method and left-out task: places among the task's configurations, in the order in which to try them."""
     past = suite.evidence().rows(train)
     spaces = {space.learner: space for space in suite.spaces}
-    knowledge = Knowledge.learn(past, spaces, seed=seed)
+    knowledge = learn_calibrated(past, spaces, seed=seed)
     regrets = range_scaled(past.losses)
     is_known = ~np.isnan(past.losses).all(axis=0)
     candidates = [candidate for candidate, known in zip(past.candidates, is_known, strict=True) if known]

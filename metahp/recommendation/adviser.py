@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from metahp.core.space import SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.recommendation.result import Neighbour, TrackRecord
 from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.calibration import calibrated, unseen
 from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.forecast import Forecast, relative
 from metahp.surrogate.prior import Knowledge, Settings
@@ -74,12 +75,22 @@ class Adviser:
         seed: int,
         settings: Settings | None = None,
     ) -> "Adviser":
-        """Train on past tasks, `baselines` (t,) being their constant predictions' losses, and validate by groups."""
+        """Train on past tasks, `baselines` (t,) being their constant predictions' losses, and validate by groups.
+
+        The prior's settings are calibrated on the tasks left out in turn, unless they are given.
+        """
         residuals = np.full(len(past.tasks), np.nan)
         regret = np.full((len(past.tasks), 2), np.nan)
+        parts = []
         for train, test in group_folds([task.group or task.id for task in past.tasks], VALIDATION_FOLDS, seed=seed):
             part = past.rows(train)
-            knowledge, forecast = _learn(part, baselines[train], spaces, seed=seed, settings=settings)
+            knowledge = Knowledge.learn(part, spaces, seed=seed, baselines=baselines[train])
+            parts.append((test.tolist(), knowledge, _forecast(part, baselines[train], knowledge, seed=seed)))
+        settings = settings or calibrated(
+            [each for test, knowledge, _ in parts for each in unseen(knowledge, past, test)]
+        )
+        for test, learned, forecast in parts:
+            knowledge = replace(learned, settings=settings)
             for row in test:
                 prior = knowledge.prior(past.metafeatures[row])
                 batch = greedy_batch(prior.scenarios, prior.weights, TRACK_RECORD_K)
@@ -89,7 +100,8 @@ class Adviser:
                     batch[0]
                 ]
                 residuals[row] = relative(past.losses[row, knowledge.columns[batch[0]]], baselines[row]) - expected
-        knowledge, forecast = _learn(past, baselines, spaces, seed=seed, settings=settings)
+        knowledge = Knowledge.learn(past, spaces, seed=seed, settings=settings, baselines=baselines)
+        forecast = _forecast(past, baselines, knowledge, seed=seed)
         return cls(
             knowledge,
             forecast,
@@ -173,17 +185,8 @@ class Adviser:
         )
 
 
-def _learn(
-    past: Evidence,
-    baselines: np.ndarray,
-    spaces: Mapping[str, SearchSpace],
-    *,
-    seed: int,
-    settings: Settings | None,
-) -> tuple[Knowledge, Forecast]:
-    knowledge = Knowledge.learn(past, spaces, seed=seed, settings=settings, baselines=baselines)
-    forecast = Forecast.fit(past.columns(knowledge.columns), baselines, knowledge.worlds, seed=seed)
-    return knowledge, forecast
+def _forecast(past: Evidence, baselines: np.ndarray, knowledge: Knowledge, *, seed: int) -> Forecast:
+    return Forecast.fit(past.columns(knowledge.columns), baselines, knowledge.worlds, seed=seed)
 
 
 def task_from_dict(values: Mapping[str, Any]) -> Task:

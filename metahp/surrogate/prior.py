@@ -23,15 +23,16 @@ MOST_CANDIDATES = 6000
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The prior's own hyperparameters, chosen by regret on left-out tasks.
+    """The prior's own hyperparameters.
 
     `shift` is λ of the scenarios; `temperature` the width of the similarity, in normalised loss; `trust` the share of
-    the weight that goes by similarity, the rest being equal for all past tasks.
+    the weight that goes by similarity, the rest being equal for all past tasks. `shift` and `trust` are calibrated on
+    past tasks where there are enough of them (`metahp.surrogate.calibration`).
     """
 
     shift: float = 0.5
-    temperature: float = 0.3
-    trust: float = 1.0
+    temperature: float = 0.2
+    trust: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
