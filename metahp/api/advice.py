@@ -22,7 +22,7 @@ from metahp.learners.catalogue import DESIGN_SIZES, LEARNERS, learner_named
 from metahp.metafeatures.extract import NAMES, VERSION, extract
 from metahp.recommendation.adviser import Adviser
 from metahp.recommendation.result import Recommendation, Recommended
-from metahp.surrogate.encoding import MIN_COVERAGE, Evidence, evidence
+from metahp.surrogate.encoding import MIN_COVERAGE, Evidence, comparable, evidence
 
 # 80 % of a normal distribution lie within so many standard deviations.
 Z_80 = 1.2816
@@ -85,7 +85,7 @@ def recommend(
     }
     own = [
         trial
-        for trial in base.trials(task=table.task.id)
+        for trial in comparable(base.trials(task=table.task.id))
         if trial.configuration.learner in names and np.isfinite(trial.loss(chosen.name))
     ]
     if own:

@@ -112,12 +112,7 @@ def evidence(
             final.append(checkpoint is None)
         return columns[key]
 
-    trials = [t for t in trials if t.task in row and t.configuration.learner in spaces]
-    protocols = Counter((trial.task, trial.protocol) for trial in trials)
-    main = {task: protocol for (task, protocol), _ in sorted(protocols.items(), key=lambda item: item[1])}
-    for trial in trials:
-        if trial.protocol != main[trial.task] or trial.state is TrialState.PRUNED:
-            continue
+    for trial in comparable([t for t in trials if t.task in row and t.configuration.learner in spaces]):
         i = row[trial.task]
         metric = metrics[tasks[i].type]
         own = column_of(trial, None)
@@ -129,7 +124,8 @@ def evidence(
         n_estimators = trial.configuration.values.get("n_estimators")
         if n_estimators is not None:
             fewest = fewest_estimators[trial.configuration.learner]
-            for checkpoint, loss in zip(trial.curve.checkpoints[:-1], trial.curve.losses[metric][:-1], strict=True):
+            curve = zip(trial.curve.checkpoints, trial.curve.losses.get(metric, ()), strict=False)
+            for checkpoint, loss in list(curve)[:-1]:
                 if checkpoint < fewest:
                     continue
                 cells.append(
@@ -165,6 +161,16 @@ def evidence(
         {learner: place[column] for learner, column in defaults.items()},
         flat,
     )
+
+
+def comparable(trials: Sequence[Trial]) -> list[Trial]:
+    """Of each task the trials of the protocol that most of its trials have, without the pruned ones.
+
+    Losses on other rows or folds are other losses, and a pruned trial has those of its first folds only.
+    """
+    counts = Counter((trial.task, trial.protocol) for trial in trials)
+    main = {task: protocol for (task, protocol), _ in sorted(counts.items(), key=lambda item: item[1])}
+    return [t for t in trials if t.protocol == main[t.task] and t.state is not TrialState.PRUNED]
 
 
 def _kept_columns(losses: np.ndarray, candidates: Sequence[Configuration], is_final: np.ndarray) -> np.ndarray:

@@ -1,13 +1,13 @@
 """The prior and what it is made of, on small synthetic knowledge."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import Task, TaskType
-from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
+from metahp.core.trial import EMPTY_CURVE, Curve, Origin, Protocol, Trial, TrialState
 from metahp.recommendation.adviser import Adviser
 from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.encoding import encode, evidence, normalised_losses
@@ -236,3 +236,49 @@ def test_forecast_expects_less_loss_where_the_surrogate_does(past):
     after = forecast.relative_loss({3: past.candidates[3]}, past.metafeatures[0], weights, shift)[3]
     assert after[0] < before[0]
     assert after[1] == before[1]
+
+
+def test_only_trials_of_one_protocol_are_compared_and_none_that_were_pruned(rng):
+    tasks, metafeatures, trials = _knowledge(3, rng)
+    other = replace(trials[1], protocol=Protocol(folds=5), fold_losses={METRIC: (9.0,) * 5})
+    pruned = replace(
+        trials[2], state=TrialState.PRUNED, reason="hopeless", fold_losses={METRIC: (0.0,)}, curve=EMPTY_CURVE
+    )
+    trials = [trial for trial in trials if trial.id != pruned.id]
+    found = evidence(
+        tasks, metafeatures, [other, *trials, pruned], metrics={"regression": METRIC}, spaces={"toy": SPACE}
+    )
+    assert np.nanmax(found.losses) < 9.0
+    assert np.nanmin(found.losses) > 1.0
+
+
+def test_what_a_search_found_on_one_task_is_a_candidate_but_not_where_that_task_is_left_out(rng):
+    tasks, metafeatures, trials = _knowledge(20, rng)
+    found_here = SPACE.configuration({"x": 0.123, "n_estimators": 10})
+    extra = replace(
+        trials[0],
+        configuration=found_here,
+        origin=Origin.POSTERIOR,
+        fold_losses={METRIC: (0.5,) * 3},
+        curve=EMPTY_CURVE,
+    )
+    past = evidence(tasks, metafeatures, [*trials, extra], metrics={"regression": METRIC}, spaces={"toy": SPACE})
+    assert found_here in past.candidates
+    assert found_here in Knowledge.learn(past, {"toy": SPACE}, seed=0).candidates
+    others = past.rows(np.arange(1, len(past.tasks)))
+    knowledge = Knowledge.learn(others, {"toy": SPACE}, seed=0)
+    assert found_here not in knowledge.candidates
+    assert [past.candidates[j] for j in knowledge.columns] == list(knowledge.candidates)
+
+
+def test_task_prior_gives_the_scenarios_at_any_configuration(past):
+    knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0)
+    prior, functions = knowledge.prior(past.metafeatures[0]), knowledge.task_prior(past.metafeatures[0])
+    at_candidates = functions.scenarios_at(functions.kernel.inputs(knowledge.candidates))
+    assert at_candidates.shape == prior.scenarios.shape
+    assert np.abs(at_candidates - prior.scenarios).mean() < 0.1 * prior.scenarios.std()
+    np.testing.assert_allclose(functions.weights, prior.weights)
+    again = Knowledge.from_arrays(knowledge.to_arrays(), {"toy": SPACE}).task_prior(past.metafeatures[0])
+    new = functions.kernel.inputs([SPACE.configuration({"x": 0.2345})])
+    np.testing.assert_allclose(again.scenarios_at(new), functions.scenarios_at(new), atol=1e-4)
+    assert knowledge.task_prior(None).weights.std() < 1e-12
