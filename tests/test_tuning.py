@@ -11,19 +11,23 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import ShuffleSplit
 
 import metahp
+from metahp.api.objective import ObjectivePool, metric_of, objective_task
 from metahp.api.rows import rows_of
-from metahp.api.study import Study
+from metahp.api.study import Study, run
 from metahp.core.errors import InputError, MetahpError, UnknownHyperparameterError, UnknownNameError
 from metahp.core.metric import metric_for
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
+from metahp.evaluation.budget import Budget
 from metahp.evaluation.design import design
 from metahp.evaluation.splits import from_splitter
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import learner_named
 from metahp.metafeatures.extract import VERSION, extract
+from metahp.refinement.strategies import strategy_named
+from metahp.refinement.strategy import Suggestion
 from metahp.results.predict import load_result
 
 SPACE = SearchSpace(
@@ -197,13 +201,16 @@ def test_the_time_limit_abandons_what_still_runs(base: KnowledgeBase) -> None:
             release.wait(30)
         return 1.0
 
+    metric = metric_of(None, "maximize")
+    task, protocol = objective_task("slow", {}, metric)
+    study = Study(task.id, protocol, metric, [SPACE], base=base, folder=None)
+    strategy = strategy_named("random", [SPACE], seed=0, warm=[Suggestion(SPACE.default, Origin.DEFAULT)])
     try:
-        result = metahp.tune(
-            objective=objective, space=SPACE, knowledge_base=base, trials=9, jobs=2, timeout=0.5, strategy="random"
-        )
+        with ObjectivePool(objective, SPACE, task.id, protocol, metric, 2) as pool:
+            ended = run(study, strategy, pool, lambda suggestion: suggestion, n_trials=9, budget=Budget(1.0))
     finally:
         release.set()
-    assert (result.ended, len(result.trials), len(base.trials())) == ("timeout", 1, 1)
+    assert (ended, len(study.trials), len(base.trials())) == ("timeout", 1, 1)
 
 
 def test_a_grid_that_is_exhausted_ends_the_run(base: KnowledgeBase) -> None:

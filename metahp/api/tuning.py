@@ -4,15 +4,16 @@ import functools
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from metahp.api.advice import known_learners, trained_adviser
+from metahp.api.advice import known_learners
+from metahp.api.attempts import Given, configurations_of
 from metahp.api.objective import ObjectivePool, best_of_past, metric_of, objective_task, prior_of_past
+from metahp.api.past import TRANSFER, Known, Past, check_strategy, in_order, past_of, record_of, strategy_of
 from metahp.api.rows import Rows, rows_of
 from metahp.api.study import Progress, Study, run
 from metahp.api.tuned import Ensemble, Plan, TuneResult, tuned_of
@@ -20,38 +21,28 @@ from metahp.core.configuration import Configuration, Value
 from metahp.core.errors import (
     InputError,
     KnowledgeBaseError,
-    UnknownHyperparameterError,
-    UnknownNameError,
-    did_you_mean,
 )
-from metahp.core.metric import Metric, metric_for, metrics_for
-from metahp.core.space import Categorical, Hyperparameter, SearchSpace
+from metahp.core.metric import Metric, metric_for
+from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin, Trial
 from metahp.datasets.table import Table
 from metahp.evaluation.budget import Budget
-from metahp.evaluation.losses import constant_losses
 from metahp.evaluation.parallel import TrialPool
 from metahp.evaluation.pruning import pruning_after
 from metahp.evaluation.runner import Job, Limits, Workload
 from metahp.knowledge.locate import open_knowledge_base
-from metahp.knowledge.records import BASELINE, TaskRecord
+from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import learner_named
-from metahp.metafeatures.extract import NAMES, MetaFeatures, extract
-from metahp.recommendation.adviser import Adviser
+from metahp.metafeatures.extract import extract
 from metahp.refinement.ensemble import cross_fitted_gain, loss_of_many, select_ensemble, votes
-from metahp.refinement.strategies import STRATEGIES, strategy_named
-from metahp.refinement.strategy import Strategy, Suggestion
-from metahp.refinement.transfer import Transfer
+from metahp.refinement.strategy import Suggestion
 from metahp.results.directory import STUDY, ResultContent, check_directory, write_result
 from metahp.results.model import TunedModel, fit_model
-from metahp.surrogate.prior import TaskPrior
 
 logger = logging.getLogger(__name__)
 
 N_WARM = 10
-# The strategy that goes on learning from past tasks, and what takes its place where there are none.
-TRANSFER, WITHOUT_PAST = "transfer", "gp"
 DEVICES = ("auto", "cpu", "cuda")
 # More rows than this say nothing new about which models to average, and take their time.
 MAX_ENSEMBLE_ROWS = 20_000
@@ -59,8 +50,6 @@ MAX_ENSEMBLE_ROWS = 20_000
 MAX_PREDICTIONS = 2_000_000
 # The journal loses nothing by waiting for a later call, where another process holds the file now.
 INGEST_SECONDS = 2.0
-
-Given = str | Mapping[str, Value] | Configuration
 
 
 def tune(
@@ -167,7 +156,7 @@ def tune(
     _check_numbers(trials, timeout, trial_timeout, memory_limit, jobs, warm, patience)
     if device not in DEVICES:
         raise InputError(f"--device is one of {', '.join(DEVICES)}, got '{device}'.")
-    _check_strategy(strategy)
+    check_strategy(strategy)
     loop: dict[str, Any] = {"n_trials": trials, "budget": budget, "patience": patience, "on_trial": on_trial}
     base = (
         knowledge_base
@@ -188,7 +177,7 @@ def tune(
             n_warm=0 if cold else warm,
             cold=cold,
             device=device,
-            own=_own(configurations, [space]),
+            own=configurations_of(configurations, [space]),
             strategy=strategy,
             seed=seed,
             jobs=jobs,
@@ -216,7 +205,7 @@ def tune(
     chosen = metric_for(table.task.type, metric)
     names = tuple(dict.fromkeys(learners)) if learners else known_learners(base.info())
     spaces = [learner_named(each).space(table.task.type) for each in names]
-    own = _own(configurations, spaces)
+    own = configurations_of(configurations, spaces)
     folder = None if directory is None else directory / STUDY / _key(table.task.id, protocol)
     study = Study(table.task.id, protocol, chosen, spaces, base=base if record else None, folder=folder)
     is_open = len(study.trials) < trials
@@ -225,13 +214,15 @@ def tune(
     if is_open and (record or not cold):
         described = extract(table, seconds_left=Budget(budget_seconds).left, seed=seed)
         if not cold:
-            past, notes = _past(base, table, chosen, described, names, warm, seed)
+            past, notes = past_of(base, table, chosen, described, names, warm, seed)
         if record:
-            base.record(tasks=[_record_of(table, described)])
+            base.record(tasks=[record_of(table, described)])
     points = past.points if past else ()
     n_past = len(past.adviser.tasks) if past else 0
-    ordered = _in_order(own, points, [space.default for space in spaces])
-    search, used = _strategy(strategy, past.prior if past else lambda: None, spaces, ordered, seed=seed, device=device)
+    ordered = in_order(own, points, [space.default for space in spaces])
+    search, used = strategy_of(
+        strategy, past.prior if past else lambda: None, spaces, ordered, seed=seed, device=device
+    )
     workload = Workload(table, rows.splits)
     limits = Limits(trial_timeout, memory_limit)
     size = table.task.n_rows * max(1, table.task.n_classes)
@@ -320,94 +311,8 @@ def _check_numbers(
         raise InputError(f"--warm is at least 0, got {warm}.")
 
 
-def _check_strategy(name: str) -> None:
-    known = [TRANSFER, *STRATEGIES]
-    if name not in known:
-        raise UnknownNameError(f"'{name}' is not a search strategy. {did_you_mean(name, known)}")
-
-
-def _strategy(
-    name: str,
-    prior: Callable[[], tuple[TaskPrior, Sequence[Configuration], float] | None],
-    spaces: Sequence[SearchSpace],
-    suggestions: Sequence[Suggestion],
-    *,
-    seed: int,
-    device: str,
-) -> tuple[Strategy, str]:
-    """The strategy called `name`, or what takes its place where past tasks give no prior, and its name.
-
-    `prior` gives the prior, the configurations that past tasks know, and the unit of the loss.
-    """
-    if name == TRANSFER and (known := prior()) is not None:
-        on_task, candidates, unit = known
-        search = Transfer(on_task, spaces, candidates=candidates, warm=suggestions, unit=unit, seed=seed, device=device)
-        return search, name
-    used = WITHOUT_PAST if name == TRANSFER else name
-    return strategy_named(used, spaces, seed=seed, warm=suggestions), used
-
-
 def _key(task: str, protocol: Any) -> str:
     return hashlib.blake2b(f"{task} {protocol}".encode(), digest_size=8).hexdigest()
-
-
-def _in_order(
-    own: Sequence[Configuration], points: Sequence[Suggestion], defaults: Sequence[Configuration]
-) -> list[Suggestion]:
-    """What is tried before the strategy chooses: the user's own, the first warm point, the defaults, the others."""
-    first = [Suggestion(configuration, Origin.USER) for configuration in own]
-    known = [Suggestion(configuration, Origin.DEFAULT) for configuration in defaults]
-    # A default that is recommended stays the default: the gain is told against it.
-    advised = [point for point in points if point.configuration not in defaults]
-    ordered = [*first, *advised[:1], *known, *advised[1:]]
-    return list({suggestion.configuration.id: suggestion for suggestion in reversed(ordered)}.values())[::-1]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Past:
-    """What past tasks say about a table: the adviser, and what it is asked with."""
-
-    adviser: Adviser
-    metafeatures: np.ndarray
-    baseline: float
-    points: tuple[Suggestion, ...]
-    abstained: str
-
-    def prior(self) -> tuple[TaskPrior, Sequence[Configuration], float]:
-        """The prior of the table, the configurations that past tasks know, and the unit of the loss."""
-        knowledge = self.adviser.knowledge
-        prior = knowledge.task_prior(self.metafeatures, abstained=self.abstained)
-        return prior, knowledge.candidates, self.baseline
-
-
-def _past(
-    base: KnowledgeBase,
-    table: Table,
-    metric: Metric,
-    metafeatures: MetaFeatures,
-    learners: Sequence[str],
-    n_warm: int,
-    seed: int,
-) -> tuple[Past | None, tuple[str, ...]]:
-    """What past tasks say, and what a user should know of it; None where there are none to learn from."""
-    try:
-        adviser, notes = trained_adviser(base, table.task.type, metric, learners, seed=seed)
-    except KnowledgeBaseError as error:
-        return None, (f"a cold start: {error}",)
-    baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
-    advice = adviser.advise(table.task, metafeatures.vector(), NAMES, baseline, max(1, n_warm))
-    origin = Origin.PORTFOLIO if advice.abstained else Origin.SURROGATE
-    points = tuple(Suggestion(adviser.knowledge.candidates[item.column], origin) for item in advice.items[:n_warm])
-    notes = (*metafeatures.warnings, *notes)
-    if advice.abstained:
-        notes = (*notes, f"past tasks not trusted, so the warm start is the portfolio: {advice.abstained}")
-    return Past(adviser, metafeatures.vector(), baseline, points, advice.abstained), notes
-
-
-def _record_of(table: Table, metafeatures: MetaFeatures) -> TaskRecord:
-    constant = constant_losses(table.y, table.task.type, table.task.n_classes)
-    baselines = {BASELINE + metric.name: constant[metric.name] for metric in metrics_for(table.task.type)}
-    return TaskRecord(table.task, {**metafeatures.values, **baselines}, metafeatures.version)
 
 
 def _best_or_raise(study: Study, ended: str) -> Trial:
@@ -506,14 +411,14 @@ def _tune_objective(
     study = Study(task.id, protocol, metric, [space], base=base if record else None, folder=None)
     points, n_past = best_of_past(base, space, metric, task.id, metafeatures, n_warm)
 
-    def prior() -> tuple[TaskPrior, Sequence[Configuration], float] | None:
+    def prior() -> Known | None:
         # Losses of an objective are in the units of past losses: there is no constant prediction to compare with.
         known = None if cold else prior_of_past(base, space, metric, task.id, metafeatures, seed)
         return known and (*known, 1.0)
 
     is_open = len(study.trials) < loop["n_trials"]
-    ordered = _in_order(own, points, [space.default])
-    search, _ = _strategy(strategy, prior if is_open else lambda: None, [space], ordered, seed=seed, device=device)
+    ordered = in_order(own, points, [space.default])
+    search, _ = strategy_of(strategy, prior if is_open else lambda: None, [space], ordered, seed=seed, device=device)
     if record and is_open:
         base.record(tasks=[TaskRecord(task, metafeatures)])
     with ObjectivePool(objective, space, task.id, protocol, metric, jobs) as pool:
@@ -522,88 +427,3 @@ def _tune_objective(
     if record:
         _ingest(base)
     return tuned_of(study, best, ended, n_past_tasks=n_past)
-
-
-def _own(given: Iterable[Given], spaces: Sequence[SearchSpace]) -> list[Configuration]:
-    """The user's own configurations, each in the one of `spaces` that it names, or the first that has its names."""
-    found = []
-    for one in given:
-        if isinstance(one, Configuration):
-            learner, values = one.learner, one.values
-        elif isinstance(one, str):
-            learner, values = _pairs(one)
-        else:
-            values = dict(one)
-            learner = str(values.pop("learner", ""))
-        space = _space_of(learner, list(values), spaces)
-        if isinstance(one, str):
-            axes = {axis.name: axis for axis in space}
-            values = {key: _value(axes[key], str(text)) for key, text in values.items()}
-        found.append(space.configuration(values))
-    return [_canonical(configuration, spaces) for configuration in found]
-
-
-def _canonical(configuration: Configuration, spaces: Sequence[SearchSpace]) -> Configuration:
-    """The same configuration with values of the types that its space gives: 1 and 1.0 are one on a continuous axis."""
-    [space] = [space for space in spaces if space.learner == configuration.learner]
-    values = configuration.values
-    for axis in space:
-        if axis.name not in values:
-            continue
-        value = values[axis.name]
-        if isinstance(axis, Categorical):
-            values[axis.name] = axis.from_unit(axis.to_unit(value))
-        elif special := [one for one in (*axis.below, *axis.above) if one == value]:
-            values[axis.name] = special[0]
-        else:
-            number = float(value)  # type: ignore[arg-type]  # the space has let nothing else pass
-            values[axis.name] = int(number) if axis.is_integer else number
-    return Configuration.of(configuration.learner, values)
-
-
-def _pairs(text: str) -> tuple[str, dict[str, Value]]:
-    """Learner (empty where it is not named) and texts by name of `learner:key=value,…`."""
-    head, colon, rest = text.partition(":")
-    learner, body = (head.strip(), rest) if colon and "=" not in head else ("", text)
-    values: dict[str, Value] = {}
-    for part in filter(None, (part.strip() for part in body.split(","))):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip():
-            raise InputError(f"--try takes key=value pairs with commas between them, got '{part}' in '{text}'.")
-        values[key.strip()] = value.strip()
-    return learner, values
-
-
-def _space_of(learner: str, names: Sequence[str], spaces: Sequence[SearchSpace]) -> SearchSpace:
-    known = {space.learner: space for space in spaces}
-    if learner:
-        if learner not in known:
-            raise UnknownHyperparameterError(
-                f"'{learner}' is not one of the learners here. {did_you_mean(learner, list(known))}"
-            )
-        space = known[learner]
-    else:
-        space = max(spaces, key=lambda one: sum(name in one.names for name in names))
-    for name in names:
-        if name not in space.names:
-            raise UnknownHyperparameterError(
-                f"'{name}' is not a hyperparameter of {space.learner}. {did_you_mean(name, list(space.names))}"
-            )
-    return space
-
-
-def _value(axis: Hyperparameter, text: str) -> Value:
-    """The value that a text stands for on an axis; one that is none is left to the space to refuse."""
-    specials = axis.choices if isinstance(axis, Categorical) else (*axis.below, *axis.above)
-    for special in specials:
-        if text.lower() == str(special).lower():
-            return special
-    if isinstance(axis, Categorical):
-        return text
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    if axis.is_integer and not number.is_integer():
-        raise InputError(f"'{axis.name}' is a whole number, got {text}.")
-    return int(number) if axis.is_integer else number

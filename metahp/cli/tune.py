@@ -170,7 +170,11 @@ class _Display:
 
     def __enter__(self) -> "_Display":
         self._waiting.__enter__()
-        self._close = lambda: self._waiting.__exit__(None, None, None)
+
+        def close() -> None:
+            self._waiting.__exit__(None, None, None)
+
+        self._close = close
         return self
 
     def __exit__(self, *_: object) -> None:
