@@ -10,8 +10,12 @@ A component is a guess at what the new task is like:
   local term takes over.
 - *its amplitude* a, from a short grid, and *its log scale* b, from a grid about what past tasks had.
 
-The level of the loss is unknown to all of them: a constant with a wide prior. Weights are prior weights times marginal
-likelihoods. Components that differ in mean and scale only share a Cholesky factor.
+The level of the loss is unknown to all of them: a constant with a wide prior. Weights are prior weights times powers of
+marginal likelihoods. Components that differ in mean and scale only share a Cholesky factor.
+
+A loss beyond the clip says only that it is there: its density is taken in units of the scale, and no world can win by
+making the scale so small that all losses are clipped. The likelihood's power is below one, because no component is the
+truth: full likelihoods soon leave one of them, sure of itself, and a search that never looks elsewhere.
 """
 
 import math
@@ -42,8 +46,8 @@ class Settings:
     `amplitudes` are shares of the worlds' mean variance, `noise` is one too: that of trials whose own noise is not
     known. `blend` is the prior weight of the components that blend all worlds, beside one for all single worlds.
     `n_scales` log scales lie within `scale_width` standard deviations of their prior mean. Losses are clipped at
-    `clip` scales above the incumbent. `level` is the prior standard deviation of the loss's level, in scales. So many
-    as `n_components` components are looked at over all candidates.
+    `clip` scales above the incumbent. `level` is the prior standard deviation of the loss's level, in scales. `power`
+    is that of the likelihoods. So many as `n_components` components are looked at over all candidates.
     """
 
     amplitudes: tuple[float, ...] = (0.05, 0.2, 0.8)
@@ -51,8 +55,9 @@ class Settings:
     blend: float = 1.0
     n_scales: int = 7
     scale_width: float = 2.0
-    clip: float = 2.0
+    clip: float = 1.4
     level: float = 5.0
+    power: float = 0.5
     n_components: int = 256
 
 
@@ -203,7 +208,9 @@ class Posterior:
     def _fit(self, losses: Tensor, noise: Tensor) -> None:
         settings, o = self._settings, self._n_finished
         scales = torch.exp(self._log_scales)
-        y = ((losses[:, None] - self._best) / scales).clamp(max=settings.clip)
+        y = (losses[:, None] - self._best) / scales
+        n_unclipped = (y < settings.clip).sum(dim=0)
+        y = y.clamp(max=settings.clip)
         among = Cross.of(self._points, self._points)
         diagonal = torch.full((len(self._points),), JITTER, dtype=y.dtype, device=y.device)
         diagonal[:o] += noise
@@ -222,9 +229,10 @@ class Posterior:
                 white_y = torch.linalg.solve_triangular(finished, y, upper=False)
                 white_means = torch.linalg.solve_triangular(finished, means[:, :o].T, upper=False)
                 squares = torch.cdist(white_y.T, white_means.T) ** 2
-                likelihood = -0.5 * squares - finished.diagonal().log().sum() - o * self._log_scales[:, None]
+                likelihood = -0.5 * squares - finished.diagonal().log().sum()
+                likelihood = likelihood - (n_unclipped * self._log_scales)[:, None]
                 self._kernels.append(_Kernel(amplitude, is_blend, factor, white_y, white_means))
-                logs.append(likelihood + self._scale_prior[:, None] + prior)
+                logs.append(settings.power * likelihood + self._scale_prior[:, None] + prior)
         total = torch.logsumexp(torch.cat([each.flatten() for each in logs]), dim=0)
         self.log_weights = [each - total for each in logs]
         self._kept = self._components()
@@ -264,7 +272,8 @@ class Posterior:
             white = torch.linalg.solve_triangular(
                 kernel.factor, self._covariance(kernel.amplitude, kernel.is_blend, cross), upper=False
             )
-            prior = kernel.amplitude * self._variance + settings.level**2
+            # What a trial will measure, noise included: on a table, luck that stays.
+            prior = (kernel.amplitude + settings.noise) * self._variance + settings.level**2
             means, believed = points.scenarios[index], self._points.scenarios[index, o:]
             if kernel.is_blend:
                 prior = prior + torch.linalg.vector_norm(points.deviations, dim=0) ** 2

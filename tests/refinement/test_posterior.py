@@ -61,10 +61,10 @@ def reference(weights, observed, points, settings=FINE):
         y = np.minimum((losses - losses.min()) / scale, settings.clip)
         gain = np.linalg.solve(noisy, K[:o, o:]).T
         mu = mean[o:] + gain @ (y - mean[:o])
-        sigma = np.sqrt(np.diag(K[o:, o:] - gain @ K[:o, o:]))
-        logs.append(
-            multivariate_normal.logpdf(y, mean[:o], noisy) - o * np.log(scale) + np.log(weight) + np.log(scale_prior)
-        )
+        sigma = np.sqrt(np.diag(K[o:, o:] - gain @ K[:o, o:]) + settings.noise * VARIANCE)
+        # The constant (2π)^(-o/2) is common to all.
+        likelihood = multivariate_normal.logpdf(y, mean[:o], noisy) - (y < settings.clip).sum() * np.log(scale)
+        logs.append(settings.power * likelihood + np.log(weight) + np.log(scale_prior))
         z = -mu / sigma
         improvements.append(scale * sigma * (norm.pdf(z) + z * norm.cdf(z)))
         means.append(losses.min() + scale * mu)
