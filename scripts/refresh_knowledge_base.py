@@ -1,6 +1,7 @@
 """Grow the seed: measure every learner's design on every table of a manifest, and train the shipped advisers.
 
     python scripts/refresh_knowledge_base.py MANIFEST --out knowledge_base/ [--tier core] [--most 160] [--jobs 2]
+        [--configurations lightgbm=256,linear=60]
 
 Interrupt or kill it at any time; the same command goes on where it ended.
 """
@@ -22,7 +23,7 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Trial, TrialState
 from metahp.knowledge import cache
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import LEARNERS
+from metahp.learners.catalogue import DESIGN_SIZES, LEARNERS
 
 # Trained on and shipped with the seed, so that a first answer needs no training; all others are trained on first use.
 SHIPPED = (
@@ -42,6 +43,15 @@ def main() -> int:
     parser.add_argument("--tasks", help="only these tables, by name, separated by commas")
     parser.add_argument("--most", type=int, help="at most so many tables, in an order fixed once and for all")
     parser.add_argument("--learners", default=",".join(LEARNERS), help="separated by commas")
+    parser.add_argument(
+        "--configurations",
+        type=_sizes,
+        default={},
+        metavar="LEARNER=N,…",
+        help="how many of the design; a longer design begins with the shorter one.  [default: "
+        + ",".join(f"{name}={size}" for name, size in DESIGN_SIZES.items())
+        + "]",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="trials side by side")
     arguments = parser.parse_args()
     try:
@@ -52,6 +62,13 @@ def main() -> int:
     except KeyboardInterrupt:
         print("refresh: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _sizes(text: str) -> dict[str, int]:
+    sizes = dict(part.split("=", 1) for part in text.split(","))
+    if unknown := sorted(set(sizes) - set(LEARNERS)):
+        raise argparse.ArgumentTypeError(f"no learner is called {', '.join(unknown)}; known: {', '.join(LEARNERS)}")
+    return {name: int(size) for name, size in sizes.items()}
 
 
 def _refresh(arguments: argparse.Namespace) -> int:
@@ -86,7 +103,12 @@ def _measure(rows: list[api.ManifestRow], arguments: argparse.Namespace) -> Know
             progress.update(bar, completed=done, total=total, description=counted or "trials")
 
         return api.refresh(
-            rows, arguments.out, learners=arguments.learners.split(","), n_jobs=arguments.jobs, on_trial=on_trial
+            rows,
+            arguments.out,
+            learners=arguments.learners.split(","),
+            sizes=arguments.configurations,
+            n_jobs=arguments.jobs,
+            on_trial=on_trial,
         )
 
 
