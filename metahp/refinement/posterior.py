@@ -217,11 +217,7 @@ class Posterior:
         self._kernels, logs = [], []
         for is_blend in (False, True):
             means = self._points.mean[None] if is_blend else self._points.scenarios
-            prior = (
-                torch.full((1,), settings.blend, dtype=y.dtype, device=y.device).log()
-                if is_blend
-                else self._weights.log()
-            )
+            prior = (torch.full_like(self._weights[:1], settings.blend) if is_blend else self._weights).log()
             for amplitude in settings.amplitudes:
                 covariance = self._covariance(amplitude, is_blend, among) + torch.diag(diagonal)
                 factor = torch.linalg.cholesky(covariance)
@@ -273,7 +269,7 @@ class Posterior:
                 kernel.factor, self._covariance(kernel.amplitude, kernel.is_blend, cross), upper=False
             )
             # What a trial will measure, noise included: on a table, luck that stays.
-            prior = (kernel.amplitude + settings.noise) * self._variance + settings.level**2
+            prior: float | Tensor = (kernel.amplitude + settings.noise) * self._variance + settings.level**2
             means, believed = points.scenarios[index], self._points.scenarios[index, o:]
             if kernel.is_blend:
                 prior = prior + torch.linalg.vector_norm(points.deviations, dim=0) ** 2
