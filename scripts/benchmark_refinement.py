@@ -12,6 +12,7 @@ ask and tell of `transfer` with 425 past tasks, 200 trials and a pool of 10,000.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from metahp.refinement.posterior import Settings
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
-from metahp.surrogate.prior import Knowledge, TaskPrior
+from metahp.surrogate.prior import Knowledge
 from metahp.surrogate.worlds import Kernel, Worlds
 
 SUITES = ("hylap_svm", "hylap_adaboost", "pmlb_sklearn", "openml_adaboost", "openml_random_forest", "quantile_xgboost")
@@ -130,6 +131,19 @@ def regrets(method: str, suite: Suite, task: int, n: int, seed: int) -> np.ndarr
     return np.concatenate([curve, np.full(n - len(curve), curve[-1])])
 
 
+@dataclass(frozen=True, eq=False)
+class _Past:
+    """What `transfer` asks of a `TaskPrior`, without a task."""
+
+    kernel: Kernel
+    worlds: Worlds
+    weights: np.ndarray
+    log_scale: tuple[float, float] = (-4.0, 1.0)
+
+    def scenarios_at(self, inputs: np.ndarray) -> np.ndarray:
+        return self.worlds.at(inputs)
+
+
 def overhead() -> dict[str, float]:
     """Median seconds of ask and tell late in a run, with worlds of random but smooth losses."""
     learner = learner_named("lightgbm")
@@ -142,7 +156,7 @@ def overhead() -> dict[str, float]:
     values = np.abs(inputs @ rng.normal(size=(n_columns, OVERHEAD_WORLDS))).T
     worlds = Worlds.fit(kernel, inputs, values / np.median(values, axis=1, keepdims=True))
     weights = np.full(OVERHEAD_WORLDS, 1 / OVERHEAD_WORLDS)
-    prior = TaskPrior(worlds, Worlds.fit(kernel, inputs, np.zeros((1, len(known)))), weights, (-4.0, 1.0))
+    prior = _Past(kernel, worlds, weights)
     search = Transfer(prior, [space], candidates=known, seed=0)
     target = rng.normal(size=n_columns)
 
