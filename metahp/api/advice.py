@@ -26,8 +26,13 @@ from metahp.surrogate.encoding import MIN_COVERAGE, Evidence, comparable, eviden
 
 # 80 % of a normal distribution lie within so many standard deviations.
 Z_80 = 1.2816
+# One to learn from and one to see whether it helps.
+MIN_PAST_TASKS = 2
+# New tasks, as a share of those learned from, for which an adviser is not trained anew: their trials join its worlds,
+# which takes seconds, and its surrogate stays.
+RETRAIN_SHARE = 0.1
 # Raised whenever the arrays of an adviser change their meaning, so that kept ones are trained again.
-ADVISER_VERSION = 3
+ADVISER_VERSION = 4
 
 
 def recommend(
@@ -161,15 +166,14 @@ def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -
 
 
 def known_learners(totals: Mapping[str, Any]) -> tuple[str, ...]:
-    """The learners whose design is measured on at least half of the tasks, by what `KnowledgeBase.info` counts.
+    """The learners measured on at least half as many tasks as any, by what `KnowledgeBase.info` counts.
 
-    All of them where none is: the caller then learns what is missing.
+    All of them where nothing is measured: the caller then learns what is missing.
     """
     trials = totals["trials_by_learner"]
-    known = tuple(
-        name for name in LEARNERS if trials.get(name, 0) >= MIN_COVERAGE * DESIGN_SIZES[name] * totals["n_tasks"] > 0
-    )
-    return known or tuple(LEARNERS)
+    tasks = {name: trials.get(name, 0) / DESIGN_SIZES[name] for name in LEARNERS}
+    most = max(tasks.values())
+    return tuple(name for name in LEARNERS if tasks[name] >= MIN_COVERAGE * most)
 
 
 def past_evidence(
@@ -201,8 +205,11 @@ def past_evidence(
         metrics={str(kind): name for kind, name in kin.items()},
         spaces=_spaces(task_type, learners),
     )
-    if not past.tasks:
-        raise KnowledgeBaseError(f"No {task_type} task of the knowledge base has trials of {' and '.join(learners)}.")
+    if len({task.group or task.id for task in past.tasks}) < MIN_PAST_TASKS:
+        raise KnowledgeBaseError(
+            f"The knowledge base has {len(past.tasks)} {task_type} tasks with trials of {' and '.join(learners)}, and "
+            f"{MIN_PAST_TASKS} are the least to learn from. Grow it with scripts/refresh_knowledge_base.py."
+        )
     constant = {record.task.id: record.metafeatures[BASELINE + kin[record.task.type]] for record in records}
     return past, np.array([constant[task.id] for task in past.tasks])
 
@@ -215,9 +222,24 @@ def trained_adviser(
     if (arrays := cache.load(base.folder, key)) is not None:
         return Adviser.from_arrays(arrays, _spaces(task_type, learners)), ()
     budget = Budget(0.0)
-    adviser = train_adviser(base, task_type, metric, learners, seed=seed)
+    spaces = _spaces(task_type, learners)
+    trials = [trial for name in learners for trial in base.trials(learner=name)]
+    past, baselines = past_evidence(base.tasks(), trials, task_type, metric, learners)
+    older = cache.newest(base.folder, adviser_key("*", task_type, metric, learners, seed))
+    adviser = _extended(Adviser.from_arrays(older, spaces), past, baselines, seed) if older is not None else None
+    notes: tuple[str, ...] = ()
+    if adviser is None:
+        adviser = Adviser.learn(past, baselines, spaces, metric=metric.name, seed=seed)
+        notes = (f"trained on the knowledge base in {budget.spent():.0f} s; the next call finds the result",)
     cache.save(base.folder, key, adviser.to_arrays())
-    return adviser, (f"trained on the knowledge base in {budget.spent():.0f} s; the next call finds the result",)
+    return adviser, notes
+
+
+def _extended(older: Adviser, past: Evidence, baselines: np.ndarray, seed: int) -> Adviser | None:
+    """An older adviser with the tasks and trials that are new; None where there are too many, or some are gone."""
+    known = {task.id for task in past.tasks}
+    is_little = len(known) <= (1 + RETRAIN_SHARE) * older.n_learned
+    return older.extended(past, baselines, seed=seed) if is_little and known >= {t.id for t in older.tasks} else None
 
 
 def adviser_key(content: str, task_type: TaskType, metric: Metric, learners: Sequence[str], seed: int) -> str:

@@ -37,20 +37,38 @@ def load(folder: Path, key: str) -> dict[str, np.ndarray] | None:
 
     A file that cannot be read counts as missing, with a logged warning: it is trained again.
     """
-    places = [cache_path(folder, key)]
+    for place in _places(folder):
+        path = cache_path(place, key)
+        if path.is_file() and (arrays := _read(path)) is not None:
+            return arrays
+    return None
+
+
+def newest(folder: Path, pattern: str) -> dict[str, np.ndarray] | None:
+    """The newest arrays whose key matches the shell pattern, searched as `load` does; None where there are none."""
+    for place in _places(folder):
+        paths = (place / FOLDER_NAME).glob(f"{pattern}.npz")
+        for path in sorted(paths, key=lambda file: file.stat().st_mtime_ns, reverse=True):
+            if (arrays := _read(path)) is not None:
+                return arrays
+    return None
+
+
+def _places(folder: Path) -> list[Path]:
     try:
-        places.append(cache_path(seed_folder(), key))
+        return [folder, seed_folder()]
     except KnowledgeBaseError:
         _log.debug("No seed, so no surrogate that came with it.")
-    for path in places:
-        if not path.is_file():
-            continue
-        try:
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            _log.warning("The cached surrogate %s cannot be read (%s) and will be trained again.", path, error)
-    return None
+        return [folder]
+
+
+def _read(path: Path) -> dict[str, np.ndarray] | None:
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        _log.warning("The cached surrogate %s cannot be read (%s) and will be trained again.", path, error)
+        return None
 
 
 def save(folder: Path, key: str, arrays: Mapping[str, np.ndarray], newest_kept: int = NEWEST_KEPT) -> Path | None:

@@ -12,7 +12,7 @@ from metahp.core.regret import DEFAULT_SCALED_CLIP
 from metahp.core.space import SearchSpace
 from metahp.surrogate.encoding import Evidence, encode, normalised_losses
 from metahp.surrogate.model import Surrogate
-from metahp.surrogate.scenarios import distances, similarities
+from metahp.surrogate.scenarios import copies, copy_width, distances, similarities
 from metahp.surrogate.worlds import Kernel, Worlds, raw_inputs
 
 # Where every past task has configurations of its own, the surrogate's view of the average task is taken at so many.
@@ -40,8 +40,8 @@ class Prior:
     """A distribution over the normalised loss of the candidates on one task.
 
     `scenarios` has shape (t, c), `weights` (t,); `mean` is the surrogate's and `shift` what
-    the scenarios were shifted by, both (c,). `abstained` says why past tasks were
-    not trusted and all worlds weigh the same; empty where they were.
+    the scenarios were shifted by, both (c,); near copies of the task were shifted by less, `moved` (t,) of it.
+    `abstained` says why past tasks were not trusted and all worlds weigh the same; empty where they were.
     """
 
     mean: np.ndarray
@@ -49,6 +49,7 @@ class Prior:
     weights: np.ndarray
     similarity: np.ndarray
     shift: np.ndarray
+    moved: np.ndarray
     abstained: str = ""
 
 
@@ -56,12 +57,14 @@ class Prior:
 class TaskPrior:
     """The prior of one task as functions over all configurations.
 
-    `weights` (t,) sum to one; `log_scale` is mean and standard deviation of the log of what a unit of normalised loss
-    was worth on past tasks, in units of their constant prediction's loss.
+    `weights` (t,) sum to one; `moved` (t,) is the share of the shift that each world takes; `log_scale` is mean and
+    standard deviation of the log of what a unit of normalised loss was worth on past tasks, in units of their constant
+    prediction's loss.
     """
 
     worlds: Worlds
     shift: Worlds
+    moved: np.ndarray
     weights: np.ndarray
     log_scale: tuple[float, float]
 
@@ -72,7 +75,7 @@ class TaskPrior:
 
     def scenarios_at(self, inputs: np.ndarray) -> np.ndarray:
         """Normalised loss of each scenario at `Kernel.inputs` (n, p), shape (t, n)."""
-        return self.worlds.at(inputs) + self.shift.at(inputs)
+        return self.worlds.at(inputs) + self.moved[:, None] * self.shift.at(inputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +84,8 @@ class Knowledge:
 
     `columns` are the candidates' places in the evidence: those that some task has measured, or a sample of them where
     hardly any two tasks share one. `worlds` are normalised losses (t, c) with no gap left, `units` what one unit is
-    worth (t,); `average` is the surrogate's mean over the past tasks (c,).
+    worth (t,); `average` is the surrogate's mean over the past tasks (c,); `copy_width` is the distance of
+    meta-features within which a task is a near copy.
     """
 
     candidates: tuple[Configuration, ...]
@@ -94,6 +98,7 @@ class Knowledge:
     average: np.ndarray
     surrogate: Surrogate
     kernel: Kernel
+    copy_width: float
     settings: Settings = Settings()
     functions: Worlds | None = None
 
@@ -108,23 +113,42 @@ class Knowledge:
         baselines: np.ndarray | None = None,
     ) -> "Knowledge":
         """Train on the evidence of past tasks, whose constant predictions have the losses `baselines` (t,), or 1."""
-        # A candidate that no task of this evidence has measured is known from elsewhere: it may be a left-out optimum.
-        known = np.flatnonzero(~np.isnan(past.losses).all(axis=0))
+        known = _measured(past)
         encoded = encode([past.candidates[j] for j in known], spaces)
-        target, units = normalised_losses(
-            past.losses[:, known], list(_places(past.defaults, known).values()), clip=DEFAULT_SCALED_CLIP
-        )
+        target = normalised_losses(past.losses[:, known], _default_columns(past, known), clip=DEFAULT_SCALED_CLIP)[0]
         surrogate = Surrogate.fit(past.metafeatures, encoded, target, seed=seed)
-        inputs = raw_inputs(encoded, spaces)
-        kernel = Kernel.learn(spaces, inputs, target, seed=seed)
-        functions = Worlds.fit(kernel, inputs / kernel.length_scales, target, seed=seed)
+        kernel = Kernel.learn(spaces, raw_inputs(encoded, spaces), target, seed=seed)
+        return cls._of(past, surrogate, kernel, settings or Settings(), baselines, seed=seed)
+
+    def extended(self, past: Evidence, *, seed: int, baselines: np.ndarray | None = None) -> "Knowledge":
+        """The same surrogate, kernel and settings, with the worlds of `past`: a fraction of the time of learning."""
+        return self._of(past, self.surrogate, self.kernel, self.settings, baselines, seed=seed)
+
+    @classmethod
+    def _of(
+        cls,
+        past: Evidence,
+        surrogate: Surrogate,
+        kernel: Kernel,
+        settings: Settings,
+        baselines: np.ndarray | None,
+        *,
+        seed: int,
+    ) -> "Knowledge":
+        known = _measured(past)
+        encoded = encode([past.candidates[j] for j in known], kernel.spaces)
+        target, units = normalised_losses(
+            past.losses[:, known], _default_columns(past, known), clip=DEFAULT_SCALED_CLIP
+        )
+        inputs = raw_inputs(encoded, kernel.spaces) / kernel.length_scales
+        functions = Worlds.fit(kernel, inputs, target, seed=seed)
         kept = np.arange(known.size)
         if known.size > MOST_CANDIDATES:
             kept = np.sort(np.random.default_rng(seed).choice(known.size, N_REFERENCE, replace=False))
         columns = known[kept]
         worlds = target[:, kept]
         if np.isnan(worlds).any():
-            worlds = np.where(np.isnan(worlds), functions.at(inputs[kept] / kernel.length_scales), worlds)
+            worlds = np.where(np.isnan(worlds), functions.at(inputs[kept]), worlds)
         return cls(
             tuple(past.candidates[j] for j in columns),
             columns,
@@ -136,7 +160,8 @@ class Knowledge:
             surrogate.predict(past.metafeatures, encoded[kept]).mean(axis=0),
             surrogate,
             kernel,
-            settings or Settings(),
+            copy_width(past.metafeatures),
+            settings,
             functions,
         )
 
@@ -150,13 +175,19 @@ class Knowledge:
         similarity = 1.0 / (1.0 + distances(mean, self.worlds))
         equal = np.full(len(self.worlds), 1.0 / len(self.worlds))
         if abstained:
-            return Prior(
-                self.worlds.mean(axis=0), self.worlds, equal, similarity, np.zeros(len(self.candidates)), abstained
-            )
+            still = np.zeros(len(self.candidates))
+            return Prior(self.worlds.mean(axis=0), self.worlds, equal, similarity, still, equal * 0, abstained)
         weights = similarities(mean, self.worlds, temperature=self.settings.temperature)
         weights = self.settings.trust * weights + (1 - self.settings.trust) * equal
         shift = self.settings.shift * (mean - self.average)
-        return Prior(mean, self.worlds + shift, weights, similarity, shift)
+        # What was measured on the same table with a few rows changed counts for more than any model of it.
+        copied = copies(metafeatures, self.metafeatures, self.copy_width)
+        nearest = float(copied.max())
+        if nearest > 0:
+            weights = (1 - nearest) * weights + nearest * copied / copied.sum()
+        similarity = np.maximum(similarity, copied)
+        moved = 1 - copied
+        return Prior(mean, self.worlds + moved[:, None] * shift, weights, similarity, shift, moved)
 
     def task_prior(self, metafeatures: np.ndarray | None, *, abstained: str = "") -> TaskPrior:
         """The same prior as functions over all configurations; `metafeatures` (m,), None where there are none."""
@@ -168,7 +199,7 @@ class Knowledge:
         mean = float(prior.weights @ log_units)
         spread = float(np.sqrt(prior.weights @ (log_units - mean) ** 2))
         shift = Worlds.fit(self.kernel, self._inputs, prior.shift[None, :])
-        return TaskPrior(self._functions, shift, prior.weights, (mean, spread))
+        return TaskPrior(self._functions, shift, prior.moved, prior.weights, (mean, spread))
 
     @cached_property
     def _inputs(self) -> np.ndarray:
@@ -193,6 +224,7 @@ class Knowledge:
             "surrogate": _bytes(self.surrogate.to_text()),
             "length_scales": self.kernel.length_scales,
             "kernel": np.array([self.kernel.amplitude, self.kernel.noise]),
+            "copy_width": np.array(self.copy_width),
             "settings": np.array(astuple(self.settings)),
         }
 
@@ -211,8 +243,18 @@ class Knowledge:
             arrays["average"],
             Surrogate.from_text(arrays["surrogate"].tobytes().decode()),
             Kernel(spaces, arrays["length_scales"], *map(float, arrays["kernel"])),
+            float(arrays["copy_width"]),
             Settings(*map(float, arrays["settings"])),
         )
+
+
+def _measured(past: Evidence) -> np.ndarray:
+    """Columns that some task has measured: another candidate is known from elsewhere, and may be a left-out optimum."""
+    return np.flatnonzero(~np.isnan(past.losses).all(axis=0))
+
+
+def _default_columns(past: Evidence, columns: np.ndarray) -> list[int]:
+    return list(_places(past.defaults, columns).values())
 
 
 def _places(defaults: Mapping[str, int], columns: np.ndarray) -> dict[str, int]:

@@ -24,3 +24,41 @@ def distances(predicted: np.ndarray, worlds: np.ndarray) -> np.ndarray:
     """Root-mean-square difference between profiles, each centred on its own mean, shape (t,)."""
     centred = worlds - worlds.mean(axis=1, keepdims=True)
     return np.sqrt(((centred - (predicted - predicted.mean())) ** 2).mean(axis=1))
+
+
+# A task this much closer than past tasks usually are to their nearest is the same table with a few rows changed.
+COPY_SHARE = 0.25
+
+
+def copy_width(metafeatures: np.ndarray) -> float:
+    """Distance of meta-features below which two tables are taken for near copies, from those of past tasks (t, m)."""
+    scaled = _scaled(metafeatures, metafeatures)
+    nearest = [np.sort(_distances(row, scaled))[1] for row in scaled] if len(scaled) > 1 else [0.0]
+    return COPY_SHARE * float(np.median(nearest))
+
+
+def copies(metafeatures: np.ndarray, past: np.ndarray, width: float) -> np.ndarray:
+    """How nearly each past task is a copy of the one with `metafeatures` (m,): 1 for the same, shape (t,).
+
+    Args:
+        metafeatures: Of the new task, NaN where unknown.
+        past: Of the past tasks, shape (t, m).
+        width: Distance at which the answer has fallen to exp(-1/2).
+    """
+    if width <= 0 or not past.shape[1]:
+        return np.zeros(len(past))
+    return np.exp(-0.5 * (_distances(_scaled(metafeatures[None], past)[0], _scaled(past, past)) / width) ** 2)
+
+
+def _scaled(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
+    """Meta-features in standard deviations of the past ones; those that do not vary are left out."""
+    known = ~np.isnan(past).all(axis=0)
+    spread = np.nanstd(past[:, known], axis=0)
+    return metafeatures[:, known][:, spread > 0] / spread[spread > 0]
+
+
+def _distances(row: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Root-mean-square difference, shape (t,); one where only one of the two is known, none where neither is."""
+    gap = np.isnan(row) != np.isnan(others)
+    squared = np.where(gap, 1.0, np.nan_to_num(row - others) ** 2)
+    return np.sqrt(squared.mean(axis=1))
