@@ -1,0 +1,261 @@
+"""Recommended LightGBM configurations on rows that nothing has looked at, beside the default, the portfolio and peers.
+
+    pip install -e '.[peers]'
+    python scripts/benchmark_outer.py --cache outer.jsonl [--tables 60] [--jobs 2]
+
+Of every table with at least 500 rows, 30 % (by class for classification) are set aside before anything looks at it.
+The rest is described, and metahp's first configuration, the portfolio's first, the library default, the pick of 25
+trials of TPE by cross-validation, FLAML's and pytabkit's are trained on it and scored on the rows set aside. metahp and
+the portfolio know the seed without the table's group. Losses of tables do not compare, and no best is known on outer
+rows: what is told is the mean rank, and the gain, how much lower a loss is as a share of the larger of the two, in
+percent: mean and standard error over tables.
+`--data DIR` holds tables and their MANIFEST.csv. `--cache FILE` keeps what is measured, and a second call goes on.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from _benchmark import ROOT, parser, report, write
+from _peers import (
+    KINDS,
+    LEARNER,
+    METRIC_SETS,
+    PEERS,
+    Cache,
+    Part,
+    advise,
+    beaten,
+    chosen_tables,
+    fold_of,
+    installed_peers,
+    learn,
+    read_learner,
+    standard_error,
+    tpe,
+)
+from joblib import Parallel, delayed
+from scipy.stats import rankdata
+
+from metahp import api
+from metahp.api.rows import rows_of
+from metahp.core.configuration import Configuration
+from metahp.core.metric import METRICS, kin_metrics
+from metahp.core.task import TaskType
+from metahp.datasets.infer import parse_column
+from metahp.datasets.read import TableSource
+from metahp.datasets.table import Table
+from metahp.evaluation.budget import Budget
+from metahp.evaluation.losses import losses_of
+from metahp.knowledge.records import TaskRecord
+from metahp.learners.base import Split
+from metahp.learners.catalogue import learner_named
+from metahp.metafeatures.extract import extract
+from metahp.results.preparation import preparation_of, texts_of
+from metahp.surrogate.encoding import Evidence
+from metahp.surrogate.prior import Knowledge
+
+OUTER_SHARE, FEWEST_ROWS = 0.3, 500
+N_TRIALS, N_TRIALS_QUICK, N_TABLES_QUICK, N_PAST_QUICK = 25, 3, 2, 40
+# The budget that `recommend` gives the meta-features.
+BUDGET_SECONDS = 2.0
+# Below this share of the constant prediction's loss, a ratio of two losses is noise.
+SOLVED = 1e-3
+
+
+def divided(source: TableSource) -> tuple[Table, Part, np.ndarray]:
+    """The table of the inner rows, both parts with plain column names, and the targets of the outer rows."""
+    rows = rows_of(source.path, target=source.target, task=source.task_type, test_size=OUTER_SHARE)
+    table, outer = rows.table, rows.outer
+    assert outer is not None
+    features, _ = preparation_of(table).features(outer)
+    names = [f"f{i}" for i in range(features.shape[1])]
+    part = Part(
+        table.features.set_axis(names, axis=1),
+        table.y,
+        features[list(table.features)].set_axis(names, axis=1),
+        table.task.type,
+        table.task.n_classes,
+    )
+    if not table.task.type.is_classification:
+        return table, part, parse_column(outer[table.target]).to_numpy(dtype=float)
+    codes = pd.Index(table.classes, dtype=object).get_indexer(pd.Index(texts_of(outer[table.target]), dtype=object))
+    # A class of a single row may be among the outer rows alone, where nothing can know it.
+    known = codes >= 0
+    return table, replace(part, X_test=part.X_test[known]), codes[known]
+
+
+def trained(table: Table, part: Part, configuration: Configuration) -> np.ndarray:
+    """Predictions for the outer rows of a model of all inner rows."""
+    is_categorical = table.is_categorical
+    matrix = np.column_stack(
+        [
+            np.where(column.cat.codes < 0, np.nan, column.cat.codes) if is_category else column.to_numpy(dtype=float)
+            for (_, column), is_category in zip(part.X_test.items(), is_categorical, strict=True)
+        ]
+    )
+    split = Split(table.matrix, table.y, matrix, is_categorical, part.task_type, part.n_classes)
+    return np.asarray(learner_named(LEARNER).fit(configuration, split, seed=0).predictions[-1])
+
+
+def run_metahp(source: TableSource, knowledge: Knowledge, past: Evidence, metric: str) -> dict[str, float]:
+    """Outer losses of metahp's first, the portfolio's first and the default, and of a constant prediction."""
+    table, part, y = divided(source)
+    metafeatures = extract(table, seconds_left=Budget(BUDGET_SECONDS).left, seed=0)
+    advice = advise(knowledge, metafeatures.vector(), 1)
+    constant = table.y.mean() if part.task_type is TaskType.REGRESSION else np.bincount(table.y) / len(table.y)
+    predictions = {
+        "metahp": trained(table, part, past.candidates[advice.metahp[0]]),
+        "greedy portfolio": trained(table, part, past.candidates[advice.portfolio[0]]),
+        "default": trained(table, part, learner_named(LEARNER).space(part.task_type).default),
+        "constant": np.repeat(np.asarray(constant)[None], len(y), axis=0),
+    }
+    return {name: losses_of(y, values, part.task_type)[metric] for name, values in predictions.items()}
+
+
+def run_tpe(source: TableSource, n: int, metric: str) -> dict[str, float]:
+    """Outer loss of the best of `n` trials of TPE."""
+    table, part, y = divided(source)
+    tried, results = tpe(table, n, api.SEED_PROTOCOL, metric)
+    best = tried[int(np.argmin([result.loss for result in results]))]
+    return {"tpe": losses_of(y, trained(table, part, best), part.task_type)[metric]}
+
+
+def run_peer(source: TableSource, name: str, metric: str) -> dict[str, float | str]:
+    """Outer loss of a peer, or why it failed."""
+    _, part, y = divided(source)
+    try:
+        return {name: losses_of(y, PEERS[name](part, metric), part.task_type)[metric]}
+    except Exception as error:  # whatever another library raises on an odd table is its result
+        return {name: float("nan"), "reason": f"{type(error).__name__}: {error}"}
+
+
+def in_fold(source: TableSource, records: list[TaskRecord], fold: dict[str, int]) -> int:
+    """The fold whose knowledge does not know this table's group; that of a table never met is the first."""
+    own = {record.task.group or record.task.id for record in records if record.task.name == source.name}
+    return next((fold[group] for group in (*own, source.group) if group in fold), 0)
+
+
+def main() -> int:
+    """Run the benchmark; returns the exit code."""
+    options = parser(__doc__, data=ROOT.parent / "shared" / "datasets")
+    options.add_argument("--cache", type=Path, metavar="FILE", help="JSON lines of what was measured")
+    options.add_argument("--metrics", choices=METRIC_SETS, default="log_loss")
+    options.add_argument("--tables", type=int, metavar="N", help="compare on N tables")
+    options.add_argument("--jobs", type=int, default=2)
+    arguments = options.parse_args()
+    quick = arguments.quick
+    tables = chosen_tables(arguments.data, arguments.tasks)
+    records, trials = read_learner(ROOT / "knowledge_base")
+    everyone = records
+    if quick:
+        records = sorted(records, key=lambda record: record.task.n_rows)[:N_PAST_QUICK]
+        ids = {record.task.id for record in records}
+        trials = [trial for trial in trials if trial.task in ids]
+    peers, cache, n = installed_peers(), Cache(arguments.cache), N_TRIALS_QUICK if quick else N_TRIALS
+    n_tables = N_TABLES_QUICK if quick else arguments.tables
+    by_task: list[dict[str, float]] = []
+    for kind, task_type in KINDS.items():
+        metric = METRICS[METRIC_SETS[arguments.metrics][kind]]
+        kin = kin_metrics(metric.name)
+        past, _ = api.past_evidence(records, trials, task_type, metric, [LEARNER])
+        trains, fold = fold_of(past)
+        sources = [row.source for row in tables.values() if _is_kind(row.source, task_type)]
+        sources = _large_enough(sources, n_tables and max(1, round(n_tables / 2)), everyone)
+        chosen = {source.name: (source, in_fold(source, records, fold)) for source in sources}
+        name_of = {name: kin[_type_of(source)] for name, (source, _) in chosen.items()}
+        needed = sorted({i for name, (_, i) in chosen.items() if f"{name} {name_of[name]} metahp" not in cache})
+        learned = dict(
+            zip(
+                needed,
+                Parallel(n_jobs=arguments.jobs)(delayed(learn)(past.rows(trains[i]), task_type) for i in needed),
+                strict=True,
+            )
+        )
+        jobs = []
+        for name, (source, i) in chosen.items():
+            key, its = f"{name} {name_of[name]}", name_of[name]
+            jobs.append((f"{key} metahp", run_metahp, (source, learned.get(i), past, its)))
+            jobs += [(f"{key} {peer}", run_peer, (source, peer, its)) for peer in peers]
+            jobs.append((f"{key} tpe@{n}", run_tpe, (source, n, its)))
+        cache.fill(jobs, arguments.jobs)
+        for name in chosen:
+            key = f"{name} {name_of[name]}"
+            parts = [cache[f"{key} {what}"] for what in ("metahp", *peers, f"tpe@{n}")]
+            by_task.append({method: loss for part in parts for method, loss in part.items() if method != "reason"})
+    if not by_task:
+        print(f"No table of {FEWEST_ROWS} rows or more.", file=sys.stderr)
+        return 2
+    write(arguments.json, published(by_task, n))
+    return 0
+
+
+def published(by_task: list[dict[str, float]], n_trials: int) -> dict[str, float]:
+    """The figures, which are also printed."""
+    names = [name for name in by_task[0] if name != "constant"]
+    losses = np.array([[each[name] for name in names] for each in by_task])
+    constant = np.array([each["constant"] for each in by_task])
+    complete = ~np.isnan(losses).any(axis=1)
+    ranks = np.array([rankdata(row) for row in losses[complete]]).reshape(-1, len(names)).mean(axis=0)
+    figures: dict[str, float] = {"tables": len(by_task), "ranked": int(complete.sum())}
+    rows = []
+    own, default = losses[:, names.index("metahp")], losses[:, names.index("default")]
+    for name, loss, rank in zip(names, losses.T, ranks, strict=True):
+        gain, lead = _gain(loss, default, constant), _gain(own, loss, constant)
+        figures |= {
+            f"{name}/mean_rank": float(rank),
+            f"{name}/beats_default": beaten(loss, default),
+            f"{name}/gain_over_default": float(np.nanmean(gain)),
+            f"{name}/gain_over_default_standard_error": standard_error(gain),
+            f"metahp_beats_{name}": beaten(own, loss),
+            f"metahp/gain_over_{name}": float(np.nanmean(lead)),
+            f"metahp/gain_over_{name}_standard_error": standard_error(lead),
+        }
+        rows.append(
+            [
+                f"tpe, best of {n_trials}" if name == "tpe" else name,
+                f"{rank:.2f}",
+                "" if name == "default" else f"{beaten(loss, default):.0%}",
+                "" if name == "default" else f"{100 * np.nanmean(gain):+.1f} ± {100 * standard_error(gain):.1f}",
+                "" if name == "metahp" else f"{beaten(own, loss):.0%}",
+                "" if name == "metahp" else f"{100 * np.nanmean(lead):+.1f} ± {100 * standard_error(lead):.1f}",
+            ]
+        )
+    report(
+        f"{LEARNER}, outer rows of {len(by_task)} tables ({int(complete.sum())} with all methods ranked)",
+        ["method", "mean rank", "beats default", "gain over default, %", "metahp's first is better on", "by, %"],
+        rows,
+    )
+    return figures
+
+
+def _gain(loss: np.ndarray, other: np.ndarray, constant: np.ndarray) -> np.ndarray:
+    """How much lower `loss` is than `other`, as a share of the larger one: from -1 to 1, the same both ways round."""
+    floor = SOLVED * constant
+    return (other - loss) / np.maximum(np.maximum(loss, other), floor)
+
+
+def _type_of(source: TableSource) -> TaskType:
+    return source.task_type or source.load().task.type
+
+
+def _is_kind(source: TableSource, task_type: TaskType) -> bool:
+    return _type_of(source).is_classification == task_type.is_classification
+
+
+def _large_enough(sources: list[TableSource], n: int | None, records: list[TaskRecord]) -> list[TableSource]:
+    """The first `n` sources with enough rows, in an order that has nothing to do with what they hold."""
+    n_rows = {record.task.name: record.task.n_rows for record in records}
+    found: list[TableSource] = []
+    for i in np.random.default_rng(0).permutation(len(sources)):
+        if len(found) == n:
+            break
+        if (n_rows.get(sources[i].name) or sources[i].load().task.n_rows) >= FEWEST_ROWS:
+            found.append(sources[i])
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
