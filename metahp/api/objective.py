@@ -22,7 +22,7 @@ from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.evaluation.runner import Outcome
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import LEARNERS
-from metahp.recommendation.adviser import MIN_PAST_TASKS
+from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.refinement.strategy import Suggestion
 from metahp.surrogate.encoding import evidence
 from metahp.surrogate.prior import Knowledge, TaskPrior

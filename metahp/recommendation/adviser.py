@@ -9,23 +9,20 @@ import numpy as np
 
 from metahp.core.space import SearchSpace
 from metahp.core.task import Task, TaskType
+from metahp.recommendation.abstention import why_abstain
 from metahp.recommendation.result import Neighbour, TrackRecord
 from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.calibration import calibrated, unseen
 from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.forecast import Forecast, relative
 from metahp.surrogate.prior import Knowledge, Settings
-from metahp.surrogate.validation import batch_regret, group_folds, random_regret
+from metahp.surrogate.validation import batch_regret, group_folds, n_random, random_regret, worth_in_random_trials
 
 VALIDATION_FOLDS = 5
 TRACK_RECORD_K = 5
 INTERVAL = (0.1, 0.9)
-# Rows or features beyond the past tasks' by more than this factor are outside of what is known.
-RANGE_FACTOR = 4.0
 N_NEIGHBOURS = 3
 N_REASONS = 3
-# With fewer past tasks there is no telling which of them are similar.
-MIN_PAST_TASKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class Adviser:
     """Knowledge, forecast, and how well both did on past tasks that were left out.
 
     `residuals` are sorted errors of the forecast's log relative loss for the first candidate, each past task left out
-    with its group.
+    with its group. `n_learned` counts the tasks that the surrogate was trained on; `extended` adds others to them.
     """
 
     knowledge: Knowledge
@@ -63,6 +60,7 @@ class Adviser:
     tasks: tuple[Task, ...]
     residuals: np.ndarray
     track_record: TrackRecord | None
+    n_learned: int
 
     @classmethod
     def learn(
@@ -108,17 +106,37 @@ class Adviser:
             past.tasks,
             np.sort(residuals[np.isfinite(residuals)]),
             _track_record(past, regret, tuple(spaces), metric),
+            len(past.tasks),
         )
 
-    def advise(self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], baseline: float, k: int) -> Advice:
-        """The first `k` candidates for `task`, whose constant prediction has the loss `baseline`."""
-        abstained = self._why_abstain(task)
+    def extended(self, past: Evidence, baselines: np.ndarray, *, seed: int) -> "Adviser":
+        """The same surrogate and track record with the worlds of `past`; `baselines` as for `learn`."""
+        knowledge = self.knowledge.extended(past, seed=seed, baselines=baselines)
+        forecast = _forecast(past, baselines, knowledge, seed=seed)
+        return replace(self, knowledge=knowledge, forecast=forecast, tasks=past.tasks)
+
+    def advise(
+        self,
+        task: Task,
+        metafeatures: np.ndarray,
+        names: tuple[str, ...],
+        baseline: float,
+        k: int,
+        *,
+        among: np.ndarray | None = None,
+    ) -> Advice:
+        """The first `k` candidates for `task`, whose constant prediction has the loss `baseline`.
+
+        They are chosen from the candidates `among`, from all where it is None.
+        """
+        abstained = why_abstain(task, self.tasks, metafeatures, names)
         prior = self.knowledge.prior(metafeatures, abstained=abstained)
-        batch = greedy_batch(prior.scenarios, prior.weights, k)
+        among = np.arange(len(self.knowledge.candidates)) if among is None else among
+        batch = among[greedy_batch(prior.scenarios[:, among], prior.weights, k)].tolist()
         expected = self.forecast.relative_loss(
             {column: self.knowledge.candidates[column] for column in batch}, metafeatures, prior.weights, prior.shift
         )
-        low, high = np.quantile(self.residuals, INTERVAL) if self.residuals.size else (np.nan, np.nan)
+        low, high = _quantiles(self.residuals) if self.residuals.size else (np.nan, np.nan)
         items = []
         for column in batch:
             loss, default = expected[column]
@@ -139,18 +157,6 @@ class Adviser:
         reasons = () if abstained else self._reasons(metafeatures, names, batch[0])
         return Advice(tuple(items), neighbours, reasons, abstained)
 
-    def _why_abstain(self, task: Task) -> str:
-        if len(self.tasks) < MIN_PAST_TASKS:
-            return f"only {len(self.tasks)} past tasks are known"
-        for what, value, seen in (
-            ("rows", task.n_rows, [past.n_rows for past in self.tasks]),
-            ("features", task.n_features, [past.n_features for past in self.tasks]),
-            ("classes", max(task.n_classes, 1), [max(past.n_classes, 1) for past in self.tasks]),
-        ):
-            if not min(seen) / RANGE_FACTOR <= value <= max(seen) * RANGE_FACTOR:
-                return f"{value:,} {what} lie outside of what the past tasks have ({min(seen):,} to {max(seen):,})"
-        return ""
-
     def _reasons(self, metafeatures: np.ndarray, names: tuple[str, ...], first: int) -> tuple[str, ...]:
         """The meta-features that speak most for the first candidate against its learner's default."""
         default = self.knowledge.defaults[self.knowledge.candidates[first].learner]
@@ -169,6 +175,7 @@ class Adviser:
             **{f"knowledge.{name}": array for name, array in self.knowledge.to_arrays().items()},
             **{f"forecast.{name}": array for name, array in self.forecast.to_arrays().items()},
             "residuals": self.residuals,
+            "n_learned": np.array(self.n_learned),
             "about": np.frombuffer(json.dumps({"tasks": tasks, "track_record": record}).encode(), dtype=np.uint8),
         }
 
@@ -182,6 +189,7 @@ class Adviser:
             tuple(task_from_dict(task) for task in about["tasks"]),
             arrays["residuals"],
             TrackRecord(**about["track_record"]) if about["track_record"] else None,
+            int(arrays["n_learned"]),
         )
 
 
@@ -194,17 +202,9 @@ def task_from_dict(values: Mapping[str, Any]) -> Task:
     return Task(**{**values, "type": TaskType(str(values["type"]))})
 
 
-def worth_in_random_trials(past: Evidence, rows: np.ndarray, regret: float, most: int) -> float:
-    """How many random trials reach a mean regret on `rows`, interpolated; `most` where even that many do not."""
-    counts = np.arange(1, most + 1)
-    random = np.mean([random_regret(past, int(row), counts.tolist()) for row in rows], axis=0)
-    reached = np.flatnonzero(random <= regret)
-    if not reached.size:
-        return float(most)
-    i = int(reached[0])
-    if i == 0:
-        return 1.0
-    return float(counts[i - 1] + (random[i - 1] - regret) / max(random[i - 1] - random[i], np.finfo(float).tiny))
+def _quantiles(residuals: np.ndarray) -> np.ndarray:
+    """The quantiles `INTERVAL`, corrected for their number: a further residual lies between with that probability."""
+    return np.asarray(np.quantile(residuals, INTERVAL, method="weibull"))
 
 
 def _track_record(past: Evidence, regret: np.ndarray, learners: tuple[str, ...], metric: str) -> TrackRecord | None:
@@ -213,10 +213,12 @@ def _track_record(past: Evidence, regret: np.ndarray, learners: tuple[str, ...],
         return None
     first = regret[live, 0]
     wins = float((first < 1).mean() + 0.5 * (first == 1).mean())
-    most = int(min(40, past.is_final.sum() - 1))
-    worth = (
-        worth_in_random_trials(past, live, float(regret[live, 1].mean()), most) if len(learners) == 1 else float("nan")
-    )
+    worth = float("nan")
+    if len(learners) == 1:
+        counts = range(1, min(n_random(past, int(row)) for row in live) + 1)
+        curve = np.mean([random_regret(past, int(row), counts) for row in live], axis=0)
+        # At least so many: those that were counted may not reach it.
+        worth = min(worth_in_random_trials(curve, float(regret[live, 1].mean())), float(len(curve)))
     return TrackRecord("+".join(learners), metric, len(live), TRACK_RECORD_K, wins, worth)
 
 

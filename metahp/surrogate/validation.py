@@ -1,8 +1,9 @@
 """Leave-one-group-out: what the advice would have been worth on each past task, had it been new."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from scipy.special import gammaln
 
 from metahp.core.regret import default_scaled_regret
 from metahp.core.trial import Origin
@@ -20,12 +21,28 @@ def group_folds(groups: Sequence[str], n_folds: int, *, seed: int) -> Iterator[t
             yield np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
 
 
+def best_and_default(past: Evidence, row: int) -> tuple[float, float]:
+    """The best loss known on task `row`, of any learner, and the loss of the library default.
+
+    Where several learners compete, the default is that of the first: nobody knows beforehand which of several defaults
+    is the best. Where it is missing or failed, it is the default of the first learner that has one.
+    """
+    losses = past.losses[row]
+    defaults = losses[list(past.defaults.values())]
+    known = np.flatnonzero(np.isfinite(defaults))
+    return float(np.nanmin(losses)), float(defaults[known[0]]) if known.size else float("nan")
+
+
 def batch_regret(past: Evidence, row: int, batch: Sequence[int], ks: Sequence[int]) -> list[float]:
     """Default-scaled regret on task `row` of the best of the first k candidates in `batch`, for each k."""
-    losses = past.losses[row]
-    best, default = np.nanmin(losses), losses[list(past.defaults.values())].min()
-    tried = np.minimum.accumulate(np.nan_to_num(losses[list(batch)], nan=np.inf, posinf=np.inf))
+    best, default = best_and_default(past, row)
+    tried = np.minimum.accumulate(np.nan_to_num(past.losses[row, list(batch)], nan=np.inf, posinf=np.inf))
     return [float(default_scaled_regret(tried[min(k, len(tried)) - 1], best, default)) for k in ks]
+
+
+def n_random(past: Evidence, row: int) -> int:
+    """How many design points were measured on task `row`: the number of trials that random search can be given."""
+    return int((~np.isnan(past.losses[row, _is_random(past)])).sum())
 
 
 def random_regret(past: Evidence, row: int, ks: Sequence[int]) -> list[float]:
@@ -33,48 +50,41 @@ def random_regret(past: Evidence, row: int, ks: Sequence[int]) -> list[float]:
 
     A quasi-random point counts with its own number of iterations, as random search would run it.
     """
-    losses = past.losses[row]
-    is_random = past.is_final & np.array([origin is Origin.DESIGN for origin in past.origins])
-    pool = losses[is_random & ~np.isnan(losses)]
-    best, default = np.nanmin(losses), losses[list(past.defaults.values())].min()
-    return expected_best_of_random(default_scaled_regret(np.nan_to_num(pool, posinf=np.inf), best, default), ks)
+    pool = past.losses[row, _is_random(past)]
+    best, default = best_and_default(past, row)
+    regrets = default_scaled_regret(np.nan_to_num(pool[~np.isnan(pool)], posinf=np.inf), best, default)
+    return expected_best_of_random(regrets, ks)
 
 
 def expected_best_of_random(regrets: np.ndarray, ks: Sequence[int]) -> list[float]:
     """Expected lowest of k of the `regrets`, shape (n,), drawn without replacement, over all subsets of that size."""
     ordered = np.sort(regrets)
     n = len(ordered)
-    expected = []
-    for k in ks:
-        k = min(k, n)
-        # P(the best of k without replacement has rank i) = C(n - i - 1, k - 1) / C(n, k), as a running product.
-        share = np.empty(n)
-        share[0] = k / n
-        for i in range(1, n):
-            share[i] = share[i - 1] * max(n - i - k + 1, 0) / (n - i)
-        expected.append(float(share @ ordered))
-    return expected
+    k = np.minimum(np.asarray(ks, dtype=float), n)[:, None]
+    # P(the best of k without replacement has rank i) = C(n - i - 1, k - 1) / C(n, k); no subset has a rank above n - k.
+    above = n - 1 - np.arange(n)
+    possible = above >= k - 1
+    share = np.where(possible, np.exp(_log_choose(np.where(possible, above, k - 1), k - 1) - _log_choose(n, k)), 0.0)
+    return (share @ ordered).tolist()
 
 
-def leave_groups_out(
-    past: Evidence,
-    recommend: Callable[[Evidence, np.ndarray], Mapping[int, Sequence[int]]],
-    *,
-    ks: Sequence[int],
-    n_folds: int,
-    seed: int,
-    tasks: Sequence[int] | None = None,
-) -> np.ndarray:
-    """Regret of the batches that `recommend(past_without_group, left_out_rows)` gives by row, shape (t, len(ks)).
+def worth_in_random_trials(curve: np.ndarray, regret: float) -> float:
+    """How many random trials reach a mean regret, interpolated; infinite where those that were counted do not.
 
-    `recommend` is handed the remaining evidence and indices into `past` whose meta-features it may look at, never
-    their losses. Tasks not asked for are NaN.
+    `curve` has the mean regret of the best of 1, 2, … random trials.
     """
-    regret = np.full((len(past.tasks), len(ks)), np.nan)
-    wanted = set(range(len(past.tasks))) if tasks is None else set(tasks)
-    for train, test in group_folds([task.group or task.id for task in past.tasks], n_folds, seed=seed):
-        left_out = np.array([row for row in test if row in wanted], dtype=int)
-        if left_out.size:
-            for row, batch in recommend(past.rows(train), left_out).items():
-                regret[row] = batch_regret(past, row, batch, ks)
-    return regret
+    reached = np.flatnonzero(curve <= regret)
+    if not reached.size:
+        return float("inf")
+    i = int(reached[0])
+    if i == 0:
+        return 1.0
+    return float(i + (curve[i - 1] - regret) / max(curve[i - 1] - curve[i], np.finfo(float).tiny))
+
+
+def _is_random(past: Evidence) -> np.ndarray:
+    return past.is_final & np.array([origin is Origin.DESIGN for origin in past.origins])
+
+
+def _log_choose(n: np.ndarray | float, k: np.ndarray) -> np.ndarray:
+    return gammaln(np.asarray(n) + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)

@@ -1,0 +1,270 @@
+"""What each part of the prior is worth: variants that differ from it in one thing, on the same folds."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+import lightgbm
+import numpy as np
+from scipy.stats import norm, rankdata
+
+from metahp.core.regret import DEFAULT_SCALED_CLIP
+from metahp.core.space import SearchSpace
+from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES
+from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.calibration import INNER_FOLDS, Unseen, calibrated
+from metahp.surrogate.encoding import Evidence, normalised_losses
+from metahp.surrogate.model import PARAMETERS, ROUNDS, Surrogate
+from metahp.surrogate.prior import Knowledge, Settings
+from metahp.surrogate.scenarios import distances, similarities
+from metahp.surrogate.validation import batch_regret, group_folds
+
+# A past task that is as far as the so-manieth nearest has fallen to a weight of exp(-1) where similarity is a distance
+# of meta-features, whose scale means nothing.
+NEAR = 10
+_Made = TypeVar("_Made")
+_PAIRS = {
+    "objective": "regression",
+    "learning_rate": 0.05,
+    "num_leaves": 16,
+    "min_data_in_leaf": 40,
+    "feature_fraction": 0.4,
+    "verbosity": -1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "num_threads": 1,
+}
+_PAIRS_ROUNDS = 200
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to make the prior; the values below are the full method. None is calibrated on the past tasks.
+
+    `target` is how the losses of a task are normalised, `groups` the groups of meta-features that are known, `rounds`
+    and `leaves` those of the surrogate, `picks` how a batch is chosen.
+    """
+
+    target: str = "default-scaled"
+    shift: float | None = None
+    trust: float | None = None
+    similarity: str = "profile"
+    temperature: float = Settings().temperature
+    worlds: str = "own"
+    groups: tuple[str, ...] = GROUPS
+    rounds: int = ROUNDS
+    leaves: int = PARAMETERS["num_leaves"]
+    picks: str = "greedy"
+
+
+FULL = "full method"
+VARIANTS: dict[str, Variant] = {
+    FULL: Variant(),
+    "target: ranks": Variant(target="rank"),
+    "target: Gaussian quantiles": Variant(target="gaussian"),
+    **{f"shift λ = {value}": Variant(shift=value) for value in (0.0, 0.25, 0.5, 1.0)},
+    **{f"trust in similarity = {value}": Variant(trust=value) for value in (0.0, 0.5, 1.0)},
+    "neither shift nor similarity (portfolio)": Variant(shift=0.0, trust=0.0),
+    **{f"temperature {value}": Variant(temperature=value) for value in (0.1, 0.4)},
+    "similarity: distance of meta-features": Variant(similarity="distance"),
+    "similarity: learned on pairs of tasks": Variant(similarity="pairs"),
+    "worlds: smoothed by a Gaussian process": Variant(worlds="smooth"),
+    "without probes": Variant(groups=tuple(group for group in GROUPS if group != "probes")),
+    "without landmarks": Variant(groups=tuple(group for group in GROUPS if group != "landmarks")),
+    "only simple and statistical": Variant(groups=("simple", "statistical")),
+    "only probes": Variant(groups=("probes",)),
+    **{f"{value} rounds": Variant(rounds=value) for value in (100, 200)},
+    **{f"{value} leaves": Variant(leaves=value) for value in (8, 64)},
+    "batch: top k by the mean": Variant(picks="top"),
+    "batch: top k by the surrogate": Variant(picks="surrogate"),
+}
+
+# From the losses of one task, shape (c,), NaN where not measured, to numbers that the library only shifts and scales.
+_TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "rank": lambda losses: rankdata(losses, nan_policy="omit"),
+    "gaussian": lambda losses: norm.ppf((rankdata(losses, nan_policy="omit") - 0.5) / (~np.isnan(losses)).sum()),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Past tasks, split into known and left-out ones, and what variants share on it: surrogates and similarities.
+
+    `left_out` has the evidence of the tasks left out; only `truth` looks at their losses.
+    """
+
+    known: Evidence
+    left_out: Evidence
+    spaces: Mapping[str, SearchSpace]
+    seed: int
+    kept: dict[object, Any] = field(default_factory=dict)
+
+    def once(self, key: object, make: Callable[[], _Made]) -> _Made:
+        """What `make` gives, made on the first call for `key`."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+    @cached_property
+    def _full(self) -> Knowledge:
+        return Knowledge.learn(self.known, self.spaces, seed=self.seed, settings=Settings(shift=1.0, trust=1.0))
+
+    def _target(self, past: Evidence, name: str) -> np.ndarray:
+        part = past.columns(self._full.columns)
+        if name == "default-scaled":
+            return normalised_losses(part.losses, list(part.defaults.values()), clip=DEFAULT_SCALED_CLIP)[0]
+        # Without a default the best becomes 0 and the median 1, so that nothing but the two ends is left of the scale.
+        return normalised_losses(
+            np.array([_TARGETS[name](losses) for losses in part.losses]), [], clip=DEFAULT_SCALED_CLIP
+        )[0]
+
+    def knowledge(self, variant: Variant) -> Knowledge:
+        """Knowledge of the known tasks, with all trust in similarity and surrogate."""
+        key = ("knowledge", variant.target, variant.groups, variant.rounds, variant.leaves)
+        return self.once(key, lambda: self._learn(variant))
+
+    def _learn(self, variant: Variant) -> Knowledge:
+        full = self._full
+        plain = Variant(target=variant.target, groups=variant.groups, leaves=variant.leaves)
+        if variant.rounds != ROUNDS:
+            text = self.knowledge(replace(plain, rounds=ROUNDS)).surrogate.to_text()
+            shorter = lightgbm.Booster(model_str=text).model_to_string(num_iteration=variant.rounds)
+            surrogate, worlds = Surrogate.from_text(shorter), full.worlds
+        elif plain == Variant():
+            return full
+        else:
+            target = self._target(self.known, variant.target)
+            parameters = {**PARAMETERS, "num_leaves": variant.leaves, "seed": self.seed, "num_threads": 1}
+            rows, columns = np.nonzero(~np.isnan(target))
+            X = np.hstack([_only(self.known.metafeatures, variant.groups)[rows], full.encoded[columns]])
+            data = lightgbm.Dataset(X.astype(np.float32), target[rows, columns])
+            surrogate = Surrogate(lightgbm.train(parameters, data, num_boost_round=ROUNDS))
+            worlds = full.worlds
+            if variant.target != "default-scaled":
+                middle = np.nanmean(target, axis=1, keepdims=True)
+                worlds = np.where(np.isnan(target), middle, target)
+        average = surrogate.predict(_only(self.known.metafeatures, variant.groups), full.encoded).mean(axis=0)
+        return replace(full, surrogate=surrogate, worlds=worlds, average=average)
+
+    def similar(self, variant: Variant, row: int, profile: np.ndarray) -> np.ndarray:
+        """Weights of the known tasks for a left-out one, whose surrogate's mean is `profile`, shape (t,)."""
+        if variant.similarity == "profile":
+            return similarities(profile, self.knowledge(variant).worlds, temperature=variant.temperature)
+        scaled, width = self.once(("scaled", variant.groups), lambda: self._scaled(variant.groups))
+        n_known = len(self.known.tasks)
+        own, others = scaled[n_known + row], scaled[:n_known]
+        if variant.similarity == "distance":
+            squared = ((others - own) ** 2).sum(axis=1)
+            weights = np.exp(-(squared - squared.min()) / width)
+        else:
+            model = self.once(("pairs", variant.groups), lambda: self._pairs(scaled[:n_known]))
+            squared = np.maximum(model.predict(np.abs(others - own), num_threads=1), 0.0) ** 2
+            weights = np.exp(-(squared - squared.min()) / (2 * variant.temperature**2))
+        return weights / weights.sum()
+
+    def _scaled(self, groups: tuple[str, ...]) -> tuple[np.ndarray, float]:
+        """Standardised meta-features of known and left-out tasks, and the squared distance that is near."""
+        both = np.vstack([_only(self.known.metafeatures, groups), _only(self.left_out.metafeatures, groups)])
+        used = ~np.isnan(self.known.metafeatures).all(axis=0) & np.isin([GROUP_OF[name] for name in NAMES], groups)
+        known, both = self.known.metafeatures[:, used], both[:, used]
+        spread = np.nanstd(known, axis=0)
+        scaled = np.nan_to_num((both - np.nanmean(known, axis=0)) / np.where(spread > 0, spread, 1.0))
+        inner = scaled[: len(known)]
+        apart = np.sort(((inner[:, None] - inner) ** 2).sum(axis=2), axis=1)
+        return scaled, float(np.median(apart[:, min(NEAR, len(known) - 1)] - apart[:, 1]))
+
+    def _pairs(self, scaled: np.ndarray) -> lightgbm.Booster:
+        """Predicts how far apart the losses of two tasks are from the differences of their meta-features."""
+        worlds = self._full.worlds
+        first, second = np.triu_indices(len(worlds), 1)
+        apart = np.array([distances(world, worlds) for world in worlds])[first, second]
+        data = lightgbm.Dataset(np.abs(scaled[first] - scaled[second]), apart)
+        return lightgbm.train({**_PAIRS, "seed": self.seed}, data, num_boost_round=_PAIRS_ROUNDS)
+
+    def worlds(self, variant: Variant) -> np.ndarray:
+        """Losses of the known tasks, shape (t, c)."""
+        knowledge = self.knowledge(variant)
+        if variant.worlds == "own":
+            return knowledge.worlds
+        return self.once(
+            "smooth", lambda: knowledge.task_prior(None).worlds.at(knowledge.kernel.inputs(knowledge.candidates))
+        )
+
+    def unseen(self, variant: Variant) -> list[Unseen]:
+        """What the known tasks say of each left-out one, and the truth."""
+        knowledge, worlds = self.knowledge(variant), self.worlds(variant)
+        key = ("profiles", variant.target, variant.groups, variant.rounds, variant.leaves)
+        profiles = self.once(
+            key,
+            lambda: knowledge.surrogate.predict(_only(self.left_out.metafeatures, variant.groups), knowledge.encoded),
+        )
+        truth = self._target(self.left_out, variant.target)
+        return [
+            Unseen(
+                worlds.mean(axis=0),
+                self.similar(variant, row, profile) @ worlds,
+                profile - knowledge.average,
+                truth[row],
+            )
+            for row, profile in enumerate(profiles)
+        ]
+
+    def batches(self, variant: Variant, settings: Settings, k: int) -> Iterator[list[int]]:
+        """For each left-out task the columns of `k` candidates that were measured on it."""
+        knowledge, worlds = self.knowledge(variant), self.worlds(variant)
+        for row, said in enumerate(self.unseen(variant)):
+            weights = self.similar(variant, row, said.moved + knowledge.average)
+            weights = settings.trust * weights + (1 - settings.trust) / len(weights)
+            measured = np.flatnonzero(~np.isnan(self.left_out.losses[row, knowledge.columns]))
+            scenarios = (worlds + settings.shift * said.moved)[:, measured]
+            if variant.picks == "greedy":
+                batch = greedy_batch(scenarios, weights, k)
+            else:
+                mean = weights @ scenarios if variant.picks == "top" else (said.moved + knowledge.average)[measured]
+                batch = np.argsort(mean, kind="stable")[:k].tolist()
+            yield knowledge.columns[measured[batch]].tolist()
+
+
+def ablated(
+    past: Evidence,
+    train: np.ndarray,
+    test: np.ndarray,
+    spaces: Mapping[str, SearchSpace],
+    variants: Mapping[str, Variant],
+    *,
+    ks: Sequence[int],
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Regret of each variant on the tasks `test` after learning from `train`, shape (len(test), len(ks)).
+
+    Every variant is calibrated anew, on the known tasks alone.
+    """
+    known = past.rows(train)
+    groups = [task.group or task.id for task in known.tasks]
+    outer = Split(known, past.rows(test), spaces, seed)
+    inner = [
+        Split(known.rows(some), known.rows(others), spaces, seed)
+        for some, others in group_folds(groups, INNER_FOLDS, seed=seed)
+    ]
+    regrets = {}
+    for name, variant in variants.items():
+        settings = Settings(variant.shift or 0.0, variant.temperature, variant.trust or 0.0)
+        if variant.shift is None or variant.trust is None:
+            settings = calibrated([each for split in inner for each in split.unseen(variant)])
+        settings = replace(
+            settings,
+            shift=settings.shift if variant.shift is None else variant.shift,
+            trust=settings.trust if variant.trust is None else variant.trust,
+        )
+        batches = outer.batches(variant, settings, max(ks))
+        regrets[name] = np.array(
+            [batch_regret(past, int(row), batch, ks) for row, batch in zip(test, batches, strict=True)]
+        )
+    return regrets
+
+
+def _only(metafeatures: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+    """Meta-features (t, m) with NaN in those of other groups."""
+    known = np.isin([GROUP_OF[name] for name in NAMES], groups)
+    return np.where(known, metafeatures, np.nan)

@@ -1,0 +1,104 @@
+"""Abstention: tables from outside get the portfolio, and are told so."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metahp.api.tables import load
+from metahp.core.space import Float, SearchSpace
+from metahp.core.task import Task, TaskType
+from metahp.core.trial import Origin
+from metahp.metafeatures.extract import NAMES, extract
+from metahp.recommendation.abstention import MIN_PAST_TASKS, why_abstain
+from metahp.recommendation.adviser import Adviser
+from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.encoding import Evidence
+
+SPACE = SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5),))
+N_TASKS = 30
+
+
+@pytest.fixture(scope="module")
+def adviser() -> Adviser:
+    """Trained on tasks whose best x lies where the skill of their linear landmark says."""
+    rng = np.random.default_rng(0)
+    xs = np.linspace(0.0, 1.0, 11).round(2)
+    metafeatures = rng.normal(size=(N_TASKS, len(NAMES)))
+    skill = -rng.uniform(0.1, 1.0, size=N_TASKS)
+    metafeatures[:, NAMES.index("landmark_linear")] = skill
+    losses = 1.0 + (xs + skill[:, None]) ** 2
+    tasks = [Task(f"t{i}", TaskType.BINARY, 200 + 100 * i, 5 + i, 2, f"t{i}", f"t{i}") for i in range(N_TASKS)]
+    past = Evidence(
+        tuple(tasks),
+        metafeatures,
+        tuple(SPACE.configuration({"x": float(x)}) for x in xs),
+        tuple(Origin.DEFAULT if x == 0.5 else Origin.DESIGN for x in xs),
+        np.ones(len(xs), dtype=bool),
+        losses,
+        np.ones_like(losses),
+        {"toy": int(np.flatnonzero(xs == 0.5)[0])},
+        np.zeros(N_TASKS, dtype=bool),
+    )
+    return Adviser.learn(past, np.full(N_TASKS, 3.0), {"toy": SPACE}, metric="neg_log_loss", seed=0)
+
+
+def _table(n: int, d: int, y: np.ndarray, *, seed: int = 0, task: str = "binary"):
+    X = np.random.default_rng(seed).normal(size=(n, d))
+    return load(pd.DataFrame(X, columns=[f"x{j}" for j in range(d)]), y, task=task)
+
+
+def _advice(adviser, table):
+    metafeatures = extract(table, seconds_left=lambda: 60.0, seed=0).vector()
+    return adviser.advise(table.task, metafeatures, NAMES, 0.7, 3)
+
+
+def _portfolio(adviser):
+    worlds = adviser.knowledge.worlds
+    return greedy_batch(worlds, np.full(len(worlds), 1 / len(worlds)), 3)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_white_noise_gets_the_portfolio_and_is_told_that_nothing_has_skill(adviser, seed):
+    y = np.random.default_rng(100 + seed).integers(0, 2, 400)
+    advice = _advice(adviser, _table(400, 8, y, seed=seed))
+    assert "better than a constant" in advice.abstained
+    assert [item.column for item in advice.items] == _portfolio(adviser)
+
+
+def test_a_table_with_a_signal_gets_advice_of_its_own(adviser):
+    X = np.random.default_rng(0).normal(size=(400, 8))
+    y = (X[:, 0] + 0.5 * X[:, 1] > 0).astype(int)
+    advice = _advice(adviser, _table(400, 8, y))
+    assert not advice.abstained
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (_table(24, 6, np.repeat(np.arange(8), 3), task="multiclass"), "24 rows|8 classes"),
+        (_table(300, 500, np.arange(300) % 2), "500 features"),
+    ],
+    ids=["three rows per class", "500 columns"],
+)
+def test_tables_outside_of_the_past_get_the_portfolio_and_are_told_what_lies_outside(adviser, table, words):
+    unknown = np.full(len(NAMES), np.nan)
+    advice = adviser.advise(table.task, unknown, NAMES, 0.7, 3)
+    assert re.search(words, advice.abstained)
+    assert [item.column for item in advice.items] == _portfolio(adviser)
+
+
+def test_few_rows_per_class_are_outside_even_where_rows_and_classes_are_not():
+    past = [Task(f"t{i}", TaskType.MULTICLASS, 100 * 2**i, 5, 2 + i) for i in range(MIN_PAST_TASKS)]
+    words = why_abstain(Task("new", TaskType.MULTICLASS, 33, 5, 11), past, np.zeros(0), ())
+    assert "3 rows per class" in words
+
+
+def test_without_any_cheap_model_skill_is_unknown_and_no_reason():
+    past = [Task(f"t{i}", TaskType.BINARY, 100 + i, 5, 2) for i in range(MIN_PAST_TASKS)]
+    task = Task("new", TaskType.BINARY, 105, 5, 2)
+    assert why_abstain(task, past, np.array([np.nan]), ("probe_skill",)) == ""
+    assert "constant" in why_abstain(task, past, np.array([0.01]), ("probe_skill",))
+    # A cautious probe may have the skill that the reference lost by overfitting.
+    assert why_abstain(task, past, np.array([0.01, -0.1]), ("probe_skill", "probe_slow")) == ""

@@ -1,0 +1,77 @@
+"""What advice is worth, by hand: regret, random search, and the reference of several learners."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from metahp.core.space import Float, SearchSpace
+from metahp.core.task import Task, TaskType
+from metahp.core.trial import Origin
+from metahp.surrogate.encoding import Evidence
+from metahp.surrogate.validation import (
+    batch_regret,
+    best_and_default,
+    expected_best_of_random,
+    group_folds,
+    n_random,
+    random_regret,
+    worth_in_random_trials,
+)
+
+FIRST = SearchSpace("first", 1, (Float("x", 0.0, 1.0, 0.5),))
+SECOND = SearchSpace("second", 1, (Float("x", 0.0, 1.0, 0.5),))
+
+
+@pytest.fixture
+def two_learners() -> Evidence:
+    """One task with the defaults of two learners, and a design point of each, one of them not measured."""
+    candidates = (FIRST.default, SECOND.default, FIRST.configuration({"x": 0.1}), SECOND.configuration({"x": 0.2}))
+    return Evidence(
+        (Task("t", TaskType.REGRESSION, 100, 2),),
+        np.zeros((1, 1)),
+        candidates,
+        (Origin.DEFAULT, Origin.DEFAULT, Origin.DESIGN, Origin.DESIGN),
+        np.ones(4, dtype=bool),
+        np.array([[3.0, 2.0, 1.0, np.nan]]),
+        np.ones((1, 4)),
+        {"first": 0, "second": 1},
+        np.zeros(1, dtype=bool),
+    )
+
+
+def test_regret_is_scaled_by_the_first_learners_default_and_the_best_of_all(two_learners):
+    assert best_and_default(two_learners, 0) == (1.0, 3.0)
+    assert batch_regret(two_learners, 0, [1, 0, 2], (1, 2, 3, 9)) == pytest.approx([0.5, 0.5, 0.0, 0.0])
+
+
+def test_a_default_that_failed_gives_way_to_the_next_learners(two_learners):
+    two_learners.losses[0, 0] = np.inf
+    assert best_and_default(two_learners, 0) == (1.0, 2.0)
+
+
+def test_what_was_not_measured_is_no_random_trial_but_a_useless_pick(two_learners):
+    assert n_random(two_learners, 0) == 1
+    assert random_regret(two_learners, 0, (1,)) == pytest.approx([0.0])
+    assert batch_regret(two_learners, 0, [3], (1,)) == [2.0]
+
+
+def test_expected_best_of_random_is_the_mean_over_all_subsets(rng):
+    regrets = rng.uniform(size=7)
+    for k, expected in enumerate(expected_best_of_random(regrets, range(1, 8)), start=1):
+        assert expected == pytest.approx(np.mean([min(subset) for subset in combinations(regrets, k)]))
+    assert expected_best_of_random(regrets, (20,)) == pytest.approx([regrets.min()])
+
+
+def test_worth_is_read_off_the_random_curve():
+    curve = np.array([1.0, 0.6, 0.5])
+    assert worth_in_random_trials(curve, 1.2) == 1.0
+    assert worth_in_random_trials(curve, 0.8) == pytest.approx(1.5)
+    assert worth_in_random_trials(curve, 0.5) == pytest.approx(3.0)
+    assert worth_in_random_trials(curve, 0.4) == np.inf
+
+
+def test_kin_tasks_are_never_on_both_sides():
+    groups = ["a", "a", "b", "c", "c", "d"]
+    for train, test in group_folds(groups, 3, seed=0):
+        assert not {groups[i] for i in train} & {groups[i] for i in test}
