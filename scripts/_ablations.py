@@ -17,7 +17,7 @@ from metahp.surrogate.calibration import INNER_FOLDS, Unseen, calibrated
 from metahp.surrogate.encoding import Evidence, normalised_losses
 from metahp.surrogate.model import PARAMETERS, ROUNDS, Surrogate
 from metahp.surrogate.prior import Knowledge, Settings
-from metahp.surrogate.scenarios import distances, similarities
+from metahp.surrogate.scenarios import copies, distances, similarities
 from metahp.surrogate.validation import batch_regret, group_folds
 
 # A past task that is as far as the so-manieth nearest has fallen to a weight of exp(-1) where similarity is a distance
@@ -43,7 +43,8 @@ class Variant:
     """One way to make the prior; the values below are the full method. None is calibrated on the past tasks.
 
     `target` is how the losses of a task are normalised, `groups` the groups of meta-features that are known, `rounds`
-    and `leaves` those of the surrogate, `picks` how a batch is chosen.
+    and `leaves` those of the surrogate, `picks` how a batch is chosen, `near_copies` whether a near copy of the task
+    counts for more than any model of it.
     """
 
     target: str = "default-scaled"
@@ -56,6 +57,7 @@ class Variant:
     rounds: int = ROUNDS
     leaves: int = PARAMETERS["num_leaves"]
     picks: str = "greedy"
+    near_copies: bool = True
 
 
 FULL = "full method"
@@ -69,6 +71,7 @@ VARIANTS: dict[str, Variant] = {
     **{f"temperature {value}": Variant(temperature=value) for value in (0.1, 0.4)},
     "similarity: distance of meta-features": Variant(similarity="distance"),
     "similarity: learned on pairs of tasks": Variant(similarity="pairs"),
+    "near copies not told": Variant(near_copies=False),
     "worlds: smoothed by a Gaussian process": Variant(worlds="smooth"),
     "without probes": Variant(groups=tuple(group for group in GROUPS if group != "probes")),
     "without landmarks": Variant(groups=tuple(group for group in GROUPS if group != "landmarks")),
@@ -216,8 +219,13 @@ class Split:
         for row, said in enumerate(self.unseen(variant)):
             weights = self.similar(variant, row, said.moved + knowledge.average)
             weights = settings.trust * weights + (1 - settings.trust) / len(weights)
+            copied = np.zeros(len(weights))
+            if variant.near_copies:
+                copied = copies(self.left_out.metafeatures[row], self.known.metafeatures, knowledge.copy_width)
+                if (nearest := copied.max()) > 0:
+                    weights = (1 - nearest) * weights + nearest * copied / copied.sum()
             measured = np.flatnonzero(~np.isnan(self.left_out.losses[row, knowledge.columns]))
-            scenarios = (worlds + settings.shift * said.moved)[:, measured]
+            scenarios = (worlds + settings.shift * (1 - copied)[:, None] * said.moved)[:, measured]
             if variant.picks == "greedy":
                 batch = greedy_batch(scenarios, weights, k)
             else:
