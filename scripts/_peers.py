@@ -8,7 +8,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +79,17 @@ def flaml(part: Part, metric: str) -> np.ndarray:
 
 
 def pytabkit(part: Part, metric: str) -> np.ndarray:
-    """Predictions of pytabkit's LGBM-TD, stopped early on a fifth of these training rows by the metric asked for."""
+    """Predictions of pytabkit's LGBM-TD, stopped early on a fifth of these training rows by the metric asked for.
+
+    It takes no missing numbers: they become the median of the training rows.
+    """
     from pytabkit import LGBM_TD_Classifier, LGBM_TD_Regressor  # noqa: PLC0415
 
     kind = LGBM_TD_Classifier if part.task_type.is_classification else LGBM_TD_Regressor
     model = kind(random_state=0, n_threads=1, device="cpu", val_metric_name=_STOPPED_ON[metric])
-    return _predicted(model.fit(part.X_train, part.y_train), part)
+    medians = part.X_train.select_dtypes("number").median().fillna(0.0)
+    filled = replace(part, X_train=part.X_train.fillna(medians), X_test=part.X_test.fillna(medians))
+    return _predicted(model.fit(filled.X_train, filled.y_train), filled)
 
 
 def _predicted(model: Any, part: Part) -> np.ndarray:
@@ -143,7 +148,8 @@ class Cache:
         )
         for number, (key, value) in enumerate(runs, start=1):
             self.add(key, value)
-            print(f"{number}/{len(todo)} {key}", file=sys.stderr, flush=True)
+            reason = value.get("reason", "") if isinstance(value, dict) else ""
+            print(f"{number}/{len(todo)} {key} {reason}".rstrip(), file=sys.stderr, flush=True)
 
 
 def _run(key: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:

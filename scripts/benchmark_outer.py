@@ -144,6 +144,7 @@ def main() -> int:
     options.add_argument("--cache", type=Path, metavar="FILE", help="JSON lines of what was measured")
     options.add_argument("--metrics", choices=METRIC_SETS, default="log_loss")
     options.add_argument("--tables", type=int, metavar="N", help="compare on N tables")
+    options.add_argument("--trials", type=int, default=N_TRIALS, metavar="N", help="of TPE; 0 leaves it out")
     options.add_argument("--jobs", type=int, default=2)
     arguments = options.parse_args()
     quick = arguments.quick
@@ -154,7 +155,7 @@ def main() -> int:
         records = sorted(records, key=lambda record: record.task.n_rows)[:N_PAST_QUICK]
         ids = {record.task.id for record in records}
         trials = [trial for trial in trials if trial.task in ids]
-    peers, cache, n = installed_peers(), Cache(arguments.cache), N_TRIALS_QUICK if quick else N_TRIALS
+    peers, cache, n = installed_peers(), Cache(arguments.cache), N_TRIALS_QUICK if quick else arguments.trials
     n_tables = N_TABLES_QUICK if quick else arguments.tables
     by_task: list[dict[str, float]] = []
     for kind, task_type in KINDS.items():
@@ -179,11 +180,12 @@ def main() -> int:
             key, its = f"{name} {name_of[name]}", name_of[name]
             jobs.append((f"{key} metahp", run_metahp, (source, learned.get(i), past, its)))
             jobs += [(f"{key} {peer}", run_peer, (source, peer, its)) for peer in peers]
-            jobs.append((f"{key} tpe@{n}", run_tpe, (source, n, its)))
+            if n:
+                jobs.append((f"{key} tpe@{n}", run_tpe, (source, n, its)))
         cache.fill(jobs, arguments.jobs)
         for name in chosen:
             key = f"{name} {name_of[name]}"
-            parts = [cache[f"{key} {what}"] for what in ("metahp", *peers, f"tpe@{n}")]
+            parts = [cache[f"{key} {what}"] for what in ("metahp", *peers, *([f"tpe@{n}"] if n else []))]
             by_task.append({method: loss for part in parts for method, loss in part.items() if method != "reason"})
     if not by_task:
         print(f"No table of {FEWEST_ROWS} rows or more.", file=sys.stderr)

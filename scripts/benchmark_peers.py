@@ -142,6 +142,7 @@ def main() -> int:
     options.add_argument("--cache", type=Path, metavar="FILE", help="JSON lines of what was measured")
     options.add_argument("--metrics", choices=METRIC_SETS, default="log_loss")
     options.add_argument("--tables", type=int, metavar="N", help="compare on the first N tables, in the order of ids")
+    options.add_argument("--trials", type=int, default=N_TRIALS, metavar="N", help="of TPE; 0 leaves it out")
     options.add_argument("--jobs", type=int, default=2)
     arguments = options.parse_args()
     quick = arguments.quick
@@ -154,7 +155,8 @@ def main() -> int:
         kept = sorted(kept, key=lambda record: record.task.n_rows)[:N_PAST_QUICK]
         ids = {record.task.id for record in kept}
         records, trials = kept, [trial for trial in trials if trial.task in ids]
-    peers, cache, n = installed_peers(), Cache(arguments.cache), N_TRIALS_QUICK if quick else N_TRIALS
+    peers, cache = installed_peers(), Cache(arguments.cache)
+    n, n_batch = (N_TRIALS_QUICK, N_TRIALS_QUICK) if quick else (arguments.trials, N_TRIALS)
     n_tables = N_TABLES_QUICK if quick else arguments.tables
     curves: dict[str, list[list[float]]] = {}
     clocks: dict[str, list[list[float]]] = {}
@@ -168,30 +170,32 @@ def main() -> int:
         n_flat += len(wanted) - len(scored)
         # In proportion to the two kinds, so that a part of the tables is a sample of the whole.
         scored = scored[: n_tables and max(1, round(n_tables / 2))]
+        metrics = {row: kin[past.tasks[row].type] for row in scored}
+        sources = {row: tables[past.tasks[row].name].source for row in scored}
+        key = {row: f"{past.tasks[row].id} {metrics[row]}" for row in scored}
+        jobs = []
+        for row in scored:
+            source, name = sources[row], metrics[row]
+            jobs.append((f"{key[row]} default", run_default, (source, name)))
+            jobs += [(f"{key[row]} {peer}", run_peer, (source, peer, name)) for peer in peers]
+            if n:
+                jobs.append((f"{key[row]} tpe@{n}", run_tpe, (source, n, name)))
+        cache.fill(jobs, arguments.jobs)
         trains, fold = fold_of(past)
         by_fold: dict[int, list[int]] = {}
         for row in scored:
             by_fold.setdefault(fold[past.tasks[row].group or past.tasks[row].id], []).append(row)
         found = Parallel(n_jobs=arguments.jobs)(
-            delayed(advice_of_fold)(past, task_type, trains[i], rows, n) for i, rows in by_fold.items()
+            delayed(advice_of_fold)(past, task_type, trains[i], rows, n_batch) for i, rows in by_fold.items()
         )
         advice = {row: each for part in found for row, each in part.items()}
-        metrics = {row: kin[past.tasks[row].type] for row in scored}
-        sources = {row: tables[past.tasks[row].name].source for row in scored}
-        key = {row: f"{past.tasks[row].id} {metrics[row]}" for row in scored}
         missing = {
             (row, column)
             for row in scored
             for column in (*advice[row].metahp, *advice[row].portfolio)
             if np.isnan(past.losses[row, column])
         }
-        jobs = []
-        for row in scored:
-            source, name = sources[row], metrics[row]
-            jobs.append((f"{key[row]} default", run_default, (source, name)))
-            jobs += [(f"{key[row]} {peer}", run_peer, (source, peer, name)) for peer in peers]
-            jobs.append((f"{key[row]} tpe@{n}", run_tpe, (source, n, name)))
-        jobs += [
+        jobs = [
             (
                 f"{key[row]} {past.candidates[column].id}",
                 run_configuration,
@@ -211,9 +215,10 @@ def main() -> int:
             courses = {
                 "metahp": course(past, row, advice[row].metahp, pace, cache, key[row]),
                 "greedy portfolio": course(past, row, advice[row].portfolio, pace, cache, key[row]),
-                "tpe": [Timed(*result) for result in cache[f"{key[row]} tpe@{n}"]],
                 "default": course(past, row, (default,), pace, cache, key[row]),
             }
+            if n:
+                courses["tpe"] = [Timed(*result) for result in cache[f"{key[row]} tpe@{n}"]]
             for peer in peers:
                 result = cache[f"{key[row]} {peer}"]
                 n_failed += "reason" in result
@@ -237,7 +242,7 @@ def main() -> int:
     if not n_scored:
         print("No table to compare on: all are flat, or other tables than the seed's.", file=sys.stderr)
         return 2
-    write(arguments.json, published(curves, clocks, n_scored, n_flat, n_failed, n_other, n))
+    write(arguments.json, published(curves, clocks, n_scored, n_flat, n_failed, n_other, n_batch))
     return 0
 
 
