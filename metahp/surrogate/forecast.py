@@ -62,8 +62,9 @@ class Forecast:
         for learner, column in past.defaults.items():
             own = np.array([candidate.learner == learner for candidate in past.candidates])
             default = relative(past.losses[:, column], baselines)
+            default[~np.isfinite(default)] = np.nan
             ratios[:, own] = relative(past.losses[:, own], baselines[:, None]) - default[:, None]
-            known = np.isfinite(default)
+            known = ~np.isnan(default)
             data = lightgbm.Dataset(past.metafeatures[known], default[known], free_raw_data=True)
             levels[learner] = lightgbm.train({**_LEVEL, "seed": seed}, data, num_boost_round=_LEVEL_ROUNDS)
         ratios = np.where(np.isfinite(ratios), ratios, np.nan)
