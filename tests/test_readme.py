@@ -49,6 +49,17 @@ def test_the_files_and_options_that_the_readme_names_exist() -> None:
     for name in re.findall(r"(?:examples|scripts|tests)/[\w./]+\w", README):
         assert (ROOT / name).exists(), name
     options = {option for leaf in LEAVES.values() for parameter in leaf.params for option in parameter.opts}
-    outside = {"--index-url", "--out", "--json", "--quick", "--data", "--tasks", "--help", "--large"}
+    outside = {
+        "--index-url",
+        "--out",
+        "--json",
+        "--quick",
+        "--data",
+        "--tasks",
+        "--help",
+        "--large",
+        "--ablate",
+        "--learner",
+    }
     for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", README):
         assert option in options | outside, option
