@@ -113,6 +113,10 @@ def installed_peers() -> list[str]:
     return found
 
 
+# A key, a function and its arguments.
+Job = tuple[str, Callable[..., Any], tuple[Any, ...]]
+
+
 class Cache:
     """Measured values by key, a line of JSON each, so that an interrupted run goes on where it was."""
 
@@ -140,7 +144,7 @@ class Cache:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def fill(self, jobs: Iterable[tuple[str, Callable[..., Any], tuple[Any, ...]]], n_jobs: int) -> None:
+    def fill(self, jobs: Iterable[Job], n_jobs: int) -> None:
         """Run the jobs (key, function, arguments) whose keys are not here yet."""
         todo = [job for job in jobs if job[0] not in self]
         runs = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(

@@ -15,7 +15,8 @@ the design is measured on them first. `--cache FILE` keeps what is measured, and
 
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from _peers import (
     PEERS,
     Advice,
     Cache,
+    Job,
     Timed,
     advise,
     beaten,
@@ -47,7 +49,7 @@ from joblib import Parallel, delayed
 
 from metahp import api
 from metahp.core.metric import METRICS, kin_metrics
-from metahp.core.regret import DEFAULT_SCALED_CLIP, default_scaled_regret
+from metahp.core.regret import default_scaled_regret
 from metahp.core.task import TaskType
 from metahp.datasets.read import TableSource
 from metahp.evaluation.budget import Budget
@@ -121,12 +123,11 @@ def course(past: Evidence, row: int, columns: tuple[int, ...], pace: float, cach
     ]
 
 
-def random_after(losses: np.ndarray, seconds: np.ndarray, regret: partial) -> list[float]:
+def random_after(pool: Course, regret: partial) -> list[float]:
     """Mean regret after each of `SECONDS` over random orders of the design."""
     rng = np.random.default_rng(0)
-    orders = [rng.permutation(len(losses)) for _ in range(N_ORDERS)]
-    curves = [after([Timed(losses[i], seconds[i]) for i in order], 0.0, regret) for order in orders]
-    return np.mean(curves, axis=0).tolist()
+    orders = [[pool[i] for i in rng.permutation(len(pool))] for _ in range(N_ORDERS)]
+    return np.mean([after(order, 0.0, regret) for order in orders], axis=0).tolist()
 
 
 def after(course: Course, start: float, regret: partial) -> list[float]:
@@ -134,6 +135,117 @@ def after(course: Course, start: float, regret: partial) -> list[float]:
     ends = start + np.cumsum([result.seconds for result in course])
     best = np.minimum.accumulate(regret([result.loss for result in course]))
     return [float(best[done - 1]) if (done := int(np.searchsorted(ends, s, side="right"))) else 1.0 for s in SECONDS]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """The tables of one kind that are compared on: rows of the evidence, with their metric, source and cache key."""
+
+    past: Evidence
+    task_type: TaskType
+    rows: list[int]
+    metrics: dict[int, str]
+    sources: dict[int, TableSource]
+    keys: dict[int, str]
+    n_flat: int
+
+    @classmethod
+    def of(
+        cls, past: Evidence, task_type: TaskType, metric: str, tables: Mapping[str, api.ManifestRow], n: int | None
+    ) -> "Side":
+        """The first `n` tables that are not flat."""
+        kin = kin_metrics(metric)
+        wanted = [row for row in range(len(past.tasks)) if past.tasks[row].name in tables]
+        rows = [row for row in wanted if not past.flat[row]]
+        metrics = {row: kin[past.tasks[row].type] for row in rows[:n]}
+        sources = {row: tables[past.tasks[row].name].source for row in rows[:n]}
+        keys = {row: f"{past.tasks[row].id} {metrics[row]}" for row in rows[:n]}
+        return cls(past, task_type, rows[:n], metrics, sources, keys, len(wanted) - len(rows))
+
+    def jobs(self, peers: Sequence[str], n_trials: int) -> list[Job]:
+        """What is measured whatever the knowledge says."""
+        jobs: list[Job] = []
+        for row in self.rows:
+            key, source, metric = self.keys[row], self.sources[row], self.metrics[row]
+            jobs.append((f"{key} default", run_default, (source, metric)))
+            jobs += [(f"{key} {peer}", run_peer, (source, peer, metric)) for peer in peers]
+            if n_trials:
+                jobs.append((f"{key} tpe@{n_trials}", run_tpe, (source, n_trials, metric)))
+        return jobs
+
+    def advice(self, k: int, n_jobs: int) -> dict[int, Advice]:
+        """Batches of `k` for every row, each from knowledge without its group."""
+        trains, fold = fold_of(self.past)
+        by_fold: dict[int, list[int]] = {}
+        for row in self.rows:
+            by_fold.setdefault(fold[self.past.tasks[row].group or self.past.tasks[row].id], []).append(row)
+        found = Parallel(n_jobs=n_jobs)(
+            delayed(advice_of_fold)(self.past, self.task_type, trains[i], rows, k) for i, rows in by_fold.items()
+        )
+        return {row: each for part in found for row, each in part.items()}
+
+    def missing(self, advice: Mapping[int, Advice]) -> list[Job]:
+        """What is advised and not in the seed."""
+        cells = {
+            (row, column)
+            for row, each in advice.items()
+            for column in (*each.metahp, *each.portfolio)
+            if np.isnan(self.past.losses[row, column])
+        }
+        return [
+            (
+                f"{self.keys[row]} {self.past.candidates[column].id}",
+                run_configuration,
+                (self.sources[row], self.past.candidates[column].values, self.metrics[row]),
+            )
+            for row, column in sorted(cells)
+        ]
+
+    def courses(self, row: int, advice: Advice, cache: Cache, peers: Sequence[str], n_trials: int) -> dict[str, Course]:
+        """How each method went on one table; its only loss is NaN where a peer failed."""
+        key, default = self.keys[row], self.past.defaults[LEARNER]
+        pace = cache[f"{key} default"]["seconds"] / max(self.past.fit_seconds[row, default], 1e-9)
+        batches = {"metahp": advice.metahp, "greedy portfolio": advice.portfolio, "default": (default,)}
+        found = {name: course(self.past, row, batch, pace, cache, key) for name, batch in batches.items()}
+        if n_trials:
+            found["tpe"] = [Timed(*result) for result in cache[f"{key} tpe@{n_trials}"]]
+        for peer in peers:
+            found[peer] = [Timed(cache[f"{key} {peer}"]["loss"], cache[f"{key} {peer}"]["seconds"])]
+        pool = np.flatnonzero(is_random(self.past) & ~np.isnan(self.past.losses[row]))
+        found["random"] = course(self.past, row, tuple(pool.tolist()), pace, cache, key)
+        return found
+
+
+@dataclass(eq=False)
+class Scores:
+    """Regret by method after each of `KS` trials and of `SECONDS`, a list per table, and what could not be scored."""
+
+    trials: dict[str, list[list[float]]] = field(default_factory=dict)
+    seconds: dict[str, list[list[float]]] = field(default_factory=dict)
+    n_tables: int = 0
+    n_flat: int = 0
+    n_failed: int = 0
+    n_not_reproduced: int = 0
+
+    def add(self, courses: Mapping[str, Course], start: float, best: float, default: float) -> None:
+        """Score one table; metahp's first trial begins at `start`."""
+        best = float(np.nanmin([best, *(result.loss for each in courses.values() for result in each)]))
+        regret = partial(default_scaled_regret, best=best, default=default)
+        for name, each in courses.items():
+            losses = np.array([result.loss for result in each])
+            if np.isnan(losses).all():
+                self.n_failed += 1
+                after_trials, after_seconds = [np.nan] * len(KS), [np.nan] * len(SECONDS)
+            elif name == "random":
+                after_trials = expected_best_of_random(regret(losses), KS)
+                after_seconds = random_after(each, regret)
+            else:
+                values = np.minimum.accumulate(regret(losses))
+                after_trials = [float(values[min(k, len(values)) - 1]) for k in KS]
+                after_seconds = after(each, start if name == "metahp" else 0.0, regret)
+            self.trials.setdefault(name, []).append(after_trials)
+            self.seconds.setdefault(name, []).append(after_seconds)
+        self.n_tables += 1
 
 
 def main() -> int:
@@ -145,142 +257,74 @@ def main() -> int:
     options.add_argument("--trials", type=int, default=N_TRIALS, metavar="N", help="of TPE; 0 leaves it out")
     options.add_argument("--jobs", type=int, default=2)
     arguments = options.parse_args()
-    quick = arguments.quick
     tables = chosen_tables(arguments.data, arguments.tasks)
     records, trials = read_learner(ROOT / "knowledge_base")
     if not tables.keys() & {record.task.name for record in records}:
         records, trials = with_measured(records, trials, list(tables.values()), arguments.jobs)
-    if quick:
-        kept = [record for record in records if record.task.name in tables]
-        kept = sorted(kept, key=lambda record: record.task.n_rows)[:N_PAST_QUICK]
-        ids = {record.task.id for record in kept}
-        records, trials = kept, [trial for trial in trials if trial.task in ids]
-    peers, cache = installed_peers(), Cache(arguments.cache)
-    n, n_batch = (N_TRIALS_QUICK, N_TRIALS_QUICK) if quick else (arguments.trials, N_TRIALS)
-    n_tables = N_TABLES_QUICK if quick else arguments.tables
-    curves: dict[str, list[list[float]]] = {}
-    clocks: dict[str, list[list[float]]] = {}
-    n_flat = n_scored = n_failed = n_other = 0
+    n_tables, n_trials, k = arguments.tables, arguments.trials, N_TRIALS
+    if arguments.quick:
+        n_tables, n_trials, k = N_TABLES_QUICK, N_TRIALS_QUICK, N_TRIALS_QUICK
+        records = [record for record in records if record.task.name in tables]
+        records = sorted(records, key=lambda record: record.task.n_rows)[:N_PAST_QUICK]
+        kept = {record.task.id for record in records}
+        trials = [trial for trial in trials if trial.task in kept]
+    peers, cache, scores = installed_peers(), Cache(arguments.cache), Scores()
     for kind, task_type in KINDS.items():
         metric = METRICS[METRIC_SETS[arguments.metrics][kind]]
-        kin = kin_metrics(metric.name)
         past, _ = api.past_evidence(records, trials, task_type, metric, [LEARNER])
-        wanted = [row for row in range(len(past.tasks)) if past.tasks[row].name in tables]
-        scored = [row for row in wanted if not past.flat[row]]
-        n_flat += len(wanted) - len(scored)
-        # In proportion to the two kinds, so that a part of the tables is a sample of the whole.
-        scored = scored[: n_tables and max(1, round(n_tables / 2))]
-        metrics = {row: kin[past.tasks[row].type] for row in scored}
-        sources = {row: tables[past.tasks[row].name].source for row in scored}
-        key = {row: f"{past.tasks[row].id} {metrics[row]}" for row in scored}
-        jobs = []
-        for row in scored:
-            source, name = sources[row], metrics[row]
-            jobs.append((f"{key[row]} default", run_default, (source, name)))
-            jobs += [(f"{key[row]} {peer}", run_peer, (source, peer, name)) for peer in peers]
-            if n:
-                jobs.append((f"{key[row]} tpe@{n}", run_tpe, (source, n, name)))
-        cache.fill(jobs, arguments.jobs)
-        trains, fold = fold_of(past)
-        by_fold: dict[int, list[int]] = {}
-        for row in scored:
-            by_fold.setdefault(fold[past.tasks[row].group or past.tasks[row].id], []).append(row)
-        found = Parallel(n_jobs=arguments.jobs)(
-            delayed(advice_of_fold)(past, task_type, trains[i], rows, n_batch) for i, rows in by_fold.items()
-        )
-        advice = {row: each for part in found for row, each in part.items()}
-        missing = {
-            (row, column)
-            for row in scored
-            for column in (*advice[row].metahp, *advice[row].portfolio)
-            if np.isnan(past.losses[row, column])
-        }
-        jobs = [
-            (
-                f"{key[row]} {past.candidates[column].id}",
-                run_configuration,
-                (sources[row], past.candidates[column].values, metrics[row]),
-            )
-            for row, column in sorted(missing)
-        ]
-        cache.fill(jobs, arguments.jobs)
-        for row in scored:
-            now, default = cache[f"{key[row]} default"], past.defaults[LEARNER]
-            if not np.isclose(now["loss"], past.losses[row, default], rtol=1e-4):
+        side = Side.of(past, task_type, metric.name, tables, n_tables and max(1, round(n_tables / 2)))
+        cache.fill(side.jobs(peers, n_trials), arguments.jobs)
+        advice = side.advice(k, arguments.jobs)
+        cache.fill(side.missing(advice), arguments.jobs)
+        scores.n_flat += side.n_flat
+        for row in side.rows:
+            now, default = cache[f"{side.keys[row]} default"], float(past.losses[row, past.defaults[LEARNER]])
+            if not np.isclose(now["loss"], default, rtol=1e-4):
                 # Another version of the table or of a library: its losses are not the seed's.
-                n_other += 1
+                scores.n_not_reproduced += 1
                 continue
-            pace = now["seconds"] / max(past.fit_seconds[row, default], 1e-9)
-
-            courses = {
-                "metahp": course(past, row, advice[row].metahp, pace, cache, key[row]),
-                "greedy portfolio": course(past, row, advice[row].portfolio, pace, cache, key[row]),
-                "default": course(past, row, (default,), pace, cache, key[row]),
-            }
-            if n:
-                courses["tpe"] = [Timed(*result) for result in cache[f"{key[row]} tpe@{n}"]]
-            for peer in peers:
-                result = cache[f"{key[row]} {peer}"]
-                n_failed += "reason" in result
-                courses[peer] = [Timed(result["loss"], result["seconds"])]
-            starts = {"metahp": now["describe_seconds"] + advice[row].seconds}
-            known = [result.loss for each in courses.values() for result in each]
-            best = float(np.nanmin([np.nanmin(past.losses[row]), *known]))
-            regret = partial(default_scaled_regret, best=best, default=float(past.losses[row, default]))
-            for name, each in courses.items():
-                failed = name in peers and np.isnan(each[0].loss)
-                values = np.minimum.accumulate(regret([result.loss for result in each]))
-                curve = [float(values[min(k, len(values)) - 1]) for k in KS]
-                curves.setdefault(name, []).append([np.nan] * len(KS) if failed else curve)
-                clock = after(each, starts.get(name, 0.0), regret) if not failed else [np.nan] * len(SECONDS)
-                clocks.setdefault(name, []).append(clock)
-            pool = is_random(past) & ~np.isnan(past.losses[row])
-            losses = np.nan_to_num(past.losses[row, pool], posinf=np.inf)
-            curves.setdefault("random", []).append(expected_best_of_random(regret(losses), KS))
-            clocks.setdefault("random", []).append(random_after(losses, past.fit_seconds[row, pool] * pace, regret))
-            n_scored += 1
-    if not n_scored:
+            courses = side.courses(row, advice[row], cache, peers, n_trials)
+            start = now["describe_seconds"] + advice[row].seconds
+            scores.add(courses, start, float(np.nanmin(past.losses[row])), default)
+    if not scores.n_tables:
         print("No table to compare on: all are flat, or other tables than the seed's.", file=sys.stderr)
         return 2
-    write(arguments.json, published(curves, clocks, n_scored, n_flat, n_failed, n_other, n_batch))
+    write(arguments.json, published(scores, k))
     return 0
 
 
-def published(
-    curves: dict[str, list[list[float]]],
-    clocks: dict[str, list[list[float]]],
-    n_scored: int,
-    n_flat: int,
-    n_failed: int,
-    n_other: int,
-    n_trials: int,
-) -> dict[str, float]:
-    """The figures, which are also printed."""
-    figures: dict[str, float] = {"tables": n_scored, "flat": n_flat, "failed": n_failed, "not_reproduced": n_other}
-    first = {name: np.array(values)[:, 0] for name, values in curves.items()}
-    ks = [k for k in KS if k <= n_trials]
+def published(scores: Scores, k: int) -> dict[str, float]:
+    """The figures, which are also printed; batches have `k` configurations."""
+    figures: dict[str, float] = {
+        "tables": scores.n_tables,
+        "flat": scores.n_flat,
+        "failed": scores.n_failed,
+        "not_reproduced": scores.n_not_reproduced,
+    }
+    first = {name: np.array(values)[:, 0] for name, values in scores.trials.items()}
+    ks = [each for each in KS if each <= k]
     rows, times = [], []
-    for name, values in curves.items():
+    for name, values in scores.trials.items():
         table = np.array(values)
         once = name in ("default", *PEERS)
         cells = []
-        for i, k in enumerate(ks[:1] if once else ks):
+        for i, tried in enumerate(ks[:1] if once else ks):
             mean, error = float(np.nanmean(table[:, i])), standard_error(table[:, i])
-            figures |= {f"{name}/regret@{k}": mean, f"{name}/standard_error@{k}": error}
+            figures |= {f"{name}/regret@{tried}": mean, f"{name}/standard_error@{tried}": error}
             cells.append(f"{mean:.3f} ± {error:.3f}")
         share = ""
         if name not in ("metahp", "random"):
             figures[f"metahp_beats_{name}"] = beaten(first["metahp"], first[name])
             share = f"{figures[f'metahp_beats_{name}']:.0%}"
         rows.append([name, *cells, *[""] * (len(ks) - len(cells)), share])
-        means = np.nanmean(np.array(clocks[name]), axis=0)
+        means = np.nanmean(np.array(scores.seconds[name]), axis=0)
         figures |= {f"{name}/regret_after_{s}s": float(mean) for s, mean in zip(SECONDS, means, strict=True)}
         times.append([name, *(f"{mean:.3f}" for mean in means)])
     title = (
-        f"{LEARNER}, {n_scored} tables ({n_flat} flat ones left out, {n_failed} failures of peers, {n_other} not "
-        f"reproduced): default-scaled regret (at most {DEFAULT_SCALED_CLIP:g}) ± standard error after k trials"
+        f"{LEARNER}, {scores.n_tables} tables ({scores.n_flat} flat ones left out, {scores.n_failed} failures of "
+        f"peers, {scores.n_not_reproduced} not reproduced): default-scaled regret ± standard error after k trials"
     )
-    report(title, ["method", *(f"k = {k}" for k in ks), "metahp's first is better on"], rows)
+    report(title, ["method", *(f"k = {each}" for each in ks), "metahp's first is better on"], rows)
     report("Mean regret after s seconds of everything, one core", ["method", *(f"s = {s}" for s in SECONDS)], times)
     return figures
 
