@@ -113,7 +113,10 @@ def test_scenarios_are_worlds_shifted_towards_what_the_surrogate_says(past):
     knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0, settings=Settings(shift=0.5))
     prior = knowledge.prior(past.metafeatures[3])
     assert prior.shift == pytest.approx(0.5 * (prior.mean - knowledge.average))
-    assert prior.scenarios - knowledge.worlds == pytest.approx(np.tile(prior.shift, (60, 1)))
+    assert prior.scenarios - knowledge.worlds == pytest.approx(prior.moved[:, None] * prior.shift)
+    # The task itself is among the past ones, and what was measured on it is not moved.
+    assert prior.moved[3] == 0
+    assert np.delete(prior.moved, 3).mean() > 0.9
 
 
 def test_greedy_batch_covers_worlds_instead_of_repeating_the_best():
