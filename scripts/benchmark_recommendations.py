@@ -2,7 +2,7 @@
 
     python scripts/benchmark_recommendations.py [--learner lightgbm] [--metrics log_loss|default] [--seeds 5]
     python scripts/benchmark_recommendations.py --learner lightgbm --learner linear --metric roc_auc --metric r2
-    python scripts/benchmark_recommendations.py --ablate
+    python scripts/benchmark_recommendations.py --ablate [trust "without probes" …]
 
 Default-scaled regret after k trials: 0 is the best loss known on the task, 1 the library's default, 2 the clip. Flat
 tasks, whose default is as good as the best within the noise of the folds, are left out and counted. With several
@@ -17,10 +17,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from _ablations import FULL, VARIANTS, ablated
+from _ablations import FULL, VARIANTS, Variant, ablated
 from _benchmark import ROOT, parser, report, write
 from joblib import Parallel, delayed
 
@@ -247,19 +248,24 @@ def _worth(parts: Sequence[Part], regret: np.ndarray) -> dict[str, tuple[int, in
     return found
 
 
-def _ablate(part: Part, train: np.ndarray, test: np.ndarray, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    return test, ablated(part.past, train, test, part.spaces, VARIANTS, ks=KS, seed=seed)
+def _ablate(
+    part: Part, train: np.ndarray, test: np.ndarray, seed: int, variants: Mapping[str, Variant]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    return test, ablated(part.past, train, test, part.spaces, variants, ks=KS, seed=seed)
 
 
-def ablate(parts: Sequence[Part], title: str, n_folds: int, n_seeds: int) -> dict[str, float]:
-    """Judge every variant of the prior on all parts, print the table and give its figures."""
-    regrets = [{name: np.full((n_seeds, part.wanted.size, len(KS)), np.nan) for name in VARIANTS} for part in parts]
-    for place, seed, (rows, found) in left_out(parts, _ablate, n_folds, n_seeds):  # type: ignore[misc]
+def ablate(
+    parts: Sequence[Part], title: str, n_folds: int, n_seeds: int, variants: Mapping[str, Variant]
+) -> dict[str, float]:
+    """Judge variants of the prior on all parts, print the table and give its figures."""
+    regrets = [{name: np.full((n_seeds, part.wanted.size, len(KS)), np.nan) for name in variants} for part in parts]
+    work = partial(_ablate, variants=variants)
+    for place, seed, (rows, found) in left_out(parts, work, n_folds, n_seeds):  # type: ignore[misc]
         for name, values in found.items():
             regrets[place][name][seed, rows] = values
     means = {
         name: np.concatenate([of[name][:, part.scored] for of, part in zip(regrets, parts, strict=True)], axis=1)
-        for name in VARIANTS
+        for name in variants
     }
     means = {name: values.mean(axis=0) for name, values in means.items()}
     figures: dict[str, float] = {}
@@ -299,7 +305,12 @@ def _options() -> argparse.Namespace:
     )
     options.add_argument("--seeds", type=int, help="splits into folds; default: 5, or 1 with --ablate or --quick")
     options.add_argument("--folds", type=int, help=f"default: {N_FOLDS}, or {QUICK_FOLDS} with --quick")
-    options.add_argument("--ablate", action="store_true", help="compare the prior with variants of itself")
+    options.add_argument(
+        "--ablate",
+        nargs="*",
+        metavar="WORD",
+        help="compare the prior with variants of itself, or with those whose names begin with one of the words",
+    )
     return options.parse_args()
 
 
@@ -307,8 +318,13 @@ def main() -> int:
     """Run the benchmark; returns the exit code."""
     arguments = _options()
     learners = arguments.learner or ["lightgbm"]
-    n_seeds = arguments.seeds or (1 if arguments.quick or arguments.ablate else 5)
+    n_seeds = arguments.seeds or (1 if arguments.quick or arguments.ablate is not None else 5)
     n_folds = arguments.folds or (QUICK_FOLDS if arguments.quick else N_FOLDS)
+    variants = {
+        name: variant
+        for name, variant in VARIANTS.items()
+        if not arguments.ablate or name == FULL or name.startswith(tuple(arguments.ablate))
+    }
     records, trials, names = collect(arguments.data, arguments.tasks)
     if arguments.quick:
         kept = {record.task.id for record in records[:QUICK_TASKS]}
@@ -327,7 +343,10 @@ def main() -> int:
             f"{' + '.join(learners)}, {' and '.join(metrics)}, {n_scored} tasks that are not flat of {n_tasks}, "
             f"leave-one-group-out in {n_folds} folds, {n_seeds} fold seeds: default-scaled regret ± standard error"
         )
-        found = (ablate if arguments.ablate else compare)(parts, title, n_folds, n_seeds)
+        if arguments.ablate is None:
+            found = compare(parts, title, n_folds, n_seeds)
+        else:
+            found = ablate(parts, title, n_folds, n_seeds, variants)
         prefix = f"{metrics[0]}/" if arguments.metric else ""
         figures |= {f"{prefix}tasks": float(n_tasks), f"{prefix}flat": float(n_tasks - n_scored)}
         figures |= {prefix + name: value for name, value in found.items()}
