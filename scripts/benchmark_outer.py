@@ -25,6 +25,7 @@ from _peers import (
     METRIC_SETS,
     PEERS,
     Cache,
+    Job,
     Part,
     advise,
     beaten,
@@ -36,7 +37,6 @@ from _peers import (
     standard_error,
     tpe,
 )
-from joblib import Parallel, delayed
 from scipy.stats import rankdata
 
 from metahp import api
@@ -162,30 +162,27 @@ def main() -> int:
         metric = METRICS[METRIC_SETS[arguments.metrics][kind]]
         kin = kin_metrics(metric.name)
         past, _ = api.past_evidence(records, trials, task_type, metric, [LEARNER])
-        trains, fold = fold_of(past)
         sources = [row.source for row in tables.values() if _is_kind(row.source, task_type)]
         sources = _large_enough(sources, n_tables and max(1, round(n_tables / 2)), everyone)
-        chosen = {source.name: (source, in_fold(source, records, fold)) for source in sources}
-        name_of = {name: kin[_type_of(source)] for name, (source, _) in chosen.items()}
-        needed = sorted({i for name, (_, i) in chosen.items() if f"{name} {name_of[name]} metahp" not in cache})
-        learned = dict(
-            zip(
-                needed,
-                Parallel(n_jobs=arguments.jobs)(delayed(learn)(past.rows(trains[i]), task_type) for i in needed),
-                strict=True,
-            )
-        )
-        jobs = []
-        for name, (source, i) in chosen.items():
-            key, its = f"{name} {name_of[name]}", name_of[name]
-            jobs.append((f"{key} metahp", run_metahp, (source, learned.get(i), past, its)))
-            jobs += [(f"{key} {peer}", run_peer, (source, peer, its)) for peer in peers]
+        scored = {source.name: (source, kin[_type_of(source)]) for source in sources}
+        others = [*peers, *([f"tpe@{n}"] if n else [])]
+        jobs: list[Job] = []
+        for name, (source, its) in scored.items():
+            jobs += [(f"{name} {its} {peer}", run_peer, (source, peer, its)) for peer in peers]
             if n:
-                jobs.append((f"{key} tpe@{n}", run_tpe, (source, n, its)))
+                jobs.append((f"{name} {its} tpe@{n}", run_tpe, (source, n, its)))
         cache.fill(jobs, arguments.jobs)
-        for name in chosen:
-            key = f"{name} {name_of[name]}"
-            parts = [cache[f"{key} {what}"] for what in ("metahp", *peers, *([f"tpe@{n}"] if n else []))]
+        # What is recommended changes with the seed and the library, so it is never taken from an earlier call.
+        recommended = Cache(None)
+        trains, fold = fold_of(past)
+        fold_by_name = {name: in_fold(source, records, fold) for name, (source, _) in scored.items()}
+        for i in sorted(set(fold_by_name.values())):
+            knowledge = learn(past.rows(trains[i]), task_type)
+            its_tables = [name for name in scored if fold_by_name[name] == i]
+            jobs = [(name, run_metahp, (scored[name][0], knowledge, past, scored[name][1])) for name in its_tables]
+            recommended.fill(jobs, arguments.jobs)
+        for name, (_, its) in scored.items():
+            parts = [recommended[name], *(cache[f"{name} {its} {other}"] for other in others)]
             by_task.append({method: loss for part in parts for method, loss in part.items() if method != "reason"})
     if not by_task:
         print(f"No table of {FEWEST_ROWS} rows or more.", file=sys.stderr)
