@@ -71,6 +71,8 @@ VARIANTS: dict[str, Variant] = {
     **{f"temperature {value}": Variant(temperature=value) for value in (0.1, 0.4)},
     "similarity: distance of meta-features": Variant(similarity="distance"),
     "similarity: learned on pairs of tasks": Variant(similarity="pairs"),
+    "similarity: mean of profile and distance": Variant(similarity="mean"),
+    "similarity: geometric mean of profile and distance": Variant(similarity="geometric mean"),
     "near copies not told": Variant(near_copies=False),
     "worlds: smoothed by a Gaussian process": Variant(worlds="smooth"),
     "without probes": Variant(groups=tuple(group for group in GROUPS if group != "probes")),
@@ -154,6 +156,11 @@ class Split:
         """Weights of the known tasks for a left-out one, whose surrogate's mean is `profile`, shape (t,)."""
         if variant.similarity == "profile":
             return similarities(profile, self.knowledge(variant).worlds, temperature=variant.temperature)
+        if variant.similarity in ("mean", "geometric mean"):
+            by_profile = self.similar(replace(variant, similarity="profile"), row, profile)
+            by_distance = self.similar(replace(variant, similarity="distance"), row, profile)
+            weights = by_profile + by_distance if variant.similarity == "mean" else np.sqrt(by_profile * by_distance)
+            return weights / weights.sum()
         scaled, width = self.once(("scaled", variant.groups), lambda: self._scaled(variant.groups))
         n_known = len(self.known.tasks)
         own, others = scaled[n_known + row], scaled[:n_known]
