@@ -22,6 +22,8 @@ VALIDATION_FOLDS = 5
 TRACK_RECORD_K = 5
 INTERVAL = (0.1, 0.9)
 N_NEIGHBOURS = 3
+# A past task this nearly a copy is one.
+IS_COPY = 0.5
 N_REASONS = 3
 
 
@@ -129,7 +131,9 @@ class Adviser:
 
         They are chosen from the candidates `among`, from all where it is None.
         """
-        abstained = why_abstain(task, self.tasks, metafeatures, names)
+        # A near copy is a guide, however strange the task.
+        has_copy = self.knowledge.copied(metafeatures).max() >= IS_COPY
+        abstained = "" if has_copy else why_abstain(task, self.tasks, metafeatures, names)
         prior = self.knowledge.prior(metafeatures, abstained=abstained)
         among = np.arange(len(self.knowledge.candidates)) if among is None else among
         batch = among[greedy_batch(prior.scenarios[:, among], prior.weights, k)].tolist()

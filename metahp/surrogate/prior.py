@@ -181,13 +181,17 @@ class Knowledge:
         weights = self.settings.trust * weights + (1 - self.settings.trust) * equal
         shift = self.settings.shift * (mean - self.average)
         # What was measured on the same table with a few rows changed counts for more than any model of it.
-        copied = copies(metafeatures, self.metafeatures, self.copy_width)
+        copied = self.copied(metafeatures)
         nearest = float(copied.max())
         if nearest > 0:
             weights = (1 - nearest) * weights + nearest * copied / copied.sum()
         similarity = np.maximum(similarity, copied)
         moved = 1 - copied
         return Prior(mean, self.worlds + moved[:, None] * shift, weights, similarity, shift, moved)
+
+    def copied(self, metafeatures: np.ndarray) -> np.ndarray:
+        """How nearly each past task is a copy of the one with these meta-features (m,): 1 for the same, shape (t,)."""
+        return copies(metafeatures, self.metafeatures, self.copy_width)
 
     def task_prior(self, metafeatures: np.ndarray | None, *, abstained: str = "") -> TaskPrior:
         """The same prior as functions over all configurations; `metafeatures` (m,), None where there are none."""

@@ -47,9 +47,11 @@ def arguments(file: Path, base: KnowledgeBase, *more: str) -> list[str]:
 
 def start(words: list[str], error: Path) -> subprocess.Popen[bytes]:
     """The command in a process of its own, which writes its progress to the file `error`."""
-    # A line for every trial: which trials it has told of is what the tests below go by.
+    # A line for every trial: which trials it has told of is what the tests below go by. A shell that started the tests
+    # in the background has them ignore the interrupt, and so would their children.
     code = (
-        "import sys; from metahp.cli import tune; tune.SECONDS_BETWEEN_LINES = 0.0; "
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from metahp.cli import tune; tune.SECONDS_BETWEEN_LINES = 0.0; "
         "from metahp.cli.main import main; sys.exit(main())"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}

@@ -190,8 +190,11 @@ def test_a_stopped_runner_measures_nothing_more(source: TableSource) -> None:
             runner.run(job(source))
 
 
+# Tests that a shell started in the background ignore the interrupt, and so would their children.
 LONG_RUN = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import psutil
 from metahp.core.configuration import Configuration
 from metahp.core.trial import Origin, Protocol
