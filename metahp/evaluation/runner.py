@@ -221,7 +221,11 @@ class Runner:
                 if time.monotonic() > deadline:
                     self.close()
                     return TrialState.TIMEOUT, f"not finished after the limit of {seconds:g} s"
-            return self._connection.recv()
+            answer = self._connection.recv()
+            if time.monotonic() > deadline:
+                # It ended between two looks at the clock; the limit is the same for all.
+                return TrialState.TIMEOUT, f"not finished after the limit of {seconds:g} s"
+            return answer
         except (EOFError, BrokenPipeError, ConnectionResetError):
             code = self._process.wait()
             self.close()
