@@ -30,7 +30,7 @@ from metahp.refinement.posterior import Settings
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
-from metahp.surrogate.prior import Knowledge
+from metahp.surrogate.calibration import learn_calibrated
 from metahp.surrogate.worlds import Kernel, Worlds
 
 SUITES = ("hylap_svm", "hylap_adaboost", "pmlb_sklearn", "openml_adaboost", "openml_random_forest", "quantile_xgboost")
@@ -49,7 +49,7 @@ def transfer(suite: Suite, task: int, n: int, seed: int) -> list[int]:
     table, losses = suite.configurations[task], suite.losses[task]
     past = suite.evidence().rows(np.arange(len(suite.tasks)) != task)
     spaces = {space.learner: space for space in suite.spaces}
-    knowledge = Knowledge.learn(past, spaces, seed=seed)
+    knowledge = learn_calibrated(past, spaces, seed=seed)
     prior = knowledge.task_prior(None if suite.metafeatures is None else suite.metafeatures[task])
     scenarios = np.minimum(prior.scenarios_at(prior.kernel.inputs(table)), Settings().clip)
     warm = [Suggestion(table[i], Origin.SURROGATE) for i in greedy_batch(scenarios, prior.weights, N_WARM)]

@@ -195,6 +195,10 @@ class Study:
     def _places(self) -> dict[str, int]:
         if self._folder is None or not self._folder.is_dir():
             return {}
+        for unfinished in self._folder.glob("*.tmp"):
+            # A kill came in the middle of writing it: its trial is not on record.
+            with suppress(OSError):
+                unfinished.unlink()
         names = [_KEPT.fullmatch(path.name) for path in self._folder.iterdir()]
         return {name[2]: int(name[1]) for name in names if name}
 

@@ -27,8 +27,12 @@ _SKILLS = (
 _CAUTIOUS = ("probe_quarter", "probe_slow", "probe_four_leaves", "probe_ridge")
 
 
-def why_abstain(task: Task, past: Sequence[Task], metafeatures: np.ndarray, names: Sequence[str]) -> str:
+def why_abstain(
+    task: Task, past: Sequence[Task], metafeatures: np.ndarray, names: Sequence[str], *, has_copy: bool = False
+) -> str:
     """Why the `past` tasks are no guide for `task`, as words for the user; empty where they are.
+
+    Where a past task is a near copy of it (`has_copy`), that nothing cheap has any skill is no reason.
 
     That its meta-features (m,) called `names` lie far from those of all past tasks is no such reason: white noise lies
     in their midst, no farther from its nearest past task than these from each other.
@@ -43,6 +47,8 @@ def why_abstain(task: Task, past: Sequence[Task], metafeatures: np.ndarray, name
     ):
         if not min(seen) / factor <= value <= max(seen) * factor:
             return f"{value:,} {what} lie outside of what the past tasks have ({min(seen):,} to {max(seen):,})"
+    if has_copy:
+        return ""
     best = _best_log_ratio(dict(zip(names, metafeatures.tolist(), strict=True)))
     if best > np.log1p(-LEAST_SKILL):
         return (

@@ -131,9 +131,8 @@ class Adviser:
 
         They are chosen from the candidates `among`, from all where it is None.
         """
-        # A near copy is a guide, however strange the task.
-        has_copy = self.knowledge.copied(metafeatures).max() >= IS_COPY
-        abstained = "" if has_copy else why_abstain(task, self.tasks, metafeatures, names)
+        has_copy = bool(self.knowledge.copied(metafeatures).max() >= IS_COPY)
+        abstained = why_abstain(task, self.tasks, metafeatures, names, has_copy=has_copy)
         prior = self.knowledge.prior(metafeatures, abstained=abstained)
         among = np.arange(len(self.knowledge.candidates)) if among is None else among
         batch = among[greedy_batch(prior.scenarios[:, among], prior.weights, k)].tolist()
