@@ -71,7 +71,7 @@ def data_card(base: KnowledgeBase) -> str:
     if unfinished:
         lines.insert(
             lines.index("## Known weaknesses"),
-            f"{unfinished} of these trials are of tables whose measuring has not ended; nothing learns from them yet.\n",
+            f"{unfinished} of these trials are of tables not measured to the end; nothing learns from them yet.\n",
         )
     for record in sorted(records, key=lambda record: record.task.name):
         task = record.task
