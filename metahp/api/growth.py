@@ -23,7 +23,7 @@ from metahp.metafeatures.extract import VERSION, extract
 logger = logging.getLogger(__name__)
 
 SEED_PROTOCOL = Protocol()
-SEED_LIMITS = Limits(seconds=15.0, memory_mib=4096.0)
+SEED_LIMITS = Limits(seconds=30.0, memory_mib=4096.0)
 # Meta-features of past tasks are extracted without haste: a skipped group would be a gap in all later training.
 SEED_BUDGET_SECONDS = 30.0
 INGEST_EVERY = 500
