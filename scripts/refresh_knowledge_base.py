@@ -1,7 +1,7 @@
 """Grow the seed: measure every learner's design on every table of a manifest, and train the shipped advisers.
 
     python scripts/refresh_knowledge_base.py MANIFEST --out knowledge_base/ [--tier core] [--most 160] [--jobs 2]
-        [--configurations lightgbm=256,linear=60]
+        [--configurations lightgbm=256,linear=60] [--rows 2500,0.25,20000] [--search lightgbm=15]
 
 Interrupt or kill it at any time; the same command goes on where it ended.
 """
@@ -51,6 +51,20 @@ def main() -> int:
         help="how many of the design; a longer design begins with the shorter one.  [default: "
         + ",".join(f"{name}={size}" for name, size in DESIGN_SIZES.items())
         + "]",
+    )
+    parser.add_argument(
+        "--rows",
+        type=lambda text: [float(part) for part in text.split(",")],
+        default=[api.SEED_PROTOCOL.max_rows],
+        metavar="N,…",
+        help="measure the design on at most so many rows, or on a share of them where below 1.  [default: %(default)s]",
+    )
+    parser.add_argument(
+        "--search",
+        type=_sizes,
+        default={},
+        metavar="LEARNER=N,…",
+        help="so many further trials on each table, by a Gaussian process that starts from the design",
     )
     parser.add_argument("--jobs", type=int, default=2, help="trials side by side")
     arguments = parser.parse_args()
@@ -107,6 +121,8 @@ def _measure(rows: list[api.ManifestRow], arguments: argparse.Namespace) -> Know
             arguments.out,
             learners=arguments.learners.split(","),
             sizes=arguments.configurations,
+            rows=arguments.rows,
+            searches=arguments.search,
             n_jobs=arguments.jobs,
             on_trial=on_trial,
         )

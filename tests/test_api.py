@@ -9,7 +9,10 @@ import pytest
 import metahp
 from metahp import api
 from metahp.core.errors import InputError, KnowledgeBaseError, UnknownNameError
-from metahp.core.trial import TrialState
+from metahp.core.metric import METRICS
+from metahp.core.task import TaskType
+from metahp.core.trial import Origin, TrialState
+from metahp.metafeatures.extract import NAMES
 
 N_TABLES = 6
 
@@ -70,6 +73,30 @@ def test_refresh_repeats_nothing(manifest, refreshed):
     )
     assert totals == [0]
     assert len(base.trials()) == N_TABLES * 4
+
+
+def test_refresh_measures_other_numbers_of_rows_and_searches_from_the_design(manifest, tmp_path):
+    options = {
+        "learners": ["linear"],
+        "sizes": {"linear": 12},
+        "rows": [2500, 0.5, 100, 20000],
+        "searches": {"linear": 2},
+    }
+    seen = []
+    base = api.refresh(
+        api.read_manifest(manifest)[:2], tmp_path, **options, on_trial=lambda done, total, _: seen.append((done, total))
+    )
+    trials = base.trials()
+    assert seen[-1] == (76, 76)
+    assert {trial.n_rows for trial in trials} == {150, 75, 100}
+    found = [trial for trial in trials if trial.origin is Origin.POSTERIOR]
+    assert [trial.n_rows for trial in found] == [150] * 4
+    past, _ = api.past_evidence(base.tasks(), trials, TaskType.BINARY, METRICS["roc_auc"], ["linear"])
+    assert [task.n_rows for task in past.tasks] == [75, 100, 150] * 2
+    np.testing.assert_allclose(np.exp(past.metafeatures[:, NAMES.index("log_n_rows")]), [75, 100, 150] * 2)
+    again = []
+    api.refresh(api.read_manifest(manifest)[:2], tmp_path, **options, on_trial=lambda _, total, __: again.append(total))
+    assert again == [0]
 
 
 def test_recommend_for_a_new_table(refreshed):

@@ -1,6 +1,7 @@
 """Recommend: what past tasks say about a table, from the adviser trained on a knowledge base."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,22 @@ from metahp.knowledge.locate import open_knowledge_base
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import DESIGN_SIZES, LEARNERS, learner_named
-from metahp.metafeatures.extract import NAMES, VERSION, extract
+from metahp.metafeatures.extract import NAMES, VERSION, at_rows, extract
 from metahp.recommendation.adviser import Adviser
 from metahp.recommendation.result import Recommendation, Recommended
-from metahp.surrogate.encoding import MIN_COVERAGE, Evidence, comparable, evidence
+from metahp.surrogate.encoding import Evidence, comparable, evidence
 
 # 80 % of a normal distribution lie within so many standard deviations.
 Z_80 = 1.2816
 # One to learn from and one to see whether it helps.
 MIN_PAST_TASKS = 2
+# A learner measured on a smaller share of the tasks of the best known one is not recommended unless it is asked for.
+LEAST_KNOWN = 0.15
 # New tasks, as a share of those learned from, for which an adviser is not trained anew: their trials join its worlds,
 # which takes seconds, and its surrogate stays.
 RETRAIN_SHARE = 0.1
 # Raised whenever the arrays of an adviser change their meaning, so that kept ones are trained again.
-ADVISER_VERSION = 4
+ADVISER_VERSION = 5
 
 
 def recommend(
@@ -166,14 +169,14 @@ def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -
 
 
 def known_learners(totals: Mapping[str, Any]) -> tuple[str, ...]:
-    """The learners measured on at least half as many tasks as any, by what `KnowledgeBase.info` counts.
+    """The learners measured on no less than `LEAST_KNOWN` of the tasks of any, by what `KnowledgeBase.info` counts.
 
     All of them where nothing is measured: the caller then learns what is missing.
     """
     trials = totals["trials_by_learner"]
     tasks = {name: trials.get(name, 0) / DESIGN_SIZES[name] for name in LEARNERS}
     most = max(tasks.values())
-    return tuple(name for name in LEARNERS if tasks[name] >= MIN_COVERAGE * most)
+    return tuple(name for name in LEARNERS if tasks[name] >= LEAST_KNOWN * most)
 
 
 def past_evidence(
@@ -205,12 +208,15 @@ def past_evidence(
         metrics={str(kind): name for kind, name in kin.items()},
         spaces=_spaces(task_type, learners),
     )
-    if len({task.group or task.id for task in past.tasks}) < MIN_PAST_TASKS:
+    n_groups = len({task.group or task.id for task in past.tasks})
+    if n_groups < MIN_PAST_TASKS:
         raise KnowledgeBaseError(
-            f"The knowledge base has {len(past.tasks)} {task_type} tasks with trials of {' and '.join(learners)}, and "
+            f"The knowledge base has {n_groups} different {task_type} tasks with trials of {' and '.join(learners)}, and "
             f"{MIN_PAST_TASKS} are the least to learn from. Grow it with scripts/refresh_knowledge_base.py."
         )
     constant = {record.task.id: record.metafeatures[BASELINE + kin[record.task.type]] for record in records}
+    n_rows = np.array([task.n_rows for task in past.tasks])
+    past = replace(past, metafeatures=at_rows(past.metafeatures, n_rows))
     return past, np.array([constant[task.id] for task in past.tasks])
 
 

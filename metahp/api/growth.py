@@ -3,12 +3,13 @@
 import csv
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metahp.api.tables import task_type_named
 from metahp.core.errors import InputError
 from metahp.core.metric import metrics_for
+from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, trial_id
 from metahp.datasets.read import TableSource
 from metahp.evaluation.budget import Budget
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 SEED_PROTOCOL = Protocol()
 SEED_LIMITS = Limits(seconds=30.0, memory_mib=4096.0)
+# For trials on more rows than the protocol's.
+LARGE_LIMITS = Limits(seconds=120.0, memory_mib=4096.0)
 # Meta-features of past tasks are extracted without haste: a skipped group would be a gap in all later training.
 SEED_BUDGET_SECONDS = 30.0
 INGEST_EVERY = 500
@@ -81,10 +84,12 @@ def refresh(
     *,
     learners: Sequence[str] = tuple(LEARNERS),
     sizes: Mapping[str, int] | None = None,
+    rows: Sequence[float] = (SEED_PROTOCOL.max_rows,),
+    searches: Mapping[str, int] | None = None,
     n_jobs: int = 1,
     on_trial: Callable[[int, int, Trial | None], None] = lambda done, total, trial: None,
 ) -> KnowledgeBase:
-    """Measure the design of every learner on every table and write the seed folder `out`.
+    """Measure the design of every learner on every table, search further from there, and write the seed folder `out`.
 
     What is measured already is not measured again: neither what `out` holds, nor what an interrupted call left in its
     working folder `out/.work`, where each trial is on disk before the next one is counted.
@@ -93,11 +98,15 @@ def refresh(
         manifest: The tables.
         out: The seed folder.
         learners: Which learners.
-        sizes: Number of configurations by learner; `DESIGN_SIZES` where not named.
+        sizes: Number of configurations of the design by learner; `DESIGN_SIZES` where not named.
+        rows: Numbers of rows on which to measure the design: at most so many, or a share of them where below one.
+        searches: Number of trials of a search that starts from the design, by learner; none where not named.
         n_jobs: How many trials run side by side.
         on_trial: Called with trials done, trials in all and the trial, once at the start with None.
     """
     # Imported here: a recommendation measures nothing and needs neither design nor pool.
+    from metahp.api.incumbents import run_searches
+    from metahp.api.incumbents import searches as planned_searches
     from metahp.evaluation.design import design
     from metahp.evaluation.parallel import run_jobs
 
@@ -110,27 +119,58 @@ def refresh(
     described = {record.task.id for record in base.tasks() if record.metafeatures_version == VERSION}
     jobs: list[Job] = []
     pending: list[ManifestRow] = []
+    tables: list[tuple[TableSource, Task]] = []
     for row in manifest:
         task = row.source.load().task
+        tables.append((row.source, task))
         if task.id not in described:
             pending.append(row)
         for name in learners:
             jobs += [
-                Job(row.source, task.id, configuration, SEED_PROTOCOL, origin, SEED_LIMITS)
+                Job(row.source, task.id, configuration, protocol, origin, limits)
+                for protocol, limits in _protocols(task.n_rows, rows)
                 for configuration, origin in design(learner_named(name), task.type, sizes[name])
-                if trial_id(task.id, configuration, SEED_PROTOCOL) not in done
+                if trial_id(task.id, configuration, protocol) not in done
             ]
-    on_trial(0, len(jobs), None)
-    for count, trial in enumerate(run_jobs(jobs, n_jobs=n_jobs), start=1):
-        base.record([trial])
-        on_trial(count, len(jobs), trial)
-        if count % INGEST_EVERY == 0:
+    n_searched = {name: n for name, n in (searches or {}).items() if name in learners}
+    total = len(jobs) + sum(
+        search.n_trials
+        for name, n_trials in n_searched.items()
+        for search in planned_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
+    )
+    on_trial(0, total, None)
+    count = 0
+
+    def made() -> Iterator[list[Trial]]:
+        for trial in run_jobs(jobs, n_jobs=n_jobs):
+            yield [trial]
+        for name, n_trials in n_searched.items():
+            # The design is measured by now, and a search starts from all of it.
             base.ingest()
+            yield from run_searches(planned_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS), n_jobs)
+
+    for trials in made():
+        base.record(trials)
+        for trial in trials:
+            count += 1
+            on_trial(count, total, trial)
+            if count % INGEST_EVERY == 0:
+                base.ingest()
     for record in _describe_all(pending, n_jobs):
         base.record(tasks=[record])
     base.ingest()
     seeds.export_seed(base, out)
     return base
+
+
+def _protocols(n_rows: int, wanted: Sequence[float]) -> list[tuple[Protocol, Limits]]:
+    """The protocols that use as many of `n_rows` rows as are `wanted`, one for each number of rows that comes of it."""
+    used = {min(n_rows, round(rows * n_rows if rows < 1 else rows)): rows for rows in reversed(wanted)}
+    return [
+        (replace(SEED_PROTOCOL, max_rows=round(rows * n_rows) if rows < 1 else int(rows)), limits)
+        for n_used, rows in used.items()
+        for limits in (LARGE_LIMITS if n_used > SEED_PROTOCOL.max_rows else SEED_LIMITS,)
+    ]
 
 
 def _describe_all(rows: Sequence[ManifestRow], n_jobs: int) -> Iterator[TaskRecord]:

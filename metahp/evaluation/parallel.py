@@ -94,7 +94,7 @@ def run_jobs(jobs: Iterable[Job], *, n_jobs: int) -> Iterator[Trial]:
         return
     # The default pre-dispatch (two jobs per worker) keeps workers busy and still lets an interrupt end the run soon.
     yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(
-        delayed(_run_here)(job) for job in jobs
+        delayed(run_here)(job) for job in jobs
     )
 
 
@@ -105,5 +105,6 @@ def _runner() -> Runner:
     return runner
 
 
-def _run_here(job: Job) -> Trial:
+def run_here(job: Job) -> Trial:
+    """The trial of a job, in the watched process that this process keeps."""
     return _runner().run(job)

@@ -34,6 +34,9 @@ GROUPS: tuple[str, ...] = tuple(_STEPS)
 NAMES: tuple[str, ...] = tuple(name for names in _NAMES.values() for name in names)
 GROUP_OF: dict[str, str] = {name: group for group, names in _NAMES.items() for name in names}
 
+# Logarithms of the number of rows, or of it over something else.
+_GROWS_WITH_ROWS = np.isin(NAMES, ["log_n_rows", "log_rows_per_feature", "log_rows_per_class"])
+
 # A step is started when this many times its expected seconds are left: estimates err, and a fit cannot be stopped.
 MARGIN = 1.4
 # How far the measured pace may correct the expected seconds; one odd step must not switch the rest off.
@@ -58,6 +61,15 @@ class MetaFeatures:
     def vector(self) -> np.ndarray:
         """The values in the order of `NAMES`, shape (len(NAMES),)."""
         return np.array([self.values[name] for name in NAMES], dtype=float)
+
+
+def at_rows(metafeatures: np.ndarray, n_rows: np.ndarray) -> np.ndarray:
+    """Meta-features (t, len(NAMES)) as they are when only `n_rows` (t,) of the rows are used.
+
+    What is not a count is estimated on a sample of the rows anyway, and stays.
+    """
+    fewer = np.log(n_rows) - metafeatures[:, NAMES.index("log_n_rows")]
+    return np.where(_GROWS_WITH_ROWS, metafeatures + fewer[:, None], metafeatures)
 
 
 def extract(table: Table, *, seconds_left: Callable[[], float], seed: int = 0) -> MetaFeatures:

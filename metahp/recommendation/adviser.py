@@ -153,10 +153,11 @@ class Adviser:
                     fit_seconds=self.forecast.fit_seconds(task, column),
                 )
             )
-        nearest = np.argsort(-prior.similarity)[:N_NEIGHBOURS]
-        neighbours = tuple(
-            Neighbour(self.tasks[i].name or self.tasks[i].id, float(prior.similarity[i])) for i in nearest
-        )
+        similar: dict[str, float] = {}
+        for i in np.argsort(-prior.similarity):
+            # A task with several numbers of rows counts once.
+            similar.setdefault(self.tasks[i].name or self.tasks[i].id, float(prior.similarity[i]))
+        neighbours = tuple(Neighbour(*pair) for pair in list(similar.items())[:N_NEIGHBOURS])
         reasons = () if abstained else self._reasons(metafeatures, names, batch[0])
         return Advice(tuple(items), neighbours, reasons, abstained)
 

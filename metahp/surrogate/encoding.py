@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,10 +12,11 @@ from metahp.core.space import Number, SearchSpace
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Trial, TrialState
 
-# A candidate is shared where at least this share of the tasks that know its learner have measured it.
-MIN_COVERAGE = 0.5
-# Of the candidates that are not shared, so many of each task are kept: its best, which a search has found.
-OWN_CANDIDATES = 20
+# A candidate is shared where at least this share of the tasks that know its learner have measured it, and two have.
+MIN_COVERAGE = 0.1
+# Of the candidates that are not shared, the best of each task are kept, which a search has found: so many of a task,
+# fewer where all together would be more than the second number.
+OWN_CANDIDATES, MOST_OWN_CANDIDATES = 20, 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,8 @@ class Evidence:
     """What past tasks say about a set of candidates, for one metric.
 
     `losses` and `fit_seconds` have shape (t, c): NaN where a trial is missing, infinite loss where it failed or met a
-    limit. `is_final` marks candidates that are a trial's own configuration, not an earlier checkpoint of its curve;
+    limit. A task that was measured on several numbers of rows has a row for each, with `n_rows` as many as were used.
+    `is_final` marks candidates that are a trial's own configuration, not an earlier checkpoint of its curve;
     `defaults` holds the column of each learner's library default (none where there is no such thing). `flat` marks the
     tasks whose default is as good as their best, within the noise of the folds.
     """
@@ -79,14 +81,25 @@ def evidence(
     """Collect the trials of `tasks` for the learners in `spaces`.
 
     Args:
-        tasks: Past tasks, t of them; those without a complete trial of some learner's default are left out.
-        metafeatures: Shape (t, m), in the order of `tasks`.
+        tasks: Past tasks; those without a complete trial of some learner's default are left out.
+        metafeatures: One row for each of `tasks`, m of them.
         trials: Trials of any task and learner; others are passed over, and so are pruned ones and those that do not
-            share the protocol most used on their task.
+            share the protocol most used on their task and number of rows.
         metrics: Metric name by task type, so that tasks of several types can share one matrix.
         spaces: Search space by learner.
     """
-    row = {task.id: index for index, task in enumerate(tasks)}
+    n_rows = {task.id: task.n_rows for task in tasks}
+    trials = comparable([t for t in trials if t.task in n_rows and t.configuration.learner in spaces], n_rows)
+    used = sorted({(trial.task, _n_used(trial, n_rows)) for trial in trials})
+    measured = [
+        (place, replace(task, n_rows=n))
+        for place, task in enumerate(tasks)
+        for task_id, n in used
+        if task_id == task.id
+    ]
+    metafeatures = metafeatures[[place for place, _ in measured]]
+    tasks = [task for _, task in measured]
+    row = {(task.id, task.n_rows): index for index, task in enumerate(tasks)}
     columns: dict[tuple[str, int | None], int] = {}
     candidates: list[Configuration] = []
     origins: list[Origin] = []
@@ -112,8 +125,8 @@ def evidence(
             final.append(checkpoint is None)
         return columns[key]
 
-    for trial in comparable([t for t in trials if t.task in row and t.configuration.learner in spaces]):
-        i = row[trial.task]
+    for trial in trials:
+        i = row[trial.task, _n_used(trial, n_rows)]
         metric = metrics[tasks[i].type]
         own = column_of(trial, None)
         if trial.state is not TrialState.COMPLETE:
@@ -163,14 +176,25 @@ def evidence(
     )
 
 
-def comparable(trials: Sequence[Trial]) -> list[Trial]:
+def comparable(trials: Sequence[Trial], n_rows: Mapping[str, int] | None = None) -> list[Trial]:
     """Of each task the trials of the protocol that most of its trials have, without the pruned ones.
 
-    Losses on other rows or folds are other losses, and a pruned trial has those of its first folds only.
+    Losses on other rows or folds are other losses, and a pruned trial has those of its first folds only. With the
+    number of rows `n_rows` of each task, each number of rows used of it has a protocol of its own.
     """
-    counts = Counter((trial.task, trial.protocol) for trial in trials)
-    main = {task: protocol for (task, protocol), _ in sorted(counts.items(), key=lambda item: item[1])}
-    return [t for t in trials if t.protocol == main[t.task] and t.state is not TrialState.PRUNED]
+    keys = [(trial.task, _n_used(trial, n_rows) if n_rows else 0) for trial in trials]
+    counts = Counter((key, trial.protocol) for key, trial in zip(keys, trials, strict=True))
+    main = {key: protocol for (key, protocol), _ in sorted(counts.items(), key=lambda item: item[1])}
+    return [
+        trial
+        for key, trial in zip(keys, trials, strict=True)
+        if trial.protocol == main[key] and trial.state is not TrialState.PRUNED
+    ]
+
+
+def _n_used(trial: Trial, n_rows: Mapping[str, int]) -> int:
+    """The rows that a trial used, also where it failed."""
+    return min(n_rows[trial.task], trial.protocol.max_rows)
 
 
 def _kept_columns(losses: np.ndarray, candidates: Sequence[Configuration], is_final: np.ndarray) -> np.ndarray:
@@ -179,10 +203,12 @@ def _kept_columns(losses: np.ndarray, candidates: Sequence[Configuration], is_fi
     count = measured.sum(axis=0)
     learners = np.array([candidate.learner for candidate in candidates])
     most = {learner: count[learners == learner].max(initial=0) for learner in set(learners.tolist())}
-    kept = (count >= MIN_COVERAGE * np.array([most[learner] for learner in learners.tolist()])) & (count > 0)
+    kept = count >= np.maximum(MIN_COVERAGE * np.array([most[learner] for learner in learners.tolist()]), 2)
+    kept |= (count > 0) & (count == np.array([most[learner] for learner in learners.tolist()]))
     own = np.where(measured & ~kept & is_final, losses, np.inf)
+    n_own = min(OWN_CANDIDATES, max(1, MOST_OWN_CANDIDATES // len(losses))) if len(losses) else 0
     for values in own:
-        best = np.argsort(values)[:OWN_CANDIDATES]
+        best = np.argsort(values)[:n_own]
         kept[best[np.isfinite(values[best])]] = True
     return kept
 

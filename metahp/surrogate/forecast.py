@@ -41,7 +41,7 @@ class Forecast:
     log of each candidate's loss over its learner's default loss on the past tasks, shape (t, c); `seconds` the
     coefficients of log seconds for (1, log rows, log features, log classes), and one offset per candidate. `units` has
     for each learner log(default loss / best loss) on the past tasks, shape (t,): what a unit of normalised loss is
-    worth there; `defaults` the columns of the library defaults.
+    worth there; `defaults` the columns of the library defaults, `most_rows` the largest number of rows of a past task.
     """
 
     levels: Mapping[str, lightgbm.Booster]
@@ -50,6 +50,7 @@ class Forecast:
     offsets: np.ndarray
     units: Mapping[str, np.ndarray]
     defaults: Mapping[str, int]
+    most_rows: int
 
     @classmethod
     def fit(cls, past: Evidence, baselines: np.ndarray, worlds: np.ndarray, *, seed: int) -> "Forecast":
@@ -74,13 +75,13 @@ class Forecast:
             best = np.fmin.reduce(ratios[:, own], axis=1, initial=0.0)
             units[learner] = -best
             ratios[:, own] = np.where(np.isnan(ratios[:, own]), best[:, None] * (1 - worlds[:, own]), ratios[:, own])
-        size = _size([(min(task.n_rows, 2500), task.n_features, task.n_classes) for task in past.tasks])
+        size = _size([(task.n_rows, task.n_features, task.n_classes) for task in past.tasks])
         log_seconds = np.log(np.maximum(past.fit_seconds, 1e-4))
         known = ~np.isnan(log_seconds)
         offsets = np.nanmean(log_seconds, axis=0)
         rows, columns = np.nonzero(known)
         coefficients, *_ = np.linalg.lstsq(size[rows], log_seconds[rows, columns] - offsets[columns], rcond=None)
-        return cls(levels, ratios, coefficients, offsets, units, past.defaults)
+        return cls(levels, ratios, coefficients, offsets, units, past.defaults, max(task.n_rows for task in past.tasks))
 
     def relative_loss(
         self, candidates: Mapping[int, Configuration], metafeatures: np.ndarray, weights: np.ndarray, shift: np.ndarray
@@ -109,7 +110,7 @@ class Forecast:
 
     def fit_seconds(self, task: Task, column: int) -> float:
         """Seconds to train a candidate once on all rows of `task`, on one core; linear in rows beyond those seen."""
-        seen = min(task.n_rows, 2500)
+        seen = min(task.n_rows, self.most_rows)
         size = _size([(seen, task.n_features, task.n_classes)])[0]
         # Past trials summed three fits on two thirds of the rows: together, two fits on all rows.
         return float(np.exp(size @ self.seconds + self.offsets[column]) / 2 * task.n_rows / seen)
@@ -124,6 +125,7 @@ class Forecast:
             "offsets": self.offsets,
             "units": np.array(list(self.units.values())),
             "defaults": np.frombuffer(json.dumps(dict(self.defaults)).encode(), dtype=np.uint8),
+            "most_rows": np.array(self.most_rows),
         }
 
     @classmethod
@@ -138,6 +140,7 @@ class Forecast:
             arrays["offsets"],
             dict(zip(defaults, arrays["units"], strict=True)),
             defaults,
+            int(arrays["most_rows"]),
         )
 
 

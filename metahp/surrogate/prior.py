@@ -140,6 +140,9 @@ class Knowledge:
         target, units = normalised_losses(
             past.losses[:, known], _default_columns(past, known), clip=DEFAULT_SCALED_CLIP
         )
+        unknown = _unknown_learners(target, encoded)
+        if unknown.any():
+            target = np.where(unknown, surrogate.predict(past.metafeatures, encoded), target)
         inputs = raw_inputs(encoded, kernel.spaces) / kernel.length_scales
         functions = Worlds.fit(kernel, inputs, target, seed=seed)
         kept = np.arange(known.size)
@@ -255,6 +258,15 @@ class Knowledge:
 def _measured(past: Evidence) -> np.ndarray:
     """Columns that some task has measured: another candidate is known from elsewhere, and may be a left-out optimum."""
     return np.flatnonzero(~np.isnan(past.losses).all(axis=0))
+
+
+def _unknown_learners(target: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+    """Cells (t, c) of learners of which the task has no trial: there is nothing to interpolate from."""
+    unknown = np.zeros(target.shape, dtype=bool)
+    for learner in np.unique(encoded[:, 0]):
+        own = encoded[:, 0] == learner
+        unknown[:, own] = np.isnan(target[:, own]).all(axis=1, keepdims=True)
+    return unknown
 
 
 def _default_columns(past: Evidence, columns: np.ndarray) -> list[int]:

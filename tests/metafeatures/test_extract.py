@@ -10,7 +10,7 @@ import pytest
 from metahp.core.task import Task, TaskType
 from metahp.datasets.infer import build_table
 from metahp.datasets.table import Table
-from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES, VERSION, extract, run_group
+from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES, VERSION, at_rows, extract, run_group
 from metahp.metafeatures.view import Step, Values
 
 PLENTY = 1e6
@@ -92,6 +92,15 @@ def test_every_meta_feature_is_finite_on_a_common_table(classes: int) -> None:
     assert tuple(found.seconds) == GROUPS
     assert found.vector().shape == (len(NAMES),)
     assert [name for name, value in found.values.items() if not math.isfinite(value)] == []
+
+
+def test_fewer_rows_change_what_counts_rows_and_nothing_else() -> None:
+    whole = extract(table_of(frame(300, classes=2)), seconds_left=lambda: 0.0).vector()
+    fewer = at_rows(np.array([whole, whole]), np.array([300, 100]))
+    np.testing.assert_allclose(fewer[0], whole)
+    moved = {NAMES[i] for i in np.flatnonzero(~np.isclose(fewer[1], whole, equal_nan=True))}
+    assert moved == {"log_n_rows", "log_rows_per_feature", "log_rows_per_class"}
+    assert fewer[1, NAMES.index("log_n_rows")] == pytest.approx(np.log(100))
 
 
 @pytest.mark.parametrize(("n", "classes"), [(300, 0), (300, 2), (300, 4), (2100, 2)])

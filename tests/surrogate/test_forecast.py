@@ -32,7 +32,7 @@ def test_weighted_median_by_hand(values: list[float], weights: list[float], medi
 def test_one_past_disaster_does_not_make_a_better_candidate_look_worse_than_the_default() -> None:
     # Column 0 is the default; candidate 1 was 5 % better on four past tasks and ten times worse on a fifth.
     ratios = np.column_stack([np.zeros(5), [np.log(0.95)] * 4 + [np.log(10.0)]])
-    forecast = Forecast({"toy": Level()}, ratios, np.zeros(4), np.zeros(2), {"toy": np.full(5, 0.05)}, {"toy": 0})
+    forecast = Forecast({"toy": Level()}, ratios, np.zeros(4), np.zeros(2), {"toy": np.full(5, 0.05)}, {"toy": 0}, 2500)
     candidates = {0: SPACE.default, 1: SPACE.configuration({"x": 0.1})}
     expected = forecast.relative_loss(candidates, np.zeros(3), np.full(5, 0.2), np.zeros(2))
     assert expected[0] == (-0.7, -0.7)

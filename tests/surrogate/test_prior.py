@@ -257,6 +257,40 @@ def test_only_trials_of_one_protocol_are_compared_and_none_that_were_pruned(rng)
     assert np.nanmin(found.losses) > 1.0
 
 
+def test_each_number_of_rows_of_a_task_is_a_row_of_its_own(rng):
+    tasks, metafeatures, trials = _knowledge(3, rng)
+    large = [
+        replace(trial, protocol=Protocol(max_rows=30), n_rows=30, fold_losses={METRIC: (7.0,) * 3})
+        for trial in trials
+        if trial.task == "t1" and trial.configuration in (SPACE.default, trials[1].configuration)
+    ]
+    found = evidence(tasks, metafeatures, [*large, *trials], metrics={"regression": METRIC}, spaces={"toy": SPACE})
+    assert [(task.id, task.n_rows) for task in found.tasks][:3] == [("t0", 100), ("t1", 30), ("t1", 101)]
+    np.testing.assert_array_equal(found.metafeatures[1], found.metafeatures[2])
+    assert set(found.losses[1, ~np.isnan(found.losses[1]) & found.is_final]) == {7.0}
+    assert np.nanmax(found.losses[[0, 2, 3]]) < 7.0
+
+
+def test_a_learner_without_any_trial_on_a_task_has_there_the_losses_that_the_surrogate_expects(past):
+    twin = replace(SPACE, learner="twin")
+    spaces = {"toy": SPACE, "twin": twin}
+    n_own = len(past.candidates)
+    losses = np.hstack([past.losses, past.losses])
+    losses[0, n_own:] = np.nan
+    both = replace(
+        past,
+        candidates=(*past.candidates, *(twin.configuration(c.values) for c in past.candidates)),
+        origins=past.origins * 2,
+        is_final=np.tile(past.is_final, 2),
+        losses=losses,
+        defaults={"toy": past.defaults["toy"], "twin": past.defaults["toy"] + n_own},
+    )
+    knowledge = Knowledge.learn(both, spaces, seed=0)
+    expected = knowledge.surrogate.predict(past.metafeatures[:1], knowledge.encoded)[0]
+    np.testing.assert_allclose(knowledge.worlds[0, n_own:], expected[n_own:])
+    assert np.abs(knowledge.worlds[0, :n_own] - expected[:n_own]).max() > 1e-3
+
+
 def test_what_a_search_found_on_one_task_is_a_candidate_but_not_where_that_task_is_left_out(rng):
     tasks, metafeatures, trials = _knowledge(20, rng)
     found_here = SPACE.configuration({"x": 0.123, "n_estimators": 10})

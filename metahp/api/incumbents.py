@@ -1,0 +1,86 @@
+"""Incumbents: what a short search finds on a table beyond the design, so that the best known is not the design's."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from metahp.core.metric import metric_for
+from metahp.core.task import Task
+from metahp.core.trial import Origin, Protocol, Trial
+from metahp.datasets.read import TableSource
+from metahp.evaluation.parallel import run_here
+from metahp.evaluation.runner import Job, Limits
+from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.catalogue import learner_named
+from metahp.refinement.strategies import strategy_named
+from metahp.refinement.strategy import Observation
+
+STRATEGY = "gp"
+# The search minimises the default metric of a task type; for classes log loss, which every configuration moves.
+METRIC_NAMES = {"binary": "neg_log_loss", "multiclass": "neg_log_loss", "regression": "neg_root_mean_squared_error"}
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """`n_trials` further trials of a learner on a table, chosen by what its trials so far, `known`, say."""
+
+    source: TableSource
+    task: Task
+    learner: str
+    protocol: Protocol
+    limits: Limits
+    known: tuple[Trial, ...]
+    n_trials: int
+
+
+def searches(
+    base: KnowledgeBase,
+    tables: Sequence[tuple[TableSource, Task]],
+    learner: str,
+    n_trials: int,
+    protocol: Protocol,
+    limits: Limits,
+) -> Iterator[Search]:
+    """What is left of a search of `n_trials` trials on each of the tables."""
+    known: dict[str, list[Trial]] = {task.id: [] for _, task in tables}
+    for trial in base.trials(learner=learner):
+        if trial.task in known and trial.protocol == protocol:
+            known[trial.task].append(trial)
+    for source, task in tables:
+        own = known[task.id]
+        n_left = n_trials - sum(trial.origin is Origin.POSTERIOR for trial in own)
+        if n_left > 0:
+            yield Search(source, task, learner, protocol, limits, tuple(own), n_left)
+
+
+def run_searches(planned: Iterable[Search], n_jobs: int) -> Iterator[list[Trial]]:
+    """The trials of each search, in the order in which searches finish.
+
+    The strategy is Optuna's Gaussian process, which knows nothing of past tasks: what it finds is no echo of the prior.
+    """
+    yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(
+        delayed(_trials)(search) for search in planned
+    )
+
+
+def _trials(search: Search) -> list[Trial]:
+    metric = metric_for(search.task.type, METRIC_NAMES[search.task.type]).name
+    strategy = strategy_named(STRATEGY, [learner_named(search.learner).space(search.task.type)], seed=len(search.known))
+    for trial in search.known:
+        strategy.tell(_observed(trial, metric))
+    made: list[Trial] = []
+    while len(made) < search.n_trials and (suggestion := strategy.ask()) is not None:
+        chosen = suggestion.configuration
+        trial = run_here(Job(search.source, search.task.id, chosen, search.protocol, Origin.POSTERIOR, search.limits))
+        strategy.tell(_observed(trial, metric))
+        made.append(trial)
+    return made
+
+
+def _observed(trial: Trial, metric: str) -> Observation:
+    losses = np.asarray(trial.fold_losses.get(metric, ()))
+    if not losses.size:
+        return Observation(trial.configuration, float("inf"))
+    return Observation(trial.configuration, float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(losses.size)))
