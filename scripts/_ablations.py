@@ -16,7 +16,7 @@ from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.calibration import INNER_FOLDS, Unseen, calibrated
 from metahp.surrogate.encoding import Evidence, normalised_losses
 from metahp.surrogate.model import PARAMETERS, ROUNDS, Surrogate
-from metahp.surrogate.prior import Knowledge, Settings
+from metahp.surrogate.prior import Knowledge, Settings, drawn
 from metahp.surrogate.scenarios import copies, distances, similarities
 from metahp.surrogate.validation import batch_regret, group_folds
 
@@ -58,6 +58,7 @@ class Variant:
     leaves: int = PARAMETERS["num_leaves"]
     picks: str = "greedy"
     near_copies: bool = True
+    local: float = Settings().local
 
 
 FULL = "full method"
@@ -74,6 +75,7 @@ VARIANTS: dict[str, Variant] = {
     "similarity: mean of profile and distance": Variant(similarity="mean"),
     "similarity: geometric mean of profile and distance": Variant(similarity="geometric mean"),
     "near copies not told": Variant(near_copies=False),
+    **{f"local term {value}": Variant(local=value) for value in (0.0, 0.1, 0.4)},
     "worlds: smoothed by a Gaussian process": Variant(worlds="smooth"),
     "without probes": Variant(groups=tuple(group for group in GROUPS if group != "probes")),
     "without landmarks": Variant(groups=tuple(group for group in GROUPS if group != "landmarks")),
@@ -234,7 +236,8 @@ class Split:
             measured = np.flatnonzero(~np.isnan(self.left_out.losses[row, knowledge.columns]))
             scenarios = (worlds + settings.shift * (1 - copied)[:, None] * said.moved)[:, measured]
             if variant.picks == "greedy":
-                batch = greedy_batch(scenarios, weights, k)
+                inputs = knowledge.kernel.inputs([knowledge.candidates[j] for j in measured])
+                batch = greedy_batch(*drawn(scenarios, weights, inputs, local=variant.local), k)
             else:
                 mean = weights @ scenarios if variant.picks == "top" else (said.moved + knowledge.average)[measured]
                 batch = np.argsort(mean, kind="stable")[:k].tolist()

@@ -5,8 +5,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+from metahp import api
+from metahp.knowledge.records import TaskRecord
+from metahp.surrogate.encoding import Evidence
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,3 +45,12 @@ def write(path: Path | None, figures: Mapping[str, float]) -> None:
     """Write the figures where `--json` was given."""
     if path:
         path.write_text(json.dumps(dict(figures), indent=1) + "\n", encoding="utf-8")
+
+
+def is_scored(past: Evidence, records: Sequence[TaskRecord]) -> np.ndarray:
+    """Which rows of the evidence are scored, (t,): those on the rows of the seed's protocol.
+
+    The same task on other numbers of rows is there to learn from.
+    """
+    used = {record.task.id: min(record.task.n_rows, api.SEED_PROTOCOL.max_rows) for record in records}
+    return np.array([task.n_rows == used[task.id] for task in past.tasks])

@@ -251,7 +251,7 @@ def advise(knowledge: Knowledge, metafeatures: np.ndarray, k: int) -> Advice:
     """The first k of metahp and of the greedy portfolio."""
     start = time.process_time()
     prior = knowledge.prior(metafeatures)
-    batch = knowledge.columns[greedy_batch(prior.scenarios, prior.weights, k)]
+    batch = knowledge.columns[greedy_batch(*knowledge.drawn(prior), k)]
     seconds = time.process_time() - start
     worlds = knowledge.worlds
     portfolio = knowledge.columns[greedy_batch(worlds, np.full(len(worlds), 1 / len(worlds)), k)]

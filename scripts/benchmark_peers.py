@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from _benchmark import ROOT, parser, report, write
+from _benchmark import ROOT, is_scored, parser, report, write
 from _peers import (
     KINDS,
     LEARNER,
@@ -55,6 +55,7 @@ from metahp.datasets.read import TableSource
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.losses import losses_of
 from metahp.evaluation.protocol import folds, sampled_rows
+from metahp.knowledge.records import TaskRecord
 from metahp.learners.catalogue import learner_named
 from metahp.metafeatures.extract import extract
 from metahp.surrogate.encoding import Evidence
@@ -151,11 +152,17 @@ class Side:
 
     @classmethod
     def of(
-        cls, past: Evidence, task_type: TaskType, metric: str, tables: Mapping[str, api.ManifestRow], n: int | None
+        cls,
+        past: Evidence,
+        task_type: TaskType,
+        metric: str,
+        records: Sequence[TaskRecord],
+        tables: Mapping[str, api.ManifestRow],
+        n: int | None,
     ) -> "Side":
         """The first `n` tables that are not flat."""
         kin = kin_metrics(metric)
-        wanted = [row for row in range(len(past.tasks)) if past.tasks[row].name in tables]
+        wanted = [row for row in np.flatnonzero(is_scored(past, records)) if past.tasks[row].name in tables]
         rows = [row for row in wanted if not past.flat[row]]
         metrics = {row: kin[past.tasks[row].type] for row in rows[:n]}
         sources = {row: tables[past.tasks[row].name].source for row in rows[:n]}
@@ -272,7 +279,7 @@ def main() -> int:
     for kind, task_type in KINDS.items():
         metric = METRICS[METRIC_SETS[arguments.metrics][kind]]
         past, _ = api.past_evidence(records, trials, task_type, metric, [LEARNER])
-        side = Side.of(past, task_type, metric.name, tables, n_tables and max(1, round(n_tables / 2)))
+        side = Side.of(past, task_type, metric.name, records, tables, n_tables and max(1, round(n_tables / 2)))
         cache.fill(side.jobs(peers, n_trials), arguments.jobs)
         advice = side.advice(k, arguments.jobs)
         cache.fill(side.missing(advice), arguments.jobs)

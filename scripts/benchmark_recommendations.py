@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from _ablations import FULL, VARIANTS, Variant, ablated
-from _benchmark import ROOT, parser, report, write
+from _benchmark import ROOT, is_scored, parser, report, write
 from joblib import Parallel, delayed
 
 from metahp import api
@@ -105,7 +105,7 @@ def part_of(
     """The tasks that `metric` can measure, judged where every learner's default was measured."""
     task_type = METRICS[metric].task_types[0]
     past, baselines = api.past_evidence(records, trials, task_type, METRICS[metric], learners)
-    wanted = np.array([names is None or task.name in names for task in past.tasks])
+    wanted = is_scored(past, records) & [names is None or task.name in names for task in past.tasks]
     wanted &= np.isfinite(past.losses[:, list(past.defaults.values())]).all(axis=1)
     return Part(metric, past, baselines, {name: LEARNERS[name].space(task_type) for name in learners}, wanted)
 

@@ -31,6 +31,7 @@ from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.surrogate.calibration import learn_calibrated
+from metahp.surrogate.prior import drawn
 from metahp.surrogate.worlds import Kernel, Worlds
 
 SUITES = ("hylap_svm", "hylap_adaboost", "pmlb_sklearn", "openml_adaboost", "openml_random_forest", "quantile_xgboost")
@@ -52,7 +53,8 @@ def transfer(suite: Suite, task: int, n: int, seed: int) -> list[int]:
     knowledge = learn_calibrated(past, spaces, seed=seed)
     prior = knowledge.task_prior(None if suite.metafeatures is None else suite.metafeatures[task])
     scenarios = np.minimum(prior.scenarios_at(prior.kernel.inputs(table)), Settings().clip)
-    warm = [Suggestion(table[i], Origin.SURROGATE) for i in greedy_batch(scenarios, prior.weights, N_WARM)]
+    draws = drawn(scenarios, prior.weights, prior.kernel.inputs(table), local=knowledge.settings.local)
+    warm = [Suggestion(table[i], Origin.SURROGATE) for i in greedy_batch(*draws, N_WARM)]
     search = Transfer(prior, suite.spaces, candidates=table, only_candidates=True, warm=warm, seed=seed, device="cpu")
     place = {each.id: index for index, each in enumerate(table)}
     chosen: list[int] = []

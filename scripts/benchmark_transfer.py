@@ -21,7 +21,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import MetahpError
 from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.calibration import learn_calibrated
-from metahp.surrogate.prior import Knowledge
+from metahp.surrogate.prior import Knowledge, drawn
 from metahp.surrogate.validation import expected_best_of_random, group_folds
 from metahp.surrogate.worlds import Worlds
 
@@ -65,7 +65,8 @@ def batches(
         features = None if suite.metafeatures is None else suite.metafeatures[task]
         if "metahp" in methods:
             scenarios, weights = _scenarios(knowledge, own, own_inputs, features)
-            found["metahp"][task] = greedy_batch(scenarios, weights, max(KS))
+            draws = drawn(scenarios, weights, own_inputs, local=knowledge.settings.local)
+            found["metahp"][task] = greedy_batch(*draws, max(KS))
         worlds = interpolated.at(own_inputs)
         shared = [(i, place[each]) for i, each in enumerate(own) if each in place]
         if shared:

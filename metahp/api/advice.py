@@ -211,7 +211,7 @@ def past_evidence(
     n_groups = len({task.group or task.id for task in past.tasks})
     if n_groups < MIN_PAST_TASKS:
         raise KnowledgeBaseError(
-            f"The knowledge base has {n_groups} different {task_type} tasks with trials of {' and '.join(learners)}, and "
+            f"Of {' and '.join(learners)} the knowledge base has trials on {n_groups} distinct {task_type} tasks, and "
             f"{MIN_PAST_TASKS} are the least to learn from. Grow it with scripts/refresh_knowledge_base.py."
         )
     constant = {record.task.id: record.metafeatures[BASELINE + kin[record.task.type]] for record in records}

@@ -93,7 +93,7 @@ class Adviser:
             knowledge = replace(learned, settings=settings)
             for row in test:
                 prior = knowledge.prior(past.metafeatures[row])
-                batch = greedy_batch(prior.scenarios, prior.weights, TRACK_RECORD_K)
+                batch = greedy_batch(*knowledge.drawn(prior), TRACK_RECORD_K)
                 regret[row] = batch_regret(past, row, knowledge.columns[batch].tolist(), (1, TRACK_RECORD_K))
                 first = {batch[0]: knowledge.candidates[batch[0]]}
                 expected, _ = forecast.relative_loss(first, past.metafeatures[row], prior.weights, prior.shift)[
@@ -135,7 +135,7 @@ class Adviser:
         abstained = why_abstain(task, self.tasks, metafeatures, names, has_copy=has_copy)
         prior = self.knowledge.prior(metafeatures, abstained=abstained)
         among = np.arange(len(self.knowledge.candidates)) if among is None else among
-        batch = among[greedy_batch(prior.scenarios[:, among], prior.weights, k)].tolist()
+        batch = among[greedy_batch(*self.knowledge.drawn(prior, among), k)].tolist()
         expected = self.forecast.relative_loss(
             {column: self.knowledge.candidates[column] for column in batch}, metafeatures, prior.weights, prior.shift
         )

@@ -13,12 +13,14 @@ from metahp.core.space import SearchSpace
 from metahp.surrogate.encoding import Evidence, encode, normalised_losses
 from metahp.surrogate.model import Surrogate
 from metahp.surrogate.scenarios import copies, copy_width, distances, similarities
-from metahp.surrogate.worlds import Kernel, Worlds, raw_inputs
+from metahp.surrogate.worlds import Kernel, Worlds, matern52_draws, raw_inputs
 
 # Where every past task has configurations of its own, the surrogate's view of the average task is taken at so many.
 N_REFERENCE = 600
 # Above so many candidates of which each is known on few tasks, a sample of them is the reference.
 MOST_CANDIDATES = 6000
+# Enough that a batch does not hang on which of them were drawn.
+N_DRAWS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,36 @@ class Settings:
     """The prior's own hyperparameters.
 
     `shift` is λ of the scenarios; `temperature` the width of the similarity, in normalised loss; `trust` the share of
-    the weight that goes by similarity, the rest being equal for all past tasks. `shift` and `trust` are calibrated on
-    past tasks where there are enough of them (`metahp.surrogate.calibration`).
+    the weight that goes by similarity, the rest being equal for all past tasks. `local` is the standard deviation, in
+    normalised loss, by which a task differs from any world, alike at configurations that are alike. `shift` and `trust`
+    are calibrated on past tasks where there are enough of them (`metahp.surrogate.calibration`).
     """
 
     shift: float = 0.5
     temperature: float = 0.2
     trust: float = 0.5
+    local: float = 0.2
+
+
+def drawn(
+    scenarios: np.ndarray, weights: np.ndarray, inputs: np.ndarray, *, local: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scenarios with a local term: each drawn several times, with a random function of the configuration added.
+
+    Without it a batch is chosen as if the new task were one of the past ones, shifted.
+
+    Args:
+        scenarios: Shape (t, c).
+        weights: Shape (t,).
+        inputs: `Kernel.inputs` of the candidates, shape (c, p).
+        local: Standard deviation of the random functions.
+
+    Returns:
+        Scenarios (n, c) and weights (n,), n being `N_DRAWS` or a little more.
+    """
+    repeats = -(-N_DRAWS // len(scenarios))
+    added = local * matern52_draws(inputs, repeats * len(scenarios), seed=0)
+    return np.tile(scenarios, (repeats, 1)) + added, np.tile(weights, repeats) / repeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +216,16 @@ class Knowledge:
         similarity = np.maximum(similarity, copied)
         moved = 1 - copied
         return Prior(mean, self.worlds + moved[:, None] * shift, weights, similarity, shift, moved)
+
+    def drawn(self, prior: Prior, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """What a batch is chosen from: `drawn` scenarios (n, c) and weights (n,) at candidates `among` (c,), or all.
+
+        Where the prior abstained, its own scenarios: the batch is the portfolio.
+        """
+        among = np.arange(len(self.candidates)) if among is None else among
+        if prior.abstained:
+            return prior.scenarios[:, among], prior.weights
+        return drawn(prior.scenarios[:, among], prior.weights, self._inputs[among], local=self.settings.local)
 
     def copied(self, metafeatures: np.ndarray) -> np.ndarray:
         """How nearly each past task is a copy of the one with these meta-features (m,): 1 for the same, shape (t,)."""

@@ -23,6 +23,8 @@ PRIOR_WEIGHT = 0.1
 # A world is interpolated from at most so many of its configurations; solving costs their cube.
 MOST_POINTS = 800
 JITTER = 1e-6
+# Waves of which a random function is made.
+N_WAVES = 256
 
 
 def matern52(A: np.ndarray, B: np.ndarray) -> np.ndarray:
@@ -30,6 +32,18 @@ def matern52(A: np.ndarray, B: np.ndarray) -> np.ndarray:
     squared = (A**2).sum(axis=1)[:, None] + (B**2).sum(axis=1) - 2 * A @ B.T
     r = np.sqrt(5.0 * np.maximum(squared, 0.0))
     return (1.0 + r + r * r / 3.0) * np.exp(-r)
+
+
+def matern52_draws(inputs: np.ndarray, n: int, *, seed: int) -> np.ndarray:
+    """Draws of `n` random functions of unit variance with that correlation at points (c, p), shape (n, c).
+
+    Sums of cosines whose frequencies follow the kernel's spectral density, a Student t distribution with five degrees
+    of freedom (Rahimi and Recht, 2007, "Random features for large-scale kernel machines").
+    """
+    rng = np.random.default_rng(seed)
+    frequencies = rng.normal(size=(inputs.shape[1], N_WAVES)) * np.sqrt(5.0 / rng.chisquare(5.0, size=N_WAVES))
+    waves = np.cos(inputs @ frequencies + rng.uniform(0.0, 2.0 * np.pi, size=N_WAVES))
+    return rng.normal(size=(n, N_WAVES)) @ waves.T * np.sqrt(2.0 / N_WAVES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -152,10 +152,25 @@ def test_knowledge_survives_a_round_trip_through_arrays(past):
     assert after.scenarios == pytest.approx(before.scenarios, abs=1e-5)
 
 
+def test_drawn_scenarios_are_the_scenarios_with_a_local_term(past):
+    knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0, settings=Settings(local=0.3))
+    prior = knowledge.prior(past.metafeatures[0])
+    scenarios, weights = knowledge.drawn(prior)
+    n_worlds, repeats = len(prior.weights), len(weights) // len(prior.weights)
+    assert scenarios.shape == (n_worlds * repeats, len(knowledge.candidates))
+    assert weights.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(weights.reshape(repeats, n_worlds).sum(axis=0), prior.weights)
+    added = scenarios - np.tile(prior.scenarios, (repeats, 1))
+    assert added.std() == pytest.approx(0.3, rel=0.2)
+    assert not np.allclose(added[0], added[n_worlds])
+    np.testing.assert_allclose(knowledge.drawn(prior, np.array([3, 1]))[0], scenarios[:, [3, 1]])
+
+
 def test_an_abstaining_prior_is_the_portfolio(past):
     knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0)
     one, other = (knowledge.prior(past.metafeatures[i], abstained="strange") for i in (0, 1))
-    assert greedy_batch(one.scenarios, one.weights, 5) == greedy_batch(other.scenarios, other.weights, 5)
+    assert greedy_batch(*knowledge.drawn(one), 5) == greedy_batch(*knowledge.drawn(other), 5)
+    np.testing.assert_array_equal(knowledge.drawn(one)[0], knowledge.worlds)
     assert one.weights == pytest.approx(1 / 60)
 
 
@@ -167,7 +182,7 @@ def test_recommendation_does_not_depend_on_the_order_of_trials(rng):
         found = evidence(tasks, metafeatures, some, metrics={"regression": METRIC}, spaces={"toy": SPACE})
         knowledge = Knowledge.learn(found, {"toy": SPACE}, seed=0)
         prior = knowledge.prior(metafeatures[0])
-        batches.append([knowledge.candidates[i].values for i in greedy_batch(prior.scenarios, prior.weights, 3)])
+        batches.append([knowledge.candidates[i].values for i in greedy_batch(*knowledge.drawn(prior), 3)])
     assert batches[0] == batches[1]
 
 
@@ -182,7 +197,7 @@ def test_advice_for_left_out_tasks_beats_random_search_by_a_half(seed):
         knowledge = Knowledge.learn(past.rows(train), {"toy": SPACE}, seed=0)
         for row in test:
             prior = knowledge.prior(past.metafeatures[row])
-            batch = knowledge.columns[greedy_batch(prior.scenarios, prior.weights, 3)]
+            batch = knowledge.columns[greedy_batch(*knowledge.drawn(prior), 3)]
             regret[row] = batch_regret(past, row, batch, (1, 3))
     live = np.flatnonzero(~past.flat)
     ours = regret[live].mean(axis=0)

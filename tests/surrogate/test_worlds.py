@@ -11,6 +11,7 @@ from metahp.surrogate.worlds import (
     Worlds,
     _mean_negative_log_likelihood,
     matern52,
+    matern52_draws,
     raw_inputs,
 )
 
@@ -58,6 +59,14 @@ def test_correlation_is_one_at_the_same_point_and_falls_with_distance(rng):
     assert correlation[0, 0] == pytest.approx(1.0)
     assert 1.0 > correlation[0, 1] > 0.9
     assert correlation[0, 2] < 1e-6
+
+
+def test_random_functions_have_the_correlation_of_the_kernel(rng):
+    points = rng.uniform(size=(6, 3)) * 2
+    draws = matern52_draws(points, 20_000, seed=1)
+    assert draws.mean() == pytest.approx(0.0, abs=0.03)
+    # So many waves stand for infinitely many.
+    np.testing.assert_allclose(np.cov(draws.T), matern52(points, points), atol=0.15)
 
 
 def test_gradient_of_the_likelihood_is_right(rng):
