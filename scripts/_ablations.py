@@ -17,12 +17,9 @@ from metahp.surrogate.calibration import INNER_FOLDS, Unseen, calibrated
 from metahp.surrogate.encoding import Evidence, normalised_losses
 from metahp.surrogate.model import PARAMETERS, ROUNDS, Surrogate
 from metahp.surrogate.prior import Knowledge, Settings, drawn
-from metahp.surrogate.scenarios import copies, distances, similarities
+from metahp.surrogate.scenarios import copies, distances, feature_distances, near_width, similarities
 from metahp.surrogate.validation import batch_regret, group_folds
 
-# A past task that is as far as the so-manieth nearest has fallen to a weight of exp(-1) where similarity is a distance
-# of meta-features, whose scale means nothing.
-NEAR = 10
 _Made = TypeVar("_Made")
 _PAIRS = {
     "objective": "regression",
@@ -50,7 +47,7 @@ class Variant:
     target: str = "default-scaled"
     shift: float | None = None
     trust: float | None = None
-    similarity: str = "profile"
+    similarity: str = "geometric mean"
     temperature: float = Settings().temperature
     worlds: str = "own"
     groups: tuple[str, ...] = GROUPS
@@ -73,9 +70,9 @@ VARIANTS: dict[str, Variant] = {
     "similarity: distance of meta-features": Variant(similarity="distance"),
     "similarity: learned on pairs of tasks": Variant(similarity="pairs"),
     "similarity: mean of profile and distance": Variant(similarity="mean"),
-    "similarity: geometric mean of profile and distance": Variant(similarity="geometric mean"),
+    "similarity: profile": Variant(similarity="profile"),
     "near copies not told": Variant(near_copies=False),
-    **{f"local term {value}": Variant(local=value) for value in (0.0, 0.1, 0.4)},
+    **{f"local term {value}": Variant(local=value) for value in (0.0, 2.0, 4.0)},
     "worlds: smoothed by a Gaussian process": Variant(worlds="smooth"),
     "without probes": Variant(groups=tuple(group for group in GROUPS if group != "probes")),
     "without landmarks": Variant(groups=tuple(group for group in GROUPS if group != "landmarks")),
@@ -156,42 +153,34 @@ class Split:
 
     def similar(self, variant: Variant, row: int, profile: np.ndarray) -> np.ndarray:
         """Weights of the known tasks for a left-out one, whose surrogate's mean is `profile`, shape (t,)."""
-        if variant.similarity == "profile":
-            return similarities(profile, self.knowledge(variant).worlds, temperature=variant.temperature)
-        if variant.similarity in ("mean", "geometric mean"):
-            by_profile = self.similar(replace(variant, similarity="profile"), row, profile)
-            by_distance = self.similar(replace(variant, similarity="distance"), row, profile)
-            weights = by_profile + by_distance if variant.similarity == "mean" else np.sqrt(by_profile * by_distance)
-            return weights / weights.sum()
-        scaled, width = self.once(("scaled", variant.groups), lambda: self._scaled(variant.groups))
-        n_known = len(self.known.tasks)
-        own, others = scaled[n_known + row], scaled[:n_known]
-        if variant.similarity == "distance":
-            squared = ((others - own) ** 2).sum(axis=1)
-            weights = np.exp(-(squared - squared.min()) / width)
-        else:
-            model = self.once(("pairs", variant.groups), lambda: self._pairs(scaled[:n_known]))
-            squared = np.maximum(model.predict(np.abs(others - own), num_threads=1), 0.0) ** 2
+        worlds, past, groups = self.knowledge(variant).worlds, self.known.metafeatures, variant.groups
+        own = _only(self.left_out.metafeatures[row], groups)
+        if variant.similarity == "pairs":
+            model = self.once(("pairs", groups), lambda: self._pairs(groups))
+            apart = np.abs(_only(past, groups) - own)
+            squared = np.maximum(model.predict(apart, num_threads=1), 0.0) ** 2
             weights = np.exp(-(squared - squared.min()) / (2 * variant.temperature**2))
-        return weights / weights.sum()
+            return weights / weights.sum()
+        near = self.once(("near", groups), lambda: near_width(_only(past, groups)))
+        apart = self.once(("apart", groups, row), lambda: feature_distances(own, _only(past, groups)))
 
-    def _scaled(self, groups: tuple[str, ...]) -> tuple[np.ndarray, float]:
-        """Standardised meta-features of known and left-out tasks, and the squared distance that is near."""
-        both = np.vstack([_only(self.known.metafeatures, groups), _only(self.left_out.metafeatures, groups)])
-        used = ~np.isnan(self.known.metafeatures).all(axis=0) & np.isin([GROUP_OF[name] for name in NAMES], groups)
-        known, both = self.known.metafeatures[:, used], both[:, used]
-        spread = np.nanstd(known, axis=0)
-        scaled = np.nan_to_num((both - np.nanmean(known, axis=0)) / np.where(spread > 0, spread, 1.0))
-        inner = scaled[: len(known)]
-        apart = np.sort(((inner[:, None] - inner) ** 2).sum(axis=2), axis=1)
-        return scaled, float(np.median(apart[:, min(NEAR, len(known) - 1)] - apart[:, 1]))
+        def weighed(temperature: float, near: float) -> np.ndarray:
+            return similarities(profile, worlds, apart, temperature=temperature, near=near)
 
-    def _pairs(self, scaled: np.ndarray) -> lightgbm.Booster:
+        if variant.similarity == "geometric mean":
+            return weighed(variant.temperature, near)
+        # A weight of its own is what the geometric mean takes the root of.
+        by_profile, by_distance = weighed(variant.temperature / np.sqrt(2), 0.0), weighed(np.inf, near / 2)
+        return {"profile": by_profile, "distance": by_distance, "mean": (by_profile + by_distance) / 2}[
+            variant.similarity
+        ]
+
+    def _pairs(self, groups: tuple[str, ...]) -> lightgbm.Booster:
         """Predicts how far apart the losses of two tasks are from the differences of their meta-features."""
-        worlds = self._full.worlds
+        worlds, metafeatures = self._full.worlds, _only(self.known.metafeatures, groups)
         first, second = np.triu_indices(len(worlds), 1)
         apart = np.array([distances(world, worlds) for world in worlds])[first, second]
-        data = lightgbm.Dataset(np.abs(scaled[first] - scaled[second]), apart)
+        data = lightgbm.Dataset(np.abs(metafeatures[first] - metafeatures[second]), apart)
         return lightgbm.train({**_PAIRS, "seed": self.seed}, data, num_boost_round=_PAIRS_ROUNDS)
 
     def worlds(self, variant: Variant) -> np.ndarray:

@@ -3,13 +3,15 @@
     python scripts/benchmark_recommendations.py [--learner lightgbm] [--metrics log_loss|default] [--seeds 5]
     python scripts/benchmark_recommendations.py --learner lightgbm --learner linear --metric roc_auc --metric r2
     python scripts/benchmark_recommendations.py --ablate [trust "without probes" …]
+    python scripts/benchmark_recommendations.py --budget-seconds 0 0.25 0.5 1 2 [--tables DIR]
 
 Default-scaled regret after k trials: 0 is the best loss known on the task, 1 the library's default, 2 the clip. Flat
 tasks, whose default is as good as the best within the noise of the folds, are left out and counted. With several
 learners the family is chosen too: the best is that of all of them, the default that of the first. Only candidates that
 were measured on the left-out task are advised, or there would be nothing to score. `--ablate` compares the prior with
-variants that differ in one thing each. `--data DIR` is a seed folder, or a folder of tables with a MANIFEST.csv: then
-the design is measured on those tables first, the seed is the past, and only those tables are scored.
+variants that differ in one thing each; `--budget-seconds` describes each left-out table anew within each of these
+budgets, from the folder of tables `--tables`. `--data DIR` is a seed folder, or a folder of tables with a MANIFEST.csv:
+then the design is measured on those tables first, the seed is the past, and only those tables are scored.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from _ablations import FULL, VARIANTS, Variant, ablated
 from _benchmark import ROOT, is_scored, parser, report, write
+from _budgets import Described, described, regret_by_budget
 from joblib import Parallel, delayed
 
 from metahp import api
@@ -281,6 +284,38 @@ def ablate(
     return figures
 
 
+def _walk(part: Part, train: np.ndarray, test: np.ndarray, seed: int, known: Described) -> object:
+    test = np.array([row for row in test if part.past.tasks[row].id in known], dtype=int)
+    return test, regret_by_budget(
+        part.past, part.baselines, part.spaces, part.metric, known, train, test, ks=KS, seed=seed
+    )
+
+
+def walk(parts: Sequence[Part], title: str, n_folds: int, n_seeds: int, budgets: Sequence[float], known: Described):
+    """Judge the advice by the seconds spent on describing the table, print the table and give its figures."""
+    shape = (n_seeds, len(budgets), len(KS))
+    regrets = [np.full((part.wanted.size, *shape), np.nan) for part in parts]
+    for place, seed, (rows, found) in left_out(parts, partial(_walk, known=known), n_folds, n_seeds):  # type: ignore[misc]
+        regrets[place][rows, seed] = found
+    scored = [np.array([row for row in part.scored if part.past.tasks[row].id in known]) for part in parts]
+    values = np.concatenate([of[rows] for of, rows in zip(regrets, scored, strict=True) if rows.size])
+    spent = np.array(
+        [known[part.past.tasks[row].id][1] for part, rows in zip(parts, scored, strict=True) for row in rows]
+    )
+    figures, table = {"tasks_described": float(len(values))}, []
+    for i, budget in enumerate(budgets):
+        mean, error = _mean_and_error(values[:, :, i].mean(axis=1))
+        middle, most = np.quantile(spent[:, i], [0.5, 0.9])
+        figures |= _by_k(f"budget_{budget:g}/regret", mean) | {f"budget_{budget:g}/median_seconds": float(middle)}
+        table.append([f"{budget:g} s", f"{middle:.2f} s", f"{most:.2f} s", *_pairs(mean, error)])
+    report(
+        f"{title}; {len(values)} tasks described anew",
+        ["budget", "median", "9 of 10", *(f"k = {k}" for k in KS)],
+        table,
+    )
+    return figures
+
+
 def _mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over tasks and its standard error, each (len(KS),), of values (t, len(KS))."""
     return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
@@ -303,7 +338,9 @@ def _options() -> argparse.Namespace:
     options.add_argument(
         "--metric", action="append", choices=METRICS, help="repeatable; a table of its own for each, instead of a pair"
     )
-    options.add_argument("--seeds", type=int, help="splits into folds; default: 5, or 1 with --ablate or --quick")
+    options.add_argument(
+        "--seeds", type=int, help="splits into folds; default: 5, or 1 with --quick, --ablate or --budget-seconds"
+    )
     options.add_argument("--folds", type=int, help=f"default: {N_FOLDS}, or {QUICK_FOLDS} with --quick")
     options.add_argument(
         "--ablate",
@@ -311,6 +348,10 @@ def _options() -> argparse.Namespace:
         metavar="WORD",
         help="compare the prior with variants of itself, or with those whose names begin with one of the words",
     )
+    options.add_argument(
+        "--budget-seconds", nargs="+", type=float, metavar="S", help="describe the left-out tables within each budget"
+    )
+    options.add_argument("--tables", type=Path, default=ROOT.parent / "shared" / "datasets", help="folder of tables")
     return options.parse_args()
 
 
@@ -318,7 +359,8 @@ def main() -> int:
     """Run the benchmark; returns the exit code."""
     arguments = _options()
     learners = arguments.learner or ["lightgbm"]
-    n_seeds = arguments.seeds or (1 if arguments.quick or arguments.ablate is not None else 5)
+    is_short = arguments.quick or arguments.ablate is not None or arguments.budget_seconds
+    n_seeds = arguments.seeds or (1 if is_short else 5)
     n_folds = arguments.folds or (QUICK_FOLDS if arguments.quick else N_FOLDS)
     variants = {
         name: variant
@@ -331,6 +373,10 @@ def main() -> int:
         records = [record for record in records if record.task.id in kept]
         trials = [trial for trial in trials if trial.task in kept]
     sets = [(metric,) for metric in arguments.metric or ()] or [METRIC_SETS[arguments.metrics]]
+    known: Described = {}
+    if arguments.budget_seconds:
+        scored = set(names or [record.task.name for record in records])
+        known = described(arguments.tables, scored, arguments.budget_seconds, 2)
     figures: dict[str, float] = {}
     for metrics in sets:
         parts = [part_of(records, trials, metric, learners, names) for metric in metrics]
@@ -343,7 +389,9 @@ def main() -> int:
             f"{' + '.join(learners)}, {' and '.join(metrics)}, {n_scored} tasks that are not flat of {n_tasks}, "
             f"leave-one-group-out in {n_folds} folds, {n_seeds} fold seeds: default-scaled regret ± standard error"
         )
-        if arguments.ablate is None:
+        if arguments.budget_seconds:
+            found = walk(parts, title, n_folds, n_seeds, arguments.budget_seconds, known)
+        elif arguments.ablate is None:
             found = compare(parts, title, n_folds, n_seeds)
         else:
             found = ablate(parts, title, n_folds, n_seeds, variants)

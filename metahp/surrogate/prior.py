@@ -12,7 +12,7 @@ from metahp.core.regret import DEFAULT_SCALED_CLIP
 from metahp.core.space import SearchSpace
 from metahp.surrogate.encoding import Evidence, encode, normalised_losses
 from metahp.surrogate.model import Surrogate
-from metahp.surrogate.scenarios import copies, copy_width, distances, similarities
+from metahp.surrogate.scenarios import copies, copy_width, distances, feature_distances, near_width, similarities
 from metahp.surrogate.worlds import Kernel, Worlds, matern52_draws, raw_inputs
 
 # Where every past task has configurations of its own, the surrogate's view of the average task is taken at so many.
@@ -28,15 +28,16 @@ class Settings:
     """The prior's own hyperparameters.
 
     `shift` is λ of the scenarios; `temperature` the width of the similarity, in normalised loss; `trust` the share of
-    the weight that goes by similarity, the rest being equal for all past tasks. `local` is the standard deviation, in
-    normalised loss, by which a task differs from any world, alike at configurations that are alike. `shift` and `trust`
-    are calibrated on past tasks where there are enough of them (`metahp.surrogate.calibration`).
+    the weight that goes by similarity, the rest being equal for all past tasks. `local` says how far a task is from
+    any world, alike at configurations that are alike: its standard deviation in normalised loss, times the square root
+    of the number of worlds, for the more there are, the nearer is one. `shift` and `trust` are calibrated on past tasks
+    where there are enough of them (`metahp.surrogate.calibration`).
     """
 
     shift: float = 0.5
     temperature: float = 0.2
     trust: float = 0.5
-    local: float = 0.2
+    local: float = 1.0
 
 
 def drawn(
@@ -50,13 +51,13 @@ def drawn(
         scenarios: Shape (t, c).
         weights: Shape (t,).
         inputs: `Kernel.inputs` of the candidates, shape (c, p).
-        local: Standard deviation of the random functions.
+        local: Standard deviation of the random functions, times the square root of t.
 
     Returns:
         Scenarios (n, c) and weights (n,), n being `N_DRAWS` or a little more.
     """
     repeats = -(-N_DRAWS // len(scenarios))
-    added = local * matern52_draws(inputs, repeats * len(scenarios), seed=0)
+    added = local / np.sqrt(len(scenarios)) * matern52_draws(inputs, repeats * len(scenarios), seed=0)
     return np.tile(scenarios, (repeats, 1)) + added, np.tile(weights, repeats) / repeats
 
 
@@ -110,7 +111,7 @@ class Knowledge:
     `columns` are the candidates' places in the evidence: those that some task has measured, or a sample of them where
     hardly any two tasks share one. `worlds` are normalised losses (t, c) with no gap left, `units` what one unit is
     worth (t,); `average` is the surrogate's mean over the past tasks (c,); `copy_width` is the distance of
-    meta-features within which a task is a near copy.
+    meta-features within which a task is a near copy, `near_width` the squared one within which it is alike.
     """
 
     candidates: tuple[Configuration, ...]
@@ -124,6 +125,7 @@ class Knowledge:
     surrogate: Surrogate
     kernel: Kernel
     copy_width: float
+    near_width: float
     settings: Settings = Settings()
     functions: Worlds | None = None
 
@@ -189,6 +191,7 @@ class Knowledge:
             surrogate,
             kernel,
             copy_width(past.metafeatures),
+            near_width(past.metafeatures),
             settings,
             functions,
         )
@@ -205,7 +208,8 @@ class Knowledge:
         if abstained:
             still = np.zeros(len(self.candidates))
             return Prior(self.worlds.mean(axis=0), self.worlds, equal, similarity, still, equal * 0, abstained)
-        weights = similarities(mean, self.worlds, temperature=self.settings.temperature)
+        apart = feature_distances(metafeatures, self.metafeatures)
+        weights = similarities(mean, self.worlds, apart, temperature=self.settings.temperature, near=self.near_width)
         weights = self.settings.trust * weights + (1 - self.settings.trust) * equal
         shift = self.settings.shift * (mean - self.average)
         # What was measured on the same table with a few rows changed counts for more than any model of it.
@@ -266,7 +270,7 @@ class Knowledge:
             "surrogate": _bytes(self.surrogate.to_text()),
             "length_scales": self.kernel.length_scales,
             "kernel": np.array([self.kernel.amplitude, self.kernel.noise]),
-            "copy_width": np.array(self.copy_width),
+            "widths": np.array([self.copy_width, self.near_width]),
             "settings": np.array(astuple(self.settings)),
         }
 
@@ -285,7 +289,8 @@ class Knowledge:
             arrays["average"],
             Surrogate.from_text(arrays["surrogate"].tobytes().decode()),
             Kernel(spaces, arrays["length_scales"], *map(float, arrays["kernel"])),
-            float(arrays["copy_width"]),
+            float(arrays["widths"][0]),
+            float(arrays["widths"][1]),
             Settings(*map(float, arrays["settings"])),
         )
 

@@ -1,23 +1,52 @@
-"""How similar past tasks are to a new one, judged by where the surrogate expects its losses to go."""
+"""How similar past tasks are to a new one: by meta-features, and by where the surrogate expects its losses to go."""
 
 import numpy as np
 
+# Of a task's neighbours, the one at whose distance of meta-features similarity has fallen, beyond the nearest.
+NEAR = 10
+# A meta-feature may set two tasks apart by so many standard deviations.
+FARTHEST = 4.0
 
-def similarities(predicted: np.ndarray, worlds: np.ndarray, *, temperature: float) -> np.ndarray:
+
+def similarities(
+    predicted: np.ndarray,
+    worlds: np.ndarray,
+    apart: np.ndarray,
+    *,
+    temperature: float,
+    near: float,
+) -> np.ndarray:
     """Weights of the worlds, shape (t,), summing to one.
 
     Args:
         predicted: The surrogate's mean normalised loss of the candidates on the new task, shape (c,).
         worlds: Normalised losses of the candidates on past tasks, shape (t, c).
-        temperature: Root-mean-square difference at which a world's weight has fallen by exp(-1/2); infinite for
-            equal weights.
+        apart: Distances of meta-features, shape (t,), as `feature_distances` gives them.
+        temperature: Root-mean-square difference of losses at which a world's weight by losses alone would have fallen
+            by exp(-1/2); infinite for equal weights.
+        near: Squared distance of meta-features at which a weight by them alone would have fallen by exp(-1).
 
-    A world is similar when its losses go where the surrogate expects the new task's losses to go: a distance learned
-    from all tasks, instead of one between meta-features of unknown relevance.
+    A weight is the geometric mean of the two: a world is similar when its losses go where the surrogate expects the new
+    task's losses to go, and when the tables look alike.
     """
-    squared = distances(predicted, worlds) ** 2
-    weights = np.exp(-(squared - squared.min()) / (2 * temperature**2))
+    energy = distances(predicted, worlds) ** 2 / (2 * temperature**2) + (apart**2 / near if near > 0 else 0.0)
+    weights = np.exp(-(energy - energy.min()) / 2)
     return weights / weights.sum()
+
+
+def feature_distances(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
+    """Root-mean-square distance in standard deviations of the meta-features (m,) from the past (t, m) ones, (t,)."""
+    if not past.shape[1]:
+        return np.zeros(len(past))
+    return _distances(_scaled(metafeatures[None], past)[0], _scaled(past, past), most=FARTHEST)
+
+
+def near_width(metafeatures: np.ndarray) -> float:
+    """Squared distance of meta-features that is near, from those of past tasks (t, m); 0 where nothing tells."""
+    if len(metafeatures) < 2:
+        return 0.0
+    squared = np.sort([feature_distances(row, metafeatures) ** 2 for row in metafeatures], axis=1)
+    return float(np.median(squared[:, min(NEAR, len(metafeatures) - 1)] - squared[:, 1]))
 
 
 def distances(predicted: np.ndarray, worlds: np.ndarray) -> np.ndarray:
@@ -57,8 +86,11 @@ def _scaled(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
     return metafeatures[:, known][:, spread > 0] / spread[spread > 0]
 
 
-def _distances(row: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Root-mean-square difference, shape (t,); one where only one of the two is known, none where neither is."""
+def _distances(row: np.ndarray, others: np.ndarray, *, most: float = np.inf) -> np.ndarray:
+    """Root-mean-square difference, each at `most` so large, shape (t,).
+
+    A difference is one where only one of the two is known, none where neither is.
+    """
     gap = np.isnan(row) != np.isnan(others)
-    squared = np.where(gap, 1.0, np.nan_to_num(row - others) ** 2)
+    squared = np.where(gap, 1.0, np.minimum(np.nan_to_num(row - others) ** 2, most**2))
     return np.sqrt(squared.mean(axis=1))

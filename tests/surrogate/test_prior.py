@@ -13,7 +13,7 @@ from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.encoding import encode, evidence, normalised_losses
 from metahp.surrogate.forecast import Forecast, relative
 from metahp.surrogate.prior import Knowledge, Settings
-from metahp.surrogate.scenarios import similarities
+from metahp.surrogate.scenarios import feature_distances, near_width, similarities
 from metahp.surrogate.validation import batch_regret, group_folds, random_regret
 
 SPACE = SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5), Integer("n_estimators", 1, 100, 10, is_log=True)))
@@ -103,10 +103,27 @@ def test_encode_keeps_learners_apart():
 
 def test_similarities_prefer_the_world_that_looks_as_predicted():
     worlds = np.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
-    weights = similarities(np.array([5.0, 6.0, 7.0]), worlds, temperature=0.3)
+    alike, flat = np.zeros(2), np.ones(3)
+    weights = similarities(np.array([5.0, 6.0, 7.0]), worlds, alike, temperature=0.3, near=1.0)
     assert weights[0] > 0.99
     assert weights.sum() == pytest.approx(1.0)
-    assert similarities(worlds[0], worlds, temperature=np.inf) == pytest.approx([0.5, 0.5])
+    assert similarities(worlds[0], worlds, alike, temperature=np.inf, near=1.0) == pytest.approx([0.5, 0.5])
+    apart = np.array([1.0, 2.0])
+    weights = similarities(flat, worlds, apart, temperature=0.3, near=1.5)
+    assert weights[0] / weights[1] == pytest.approx(np.exp((4 - 1) / 1.5 / 2))
+    assert similarities(flat, worlds, apart, temperature=0.3, near=0.0) == pytest.approx([0.5, 0.5])
+
+
+def test_one_odd_meta_feature_does_not_rule_the_distance(rng):
+    past = rng.normal(size=(40, 20))
+    odd = past[0].copy()
+    odd[3] = 1e6
+    apart = feature_distances(odd, past)
+    assert apart.argmin() == 0
+    assert apart[0] == pytest.approx(4.0 / np.sqrt(20))
+    assert feature_distances(past[0, :0], past[:, :0]) == pytest.approx(np.zeros(40))
+    assert near_width(past[:, :0]) == near_width(past[:1]) == 0.0
+    assert 0 < near_width(past) < np.median(apart**2)
 
 
 def test_scenarios_are_worlds_shifted_towards_what_the_surrogate_says(past):
@@ -153,7 +170,7 @@ def test_knowledge_survives_a_round_trip_through_arrays(past):
 
 
 def test_drawn_scenarios_are_the_scenarios_with_a_local_term(past):
-    knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0, settings=Settings(local=0.3))
+    knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0, settings=Settings(local=0.3 * np.sqrt(60)))
     prior = knowledge.prior(past.metafeatures[0])
     scenarios, weights = knowledge.drawn(prior)
     n_worlds, repeats = len(prior.weights), len(weights) // len(prior.weights)
