@@ -15,7 +15,7 @@ from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES
 from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.calibration import INNER_FOLDS, Unseen, calibrated
 from metahp.surrogate.encoding import Evidence, normalised_losses
-from metahp.surrogate.model import PARAMETERS, ROUNDS, Surrogate
+from metahp.surrogate.model import PARAMETERS, ROUNDS, Surrogate, n_rounds
 from metahp.surrogate.prior import Knowledge, Settings, drawn
 from metahp.surrogate.scenarios import copies, distances, feature_distances, near_width, similarities
 from metahp.surrogate.validation import batch_regret, group_folds
@@ -143,7 +143,7 @@ class Split:
             rows, columns = np.nonzero(~np.isnan(target))
             X = np.hstack([_only(self.known.metafeatures, variant.groups)[rows], full.encoded[columns]])
             data = lightgbm.Dataset(X.astype(np.float32), target[rows, columns])
-            surrogate = Surrogate(lightgbm.train(parameters, data, num_boost_round=ROUNDS))
+            surrogate = Surrogate(lightgbm.train(parameters, data, num_boost_round=n_rounds(len(self.known.tasks))))
             worlds = full.worlds
             if variant.target != "default-scaled":
                 middle = np.nanmean(target, axis=1, keepdims=True)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from _data_card import data_card
+from joblib import Parallel, delayed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -22,8 +23,10 @@ from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.core.trial import Trial, TrialState
 from metahp.knowledge import cache
+from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import DESIGN_SIZES, LEARNERS
+from metahp.recommendation.adviser import Adviser
 
 # Trained on and shipped with the seed, so that a first answer needs no training; all others are trained on first use.
 SHIPPED = (
@@ -94,7 +97,7 @@ def _refresh(arguments: argparse.Namespace) -> int:
     rows = rows[: arguments.most]
     base = _measure(rows, arguments)
     (arguments.out / "DATA_CARD.md").write_text(data_card(base), encoding="utf-8")
-    train_shipped(base, arguments.out)
+    train_shipped(base, arguments.out, arguments.jobs)
     return 0
 
 
@@ -128,23 +131,34 @@ def _measure(rows: list[api.ManifestRow], arguments: argparse.Namespace) -> Know
         )
 
 
-def train_shipped(base: KnowledgeBase, out: Path) -> None:
+def train_shipped(base: KnowledgeBase, out: Path, n_jobs: int) -> None:
     """Train the advisers that a fresh installation needs first, into `out`."""
     shutil.rmtree(out / cache.FOLDER_NAME, ignore_errors=True)
-    for task_type, metric_name in SHIPPED:
-        metric = metric_for(task_type, metric_name)
-        for learners in dict.fromkeys((("lightgbm",), api.known_learners(base.info()))):
-            adviser = api.train_adviser(base, task_type, metric, learners, seed=0)
-            key = api.adviser_key(base.content_hash(), task_type, metric, learners, 0)
-            cache.save(out, key, adviser.to_arrays())
-            record = adviser.track_record
-            print(
-                f"{task_type} {metric_name} {'+'.join(learners)}: {len(adviser.tasks)} past tasks, "
-                f"first beats the default on {record.win_rate:.0%}"
-                if record
-                else "no track record",
-                file=sys.stderr,
-            )
+    both = dict.fromkeys((("lightgbm",), api.known_learners(base.info())))
+    records, trials = base.tasks(), {name: base.trials(learner=name) for names in both for name in names}
+    found = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_train)(records, [trial for name in names for trial in trials[name]], task_type, metric_name, names)
+        for names in reversed(both)
+        for task_type, metric_name in SHIPPED
+    )
+    for (task_type, metric_name, names), adviser in found:
+        key = api.adviser_key(base.content_hash(), task_type, metric_for(task_type, metric_name), names, 0)
+        cache.save(out, key, adviser.to_arrays())
+        record = adviser.track_record
+        print(
+            f"{task_type} {metric_name} {'+'.join(names)}: {len(adviser.tasks)} past tasks, "
+            f"first beats the default on {record.win_rate:.0%}"
+            if record
+            else "no track record",
+            file=sys.stderr,
+        )
+
+
+def _train(
+    records: list[TaskRecord], trials: list[Trial], task_type: TaskType, metric_name: str, names: tuple[str, ...]
+) -> tuple[tuple[TaskType, str, tuple[str, ...]], Adviser]:
+    adviser = api.train_adviser(records, trials, task_type, metric_for(task_type, metric_name), names, seed=0)
+    return (task_type, metric_name, names), adviser
 
 
 if __name__ == "__main__":

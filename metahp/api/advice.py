@@ -254,11 +254,16 @@ def adviser_key(content: str, task_type: TaskType, metric: Metric, learners: Seq
 
 
 def train_adviser(
-    base: KnowledgeBase, task_type: TaskType, metric: Metric, learners: Sequence[str], *, seed: int
+    records: Sequence[TaskRecord],
+    trials: Sequence[Trial],
+    task_type: TaskType,
+    metric: Metric,
+    learners: Sequence[str],
+    *,
+    seed: int,
 ) -> Adviser:
     """Train on all past tasks like `task_type`."""
-    trials = [trial for name in learners for trial in base.trials(learner=name)]
-    past, baselines = past_evidence(base.tasks(), trials, task_type, metric, learners)
+    past, baselines = past_evidence(records, trials, task_type, metric, learners)
     return Adviser.learn(past, baselines, _spaces(task_type, learners), metric=metric.name, seed=seed)
 
 

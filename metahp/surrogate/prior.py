@@ -21,6 +21,8 @@ N_REFERENCE = 600
 MOST_CANDIDATES = 6000
 # Enough that a batch does not hang on which of them were drawn.
 N_DRAWS = 512
+# The average task is that of so many past tasks: the surrogate would take long for all of them.
+MOST_AVERAGED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,7 @@ class Knowledge:
             past.metafeatures,
             worlds,
             units if baselines is None else units / baselines,
-            surrogate.predict(past.metafeatures, encoded[kept]).mean(axis=0),
+            surrogate.predict(_spread(past.metafeatures), encoded[kept]).mean(axis=0),
             surrogate,
             kernel,
             copy_width(past.metafeatures),
@@ -307,6 +309,12 @@ def _unknown_learners(target: np.ndarray, encoded: np.ndarray) -> np.ndarray:
         own = encoded[:, 0] == learner
         unknown[:, own] = np.isnan(target[:, own]).all(axis=1, keepdims=True)
     return unknown
+
+
+def _spread(metafeatures: np.ndarray) -> np.ndarray:
+    """At most `MOST_AVERAGED` rows of (t, m), evenly spread."""
+    n = len(metafeatures)
+    return metafeatures[np.unique(np.linspace(0, n - 1, min(n, MOST_AVERAGED)).round().astype(int))]
 
 
 def _default_columns(past: Evidence, columns: np.ndarray) -> list[int]:
