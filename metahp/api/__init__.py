@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from metahp.api.advice import adviser_key, known_learners, past_evidence, recommend, train_adviser
-from metahp.api.growth import SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
+from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
 from metahp.api.tables import describe, load, task_type_named
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from metahp.api.tuning import tune
 
 __all__ = [
+    "LARGE_LIMITS",
     "SEED_LIMITS",
     "SEED_PROTOCOL",
     "ManifestRow",
