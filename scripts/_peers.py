@@ -242,9 +242,9 @@ def fold_of(past: Evidence) -> tuple[list[np.ndarray], dict[str, int]]:
     return [train for train, _ in parts], {groups[row]: i for i, (_, test) in enumerate(parts) for row in test}
 
 
-def learn(past: Evidence, task_type: TaskType) -> Knowledge:
-    """Knowledge of past tasks for the learner compared."""
-    return learn_calibrated(past, {LEARNER: learner_named(LEARNER).space(task_type)}, seed=0)
+def learn(past: Evidence, task_type: TaskType, baselines: np.ndarray | None = None) -> Knowledge:
+    """Knowledge of past tasks for the learner compared; `baselines` (t,) are their constant predictions' losses."""
+    return learn_calibrated(past, {LEARNER: learner_named(LEARNER).space(task_type)}, seed=0, baselines=baselines)
 
 
 def advise(knowledge: Knowledge, metafeatures: np.ndarray, k: int) -> Advice:

@@ -13,12 +13,11 @@ percent: mean and standard error over tables.
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from _benchmark import ROOT, parser, report, write
+from _outer import FEWEST_ROWS, divided, in_fold, is_kind, large_enough, trained, type_of
 from _peers import (
     KINDS,
     LEARNER,
@@ -26,7 +25,6 @@ from _peers import (
     PEERS,
     Cache,
     Job,
-    Part,
     advise,
     beaten,
     chosen_tables,
@@ -40,64 +38,21 @@ from _peers import (
 from scipy.stats import rankdata
 
 from metahp import api
-from metahp.api.rows import rows_of
-from metahp.core.configuration import Configuration
 from metahp.core.metric import METRICS, kin_metrics
 from metahp.core.task import TaskType
-from metahp.datasets.infer import parse_column
 from metahp.datasets.read import TableSource
-from metahp.datasets.table import Table
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.losses import losses_of
-from metahp.knowledge.records import TaskRecord
-from metahp.learners.base import Split
 from metahp.learners.catalogue import learner_named
 from metahp.metafeatures.extract import extract
-from metahp.results.preparation import preparation_of, texts_of
 from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.prior import Knowledge
 
-OUTER_SHARE, FEWEST_ROWS = 0.3, 500
 N_TRIALS, N_TRIALS_QUICK, N_TABLES_QUICK, N_PAST_QUICK = 25, 3, 2, 40
 # The budget that `recommend` gives the meta-features.
 BUDGET_SECONDS = 2.0
 # Below this share of the constant prediction's loss, a ratio of two losses is noise.
 SOLVED = 1e-3
-
-
-def divided(source: TableSource) -> tuple[Table, Part, np.ndarray]:
-    """The table of the inner rows, both parts with plain column names, and the targets of the outer rows."""
-    rows = rows_of(source.path, target=source.target, task=source.task_type, test_size=OUTER_SHARE)
-    table, outer = rows.table, rows.outer
-    assert outer is not None
-    features, _ = preparation_of(table).features(outer)
-    names = [f"f{i}" for i in range(features.shape[1])]
-    part = Part(
-        table.features.set_axis(names, axis=1),
-        table.y,
-        features[list(table.features)].set_axis(names, axis=1),
-        table.task.type,
-        table.task.n_classes,
-    )
-    if not table.task.type.is_classification:
-        return table, part, parse_column(outer[table.target]).to_numpy(dtype=float)
-    codes = pd.Index(table.classes, dtype=object).get_indexer(pd.Index(texts_of(outer[table.target]), dtype=object))
-    # A class of a single row may be among the outer rows alone, where nothing can know it.
-    known = codes >= 0
-    return table, replace(part, X_test=part.X_test[known]), codes[known]
-
-
-def trained(table: Table, part: Part, configuration: Configuration) -> np.ndarray:
-    """Predictions for the outer rows of a model of all inner rows."""
-    is_categorical = table.is_categorical
-    matrix = np.column_stack(
-        [
-            np.where(column.cat.codes < 0, np.nan, column.cat.codes) if is_category else column.to_numpy(dtype=float)
-            for (_, column), is_category in zip(part.X_test.items(), is_categorical, strict=True)
-        ]
-    )
-    split = Split(table.matrix, table.y, matrix, is_categorical, part.task_type, part.n_classes)
-    return np.asarray(learner_named(LEARNER).fit(configuration, split, seed=0).predictions[-1])
 
 
 def run_metahp(source: TableSource, knowledge: Knowledge, past: Evidence, metric: str) -> dict[str, float]:
@@ -132,12 +87,6 @@ def run_peer(source: TableSource, name: str, metric: str) -> dict[str, float | s
         return {name: float("nan"), "reason": f"{type(error).__name__}: {error}"}
 
 
-def in_fold(source: TableSource, records: list[TaskRecord], fold: dict[str, int]) -> int:
-    """The fold whose knowledge does not know this table's group; that of a table never met is the first."""
-    own = {record.task.group or record.task.id for record in records if record.task.name == source.name}
-    return next((fold[group] for group in (*own, source.group) if group in fold), 0)
-
-
 def main() -> int:
     """Run the benchmark; returns the exit code."""
     options = parser(__doc__, data=ROOT.parent / "shared" / "datasets")
@@ -162,9 +111,9 @@ def main() -> int:
         metric = METRICS[METRIC_SETS[arguments.metrics][kind]]
         kin = kin_metrics(metric.name)
         past, _ = api.past_evidence(records, trials, task_type, metric, [LEARNER])
-        sources = [row.source for row in tables.values() if _is_kind(row.source, task_type)]
-        sources = _large_enough(sources, n_tables and max(1, round(n_tables / 2)), everyone)
-        scored = {source.name: (source, kin[_type_of(source)]) for source in sources}
+        sources = [row.source for row in tables.values() if is_kind(row.source, task_type)]
+        sources = large_enough(sources, n_tables and max(1, round(n_tables / 2)), everyone)
+        scored = {source.name: (source, kin[type_of(source)]) for source in sources}
         others = [*peers, *([f"tpe@{n}"] if n else [])]
         jobs: list[Job] = []
         for name, (source, its) in scored.items():
@@ -234,26 +183,6 @@ def _gain(loss: np.ndarray, other: np.ndarray, constant: np.ndarray) -> np.ndarr
     """How much lower `loss` is than `other`, as a share of the larger one: from -1 to 1, the same both ways round."""
     floor = SOLVED * constant
     return (other - loss) / np.maximum(np.maximum(loss, other), floor)
-
-
-def _type_of(source: TableSource) -> TaskType:
-    return source.task_type or source.load().task.type
-
-
-def _is_kind(source: TableSource, task_type: TaskType) -> bool:
-    return _type_of(source).is_classification == task_type.is_classification
-
-
-def _large_enough(sources: list[TableSource], n: int | None, records: list[TaskRecord]) -> list[TableSource]:
-    """The first `n` sources with enough rows, in an order that has nothing to do with what they hold."""
-    n_rows = {record.task.name: record.task.n_rows for record in records}
-    found: list[TableSource] = []
-    for i in np.random.default_rng(0).permutation(len(sources)):
-        if len(found) == n:
-            break
-        if (n_rows.get(sources[i].name) or sources[i].load().task.n_rows) >= FEWEST_ROWS:
-            found.append(sources[i])
-    return found
 
 
 if __name__ == "__main__":
