@@ -11,6 +11,7 @@ from scipy.stats import norm, rankdata
 
 from metahp.core.regret import DEFAULT_SCALED_CLIP
 from metahp.core.space import SearchSpace
+from metahp.metafeatures import probes
 from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES
 from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.calibration import INNER_FOLDS, Unseen, calibrated
@@ -39,7 +40,7 @@ _PAIRS_ROUNDS = 200
 class Variant:
     """One way to make the prior; the values below are the full method. None is calibrated on the past tasks.
 
-    `target` is how the losses of a task are normalised, `groups` the groups of meta-features that are known, `rounds`
+    `target` is how the losses of a task are normalised, `names` the meta-features that are known, `rounds`
     and `leaves` those of the surrogate, `picks` how a batch is chosen, `near_copies` whether a near copy of the task
     counts for more than any model of it.
     """
@@ -50,7 +51,7 @@ class Variant:
     similarity: str = "geometric mean"
     temperature: float = Settings().temperature
     worlds: str = "own"
-    groups: tuple[str, ...] = GROUPS
+    names: tuple[str, ...] = NAMES
     rounds: int = ROUNDS
     leaves: int = PARAMETERS["num_leaves"]
     picks: str = "greedy"
@@ -58,6 +59,17 @@ class Variant:
     local: float = Settings().local
 
 
+def _without(names: Sequence[str] = (), groups: Sequence[str] = ()) -> tuple[str, ...]:
+    """All meta-features but some."""
+    return tuple(name for name in NAMES if name not in names and GROUP_OF[name] not in groups)
+
+
+def _probes(contrasts: Sequence[str]) -> list[str]:
+    """What the fits of some contrasts give."""
+    return [name for contrast in contrasts for name in probes.names_of(contrast)]
+
+
+CONTRASTS = probes.CONTRASTS
 FULL = "full method"
 VARIANTS: dict[str, Variant] = {
     FULL: Variant(),
@@ -74,10 +86,15 @@ VARIANTS: dict[str, Variant] = {
     "near copies not told": Variant(near_copies=False),
     **{f"local term {value}": Variant(local=value) for value in (0.0, 2.0, 4.0)},
     "worlds: smoothed by a Gaussian process": Variant(worlds="smooth"),
-    "without probes": Variant(groups=tuple(group for group in GROUPS if group != "probes")),
-    "without landmarks": Variant(groups=tuple(group for group in GROUPS if group != "landmarks")),
-    "only simple and statistical": Variant(groups=("simple", "statistical")),
-    "only probes": Variant(groups=("probes",)),
+    "without probes": Variant(names=_without(groups=["probes"])),
+    "without landmarks": Variant(names=_without(groups=["landmarks"])),
+    "only simple and statistical": Variant(names=_without(groups=["information", "probes", "landmarks"])),
+    "only probes": Variant(names=_without(groups=[group for group in GROUPS if group != "probes"])),
+    **{f"probes: without {contrast}": Variant(names=_without(_probes([contrast]))) for contrast in CONTRASTS},
+    **{
+        f"probes: first {n} contrasts": Variant(names=_without(_probes(CONTRASTS[n:])))
+        for n in range(0, len(CONTRASTS), 2)
+    },
     **{f"{value} rounds": Variant(rounds=value) for value in (100, 200)},
     **{f"{value} leaves": Variant(leaves=value) for value in (8, 64)},
     "batch: top k by the mean": Variant(picks="top"),
@@ -125,12 +142,12 @@ class Split:
 
     def knowledge(self, variant: Variant) -> Knowledge:
         """Knowledge of the known tasks, with all trust in similarity and surrogate."""
-        key = ("knowledge", variant.target, variant.groups, variant.rounds, variant.leaves)
+        key = ("knowledge", variant.target, variant.names, variant.rounds, variant.leaves)
         return self.once(key, lambda: self._learn(variant))
 
     def _learn(self, variant: Variant) -> Knowledge:
         full = self._full
-        plain = Variant(target=variant.target, groups=variant.groups, leaves=variant.leaves)
+        plain = Variant(target=variant.target, names=variant.names, leaves=variant.leaves)
         if variant.rounds != ROUNDS:
             text = self.knowledge(replace(plain, rounds=ROUNDS)).surrogate.to_text()
             shorter = lightgbm.Booster(model_str=text).model_to_string(num_iteration=variant.rounds)
@@ -141,28 +158,28 @@ class Split:
             target = self._target(self.known, variant.target)
             parameters = {**PARAMETERS, "num_leaves": variant.leaves, "seed": self.seed, "num_threads": 1}
             rows, columns = np.nonzero(~np.isnan(target))
-            X = np.hstack([_only(self.known.metafeatures, variant.groups)[rows], full.encoded[columns]])
+            X = np.hstack([_only(self.known.metafeatures, variant.names)[rows], full.encoded[columns]])
             data = lightgbm.Dataset(X.astype(np.float32), target[rows, columns])
             surrogate = Surrogate(lightgbm.train(parameters, data, num_boost_round=n_rounds(len(self.known.tasks))))
             worlds = full.worlds
             if variant.target != "default-scaled":
                 middle = np.nanmean(target, axis=1, keepdims=True)
                 worlds = np.where(np.isnan(target), middle, target)
-        average = surrogate.predict(_only(self.known.metafeatures, variant.groups), full.encoded).mean(axis=0)
+        average = surrogate.predict(_only(self.known.metafeatures, variant.names), full.encoded).mean(axis=0)
         return replace(full, surrogate=surrogate, worlds=worlds, average=average)
 
     def similar(self, variant: Variant, row: int, profile: np.ndarray) -> np.ndarray:
         """Weights of the known tasks for a left-out one, whose surrogate's mean is `profile`, shape (t,)."""
-        worlds, past, groups = self.knowledge(variant).worlds, self.known.metafeatures, variant.groups
-        own = _only(self.left_out.metafeatures[row], groups)
+        worlds, past, names = self.knowledge(variant).worlds, self.known.metafeatures, variant.names
+        own = _only(self.left_out.metafeatures[row], names)
         if variant.similarity == "pairs":
-            model = self.once(("pairs", groups), lambda: self._pairs(groups))
-            apart = np.abs(_only(past, groups) - own)
+            model = self.once(("pairs", names), lambda: self._pairs(names))
+            apart = np.abs(_only(past, names) - own)
             squared = np.maximum(model.predict(apart, num_threads=1), 0.0) ** 2
             weights = np.exp(-(squared - squared.min()) / (2 * variant.temperature**2))
             return weights / weights.sum()
-        near = self.once(("near", groups), lambda: near_width(_only(past, groups)))
-        apart = self.once(("apart", groups, row), lambda: feature_distances(own, _only(past, groups)))
+        near = self.once(("near", names), lambda: near_width(_only(past, names)))
+        apart = self.once(("apart", names, row), lambda: feature_distances(own, _only(past, names)))
 
         def weighed(temperature: float, near: float) -> np.ndarray:
             return similarities(profile, worlds, apart, temperature=temperature, near=near)
@@ -175,9 +192,9 @@ class Split:
             variant.similarity
         ]
 
-    def _pairs(self, groups: tuple[str, ...]) -> lightgbm.Booster:
+    def _pairs(self, names: tuple[str, ...]) -> lightgbm.Booster:
         """Predicts how far apart the losses of two tasks are from the differences of their meta-features."""
-        worlds, metafeatures = self._full.worlds, _only(self.known.metafeatures, groups)
+        worlds, metafeatures = self._full.worlds, _only(self.known.metafeatures, names)
         first, second = np.triu_indices(len(worlds), 1)
         apart = np.array([distances(world, worlds) for world in worlds])[first, second]
         data = lightgbm.Dataset(np.abs(metafeatures[first] - metafeatures[second]), apart)
@@ -195,10 +212,10 @@ class Split:
     def unseen(self, variant: Variant) -> list[Unseen]:
         """What the known tasks say of each left-out one, and the truth."""
         knowledge, worlds = self.knowledge(variant), self.worlds(variant)
-        key = ("profiles", variant.target, variant.groups, variant.rounds, variant.leaves)
+        key = ("profiles", variant.target, variant.names, variant.rounds, variant.leaves)
         profiles = self.once(
             key,
-            lambda: knowledge.surrogate.predict(_only(self.left_out.metafeatures, variant.groups), knowledge.encoded),
+            lambda: knowledge.surrogate.predict(_only(self.left_out.metafeatures, variant.names), knowledge.encoded),
         )
         truth = self._target(self.left_out, variant.target)
         return [
@@ -271,7 +288,6 @@ def ablated(
     return regrets
 
 
-def _only(metafeatures: np.ndarray, groups: Sequence[str]) -> np.ndarray:
-    """Meta-features (t, m) with NaN in those of other groups."""
-    known = np.isin([GROUP_OF[name] for name in NAMES], groups)
-    return np.where(known, metafeatures, np.nan)
+def _only(metafeatures: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Meta-features (…, m) with NaN in all but those named."""
+    return np.where(np.isin(NAMES, names), metafeatures, np.nan)

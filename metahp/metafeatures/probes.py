@@ -64,12 +64,14 @@ _Part = TypeVar("_Part")
 _Result = TypeVar("_Result")
 
 
-def _names(contrast: str) -> tuple[str, ...]:
+def names_of(contrast: str) -> tuple[str, ...]:
+    """The meta-features that the fit of a contrast gives."""
     extra = (f"probe_order_{contrast}",) if contrast in _ORDERED else ()
     return (f"probe_{contrast}", *extra, *(("probe_noise",) if contrast == "large_trees" else ()))
 
 
-NAMES: tuple[str, ...] = (*_REFERENCE_NAMES, *(name for contrast in _CONTRASTS for name in _names(contrast)))
+CONTRASTS: tuple[str, ...] = tuple(_CONTRASTS)
+NAMES: tuple[str, ...] = (*_REFERENCE_NAMES, *(name for contrast in _CONTRASTS for name in names_of(contrast)))
 
 
 def steps(view: View) -> list[Step]:
@@ -85,7 +87,7 @@ def steps(view: View) -> list[Step]:
 
 def _contrast_step(bench: "Bench", contrast: str) -> Step:
     seconds = bench.expected_seconds(_CONTRASTS[contrast])
-    return Step(_names(contrast), seconds, lambda _: bench.contrast(contrast), needs="probe_skill")
+    return Step(names_of(contrast), seconds, lambda _: bench.contrast(contrast), needs="probe_skill")
 
 
 class Bench:
