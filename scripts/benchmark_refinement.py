@@ -1,13 +1,15 @@
 """Regret of sequential search on published look-up tables, each task left out and all others known.
 
     python scripts/benchmark_refinement.py [--suite hylap_svm] [--methods transfer,tpe,gp,random] [--seeds 5] [--jobs 2]
+        [--folds 10]
     python scripts/benchmark_refinement.py --overhead
 
 Range-scaled regret after k evaluations, (best so far - best) / (worst - best) of the task: mean over tasks and its
 standard error. All tasks count but those whose best equals their worst. Each method chooses among the configurations
 of the table: a proposal of Optuna's samplers is moved to the nearest one in the unit cube that was not evaluated yet,
-and that one is told. `--data DIR` takes other tables of the same form (see `_lookups.py`). `--overhead` instead times
-ask and tell of `transfer` with 425 past tasks, 200 trials and a pool of 10,000.
+and that one is told. `--folds` leaves tasks out together, which takes fewer trainings. `--data DIR` takes other tables
+of the same form (see `_lookups.py`). `--overhead` instead times ask and tell of `transfer` with 425 past tasks, 200
+trials and a pool of 10,000.
 """
 
 import time
@@ -31,7 +33,8 @@ from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.surrogate.calibration import learn_calibrated
-from metahp.surrogate.prior import drawn
+from metahp.surrogate.prior import Knowledge, drawn
+from metahp.surrogate.validation import group_folds
 from metahp.surrogate.worlds import Kernel, Worlds
 
 SUITES = ("hylap_svm", "hylap_adaboost", "pmlb_sklearn", "openml_adaboost", "openml_random_forest", "quantile_xgboost")
@@ -42,15 +45,25 @@ N_WARM = 3
 # A past of so many tasks, and a task in the middle of its run.
 OVERHEAD_WORLDS, OVERHEAD_TRIALS = 425, 200
 
-Choose = Callable[[Suite, int, int, int], list[int]]
+# A suite, the place of a task in it, those of the tasks known, evaluations and seed, to the places evaluated.
+Choose = Callable[[Suite, int, tuple[int, ...], int, int], list[int]]
+# What was learned last, by suite, tasks known and seed: tasks left out together share it.
+_learned: dict[tuple[str, tuple[int, ...], int], Knowledge] = {}
 
 
-def transfer(suite: Suite, task: int, n: int, seed: int) -> list[int]:
-    """Places of the `n` configurations that the strategy evaluates, knowing all tasks but this one."""
+def _knowledge(suite: Suite, known: tuple[int, ...], seed: int) -> Knowledge:
+    key = suite.name, known, seed
+    if key not in _learned:
+        _learned.clear()
+        past = suite.evidence().rows(np.array(known))
+        _learned[key] = learn_calibrated(past, {space.learner: space for space in suite.spaces}, seed=seed)
+    return _learned[key]
+
+
+def transfer(suite: Suite, task: int, known: tuple[int, ...], n: int, seed: int) -> list[int]:
+    """Places of the `n` configurations that the strategy evaluates, knowing the tasks `known`."""
     table, losses = suite.configurations[task], suite.losses[task]
-    past = suite.evidence().rows(np.arange(len(suite.tasks)) != task)
-    spaces = {space.learner: space for space in suite.spaces}
-    knowledge = learn_calibrated(past, spaces, seed=seed)
+    knowledge = _knowledge(suite, known, seed)
     prior = knowledge.task_prior(None if suite.metafeatures is None else suite.metafeatures[task])
     scenarios = np.minimum(prior.scenarios_at(prior.kernel.inputs(table)), Settings().clip)
     draws = drawn(scenarios, prior.weights, prior.kernel.inputs(table), local=knowledge.settings.local)
@@ -67,7 +80,7 @@ def transfer(suite: Suite, task: int, n: int, seed: int) -> list[int]:
 def sampled(name: str) -> Choose:
     """The choice of one of Optuna's samplers, from cold."""
 
-    def choose(suite: Suite, task: int, n: int, seed: int) -> list[int]:
+    def choose(suite: Suite, task: int, known: tuple[int, ...], n: int, seed: int) -> list[int]:
         table, losses = suite.configurations[task], suite.losses[task]
         search = strategy_named(name, suite.spaces, seed=seed)
         nearest = _Nearest(suite, table)
@@ -116,7 +129,7 @@ class _Nearest:
         return place
 
 
-def random(suite: Suite, task: int, n: int, seed: int) -> list[int]:
+def random(suite: Suite, task: int, known: tuple[int, ...], n: int, seed: int) -> list[int]:
     """A random order."""
     return np.random.default_rng([seed, task]).permutation(len(suite.losses[task]))[:n].tolist()
 
@@ -124,10 +137,10 @@ def random(suite: Suite, task: int, n: int, seed: int) -> list[int]:
 CHOICES: Mapping[str, Choose] = {"transfer": transfer, "tpe": sampled("tpe"), "gp": sampled("gp"), "random": random}
 
 
-def regrets(method: str, suite: Suite, task: int, n: int, seed: int) -> np.ndarray:
+def regrets(method: str, suite: Suite, task: int, known: tuple[int, ...], n: int, seed: int) -> np.ndarray:
     """Range-scaled regret after 1 to n evaluations, shape (n,); 0 once the table is used up."""
     losses = suite.losses[task]
-    chosen = CHOICES[method](suite, task, min(n, len(losses)), seed)
+    chosen = CHOICES[method](suite, task, known, min(n, len(losses)), seed)
     best = np.minimum.accumulate(losses[chosen])
     curve = (best - losses.min()) / (losses.max() - losses.min())
     return np.concatenate([curve, np.full(n - len(curve), curve[-1])])
@@ -192,6 +205,7 @@ def main() -> None:
     options.add_argument("--suite", action="append", metavar="NAME", help="repeatable; default: all of the folder")
     options.add_argument("--methods", type=lambda text: text.split(","), default=METHODS, metavar="NAME,…")
     options.add_argument("--seeds", type=int, default=5)
+    options.add_argument("--folds", type=int, default=0, help="over the tasks; 0 leaves each task out alone")
     options.add_argument("--evaluations", type=int, default=max(KS), metavar="N", help="of each run")
     options.add_argument("--jobs", type=int, default=2)
     options.add_argument("--overhead", action="store_true", help="time ask and tell instead")
@@ -213,9 +227,16 @@ def main() -> None:
             tasks = tasks[:4] if arguments.quick else tasks
             rows = []
             for method in arguments.methods:
-                runs = [(task, seed) for task in tasks for seed in range(seeds)]
-                curves = workers(delayed(regrets)(method, suite, task, n, seed) for task, seed in runs)
-                by_task = np.array(curves).reshape(len(tasks), seeds, n).mean(axis=1)
+                runs = [
+                    (int(task), tuple(map(int, train)), seed)
+                    for seed in range(seeds)
+                    for train, test in group_folds(suite.tasks, arguments.folds or len(suite.tasks), seed=seed)
+                    for task in test
+                    if task in tasks
+                ]
+                curves = workers(delayed(regrets)(method, suite, task, known, n, seed) for task, known, seed in runs)
+                of_task = np.array([task for task, _, _ in runs])
+                by_task = np.array([np.mean(np.array(curves)[of_task == task], axis=0) for task in tasks])
                 mean = by_task.mean(axis=0)
                 error = by_task.std(axis=0, ddof=min(1, len(tasks) - 1)) / np.sqrt(len(tasks))
                 for k in ks:
