@@ -19,7 +19,7 @@ from metahp.knowledge import cache
 from metahp.knowledge.locate import open_knowledge_base
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import DESIGN_SIZES, LEARNERS, learner_named
+from metahp.learners.catalogue import LEARNERS, learner_named
 from metahp.metafeatures.extract import NAMES, VERSION, at_rows, extract
 from metahp.recommendation.adviser import Adviser
 from metahp.recommendation.result import Recommendation, Recommended
@@ -169,14 +169,12 @@ def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -
 
 
 def known_learners(totals: Mapping[str, Any]) -> tuple[str, ...]:
-    """The learners measured on no less than `LEAST_KNOWN` of the tasks of any, by what `KnowledgeBase.info` counts.
+    """The learners tried on no less than `LEAST_KNOWN` of the tasks of any, by what `KnowledgeBase.info` counts.
 
     All of them where nothing is measured: the caller then learns what is missing.
     """
-    trials = totals["trials_by_learner"]
-    tasks = {name: trials.get(name, 0) / DESIGN_SIZES[name] for name in LEARNERS}
-    most = max(tasks.values())
-    return tuple(name for name in LEARNERS if tasks[name] >= LEAST_KNOWN * most)
+    tasks = {name: totals["defaults_by_learner"].get(name, 0) for name in LEARNERS}
+    return tuple(name for name in LEARNERS if tasks[name] >= LEAST_KNOWN * max(tasks.values()))
 
 
 def past_evidence(

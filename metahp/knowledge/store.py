@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.trial import Trial
+from metahp.core.trial import Origin, Trial
 from metahp.knowledge import database
 from metahp.knowledge.columns import trials_from_table, trials_to_table
 from metahp.knowledge.journal import ASIDE, Journal, Segment, read_segment
@@ -143,7 +143,10 @@ class KnowledgeBase:
         return self._read(partial(database.setting, key=key))
 
     def info(self) -> dict[str, Any]:
-        """What there is: path, size, counts of tasks by type and of trials by learner, state and origin, journal."""
+        """What there is: path, size, counts of tasks by type and of trials by learner, state and origin, journal.
+
+        `defaults_by_learner` counts trials of library defaults: those of nearly every task that a learner was tried on.
+        """
         pending = self._pending()
         trials = {trial.id: trial for trial in pending.trials}
 
@@ -169,6 +172,9 @@ class KnowledgeBase:
             "tasks_by_type": _totals((kind, 1) for kind in types.values()),
             "n_trials": sum(row[3] for row in counts),
             "trials_by_learner": _totals((learner, n) for learner, _, _, n in counts),
+            "defaults_by_learner": _totals(
+                (learner, n) for learner, _, origin, n in counts if origin == Origin.DEFAULT
+            ),
             "trials_by_state": _totals((state, n) for _, state, _, n in counts),
             "trials_by_origin": _totals((origin, n) for _, _, origin, n in counts),
             "journal": str(self.journal.folder),

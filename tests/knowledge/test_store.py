@@ -207,11 +207,12 @@ def test_newer_metafeatures_replace_older_ones_and_keep_what_was_known(kb: Knowl
 def test_info_counts_file_and_journal_together(kb: KnowledgeBase) -> None:
     kb.record([a_trial(0), a_trial(1)], [a_task()])
     kb.ingest()
-    kb.record([a_trial(1), replace(a_trial(2), origin=Origin.USER)])
+    kb.record([a_trial(1), replace(a_trial(2), origin=Origin.USER), replace(a_trial(3), origin=Origin.DEFAULT)])
     info = kb.info()
-    assert info["n_trials"] == 3
-    assert info["trials_by_origin"] == {"design": 2, "user": 1}
-    assert info["trials_by_learner"] == {"lightgbm": 3}
+    assert info["n_trials"] == 4
+    assert info["trials_by_origin"] == {"default": 1, "design": 2, "user": 1}
+    assert info["trials_by_learner"] == {"lightgbm": 4}
+    assert info["defaults_by_learner"] == {"lightgbm": 1}
     assert info["tasks_by_type"] == {"binary": 1}
     assert (info["pending_segments"], info["schema_version"]) == (1, 2)
     assert info["size_bytes"] > 0
