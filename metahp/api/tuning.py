@@ -1,55 +1,32 @@
 """Tune: a warm start from past tasks, a strategy that refines it, and the trials written back."""
 
-import functools
-import hashlib
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from metahp.api.advice import known_learners
-from metahp.api.attempts import Given, configurations_of
-from metahp.api.objective import ObjectivePool, best_of_past, metric_of, objective_task, prior_of_past
-from metahp.api.past import TRANSFER, Known, Past, check_strategy, in_order, past_of, record_of, strategy_of
-from metahp.api.rows import Rows, rows_of
-from metahp.api.study import Progress, Study, run
-from metahp.api.tuned import Ensemble, Plan, TuneResult, tuned_of
-from metahp.core.configuration import Configuration, Value
-from metahp.core.errors import (
-    InputError,
-    KnowledgeBaseError,
-)
-from metahp.core.metric import Metric, metric_for
+from metahp.api.attempts import Given
+from metahp.api.objective import metric_of
+from metahp.api.objective_tuning import tune_objective
+from metahp.api.past import TRANSFER, check_strategy
+from metahp.api.rows import rows_of
+from metahp.api.search import Search
+from metahp.api.study import Progress
+from metahp.api.table_tuning import tune_table
+from metahp.api.tuned import Plan, TuneResult
+from metahp.core.configuration import Value
+from metahp.core.errors import InputError
+from metahp.core.metric import metric_for
 from metahp.core.space import SearchSpace
-from metahp.core.trial import Origin, Trial
-from metahp.datasets.table import Table
 from metahp.evaluation.budget import Budget
-from metahp.evaluation.parallel import TrialPool
-from metahp.evaluation.pruning import pruning_after
-from metahp.evaluation.runner import Job, Limits, Workload
+from metahp.evaluation.runner import Limits
 from metahp.knowledge.locate import open_knowledge_base
-from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import learner_named
-from metahp.metafeatures.extract import extract
-from metahp.refinement.ensemble import cross_fitted_gain, loss_of_many, select_ensemble, votes
-from metahp.refinement.strategy import Suggestion
-from metahp.results.directory import STUDY, ResultContent, check_directory, write_result
-from metahp.results.model import TunedModel, fit_model
-
-logger = logging.getLogger(__name__)
+from metahp.results.directory import check_directory
 
 N_WARM = 10
 DEVICES = ("auto", "cpu", "cuda")
-# More rows than this say nothing new about which models to average, and take their time.
-MAX_ENSEMBLE_ROWS = 20_000
-# Predictions of one trial that are larger than this (numbers) are not kept: fifty of them would fill the memory.
-MAX_PREDICTIONS = 2_000_000
-# The journal loses nothing by waiting for a later call, where another process holds the file now.
-INGEST_SECONDS = 2.0
 
 
 def tune(
@@ -152,42 +129,40 @@ def tune(
         MetahpError: no trial is complete; the message has the most frequent reason.
         KeyboardInterrupt: interrupted before any trial was complete; else the result says that it was.
     """
-    budget = Budget(math.inf if timeout is None else timeout)
     _check_numbers(trials, timeout, trial_timeout, memory_limit, jobs, warm, patience)
     if device not in DEVICES:
         raise InputError(f"--device is one of {', '.join(DEVICES)}, got '{device}'.")
     check_strategy(strategy)
-    loop: dict[str, Any] = {"n_trials": trials, "budget": budget, "patience": patience, "on_trial": on_trial}
-    base = (
-        knowledge_base
-        if isinstance(knowledge_base, KnowledgeBase)
-        else open_knowledge_base(Path(knowledge_base) if knowledge_base else None)
+    search = Search(
+        base=(
+            knowledge_base
+            if isinstance(knowledge_base, KnowledgeBase)
+            else open_knowledge_base(Path(knowledge_base) if knowledge_base else None)
+        ),
+        is_recorded=record,
+        directory=None if output is None else Path(output),
+        n_trials=trials,
+        budget=Budget(math.inf if timeout is None else timeout),
+        patience=patience,
+        n_jobs=jobs,
+        strategy=strategy,
+        device=device,
+        is_cold=cold,
+        n_warm=0 if cold else warm,
+        configurations=configurations,
+        seed=seed,
+        command=command,
+        on_trial=on_trial,
     )
     if objective is not None:
         if X is not None or y is not None or space is None or output is not None:
             raise InputError("An objective comes with a space, and without a table or an output directory.")
-        return _tune_objective(
-            objective,
-            space,
-            metric_of(metric, direction),
-            metafeatures or {},
-            name or space.learner,
-            base=base,
-            record=record,
-            n_warm=0 if cold else warm,
-            cold=cold,
-            device=device,
-            own=configurations_of(configurations, [space]),
-            strategy=strategy,
-            seed=seed,
-            jobs=jobs,
-            loop=loop,
-        )
+        measured = metric_of(metric, direction)
+        return tune_objective(search, objective, space, measured, metafeatures or {}, name or space.learner)
     if X is None:
         raise InputError("Expected a table (X), or an objective with its space.")
-    directory = None if output is None else Path(output)
-    if directory is not None:
-        check_directory(directory)
+    if search.directory is not None:
+        check_directory(search.directory)
     rows = rows_of(
         X,
         y,
@@ -201,93 +176,19 @@ def tune(
         max_rows=max_rows,
         seed=seed,
     )
-    table, protocol = rows.table, rows.protocol
-    chosen = metric_for(table.task.type, metric)
-    names = tuple(dict.fromkeys(learners)) if learners else known_learners(base.info())
-    spaces = [learner_named(each).space(table.task.type) for each in names]
-    own = configurations_of(configurations, spaces)
-    folder = None if directory is None else directory / STUDY / _key(table.task.id, protocol)
-    study = Study(table.task.id, protocol, chosen, spaces, base=base if record else None, folder=folder)
-    is_open = len(study.trials) < trials
-    past: Past | None = None
-    notes: tuple[str, ...] = ()
-    if is_open and (record or not cold):
-        described = extract(table, seconds_left=Budget(budget_seconds).left, seed=seed)
-        if not cold:
-            past, notes = past_of(base, table, chosen, described, names, warm, seed)
-        if record:
-            base.record(tasks=[record_of(table, described)])
-    points = past.points if past else ()
-    n_past = len(past.adviser.tasks) if past else 0
-    ordered = in_order(own, points, [space.default for space in spaces])
-    search, used = strategy_of(
-        strategy, past.prior if past else lambda: None, spaces, ordered, seed=seed, device=device
+    return tune_table(
+        search,
+        rows,
+        X if isinstance(X, str | Path) else None,
+        metric_for(rows.table.task.type, metric),
+        tuple(dict.fromkeys(learners)) if learners else known_learners(search.base.info()),
+        Limits(trial_timeout, memory_limit),
+        is_pruned=prune,
+        is_ensemble=ensemble,
+        is_voting=voting,
+        budget_seconds=budget_seconds,
+        on_start=on_start,
     )
-    workload = Workload(table, rows.splits)
-    limits = Limits(trial_timeout, memory_limit)
-    size = table.task.n_rows * max(1, table.task.n_classes)
-    if size > MAX_PREDICTIONS:
-        notes = (*notes, f"no ensemble: predictions of {table.task.n_rows:,} rows are too many to keep of every trial")
-    warnings = (*table.warnings, *notes)
-    n_outer = 0 if rows.outer is None else len(rows.outer)
-    file = str(X) if isinstance(X, str | Path) else table.task.name or "table"
-    on_start(
-        Plan(
-            table,
-            file,
-            chosen,
-            protocol,
-            used,
-            trials,
-            study.n_earlier,
-            min(len(points), trials),
-            n_past,
-            n_outer,
-            record,
-            warnings,
-        )
-    )
-
-    def job_of(suggestion: Suggestion) -> Job:
-        # What others are compared with is measured to the end.
-        is_whole = not prune or suggestion.origin in (Origin.USER, Origin.DEFAULT)
-        return Job(
-            workload,
-            table.task.id,
-            suggestion.configuration,
-            protocol,
-            suggestion.origin,
-            limits,
-            keep_predictions=size <= MAX_PREDICTIONS,
-            pruning=None if is_whole else pruning_after(study.trials, chosen.name),
-        )
-
-    with TrialPool(jobs) as pool:
-        ended = run(study, search, pool, job_of, **loop)
-    best = _best_or_raise(study, ended)
-    if record:
-        _ingest(base)
-    found = _ensemble(study, table, voting=voting, seed=seed)
-    members = found.members if ensemble and found else ((best.configuration, 1.0),)
-    fit = functools.cache(
-        lambda: fit_model(table, members, chosen, seed=seed, is_voting=voting and len(members) > 1, n_jobs=jobs)
-    )
-    test_score = None if rows.outer is None else fit().score(rows.outer)
-    result = tuned_of(
-        study,
-        best,
-        ended,
-        n_past_tasks=n_past,
-        ensemble_=found,
-        test_score_=test_score,
-        n_test_rows=n_outer,
-        warnings=warnings,
-        directory=directory,
-        _fit=fit,
-    )
-    if directory is not None:
-        _write(directory, result, rows, fit(), is_ensemble=len(members) > 1, seed=seed, source=X, command=command)
-    return result
 
 
 def _check_numbers(
@@ -309,121 +210,3 @@ def _check_numbers(
             raise InputError(f"{option} is at least 1, got {count}.")
     if warm < 0:
         raise InputError(f"--warm is at least 0, got {warm}.")
-
-
-def _key(task: str, protocol: Any) -> str:
-    return hashlib.blake2b(f"{task} {protocol}".encode(), digest_size=8).hexdigest()
-
-
-def _best_or_raise(study: Study, ended: str) -> Trial:
-    best = study.best()
-    if best is not None:
-        return best
-    if ended == "interrupted":
-        raise KeyboardInterrupt
-    raise study.failure()
-
-
-def _ingest(base: KnowledgeBase) -> None:
-    try:
-        base.ingest(INGEST_SECONDS)
-    except KnowledgeBaseError as error:
-        logger.info("The trials stay in the journal until a later call: %s", error)
-
-
-def _ensemble(study: Study, table: Table, *, voting: bool, seed: int) -> Ensemble | None:
-    """The greedy ensemble of the trials whose predictions are known; None for fewer than two of them."""
-    library = [trial for trial in study.trials if trial.id in study.predictions]
-    if len(library) < 2:
-        return None
-    chosen = np.arange(table.task.n_rows)
-    if len(chosen) > MAX_ENSEMBLE_ROWS:
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, MAX_ENSEMBLE_ROWS, replace=False))
-    predictions = np.stack([study.predictions[trial.id][chosen] for trial in library])
-    is_voting = voting and table.task.type.is_classification
-    predictions = votes(predictions) if is_voting else predictions
-    loss = loss_of_many(study.metric.name, table.task.type)
-    try:
-        weights = select_ensemble(predictions, table.y[chosen], loss, seed=seed)
-    except InputError as error:
-        logger.warning("no ensemble: %s", error)
-        return None
-    try:
-        gain = cross_fitted_gain(predictions, table.y[chosen], loss, seed=seed)
-    except InputError as error:
-        logger.warning("the gain of the ensemble cannot be told: %s", error)
-        gain = None
-    used = np.flatnonzero(weights)
-    members = tuple((library[i].configuration, float(weights[i])) for i in used[np.argsort(-weights[used])])
-    return Ensemble(members, gain, is_voting)
-
-
-def _write(
-    directory: Path,
-    result: TuneResult,
-    rows: Rows,
-    model: TunedModel,
-    *,
-    is_ensemble: bool,
-    seed: int,
-    source: Any,
-    command: str | None,
-) -> None:
-    found = result.ensemble_
-    write_result(
-        directory,
-        ResultContent(
-            rows.table,
-            result.metric,
-            result.best_trial_.configuration,
-            model,
-            result.trials,
-            rows.protocol,
-            seed,
-            path=source if isinstance(source, str | Path) and str(source) != "-" else None,
-            command=command,
-            test_score=None if result.test_score_ is None or math.isnan(result.test_score_) else result.test_score_,
-            ensemble=None if found is None else {**found.to_dict(), "is_the_model": is_ensemble},
-            warm_start=result.warm_start(),
-        ),
-    )
-
-
-def _tune_objective(
-    objective: Callable[[dict[str, Value]], float | Sequence[float]],
-    space: SearchSpace,
-    metric: Metric,
-    metafeatures: Mapping[str, float],
-    name: str,
-    *,
-    base: KnowledgeBase,
-    record: bool,
-    n_warm: int,
-    cold: bool,
-    device: str,
-    own: Sequence[Configuration],
-    strategy: str,
-    seed: int,
-    jobs: int,
-    loop: dict[str, Any],
-) -> TuneResult:
-    task, protocol = objective_task(name, metafeatures, metric)
-    study = Study(task.id, protocol, metric, [space], base=base if record else None, folder=None)
-    points, n_past = best_of_past(base, space, metric, task.id, metafeatures, n_warm)
-
-    def prior() -> Known | None:
-        # Losses of an objective are in the units of past losses: there is no constant prediction to compare with.
-        known = None if cold else prior_of_past(base, space, metric, task.id, metafeatures, seed)
-        return known and (*known, 1.0)
-
-    is_open = len(study.trials) < loop["n_trials"]
-    ordered = in_order(own, points, [space.default])
-    search, _ = strategy_of(strategy, prior if is_open else lambda: None, [space], ordered, seed=seed, device=device)
-    if record and is_open:
-        base.record(tasks=[TaskRecord(task, metafeatures)])
-    with ObjectivePool(objective, space, task.id, protocol, metric, jobs) as pool:
-        ended = run(study, search, pool, lambda suggestion: suggestion, **loop)
-    best = _best_or_raise(study, ended)
-    if record:
-        _ingest(base)
-    return tuned_of(study, best, ended, n_past_tasks=n_past)

@@ -1,0 +1,45 @@
+"""Tuning a user's own objective: past tasks of its space, its trials, its result."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from metahp.api.attempts import configurations_of
+from metahp.api.objective import ObjectivePool, best_of_past, objective_task, prior_of_past
+from metahp.api.past import Known, in_order, strategy_of
+from metahp.api.search import Search
+from metahp.api.tuned import TuneResult, tuned_of
+from metahp.core.configuration import Value
+from metahp.core.metric import Metric
+from metahp.core.space import SearchSpace
+from metahp.knowledge.records import TaskRecord
+
+
+def tune_objective(
+    search: Search,
+    objective: Callable[[dict[str, Value]], float | Sequence[float]],
+    space: SearchSpace,
+    metric: Metric,
+    metafeatures: Mapping[str, float],
+    name: str,
+) -> TuneResult:
+    """Tune `objective`, whose task is known by its name and meta-features; errors as for `metahp.tune`."""
+    own = configurations_of(search.configurations, [space])
+    task, protocol = objective_task(name, metafeatures, metric)
+    study = search.study(task.id, protocol, metric, [space])
+    is_open = search.is_open(study)
+    points, n_past = best_of_past(search.base, space, metric, task.id, metafeatures, search.n_warm)
+
+    def prior() -> Known | None:
+        if search.is_cold or not is_open:
+            return None
+        # Losses of an objective are in the units of past losses: there is no constant prediction to compare with.
+        known = prior_of_past(search.base, space, metric, task.id, metafeatures, search.seed)
+        return known and (*known, 1.0)
+
+    ordered = in_order(own, points, [space.default])
+    strategy, _ = strategy_of(search.strategy, prior, [space], ordered, seed=search.seed, device=search.device)
+    if search.is_recorded and is_open:
+        search.base.record(tasks=[TaskRecord(task, metafeatures)])
+    with ObjectivePool(objective, space, task.id, protocol, metric, search.n_jobs) as pool:
+        best, ended = search.best_of(study, strategy, pool, lambda suggestion: suggestion)
+    search.ingest()
+    return tuned_of(study, best, ended, n_past_tasks=n_past)

@@ -1,0 +1,88 @@
+"""How a search is to run, be it on a table or on an objective, and how it ends."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metahp.api.attempts import Given
+from metahp.api.study import Pool, Progress, Study, run
+from metahp.core.errors import KnowledgeBaseError
+from metahp.core.trial import Protocol, Trial
+from metahp.evaluation.budget import Budget
+from metahp.knowledge.store import KnowledgeBase
+from metahp.refinement.strategy import Strategy, Suggestion
+from metahp.results.directory import STUDY
+
+logger = logging.getLogger(__name__)
+
+# The journal loses nothing by waiting for a later call, where another process holds the file now.
+INGEST_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Search:
+    """What a person asks of a search, whatever it is that is tuned; the fields are arguments of `metahp.tune`."""
+
+    base: KnowledgeBase
+    is_recorded: bool
+    directory: Path | None
+    n_trials: int
+    budget: Budget
+    patience: int | None
+    n_jobs: int
+    strategy: str
+    device: str
+    is_cold: bool
+    n_warm: int
+    configurations: Sequence[Given]
+    seed: int
+    command: str | None
+    on_trial: Callable[[Progress], None]
+
+    def study(self, task: str, protocol: Protocol, *rest: Any) -> Study:
+        """The trials of the task so far; `rest` are metric and spaces."""
+        key = hashlib.blake2b(f"{task} {protocol}".encode(), digest_size=8).hexdigest()
+        folder = None if self.directory is None else self.directory / STUDY / key
+        return Study(task, protocol, *rest, base=self.base if self.is_recorded else None, folder=folder)
+
+    def is_open(self, study: Study) -> bool:
+        """Whether there are trials left to do."""
+        return len(study.trials) < self.n_trials
+
+    def best_of(
+        self, study: Study, strategy: Strategy, pool: Pool, job_of: Callable[[Suggestion], Any]
+    ) -> tuple[Trial, str]:
+        """Run to the end: the best complete trial, and why the run ended.
+
+        Raises:
+            MetahpError: no trial is complete; the message has the most frequent reason.
+            KeyboardInterrupt: interrupted before any trial was complete.
+        """
+        ended = run(
+            study,
+            strategy,
+            pool,
+            job_of,
+            n_trials=self.n_trials,
+            budget=self.budget,
+            patience=self.patience,
+            on_trial=self.on_trial,
+        )
+        best = study.best()
+        if best is None and ended == "interrupted":
+            raise KeyboardInterrupt
+        if best is None:
+            raise study.failure()
+        return best, ended
+
+    def ingest(self) -> None:
+        """Take the journal into the knowledge base, if trials are recorded and nobody else is at it."""
+        if not self.is_recorded:
+            return
+        try:
+            self.base.ingest(INGEST_SECONDS)
+        except KnowledgeBaseError as error:
+            logger.info("The trials stay in the journal until a later call: %s", error)

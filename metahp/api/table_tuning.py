@@ -1,0 +1,215 @@
+"""Tuning learners on a table: what past tasks say of it, its trials, the ensemble, the model and what is written."""
+
+import functools
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from metahp.api.attempts import configurations_of
+from metahp.api.past import Past, in_order, past_of, record_of, strategy_of
+from metahp.api.rows import Rows
+from metahp.api.search import Search
+from metahp.api.study import Study
+from metahp.api.tuned import Ensemble, Plan, TuneResult, tuned_of
+from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError
+from metahp.core.metric import Metric
+from metahp.core.trial import Origin, Trial
+from metahp.datasets.table import Table
+from metahp.evaluation.budget import Budget
+from metahp.evaluation.parallel import TrialPool
+from metahp.evaluation.pruning import pruning_after
+from metahp.evaluation.runner import Job, Limits, Workload
+from metahp.learners.catalogue import learner_named
+from metahp.metafeatures.extract import extract
+from metahp.refinement.ensemble import cross_fitted_gain, loss_of_many, select_ensemble, votes
+from metahp.refinement.strategy import Suggestion
+from metahp.results.directory import ResultContent, write_result
+from metahp.results.model import TunedModel, fit_model
+
+logger = logging.getLogger(__name__)
+
+# More rows than this say nothing new about which models to average, and take their time.
+MAX_ENSEMBLE_ROWS = 20_000
+# Predictions of one trial that are larger than this (numbers) are not kept: fifty of them would fill the memory.
+MAX_PREDICTIONS = 2_000_000
+
+
+def tune_table(
+    search: Search,
+    rows: Rows,
+    source: str | Path | None,
+    metric: Metric,
+    learners: Sequence[str],
+    limits: Limits,
+    *,
+    is_pruned: bool,
+    is_ensemble: bool,
+    is_voting: bool,
+    budget_seconds: float,
+    on_start: Callable[[Plan], None],
+) -> TuneResult:
+    """Tune `learners` on a table, which was read from the file `source` where there is one.
+
+    The other arguments and the errors are those of `metahp.tune`.
+    """
+    table, protocol = rows.table, rows.protocol
+    spaces = [learner_named(each).space(table.task.type) for each in learners]
+    own = configurations_of(search.configurations, spaces)
+    study = search.study(table.task.id, protocol, metric, spaces)
+    past, notes = _past(search, study, table, learners, budget_seconds)
+    points = past.points if past else ()
+    ordered = in_order(own, points, [space.default for space in spaces])
+    prior = past.prior if past else lambda: None
+    strategy, used = strategy_of(search.strategy, prior, spaces, ordered, seed=search.seed, device=search.device)
+    if not _keeps_predictions(table):
+        notes = (*notes, f"no ensemble: predictions of {table.task.n_rows:,} rows are too many to keep of every trial")
+    plan = Plan(
+        table,
+        str(source) if source is not None else table.task.name or "table",
+        metric,
+        protocol,
+        used,
+        search.n_trials,
+        study.n_earlier,
+        min(len(points), search.n_trials),
+        len(past.adviser.tasks) if past else 0,
+        0 if rows.outer is None else len(rows.outer),
+        search.is_recorded,
+        (*table.warnings, *notes),
+    )
+    on_start(plan)
+    with TrialPool(search.n_jobs) as pool:
+        best, ended = search.best_of(study, strategy, pool, _jobs(study, rows, limits, is_pruned=is_pruned))
+    search.ingest()
+    found = _ensemble(study, table, is_voting=is_voting, seed=search.seed)
+    members = found.members if is_ensemble and found else ((best.configuration, 1.0),)
+    result = _result(search, study, rows, best, ended, plan, found, members, is_voting=is_voting)
+    if search.directory is not None:
+        _write(search.directory, search, result, rows, source)
+    return result
+
+
+def _past(
+    search: Search, study: Study, table: Table, learners: Sequence[str], budget_seconds: float
+) -> tuple[Past | None, tuple[str, ...]]:
+    """What past tasks say about the table and what a user should know of it; the table is on record after this."""
+    if not search.is_open(study) or (search.is_cold and not search.is_recorded):
+        return None, ()
+    past: Past | None = None
+    notes: tuple[str, ...] = ()
+    described = extract(table, seconds_left=Budget(budget_seconds).left, seed=search.seed)
+    if not search.is_cold:
+        past, notes = past_of(search.base, table, study.metric, described, learners, search.n_warm, search.seed)
+    if search.is_recorded:
+        search.base.record(tasks=[record_of(table, described)])
+    return past, notes
+
+
+def _keeps_predictions(table: Table) -> bool:
+    return table.task.n_rows * max(1, table.task.n_classes) <= MAX_PREDICTIONS
+
+
+def _jobs(study: Study, rows: Rows, limits: Limits, *, is_pruned: bool) -> Callable[[Suggestion], Job]:
+    """What makes a job of a suggestion."""
+    workload = Workload(rows.table, rows.splits)
+
+    def job_of(suggestion: Suggestion) -> Job:
+        # What others are compared with is measured to the end.
+        is_whole = not is_pruned or suggestion.origin in (Origin.USER, Origin.DEFAULT)
+        return Job(
+            workload,
+            study.task,
+            suggestion.configuration,
+            study.protocol,
+            suggestion.origin,
+            limits,
+            keep_predictions=_keeps_predictions(rows.table),
+            pruning=None if is_whole else pruning_after(study.trials, study.metric.name),
+        )
+
+    return job_of
+
+
+def _ensemble(study: Study, table: Table, *, is_voting: bool, seed: int) -> Ensemble | None:
+    """The greedy ensemble of the trials whose predictions are known; None for fewer than two of them."""
+    library = [trial for trial in study.trials if trial.id in study.predictions]
+    if len(library) < 2:
+        return None
+    chosen = np.arange(table.task.n_rows)
+    if len(chosen) > MAX_ENSEMBLE_ROWS:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, MAX_ENSEMBLE_ROWS, replace=False))
+    predictions = np.stack([study.predictions[trial.id][chosen] for trial in library])
+    is_voting = is_voting and table.task.type.is_classification
+    predictions = votes(predictions) if is_voting else predictions
+    loss = loss_of_many(study.metric.name, table.task.type)
+    try:
+        weights = select_ensemble(predictions, table.y[chosen], loss, seed=seed)
+    except InputError as error:
+        logger.warning("no ensemble: %s", error)
+        return None
+    try:
+        gain = cross_fitted_gain(predictions, table.y[chosen], loss, seed=seed)
+    except InputError as error:
+        logger.warning("the gain of the ensemble cannot be told: %s", error)
+        gain = None
+    used = np.flatnonzero(weights)
+    members = tuple((library[i].configuration, float(weights[i])) for i in used[np.argsort(-weights[used])])
+    return Ensemble(members, gain, is_voting)
+
+
+def _result(
+    search: Search,
+    study: Study,
+    rows: Rows,
+    best: Trial,
+    ended: str,
+    plan: Plan,
+    found: Ensemble | None,
+    members: Sequence[tuple[Configuration, float]],
+    *,
+    is_voting: bool,
+) -> TuneResult:
+    """The result, whose model of the (configuration, weight) `members` is fitted on first use."""
+
+    @functools.cache
+    def fit() -> TunedModel:
+        is_vote = is_voting and len(members) > 1
+        return fit_model(rows.table, members, study.metric, seed=search.seed, is_voting=is_vote, n_jobs=search.n_jobs)
+
+    return tuned_of(
+        study,
+        best,
+        ended,
+        n_past_tasks=plan.n_past_tasks,
+        ensemble_=found,
+        test_score_=None if rows.outer is None else fit().score(rows.outer),
+        n_test_rows=plan.n_test_rows,
+        warnings=plan.warnings,
+        directory=search.directory,
+        _fit=fit,
+    )
+
+
+def _write(directory: Path, search: Search, result: TuneResult, rows: Rows, source: str | Path | None) -> None:
+    found, model = result.ensemble_, result.best_estimator_
+    write_result(
+        directory,
+        ResultContent(
+            rows.table,
+            result.metric,
+            result.best_trial_.configuration,
+            model,
+            result.trials,
+            rows.protocol,
+            search.seed,
+            path=None if source is None or str(source) == "-" else source,
+            command=search.command,
+            test_score=None if result.test_score_ is None or math.isnan(result.test_score_) else result.test_score_,
+            ensemble=None if found is None else {**found.to_dict(), "is_the_model": len(model.members) > 1},
+            warm_start=result.warm_start(),
+        ),
+    )
