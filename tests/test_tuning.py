@@ -14,6 +14,8 @@ import metahp
 from metahp.api.objective import ObjectivePool, metric_of, objective_task
 from metahp.api.rows import rows_of
 from metahp.api.study import Study, run
+from metahp.api.tuned import Plan
+from metahp.cli.tune import plan_lines
 from metahp.core.errors import InputError, MetahpError, UnknownHyperparameterError, UnknownNameError
 from metahp.core.metric import metric_for
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
@@ -446,6 +448,17 @@ def test_a_near_copy_is_recommended_what_was_best_on_the_original(contrary) -> N
     after = metahp.recommend(copy, k=1, **options)
     assert not after.is_known_task
     assert after.best.configuration.values["C"] < 0.1
+
+
+def test_a_strategy_that_computes_says_before_it_starts_where(contrary) -> None:
+    base, frame = contrary
+    options = {"learners": ["linear"], "metric": "neg_log_loss", "knowledge_base": base, "cv": 2, "trials": 1}
+    plans: list[Plan] = []
+    metahp.tune(frame, **options, strategy="transfer", device="cpu", record=False, on_start=plans.append)
+    metahp.tune(frame, **options, strategy="random", cold=True, record=False, on_start=plans.append)
+    assert [(plan.strategy, plan.device) for plan in plans] == [("transfer", "cpu"), ("random", None)]
+    assert plan_lines(plans[0])[2].endswith("past tasks · strategy transfer · device cpu · nothing recorded")
+    assert plan_lines(plans[1])[2] == "cold start · strategy random · nothing recorded"
 
 
 # Rows and parts

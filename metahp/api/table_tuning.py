@@ -27,6 +27,7 @@ from metahp.learners.catalogue import learner_named
 from metahp.metafeatures.extract import extract
 from metahp.refinement.ensemble import cross_fitted_gain, loss_of_many, select_ensemble, votes
 from metahp.refinement.strategy import Suggestion
+from metahp.refinement.transfer import Transfer
 from metahp.results.directory import ResultContent, write_result
 from metahp.results.model import TunedModel, fit_model
 
@@ -73,6 +74,7 @@ def tune_table(
         metric,
         protocol,
         used,
+        strategy.device if isinstance(strategy, Transfer) else None,
         search.n_trials,
         study.n_earlier,
         min(len(points), search.n_trials),

@@ -27,7 +27,8 @@ REFINED = (Origin.POSTERIOR, Origin.DESIGN)
 class Plan:
     """What a run on a table is about to do.
 
-    `n_warm` points come from the warm start, of `n_trials` trials; `n_earlier` of these are there already.
+    `n_warm` points come from the warm start, of `n_trials` trials; `n_earlier` of these are there already. `device` is
+    where the strategy computes, `cpu` or `cuda`; None for a strategy that has no use for one.
     """
 
     table: Table
@@ -35,6 +36,7 @@ class Plan:
     metric: Metric
     protocol: Protocol
     strategy: str
+    device: str | None
     n_trials: int
     n_earlier: int
     n_warm: int

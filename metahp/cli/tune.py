@@ -246,7 +246,9 @@ def plan_lines(plan: "Plan") -> list[str]:
         if plan.n_warm
         else "cold start"
     )
-    lines.append(f"{start} · strategy {plan.strategy} · {'journal on' if plan.is_recorded else 'nothing recorded'}")
+    device = f" · device {plan.device}" if plan.device else ""
+    journal = "journal on" if plan.is_recorded else "nothing recorded"
+    lines.append(f"{start} · strategy {plan.strategy}{device} · {journal}")
     if plan.n_earlier:
         lines.append(f"going on from {plan.n_earlier} earlier trials, {plan.n_trials - plan.n_earlier} to go")
     return lines

@@ -77,6 +77,11 @@ class Transfer:
         self._tried: dict[str, tuple[Points, Cross]] = {}
         self._told: dict[str, Observation] = {}
 
+    @property
+    def device(self) -> str:
+        """Where the posterior is computed: `cpu` or `cuda`."""
+        return self._device.type
+
     def ask(self) -> Suggestion | None:
         """The next configuration, never one that was asked for or told before; None where none is left."""
         while self._warm:
