@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from metahp.knowledge.store import KnowledgeBase
     from metahp.metafeatures.extract import MetaFeatures
     from metahp.recommendation.result import Recommendation
+    from metahp.results.model import TunedModel
+    from metahp.results.predict import load_result
 
 __all__ = [
     "Categorical",
@@ -33,9 +35,11 @@ __all__ = [
     "TaskType",
     "Trial",
     "TuneResult",
+    "TunedModel",
     "__version__",
     "describe",
     "load",
+    "load_result",
     "recommend",
     "tune",
 ]
@@ -55,8 +59,10 @@ _HOMES = {
     "TaskType": "core.task",
     "Trial": "core.trial",
     "TuneResult": "api",
+    "TunedModel": "results.model",
     "describe": "api",
     "load": "api",
+    "load_result": "results.predict",
     "recommend": "api",
     "tune": "api",
 }

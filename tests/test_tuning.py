@@ -30,7 +30,6 @@ from metahp.learners.catalogue import learner_named
 from metahp.metafeatures.extract import VERSION, extract
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Suggestion
-from metahp.results.predict import load_result
 
 SPACE = SearchSpace(
     "toy_service",
@@ -328,10 +327,13 @@ def test_the_outer_rows_take_no_part(tuned) -> None:
 
 def test_the_result_directory_predicts_as_the_estimator_does(tuned, frame: pd.DataFrame) -> None:
     path, _, options, _, second = tuned
-    model = load_result(options["output"])
+    model = metahp.load_result(options["output"])
     expected = second.best_estimator_.predict_proba(pd.read_csv(path))
     np.testing.assert_allclose(model.predict_proba(path), expected, rtol=1e-6)
     assert sorted(entry.name for entry in options["output"].iterdir())[0] == "best.json"
+    assert model.best_params_ == second.best_params_ == second.best_estimator_.best_params_
+    assert model.best_score_ == pytest.approx(second.best_score_)
+    assert model.metric == second.metric
 
 
 def test_an_ensemble_survives_a_resume(tuned) -> None:

@@ -4,6 +4,7 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from metahp.evaluation.pruning import pruning_after
 from metahp.evaluation.runner import Job, Limits, Workload
 from metahp.learners.catalogue import learner_named
 from metahp.metafeatures.extract import extract
+from metahp.recommendation.result import arguments_of
 from metahp.refinement.ensemble import cross_fitted_gain, loss_of_many, select_ensemble, votes
 from metahp.refinement.strategy import Suggestion
 from metahp.refinement.transfer import Transfer
@@ -180,7 +182,9 @@ def _result(
     @functools.cache
     def fit() -> TunedModel:
         is_vote = is_voting and len(members) > 1
-        return fit_model(rows.table, members, study.metric, seed=search.seed, is_voting=is_vote, n_jobs=search.n_jobs)
+        model = fit_model(rows.table, members, study.metric, seed=search.seed, is_voting=is_vote, n_jobs=search.n_jobs)
+        score = study.metric.score(best.loss(study.metric.name))
+        return replace(model, best_params_=arguments_of(best.configuration), best_score_=score)
 
     return tuned_of(
         study,

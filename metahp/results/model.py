@@ -3,7 +3,7 @@
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class TunedModel:
 
     Where `is_voting`, each member gives its whole weight to one class, and probabilities are shares of votes; numbers
     are always averaged.
+
+    `best_params_` and `best_score_` are those of the best single configuration of the run that found it, as in a
+    `TuneResult`: the score is cross-validated in the metric's own sign, and selected on. Both are None where the model
+    was fitted outside of a run.
     """
 
     task_type: TaskType
@@ -59,6 +63,8 @@ class TunedModel:
     preparation: Preparation
     members: tuple[Member, ...]
     is_voting: bool = False
+    best_params_: Mapping[str, Any] | None = None
+    best_score_: float | None = None
 
     def __post_init__(self) -> None:
         if not self.members or not all(0 < member.weight < np.inf for member in self.members):

@@ -22,10 +22,19 @@ def load_result(directory: str | Path) -> TunedModel:
     """The tuned model in a result directory, which predicts exactly what it did when it was written.
 
     Raises:
-        InputError: it is no result directory, one of another version, or its files are missing, changed or foreign.
+        InputError: it is no result directory, one of another version or of an objective, which has no model, or its
+            files are missing, changed or foreign.
     """
     folder = Path(directory)
-    described = _described(folder)
+    found = _described(folder, BEST)
+    try:
+        best, has_model = found["best"], PREPARATION in found["files"]
+        params, score = dict(best["configuration"]), best["score"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(_damaged(folder / BEST, error)) from None
+    if not has_model:
+        raise InputError(f"'{folder}' has no model: an objective was tuned there. What was found is in its {BEST}.")
+    described = _described(folder, PREPARATION)
     try:
         task_type = TaskType(described["task_type"])
         classes = tuple(map(str, described["classes"]))
@@ -38,30 +47,32 @@ def load_result(directory: str | Path) -> TunedModel:
             Preparation.from_dict(described),
             tuple(_member(folder, values, len(classes)) for values in members),
             bool(described["is_voting"]),
+            best_params_=params,
+            best_score_=score,
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(_damaged(folder, error)) from None
+        raise InputError(_damaged(folder / PREPARATION, error)) from None
     except ValueError as error:
         if isinstance(error, MetahpError):
             raise
-        raise InputError(_damaged(folder, error)) from None
+        raise InputError(_damaged(folder / PREPARATION, error)) from None
 
 
-def _described(folder: Path) -> dict[str, Any]:
-    path = folder / PREPARATION
+def _described(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise InputError(f"'{folder}' {what}; expected the directory that metahp tune wrote.")
     if not path.is_file():
-        result = (folder / BEST).is_file()
+        result = any((folder / other).is_file() for other in (BEST, PREPARATION))
         raise InputError(
-            f"'{folder}' has no {PREPARATION}"
+            f"'{folder}' has no {name}"
             + ("; restore that file or tune again." if result else ", so it is not a directory that metahp tune wrote.")
         )
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(_damaged(folder, error)) from None
+        raise InputError(_damaged(path, error)) from None
     found = described.get("schema_version") if isinstance(described, dict) else None
     if found != SCHEMA_VERSION:
         raise InputError(
@@ -91,6 +102,6 @@ def _member(folder: Path, values: dict[str, Any], n_classes: int) -> Member:
     return Member(configuration, float(values["weight"]), load_model(data, str(path)), seen)
 
 
-def _damaged(folder: Path, error: Exception) -> str:
+def _damaged(path: Path, error: Exception) -> str:
     what = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-    return f"'{folder / PREPARATION}' is damaged ({what}); restore it, or tune again."
+    return f"'{path}' is damaged ({what}); restore it, or tune again."

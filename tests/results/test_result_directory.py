@@ -208,6 +208,12 @@ def test_what_is_no_result_is_named(result: Path, tmp_path: Path):
     (result / "model.txt").unlink()
     with pytest.raises(InputError, match=r"model\.txt' cannot be read \(No such file"):
         load_result(result)
+    (result / "best.json").write_text('{"schema_version": 1, "best": 3, "files": []}')
+    with pytest.raises(InputError, match=r"best\.json' is damaged"):
+        load_result(result)
+    (result / "best.json").unlink()
+    with pytest.raises(InputError, match=r"has no best\.json; restore that file or tune again"):
+        load_result(result)
 
 
 def test_missing_columns_are_named(result: Path, tmp_path: Path):
