@@ -1,5 +1,6 @@
 """Tuning from Python: a table and an objective, budgets, resume, splits and what is written back."""
 
+import json
 import threading
 from collections import Counter
 from pathlib import Path
@@ -166,6 +167,41 @@ def test_a_cost_is_minimised_and_shown_as_it_is(base: KnowledgeBase) -> None:
     assert result.best_standard_error_ == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("record", [True, False])
+def test_an_objective_leaves_a_result_directory_from_which_it_goes_on(
+    base: KnowledgeBase, tmp_path: Path, record: bool
+) -> None:
+    calls = []
+
+    def cost(values: dict) -> float:
+        calls.append(tuple(values.values()))
+        return -bowl(values)
+
+    folder = tmp_path / "out"
+    options = {"space": SPACE, "strategy": "tpe", "direction": "minimize", "record": record, "knowledge_base": base}
+    options |= {"objective": cost, "metafeatures": {"size": 3.0, "age": float("nan")}, "output": folder}
+    first = metahp.tune(**options, trials=4, name="monday")
+    second = metahp.tune(**options, trials=6, name="monday", command="python tune.py")
+    assert (second.trials[:4], second.n_earlier, second.directory) == (first.trials, 4, folder)
+    assert len(set(calls)) == len(calls) == 6
+    assert {path.name for path in folder.iterdir()} == {"best.json", "trials.parquet", "study"}
+    described = json.loads((folder / "best.json").read_text())
+    assert described["schema_version"] == 1
+    assert described["task"]["name"] == "monday"
+    assert described["task"]["direction"] == "minimize"
+    assert described["task"]["metafeatures"] == {"size": 3.0, "age": None}
+    assert described["best"]["learner"] == "toy_service"
+    assert described["best"]["configuration"] == second.best_params_
+    assert described["best"]["score"] == pytest.approx(second.best_score_)
+    assert described["command"] == "python tune.py"
+    trials = pd.read_parquet(folder / "trials.parquet")
+    assert trials["score"].tolist() == pytest.approx([second.score_of(trial) for trial in second.trials])
+    with pytest.raises(InputError, match=r"out' has no model: an objective was tuned there"):
+        metahp.load_result(folder)
+    with pytest.raises(InputError, match="is a file; expected a directory"):
+        metahp.tune(**{**options, "output": folder / "best.json"}, trials=7)
+
+
 def test_an_interrupt_ends_with_what_was_found(base: KnowledgeBase) -> None:
     calls = []
 
@@ -253,7 +289,7 @@ def test_a_configuration_that_does_not_fit_is_refused(base: KnowledgeBase, own: 
         ({"jobs": 0}, "--jobs is at least 1"),
         ({"device": "tpu"}, "--device is one of"),
         ({"direction": "up"}, "maximize or minimize"),
-        ({"output": "x"}, "without a table or an output"),
+        ({"X": "x.csv"}, "with a space, and without a table"),
         ({"strategy": "tqe"}, "Did you mean 'tpe'"),
     ],
 )

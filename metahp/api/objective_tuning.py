@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from metahp.api.attempts import configurations_of
-from metahp.api.objective import ObjectivePool, best_of_past, objective_task, prior_of_past
+from metahp.api.objective import Cost, ObjectivePool, best_of_past, objective_task, prior_of_past
 from metahp.api.past import Known, in_order, strategy_of
 from metahp.api.search import Search
 from metahp.api.tuned import TuneResult, tuned_of
@@ -11,6 +11,7 @@ from metahp.core.configuration import Value
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.knowledge.records import TaskRecord
+from metahp.results.directory import Objective, ResultContent, write_result
 
 
 def tune_objective(
@@ -42,4 +43,18 @@ def tune_objective(
     with ObjectivePool(objective, space, task.id, protocol, metric, search.n_jobs) as pool:
         best, ended = search.best_of(study, strategy, pool, lambda suggestion: suggestion)
     search.ingest()
-    return tuned_of(study, best, ended, n_past_tasks=n_past)
+    result = tuned_of(study, best, ended, n_past_tasks=n_past, directory=search.directory)
+    if search.directory is not None:
+        content = ResultContent(
+            Objective(task, metafeatures, "minimize" if isinstance(metric, Cost) else "maximize"),
+            metric,
+            best.configuration,
+            None,
+            result.trials,
+            protocol,
+            search.seed,
+            command=search.command,
+            warm_start=result.warm_start(),
+        )
+        write_result(search.directory, content)
+    return result

@@ -97,7 +97,7 @@ def tune(
         seed: Of folds, models and strategy.
         knowledge_base: A knowledge base or the path of one; None for the user's own.
         record: Write trials and meta-features to the knowledge base.
-        output: Result directory to write, or to replace; None for none.
+        output: Result directory to write, or to replace; None for none. That of an objective has no model.
         cv: Number of folds; None for 5, or 3 where there are more than 10,000 rows.
         groups: Rows of one group are never both trained and tested on: a column, which is then no feature, or labels
             of shape (n,).
@@ -154,15 +154,15 @@ def tune(
         command=command,
         on_trial=on_trial,
     )
+    if search.directory is not None:
+        check_directory(search.directory)
     if objective is not None:
-        if X is not None or y is not None or space is None or output is not None:
-            raise InputError("An objective comes with a space, and without a table or an output directory.")
+        if X is not None or y is not None or space is None:
+            raise InputError("An objective comes with a space, and without a table.")
         measured = metric_of(metric, direction)
         return tune_objective(search, objective, space, measured, metafeatures or {}, name or space.learner)
     if X is None:
         raise InputError("Expected a table (X), or an objective with its space.")
-    if search.directory is not None:
-        check_directory(search.directory)
     rows = rows_of(
         X,
         y,

@@ -6,11 +6,14 @@ model.txt         the fitted model (model.skops for scikit-learn; models/0.txt, 
 trials.parquet    one row per trial
 script.py         trains the best configuration without metahp, where the table came from a file
 study/            what a later run goes on from; kept by whoever tunes
+
+Of an objective there are best.json and trials.parquet only.
 """
 
 import hashlib
 import json
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -27,6 +30,7 @@ import pandas as pd
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
+from metahp.core.task import Task
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.recommendation.export import training_script
@@ -44,14 +48,23 @@ _PACKAGES = ("metahp", "numpy", "pandas", "scikit-learn", "lightgbm", "skops")
 
 
 @dataclass(frozen=True, slots=True)
+class Objective:
+    """What a run tuned that had no table: a user's own function. `direction` is maximize or minimize."""
+
+    task: Task
+    metafeatures: Mapping[str, float]
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResultContent:
     """What there is to write of a tuning run.
 
     Attributes:
-        table: What was tuned on.
+        table: What was tuned on, or the objective.
         metric: What was tuned for.
         best: The best single configuration; its score is looked up in `trials`.
-        model: Fitted; one member, or those of an ensemble.
+        model: Fitted; one member, or those of an ensemble. None of an objective.
         trials: All trials in the order in which they finished.
         protocol: How they were measured.
         seed: Of the run, and of the model.
@@ -60,12 +73,15 @@ class ResultContent:
         test_score: Score of the model's configuration on outer rows that took no part in tuning; None without.
         ensemble: What to report of the ensemble (JSON-ready); None without.
         warm_start: What to report of the warm start (JSON-ready); None without.
+
+    Raises:
+        InputError: the best configuration has no complete trial, or there is no model of a table.
     """
 
-    table: Table
+    table: Table | Objective
     metric: Metric
     best: Configuration
-    model: TunedModel
+    model: TunedModel | None
     trials: Sequence[Trial]
     protocol: Protocol
     seed: int
@@ -80,6 +96,8 @@ class ResultContent:
         own = [t for t in self.trials if t.configuration == self.best and t.state is TrialState.COMPLETE]
         if not own:
             raise InputError("The best configuration has no complete trial among the trials of this run.")
+        if (self.model is None) != isinstance(self.table, Objective):
+            raise InputError("A result of a table has a model, and that of an objective has none.")
         object.__setattr__(self, "best_trial", own[-1])
 
 
@@ -165,7 +183,19 @@ def standard_error(scores: Sequence[float]) -> float:
 
 def _files(content: ResultContent) -> dict[str, bytes]:
     """The content of every file by its name; the description of the model after the model, `best.json` last."""
-    members = content.model.members
+    files = {} if content.model is None else _model_files(content.model)
+    script = _script(content)
+    if script is not None:
+        files[SCRIPT] = script.encode()
+    buffer = BytesIO()
+    trials_frame(content.trials, content.metric).to_parquet(buffer, index=False)
+    files[TRIALS] = buffer.getvalue()
+    files[BEST] = _json(_best(content, list(files)))
+    return files
+
+
+def _model_files(model: TunedModel) -> dict[str, bytes]:
+    members = model.members
     files: dict[str, bytes] = {}
     described = []
     for index, member in enumerate(members):
@@ -181,7 +211,6 @@ def _files(content: ResultContent) -> dict[str, bytes]:
                 "seen_classes": list(member.seen),
             }
         )
-    model = content.model
     files[PREPARATION] = _json(
         {
             "schema_version": SCHEMA_VERSION,
@@ -194,18 +223,34 @@ def _files(content: ResultContent) -> dict[str, bytes]:
             "members": described,
         }
     )
-    script = _script(content)
-    if script is not None:
-        files[SCRIPT] = script.encode()
-    buffer = BytesIO()
-    trials_frame(content.trials, content.metric).to_parquet(buffer, index=False)
-    files[TRIALS] = buffer.getvalue()
-    files[BEST] = _json(_best(content, list(files)))
     return files
 
 
+def _task(content: ResultContent) -> dict[str, Any]:
+    table = content.table
+    if isinstance(table, Objective):
+        return {
+            "id": table.task.id,
+            "type": "objective",
+            "name": table.task.name,
+            "metric": content.metric.name,
+            "direction": table.direction,
+            "metafeatures": {name: _known(value) for name, value in table.metafeatures.items()},
+        }
+    return {
+        "id": table.task.id,
+        "type": str(table.task.type),
+        "target": table.target,
+        "n_rows": table.task.n_rows,
+        "n_features": table.task.n_features,
+        "metric": content.metric.name,
+        "classes": list(table.classes),
+    }
+
+
 def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
-    table, metric, trial = content.table, content.metric, content.best_trial
+    metric, trial = content.metric, content.best_trial
+    is_table = isinstance(content.table, Table)
     scores = [metric.score(loss) for loss in trial.fold_losses[metric.name]]
     states = [str(one.state) for one in content.trials]
     defaults = [
@@ -217,15 +262,7 @@ def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
     ]
     return {
         "schema_version": SCHEMA_VERSION,
-        "task": {
-            "id": table.task.id,
-            "type": str(table.task.type),
-            "target": table.target,
-            "n_rows": table.task.n_rows,
-            "n_features": table.task.n_features,
-            "metric": metric.name,
-            "classes": list(table.classes),
-        },
+        "task": _task(content),
         "best": {
             "learner": content.best.learner,
             "configuration": arguments_of(content.best),
@@ -233,14 +270,15 @@ def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
             "origin": str(trial.origin),
             "score": _known(metric.score(trial.loss(metric.name))),
             "standard_error": _known(standard_error(scores)),
-            "score_is": "cross-validated and selected on",
+            "score_is": f"{'cross-validated' if is_table else 'what the objective gave'} and selected on",
             "test_score": _known(content.test_score),
         },
         "default_score": _known(defaults[-1]) if defaults else None,
         "trials": {state: states.count(state) for state in map(str, TrialState)},
         "ensemble": None if content.ensemble is None else dict(content.ensemble),
         "warm_start": None if content.warm_start is None else dict(content.warm_start),
-        "protocol": asdict(content.protocol),
+        # How an objective measures is its own affair.
+        "protocol": asdict(content.protocol) if is_table else None,
         "seed": content.seed,
         "command": content.command,
         "versions": {package: version(package) for package in _PACKAGES},
@@ -249,7 +287,7 @@ def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
 
 
 def _script(content: ResultContent) -> str | None:
-    if content.path is None:
+    if content.path is None or isinstance(content.table, Objective):
         return None
     score = content.metric.score(content.best_trial.loss(content.metric.name))
     folds = content.protocol.folds
@@ -287,7 +325,7 @@ def _replace(target: Path, staging: Path, names: list[str]) -> None:
         path = target / name
         path.parent.mkdir(exist_ok=True)
         (staging / name).replace(path)
-    for pattern in (*_MODEL_FILES, SCRIPT):
+    for pattern in (PREPARATION, *_MODEL_FILES, SCRIPT):
         for path in target.glob(pattern):
             if path.relative_to(target).as_posix() not in names:
                 path.unlink()
@@ -308,5 +346,5 @@ def _json(value: Any) -> bytes:
 
 
 def _known(number: float | None) -> float | None:
-    """Without the last digits, which are rounding: 0.8 is not 0.8000000000000002."""
-    return None if number is None or number != number else float(f"{number:.12g}")
+    """Without the last digits, which are rounding: 0.8 is not 0.8000000000000002. JSON knows no other numbers."""
+    return None if number is None or not math.isfinite(number) else float(f"{number:.12g}")

@@ -15,8 +15,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from metahp.core.errors import InputError
+from metahp.core.task import Task, TaskType
 from metahp.results import directory as module
-from metahp.results.directory import ResultContent, check_directory, write_result
+from metahp.results.directory import Objective, ResultContent, check_directory, write_result
 from metahp.results.predict import load_result
 
 Make = Callable[..., ResultContent]
@@ -150,6 +151,22 @@ def test_a_table_from_no_file_has_no_script(content: ResultContent, tmp_path: Pa
     values = {field.name: getattr(content, field.name) for field in fields(content) if field.init}
     write_result(tmp_path / "result", ResultContent(**{**values, "path": None}))
     assert "script.py" not in contents(tmp_path / "result")
+
+
+def test_the_result_of_an_objective_replaces_a_model(result: Path, content: ResultContent):
+    task = Task("0" * 24, TaskType.REGRESSION, 0, 0, name="monday")
+    values = (content.metric, content.best, None, content.trials, content.protocol, 0)
+    write_result(result, ResultContent(Objective(task, {"size": np.inf}, "maximize"), *values))
+    assert set(contents(result)) == {"best.json", "trials.parquet"}
+    best = json.loads((result / "best.json").read_text())
+    assert best["task"]["metafeatures"] == {"size": None}
+    assert best["best"]["score_is"] == "what the objective gave and selected on"
+    with pytest.raises(InputError, match="has no model"):
+        load_result(result)
+    write_result(result, content)
+    load_result(result)
+    with pytest.raises(InputError, match="A result of a table has a model"):
+        ResultContent(content.table, *values)
 
 
 def test_a_foreign_type_is_refused(result: Path):
