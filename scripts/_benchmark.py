@@ -14,6 +14,8 @@ from metahp.knowledge.records import TaskRecord
 from metahp.surrogate.encoding import Evidence
 
 ROOT = Path(__file__).resolve().parents[1]
+# Which rows of the evidence a benchmark may score.
+ROWS = ("protocol", "more", "fewer")
 
 
 def parser(description: str | None, *, data: Path) -> argparse.ArgumentParser:
@@ -47,10 +49,11 @@ def write(path: Path | None, figures: Mapping[str, float]) -> None:
         path.write_text(json.dumps(dict(figures), indent=1) + "\n", encoding="utf-8")
 
 
-def is_scored(past: Evidence, records: Sequence[TaskRecord]) -> np.ndarray:
-    """Which rows of the evidence are scored, (t,): those on the rows of the seed's protocol.
+def is_scored(past: Evidence, records: Sequence[TaskRecord], rows: str = ROWS[0]) -> np.ndarray:
+    """Which rows of the evidence are scored, (t,): those on as many rows of the table as the seed's protocol uses.
 
-    The same task on other numbers of rows is there to learn from.
+    Or those on `more` or `fewer` rows than that. The same task on other numbers of rows is there to learn from.
     """
-    used = {record.task.id: min(record.task.n_rows, api.SEED_PROTOCOL.max_rows) for record in records}
-    return np.array([task.n_rows == used[task.id] for task in past.tasks])
+    protocol = {record.task.id: min(record.task.n_rows, api.SEED_PROTOCOL.max_rows) for record in records}
+    beyond = np.array([task.n_rows - protocol[task.id] for task in past.tasks])
+    return {"protocol": beyond == 0, "more": beyond > 0, "fewer": beyond < 0}[rows]

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from _ablations import FULL, VARIANTS, Variant, ablated
-from _benchmark import ROOT, is_scored, parser, report, write
+from _benchmark import ROOT, ROWS, is_scored, parser, report, write
 from _budgets import Described, described, regret_by_budget
 from joblib import Parallel, delayed
 
@@ -103,12 +103,17 @@ def collect(data: Path, names: Sequence[str] | None) -> tuple[list[TaskRecord], 
 
 
 def part_of(
-    records: list[TaskRecord], trials: list[Trial], metric: str, learners: Sequence[str], names: Sequence[str] | None
+    records: list[TaskRecord],
+    trials: list[Trial],
+    metric: str,
+    learners: Sequence[str],
+    names: Sequence[str] | None,
+    rows: str,
 ) -> Part:
     """The tasks that `metric` can measure, judged where every learner's default was measured."""
     task_type = METRICS[metric].task_types[0]
     past, baselines = api.past_evidence(records, trials, task_type, METRICS[metric], learners)
-    wanted = is_scored(past, records) & [names is None or task.name in names for task in past.tasks]
+    wanted = is_scored(past, records, rows) & [names is None or task.name in names for task in past.tasks]
     wanted &= np.isfinite(past.losses[:, list(past.defaults.values())]).all(axis=1)
     return Part(metric, past, baselines, {name: LEARNERS[name].space(task_type) for name in learners}, wanted)
 
@@ -351,6 +356,12 @@ def _options() -> argparse.Namespace:
     options.add_argument(
         "--budget-seconds", nargs="+", type=float, metavar="S", help="describe the left-out tables within each budget"
     )
+    options.add_argument(
+        "--rows",
+        choices=ROWS,
+        default=ROWS[0],
+        help="judge on as many rows of each table as the seed's protocol uses, or on more or fewer where measured",
+    )
     options.add_argument("--tables", type=Path, default=ROOT.parent / "shared" / "datasets", help="folder of tables")
     return options.parse_args()
 
@@ -379,7 +390,7 @@ def main() -> int:
         known = described(arguments.tables, scored, arguments.budget_seconds, 2)
     figures: dict[str, float] = {}
     for metrics in sets:
-        parts = [part_of(records, trials, metric, learners, names) for metric in metrics]
+        parts = [part_of(records, trials, metric, learners, names, arguments.rows) for metric in metrics]
         n_tasks = sum(int(part.wanted.sum()) for part in parts)
         n_scored = sum(part.scored.size for part in parts)
         if not n_scored:
