@@ -12,7 +12,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import ShuffleSplit
 
 import metahp
-from metahp.api.objective import ObjectivePool, metric_of, objective_task
+from metahp.api.objective import ObjectivePool, learned_of_past, metric_of, objective_task
 from metahp.api.rows import rows_of
 from metahp.api.study import Study, run
 from metahp.api.tuned import Plan
@@ -31,6 +31,7 @@ from metahp.learners.catalogue import learner_named
 from metahp.metafeatures.extract import VERSION, extract
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Suggestion
+from metahp.surrogate.prior import Settings
 
 SPACE = SearchSpace(
     "toy_service",
@@ -118,6 +119,62 @@ def test_past_tasks_of_the_space_give_the_warm_start_likest_first(base: Knowledg
     cold = tune_objective(base, trials=3, metafeatures={"size": 1.5}, name="cold", cold=True)
     assert cold.warm_start() is None
     assert {trial.origin for trial in cold.trials} == {Origin.DEFAULT, Origin.DESIGN}
+
+
+def with_past_tasks(base: KnowledgeBase, own: list[list[float]]) -> None:
+    """One past task for each list of rates, measured at these; its best rate is 10 to the power of `centre`."""
+    for centre, rates in zip(np.linspace(-2.8, -0.2, len(own)), own, strict=True):
+        metahp.tune(
+            objective=lambda values, centre=centre: -((np.log10(values["rate"]) - centre) ** 2),
+            space=SPACE,
+            metafeatures={"centre": centre},
+            configurations=[{"rate": rate} for rate in rates],
+            trials=len(rates) + 1,
+            knowledge_base=base,
+            strategy="random",
+            cold=True,
+        )
+
+
+def test_many_described_past_tasks_give_a_warm_start_by_what_was_learned_of_them(base: KnowledgeBase) -> None:
+    with_past_tasks(base, [np.logspace(-3, 0, 12).tolist()] * 14)
+    options = {"space": SPACE, "knowledge_base": base, "strategy": "random", "record": False, "trials": 4, "warm": 3}
+    for centre in (-2.5, -0.5):
+        result = metahp.tune(
+            objective=lambda values, centre=centre: -((np.log10(values["rate"]) - centre) ** 2),
+            metafeatures={"centre": centre},
+            name="new",
+            **options,
+        )
+        assert result.n_past_tasks == 14
+        origins = {trial.origin for trial in result.trials}
+        assert Origin.SURROGATE in origins
+        assert Origin.PORTFOLIO not in origins
+        # Neighbours on the grid of rates are 0.27 apart.
+        assert abs(np.log10(result.best_params_["rate"]) - centre) < 0.3
+    few = metahp.tune(objective=bowl, metafeatures={"other": 1.0}, name="undescribed", **options)
+    assert Origin.SURROGATE not in {trial.origin for trial in few.trials}
+
+
+def test_meta_features_that_tell_past_tasks_hardly_apart_are_no_error(base: KnowledgeBase) -> None:
+    for index in range(13):
+        metafeatures = {"is_large": float(index == 0), "same": 1.0}
+        tune_objective(base, trials=6, metafeatures=metafeatures, name=f"past{index}", cold=True)
+    metric = metric_of(None, "maximize")
+    for own in ({"is_large": 0.0, "same": 1.0}, {"same": 2.0}, {"other": 1.0}, {}):
+        learned = learned_of_past(base, SPACE, metric, "new", own, 0)
+        assert learned is not None
+        assert len(learned.points(3)) == (3 if "is_large" in own else 0)
+        assert np.isfinite(learned.prior()[0].weights).all()
+
+
+@pytest.mark.parametrize("are_shared", [False, True])
+def test_similarity_is_calibrated_where_past_tasks_share_configurations(base: KnowledgeBase, are_shared: bool) -> None:
+    exponents = np.random.default_rng(0).uniform(-3, 0, (14, 6))
+    with_past_tasks(base, (10 ** (exponents[:1].repeat(14, axis=0) if are_shared else exponents)).tolist())
+    learned = learned_of_past(base, SPACE, metric_of(None, "maximize"), "new", {"centre": -1.0}, 0)
+    assert learned is not None
+    assert (learned.knowledge.settings != Settings()) == are_shared
 
 
 def test_transfer_finds_the_optimum_that_past_tasks_share_sooner_than_a_cold_start(base: KnowledgeBase) -> None:

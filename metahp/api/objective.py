@@ -8,12 +8,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from metahp.core.configuration import Configuration, Value
+from metahp.api.past import Known
+from metahp.core.configuration import Value
 from metahp.core.errors import InputError, MetahpError
 from metahp.core.metric import METRICS, Metric
 from metahp.core.space import SearchSpace
@@ -23,9 +24,11 @@ from metahp.evaluation.runner import Outcome
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import LEARNERS
 from metahp.recommendation.abstention import MIN_PAST_TASKS
+from metahp.recommendation.selection import greedy_batch
 from metahp.refinement.strategy import Suggestion
-from metahp.surrogate.encoding import evidence
-from metahp.surrogate.prior import Knowledge, TaskPrior
+from metahp.surrogate.calibration import INNER_FOLDS, MIN_TASKS, learn_calibrated
+from metahp.surrogate.encoding import Evidence, evidence
+from metahp.surrogate.prior import Knowledge
 
 # What the losses of an objective are called that has no metric's name.
 OBJECTIVE = "objective"
@@ -33,6 +36,8 @@ OBJECTIVE = "objective"
 PROTOCOL = Protocol(splits=OBJECTIVE)
 # Fewer past tasks do not make a prior.
 MIN_PAST = 3
+# A left-out task that shares fewer configurations with others does not tell how far they are a guide.
+MIN_SHARED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +112,36 @@ def best_of_past(
     return points[:k], len(ranked)
 
 
-def prior_of_past(
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What was learned of a new task from past tasks of its space.
+
+    `metafeatures` (m,) are its own, None where it has none; `abstained` says why they are not gone by, or is empty.
+    """
+
+    knowledge: Knowledge
+    metafeatures: np.ndarray | None
+    abstained: str
+    n_tasks: int
+
+    def prior(self) -> Known:
+        """The prior, the configurations that past tasks know, and the unit of the loss."""
+        prior = self.knowledge.task_prior(self.metafeatures, abstained=self.abstained)
+        # Losses of an objective are in the units of past losses: there is no constant prediction to compare with.
+        return prior, self.knowledge.candidates, 1.0
+
+    def points(self, k: int) -> list[Suggestion]:
+        """The `k` configurations to begin with; none where the meta-features are not gone by."""
+        if self.metafeatures is None or self.abstained:
+            return []
+        batch = greedy_batch(*self.knowledge.drawn(self.knowledge.prior(self.metafeatures)), k)
+        return [Suggestion(self.knowledge.candidates[column], Origin.SURROGATE) for column in batch]
+
+
+def learned_of_past(
     base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], seed: int
-) -> tuple[TaskPrior, tuple[Configuration, ...]] | None:
-    """What past tasks of this space say about a new one, and the configurations they know; None for too few of them."""
+) -> Learned | None:
+    """What past tasks of this space say about a new one; None for too few of them."""
     trials = [
         trial
         for trial in base.trials(learner=space.learner)
@@ -118,16 +149,27 @@ def prior_of_past(
         and (metric.name in trial.fold_losses or trial.state is not TrialState.COMPLETE)
         and _is_in(space, trial)
     ]
-    ids = {trial.task for trial in trials}
+    # Losses are told by how much better they are than the default's.
+    defaults = [trial for trial in trials if trial.configuration == space.default]
+    ids = {trial.task for trial in defaults if trial.state is TrialState.COMPLETE}
     records = [record for record in base.tasks() if record.task.id in ids]
-    names = sorted(metafeatures)
+    if len(records) < MIN_PAST:
+        return None
+    # What is the same for all past tasks, or known of none, tells nothing.
+    names = [
+        name
+        for name in sorted(metafeatures)
+        if len({value for record in records if np.isfinite(value := record.metafeatures.get(name, np.nan))}) > 1
+    ]
     vectors = np.array([[record.metafeatures.get(name, np.nan) for name in names] for record in records])
-    if len(records) < MIN_PAST or not names:
-        # Without meta-features all past tasks are equally like the new one.
-        vectors = np.zeros((len(records), 1))
+    if not names:
+        # All past tasks are then equally like the new one; this only tells them apart from each other.
+        vectors = np.arange(len(records), dtype=float)[:, None]
     spaces = {space.learner: space}
     past = evidence(
-        [record.task for record in records],
+        # Tasks that share a name are told apart by their meta-features, as the new one is from them: each is left out
+        # by itself, not with all others of its name.
+        [replace(record.task, group=record.task.id) for record in records],
         vectors,
         trials,
         metrics={str(kind): metric.name for kind in TaskType},
@@ -135,10 +177,27 @@ def prior_of_past(
     )
     if len(past.tasks) < MIN_PAST:
         return None
-    knowledge = Knowledge.learn(past, spaces, seed=seed)
-    own = np.array([metafeatures[name] for name in names], dtype=float) if names else None
-    few = f"only {len(past.tasks)} past tasks are known" if len(past.tasks) < MIN_PAST_TASKS else ""
-    return knowledge.task_prior(own, abstained=few), knowledge.candidates
+    if not names:
+        # There is no similarity to calibrate.
+        return Learned(Knowledge.learn(past, spaces, seed=seed), None, "", len(past.tasks))
+    n_described = int(np.isfinite(past.metafeatures).any(axis=1).sum())
+    few = f"only {n_described} past tasks are described" if n_described < MIN_PAST_TASKS else ""
+    own = np.array([metafeatures[name] for name in names], dtype=float)
+    learn = learn_calibrated if _can_calibrate(past) else Knowledge.learn
+    return Learned(learn(past, spaces, seed=seed), own, few, len(past.tasks))
+
+
+def _can_calibrate(past: Evidence) -> bool:
+    """Whether enough tasks share configurations, and a meta-feature differs among those that are not left out."""
+    measured = ~np.isnan(past.losses)
+    shared = measured[:, measured.sum(axis=0) > 1].sum(axis=1)
+    n_left_out = -(-len(past.tasks) // INNER_FOLDS)
+
+    def still_differs(values: np.ndarray) -> bool:
+        counts = np.unique(values[np.isfinite(values)], return_counts=True)[1]
+        return int(counts.sum() - counts.max(initial=0)) > n_left_out
+
+    return int((shared >= MIN_SHARED).sum()) >= MIN_TASKS and any(map(still_differs, past.metafeatures.T))
 
 
 def _is_in(space: SearchSpace, trial: Trial) -> bool:

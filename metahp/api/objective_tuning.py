@@ -1,9 +1,10 @@
 """Tuning a user's own objective: past tasks of its space, its trials, its result."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 from metahp.api.attempts import configurations_of
-from metahp.api.objective import Cost, ObjectivePool, best_of_past, objective_task, prior_of_past
+from metahp.api.objective import Cost, Learned, ObjectivePool, best_of_past, learned_of_past, objective_task
 from metahp.api.past import Known, in_order, strategy_of
 from metahp.api.search import Search
 from metahp.api.tuned import TuneResult, tuned_of
@@ -11,6 +12,7 @@ from metahp.core.configuration import Value
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.knowledge.records import TaskRecord
+from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.results.directory import Objective, ResultContent, write_result
 
 
@@ -29,12 +31,17 @@ def tune_objective(
     is_open = search.is_open(study)
     points, n_past = best_of_past(search.base, space, metric, task.id, metafeatures, search.n_warm)
 
+    @functools.cache
+    def learned() -> Learned | None:
+        is_needed = is_open and not search.is_cold
+        return learned_of_past(search.base, space, metric, task.id, metafeatures, search.seed) if is_needed else None
+
+    if metafeatures and n_past >= MIN_PAST_TASKS and (found := learned()) and (better := found.points(search.n_warm)):
+        points, n_past = better, found.n_tasks
+
     def prior() -> Known | None:
-        if search.is_cold or not is_open:
-            return None
-        # Losses of an objective are in the units of past losses: there is no constant prediction to compare with.
-        known = prior_of_past(search.base, space, metric, task.id, metafeatures, search.seed)
-        return known and (*known, 1.0)
+        found = learned()
+        return found.prior() if found else None
 
     ordered = in_order(own, points, [space.default])
     strategy, _ = strategy_of(search.strategy, prior, [space], ordered, seed=search.seed, device=search.device)
