@@ -50,16 +50,23 @@ def test_the_files_and_options_that_the_readme_names_exist() -> None:
         assert (ROOT / name).exists(), name
     options = {option for leaf in LEAVES.values() for parameter in leaf.params for option in parameter.opts}
     outside = {
-        "--index-url",
-        "--out",
-        "--json",
-        "--quick",
-        "--data",
-        "--tasks",
-        "--help",
-        "--large",
         "--ablate",
+        "--configurations",
+        "--data",
+        "--folds",
+        "--help",
+        "--index-url",
+        "--json",
+        "--large",
         "--learner",
+        "--most",
+        "--out",
+        "--quick",
+        "--rows",
+        "--search",
+        "--suite",
+        "--tasks",
+        "--tier",
     }
     for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", README):
         assert option in options | outside, option
