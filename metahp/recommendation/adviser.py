@@ -89,12 +89,18 @@ class Adviser:
         settings = settings or calibrated(
             [each for test, knowledge, _ in parts for each in unseen(knowledge, past, test)]
         )
+        # Others say nothing of how learners compare.
+        whole = ~np.isnan(past.losses[:, list(past.defaults.values())]).any(axis=1)
         for test, learned, forecast in parts:
             knowledge = replace(learned, settings=settings)
             for row in test:
                 prior = knowledge.prior(past.metafeatures[row])
-                batch = greedy_batch(*knowledge.drawn(prior), TRACK_RECORD_K)
-                regret[row] = batch_regret(past, row, knowledge.columns[batch].tolist(), (1, TRACK_RECORD_K))
+                measured = np.flatnonzero(~np.isnan(past.losses[row, knowledge.columns]))
+                if measured.size < TRACK_RECORD_K:
+                    continue
+                batch = measured[greedy_batch(*knowledge.drawn(prior, measured), TRACK_RECORD_K)]
+                if whole[row]:
+                    regret[row] = batch_regret(past, row, knowledge.columns[batch].tolist(), (1, TRACK_RECORD_K))
                 first = {batch[0]: knowledge.candidates[batch[0]]}
                 expected, _ = forecast.relative_loss(first, past.metafeatures[row], prior.weights, prior.shift)[
                     batch[0]
@@ -212,7 +218,7 @@ def _quantiles(residuals: np.ndarray) -> np.ndarray:
 
 
 def _track_record(past: Evidence, regret: np.ndarray, learners: tuple[str, ...], metric: str) -> TrackRecord | None:
-    live = np.flatnonzero(~past.flat)
+    live = np.flatnonzero(~past.flat & ~np.isnan(regret[:, 0]))
     if not live.size:
         return None
     first = regret[live, 0]

@@ -9,10 +9,11 @@ from scipy.optimize import lsq_linear
 from metahp.core.regret import DEFAULT_SCALED_CLIP
 from metahp.core.space import SearchSpace
 from metahp.surrogate.encoding import Evidence, normalised_losses
-from metahp.surrogate.prior import Knowledge, Settings
+from metahp.surrogate.prior import Knowledge, Settings, unknown_learners
 from metahp.surrogate.validation import group_folds
 
 INNER_FOLDS = 3
+MIN_KNOWN = 3
 # With fewer tasks the two slopes would be noise.
 MIN_TASKS = 12
 # The least squared error asks for a larger shift (.8 on the seed), which a batch pays for: regret at k = 1, 3, 5, 10
@@ -35,14 +36,24 @@ class Unseen:
 
 
 def unseen(knowledge: Knowledge, past: Evidence, rows: Sequence[int]) -> Iterator[Unseen]:
-    """What `knowledge`, learned without the tasks `rows` of `past`, says of each of them."""
+    """What `knowledge`, learned without the tasks `rows` of `past`, says of each of them.
+
+    A task that shares hardly any candidate with the others, or lacks learners that the others have, says nothing of how
+    well they foretell it, and is passed over.
+    """
     settings = replace(knowledge.settings, shift=1.0, trust=1.0)
     trusting = replace(knowledge, settings=settings)
+    average = knowledge.worlds[knowledge.whole].mean(axis=0)
     part = past.columns(knowledge.columns)
     losses, _ = normalised_losses(part.losses, list(part.defaults.values()), clip=DEFAULT_SCALED_CLIP)
+    is_known = (~np.isnan(losses)).sum(axis=1) >= MIN_KNOWN
+    if not knowledge.whole.all():
+        is_known &= ~unknown_learners(losses, knowledge.encoded).any(axis=1)
     for row in rows:
+        if not is_known[row]:
+            continue
         prior = trusting.prior(past.metafeatures[row])
-        yield Unseen(knowledge.worlds.mean(axis=0), prior.weights @ knowledge.worlds, prior.shift, losses[row])
+        yield Unseen(average, prior.weights @ knowledge.worlds, prior.shift, losses[row])
 
 
 def calibrated(found: Sequence[Unseen], settings: Settings | None = None) -> Settings:

@@ -19,8 +19,12 @@ from metahp.surrogate.worlds import Kernel, Worlds, matern52_draws, raw_inputs
 N_REFERENCE = 600
 # Above so many candidates of which each is known on few tasks, a sample of them is the reference.
 MOST_CANDIDATES = 6000
+# Where fewer past tasks have trials of every learner, those of some learners count as much as they do.
+MIN_WHOLE = 10
 # Enough that a batch does not hang on which of them were drawn.
 N_DRAWS = 512
+# Worlds with less weight are not drawn from.
+LEAST_WEIGHT = 1e-9
 # The average task is that of so many past tasks: the surrogate would take long for all of them.
 MOST_AVERAGED = 100
 
@@ -43,7 +47,7 @@ class Settings:
 
 
 def drawn(
-    scenarios: np.ndarray, weights: np.ndarray, inputs: np.ndarray, *, local: float
+    scenarios: np.ndarray, weights: np.ndarray, inputs: np.ndarray, *, local: float, moved: np.ndarray | float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scenarios with a local term: each drawn several times, with a random function of the configuration added.
 
@@ -53,14 +57,17 @@ def drawn(
         scenarios: Shape (t, c).
         weights: Shape (t,).
         inputs: `Kernel.inputs` of the candidates, shape (c, p).
-        local: Standard deviation of the random functions, times the square root of t.
+        local: Standard deviation of the random functions, times the square root of the number of scenarios with weight.
+        moved: The share of it that each scenario takes, shape (t,): a near copy of the task has none.
 
     Returns:
-        Scenarios (n, c) and weights (n,), n being `N_DRAWS` or a little more.
+        Scenarios (n, c) and weights (n,), n being `N_DRAWS` or a little more; those without weight are left out.
     """
-    repeats = -(-N_DRAWS // len(scenarios))
-    added = local / np.sqrt(len(scenarios)) * matern52_draws(inputs, repeats * len(scenarios), seed=0)
-    return np.tile(scenarios, (repeats, 1)) + added, np.tile(weights, repeats) / repeats
+    used = np.flatnonzero(weights > LEAST_WEIGHT)
+    repeats = -(-N_DRAWS // len(used))
+    share = np.tile(np.broadcast_to(moved, weights.shape)[used], repeats)
+    added = matern52_draws(inputs, repeats * len(used), seed=0) * (local / np.sqrt(len(used)) * share)[:, None]
+    return np.tile(scenarios[used], (repeats, 1)) + added, np.tile(weights[used], repeats) / repeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +121,9 @@ class Knowledge:
     hardly any two tasks share one. `worlds` are normalised losses (t, c) with no gap left, `units` what one unit is
     worth (t,); `average` is the surrogate's mean over the past tasks (c,); `copy_width` is the distance of
     meta-features within which a task is a near copy, `near_width` the squared one within which it is alike.
+
+    `whole` (t,) marks the tasks that have trials of every learner. The others say nothing of how learners compare, as
+    their best is the best of some of them: they count for near copies alone.
     """
 
     candidates: tuple[Configuration, ...]
@@ -128,6 +138,7 @@ class Knowledge:
     kernel: Kernel
     copy_width: float
     near_width: float
+    whole: np.ndarray
     settings: Settings = Settings()
     functions: Worlds | None = None
 
@@ -145,7 +156,8 @@ class Knowledge:
         known = _measured(past)
         encoded = encode([past.candidates[j] for j in known], spaces)
         target = normalised_losses(past.losses[:, known], _default_columns(past, known), clip=DEFAULT_SCALED_CLIP)[0]
-        surrogate = Surrogate.fit(past.metafeatures, encoded, target, seed=seed)
+        whole = _whole(target, encoded)
+        surrogate = Surrogate.fit(past.metafeatures[whole], encoded, target[whole], seed=seed)
         kernel = Kernel.learn(spaces, raw_inputs(encoded, spaces), target, seed=seed)
         return cls._of(past, surrogate, kernel, settings or Settings(), baselines, seed=seed)
 
@@ -169,7 +181,7 @@ class Knowledge:
         target, units = normalised_losses(
             past.losses[:, known], _default_columns(past, known), clip=DEFAULT_SCALED_CLIP
         )
-        unknown = _unknown_learners(target, encoded)
+        unknown, whole = unknown_learners(target, encoded), _whole(target, encoded)
         if unknown.any():
             target = np.where(unknown, surrogate.predict(past.metafeatures, encoded), target)
         inputs = raw_inputs(encoded, kernel.spaces) / kernel.length_scales
@@ -189,11 +201,12 @@ class Knowledge:
             past.metafeatures,
             worlds,
             units if baselines is None else units / baselines,
-            surrogate.predict(_spread(past.metafeatures), encoded[kept]).mean(axis=0),
+            surrogate.predict(_spread(past.metafeatures[whole]), encoded[kept]).mean(axis=0),
             surrogate,
             kernel,
             copy_width(past.metafeatures),
             near_width(past.metafeatures),
+            whole,
             settings,
             functions,
         )
@@ -201,17 +214,18 @@ class Knowledge:
     def prior(self, metafeatures: np.ndarray, *, abstained: str = "") -> Prior:
         """The prior of a task with these meta-features, shape (m,).
 
-        With `abstained` (why no past task can be trusted) the worlds are neither shifted nor weighted, so that a batch
-        chosen from them is the portfolio.
+        With `abstained` (why no past task can be trusted) the worlds are neither shifted nor weighted by similarity, so
+        that a batch chosen from them is the portfolio.
         """
         mean = self.surrogate.predict(metafeatures[None, :], self.encoded)[0]
         similarity = 1.0 / (1.0 + distances(mean, self.worlds))
-        equal = np.full(len(self.worlds), 1.0 / len(self.worlds))
+        equal = self.whole / self.whole.sum()
         if abstained:
             still = np.zeros(len(self.candidates))
-            return Prior(self.worlds.mean(axis=0), self.worlds, equal, similarity, still, equal * 0, abstained)
+            return Prior(equal @ self.worlds, self.worlds, equal, similarity, still, equal * 0, abstained)
         apart = feature_distances(metafeatures, self.metafeatures)
         weights = similarities(mean, self.worlds, apart, temperature=self.settings.temperature, near=self.near_width)
+        weights = weights * self.whole / (weights @ self.whole)
         weights = self.settings.trust * weights + (1 - self.settings.trust) * equal
         shift = self.settings.shift * (mean - self.average)
         # What was measured on the same table with a few rows changed counts for more than any model of it.
@@ -231,7 +245,8 @@ class Knowledge:
         among = np.arange(len(self.candidates)) if among is None else among
         if prior.abstained:
             return prior.scenarios[:, among], prior.weights
-        return drawn(prior.scenarios[:, among], prior.weights, self._inputs[among], local=self.settings.local)
+        scenarios, inputs = prior.scenarios[:, among], self._inputs[among]
+        return drawn(scenarios, prior.weights, inputs, local=self.settings.local, moved=prior.moved)
 
     def copied(self, metafeatures: np.ndarray) -> np.ndarray:
         """How nearly each past task is a copy of the one with these meta-features (m,): 1 for the same, shape (t,)."""
@@ -269,6 +284,7 @@ class Knowledge:
             "worlds": self.worlds.astype(np.float32),
             "units": self.units,
             "average": self.average,
+            "whole": self.whole,
             "surrogate": _bytes(self.surrogate.to_text()),
             "length_scales": self.kernel.length_scales,
             "kernel": np.array([self.kernel.amplitude, self.kernel.noise]),
@@ -293,6 +309,7 @@ class Knowledge:
             Kernel(spaces, arrays["length_scales"], *map(float, arrays["kernel"])),
             float(arrays["widths"][0]),
             float(arrays["widths"][1]),
+            arrays["whole"],
             Settings(*map(float, arrays["settings"])),
         )
 
@@ -302,13 +319,19 @@ def _measured(past: Evidence) -> np.ndarray:
     return np.flatnonzero(~np.isnan(past.losses).all(axis=0))
 
 
-def _unknown_learners(target: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+def unknown_learners(target: np.ndarray, encoded: np.ndarray) -> np.ndarray:
     """Cells (t, c) of learners of which the task has no trial: there is nothing to interpolate from."""
     unknown = np.zeros(target.shape, dtype=bool)
     for learner in np.unique(encoded[:, 0]):
         own = encoded[:, 0] == learner
         unknown[:, own] = np.isnan(target[:, own]).all(axis=1, keepdims=True)
     return unknown
+
+
+def _whole(target: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+    """Tasks (t,) that have trials of every learner; all of them where these are few."""
+    whole = np.asarray(~unknown_learners(target, encoded).any(axis=1))
+    return whole if whole.sum() >= MIN_WHOLE else np.ones_like(whole)
 
 
 def _spread(metafeatures: np.ndarray) -> np.ndarray:

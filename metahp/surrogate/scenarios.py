@@ -36,8 +36,6 @@ def similarities(
 
 def feature_distances(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
     """Root-mean-square distance in standard deviations of the meta-features (m,) from the past (t, m) ones, (t,)."""
-    if not past.shape[1]:
-        return np.zeros(len(past))
     return _distances(_scaled(metafeatures[None], past)[0], _scaled(past, past), most=FARTHEST)
 
 
@@ -74,7 +72,7 @@ def copies(metafeatures: np.ndarray, past: np.ndarray, width: float) -> np.ndarr
         past: Of the past tasks, shape (t, m).
         width: Distance at which the answer has fallen to exp(-1/2).
     """
-    if width <= 0 or not past.shape[1]:
+    if width <= 0:
         return np.zeros(len(past))
     return np.exp(-0.5 * (_distances(_scaled(metafeatures[None], past)[0], _scaled(past, past)) / width) ** 2)
 
@@ -82,8 +80,12 @@ def copies(metafeatures: np.ndarray, past: np.ndarray, width: float) -> np.ndarr
 def _scaled(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
     """Meta-features in standard deviations of the past ones; those that do not vary are left out."""
     known = ~np.isnan(past).all(axis=0)
+    if not known.any():
+        return metafeatures[:, known]
     spread = np.nanstd(past[:, known], axis=0)
-    return metafeatures[:, known][:, spread > 0] / spread[spread > 0]
+    # What differs by rounding alone does not vary.
+    varies = spread > 1e-9 * np.nanmax(np.abs(past[:, known]), axis=0)
+    return metafeatures[:, known][:, varies] / spread[varies]
 
 
 def _distances(row: np.ndarray, others: np.ndarray, *, most: float = np.inf) -> np.ndarray:
@@ -91,6 +93,8 @@ def _distances(row: np.ndarray, others: np.ndarray, *, most: float = np.inf) -> 
 
     A difference is one where only one of the two is known, none where neither is.
     """
+    if not row.size:
+        return np.zeros(len(others))
     gap = np.isnan(row) != np.isnan(others)
     squared = np.where(gap, 1.0, np.minimum(np.nan_to_num(row - others) ** 2, most**2))
     return np.sqrt(squared.mean(axis=1))

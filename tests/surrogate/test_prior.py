@@ -10,6 +10,7 @@ from metahp.core.task import Task, TaskType
 from metahp.core.trial import EMPTY_CURVE, Curve, Origin, Protocol, Trial, TrialState
 from metahp.recommendation.adviser import Adviser
 from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.calibration import unseen
 from metahp.surrogate.encoding import encode, evidence, normalised_losses
 from metahp.surrogate.forecast import Forecast, relative
 from metahp.surrogate.prior import Knowledge, Settings
@@ -122,6 +123,8 @@ def test_one_odd_meta_feature_does_not_rule_the_distance(rng):
     assert apart.argmin() == 0
     assert apart[0] == pytest.approx(4.0 / np.sqrt(20))
     assert feature_distances(past[0, :0], past[:, :0]) == pytest.approx(np.zeros(40))
+    rounded = np.full((40, 1), 4.4) + rng.normal(size=(40, 1)) * 1e-15
+    assert feature_distances(np.array([4.5]), rounded) == pytest.approx(np.zeros(40))
     assert near_width(past[:, :0]) == near_width(past[:1]) == 0.0
     assert 0 < near_width(past) < np.median(apart**2)
 
@@ -171,7 +174,7 @@ def test_knowledge_survives_a_round_trip_through_arrays(past):
 
 def test_drawn_scenarios_are_the_scenarios_with_a_local_term(past):
     knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0, settings=Settings(local=0.3 * np.sqrt(60)))
-    prior = knowledge.prior(past.metafeatures[0])
+    prior = knowledge.prior(past.metafeatures[0] + 1.0)
     scenarios, weights = knowledge.drawn(prior)
     n_worlds, repeats = len(prior.weights), len(weights) // len(prior.weights)
     assert scenarios.shape == (n_worlds * repeats, len(knowledge.candidates))
@@ -179,8 +182,17 @@ def test_drawn_scenarios_are_the_scenarios_with_a_local_term(past):
     np.testing.assert_allclose(weights.reshape(repeats, n_worlds).sum(axis=0), prior.weights)
     added = scenarios - np.tile(prior.scenarios, (repeats, 1))
     assert added.std() == pytest.approx(0.3, rel=0.2)
-    assert not np.allclose(added[0], added[n_worlds])
+    assert not np.allclose(added[1], added[1 + n_worlds])
     np.testing.assert_allclose(knowledge.drawn(prior, np.array([3, 1]))[0], scenarios[:, [3, 1]])
+
+
+def test_nothing_local_is_added_to_the_world_of_a_copy(past):
+    knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0)
+    prior = knowledge.prior(past.metafeatures[0])
+    scenarios, weights = knowledge.drawn(prior)
+    own = scenarios[weights.argmax()]
+    np.testing.assert_allclose(own, knowledge.worlds[0], atol=1e-9)
+    assert weights[weights == weights.max()].sum() > 0.9
 
 
 def test_an_abstaining_prior_is_the_portfolio(past):
@@ -315,12 +327,18 @@ def test_a_learner_without_any_trial_on_a_task_has_there_the_losses_that_the_sur
         origins=past.origins * 2,
         is_final=np.tile(past.is_final, 2),
         losses=losses,
+        fit_seconds=np.tile(past.fit_seconds, 2),
         defaults={"toy": past.defaults["toy"], "twin": past.defaults["toy"] + n_own},
     )
     knowledge = Knowledge.learn(both, spaces, seed=0)
     expected = knowledge.surrogate.predict(past.metafeatures[:1], knowledge.encoded)[0]
     np.testing.assert_allclose(knowledge.worlds[0, n_own:], expected[n_own:])
     assert np.abs(knowledge.worlds[0, :n_own] - expected[:n_own]).max() > 1e-3
+    # How learners compare is asked of the others alone, where it is not a copy.
+    assert knowledge.whole.tolist() == [False] + [True] * 59
+    assert knowledge.prior(past.metafeatures[1]).weights[0] < 1e-9
+    assert knowledge.prior(past.metafeatures[0]).weights[0] > 0.9
+    assert len(list(unseen(knowledge, both, [0, 1]))) == 1
 
 
 def test_what_a_search_found_on_one_task_is_a_candidate_but_not_where_that_task_is_left_out(rng):
