@@ -120,7 +120,7 @@ class Forecast:
         texts = json.dumps({name: model.model_to_string() for name, model in self.levels.items()})
         return {
             "levels": np.frombuffer(texts.encode(), dtype=np.uint8),
-            "ratios": self.ratios.astype(np.float32),
+            "ratios": self.ratios.astype(np.float16),
             "seconds": self.seconds,
             "offsets": self.offsets,
             "units": np.array(list(self.units.values())),

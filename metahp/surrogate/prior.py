@@ -281,7 +281,7 @@ class Knowledge:
             "defaults": _bytes(json.dumps(dict(self.defaults))),
             "encoded": self.encoded,
             "metafeatures": self.metafeatures,
-            "worlds": self.worlds.astype(np.float32),
+            "worlds": self.worlds.astype(np.float16),
             "units": self.units,
             "average": self.average,
             "whole": self.whole,

@@ -168,8 +168,9 @@ def test_knowledge_survives_a_round_trip_through_arrays(past):
     again = Knowledge.from_arrays(knowledge.to_arrays(), {"toy": SPACE})
     before, after = knowledge.prior(past.metafeatures[3]), again.prior(past.metafeatures[3])
     assert again.candidates == knowledge.candidates
-    assert after.weights == pytest.approx(before.weights, abs=1e-5)
-    assert after.scenarios == pytest.approx(before.scenarios, abs=1e-5)
+    # Worlds are kept as half floats.
+    assert after.weights == pytest.approx(before.weights, abs=5e-3)
+    assert after.scenarios == pytest.approx(before.scenarios, abs=2e-3)
 
 
 def test_drawn_scenarios_are_the_scenarios_with_a_local_term(past):
@@ -369,5 +370,5 @@ def test_task_prior_gives_the_scenarios_at_any_configuration(past):
     np.testing.assert_allclose(functions.weights, prior.weights)
     again = Knowledge.from_arrays(knowledge.to_arrays(), {"toy": SPACE}).task_prior(past.metafeatures[0])
     new = functions.kernel.inputs([SPACE.configuration({"x": 0.2345})])
-    np.testing.assert_allclose(again.scenarios_at(new), functions.scenarios_at(new), atol=1e-4)
+    np.testing.assert_allclose(again.scenarios_at(new), functions.scenarios_at(new), atol=2e-3)
     assert knowledge.task_prior(None).weights.std() < 1e-12
