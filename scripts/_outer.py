@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from _peers import LEARNER, Part
 
-from metahp.api.rows import rows_of
+from metahp.api.tuning.rows import rows_of
 from metahp.core.configuration import Configuration
 from metahp.core.task import TaskType
 from metahp.datasets.infer import parse_column

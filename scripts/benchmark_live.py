@@ -34,8 +34,8 @@ from _peers import (
 from joblib import Parallel, delayed
 
 from metahp import api
-from metahp.api.past import in_order
-from metahp.api.tuning import N_WARM
+from metahp.api.tuning.past import in_order
+from metahp.api.tuning.tune import N_WARM
 from metahp.core.metric import METRICS, kin_metrics
 from metahp.core.trial import Origin
 from metahp.datasets.read import TableSource

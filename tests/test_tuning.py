@@ -12,10 +12,10 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import ShuffleSplit
 
 import metahp
-from metahp.api.objective import ObjectivePool, learned_of_past, metric_of, objective_task
-from metahp.api.rows import rows_of
-from metahp.api.study import Study, run
-from metahp.api.tuned import Plan
+from metahp.api.tuning.objective import ObjectivePool, learned_of_past, metric_of, objective_task
+from metahp.api.tuning.rows import rows_of
+from metahp.api.tuning.study import Study, run
+from metahp.api.tuning.tuned import Plan
 from metahp.cli.tune import plan_lines
 from metahp.core.errors import InputError, MetahpError, UnknownHyperparameterError, UnknownNameError
 from metahp.core.metric import metric_for

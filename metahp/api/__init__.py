@@ -8,8 +8,8 @@ from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, Manifest
 from metahp.api.tables import describe, load, task_type_named
 
 if TYPE_CHECKING:
-    from metahp.api.tuned import TuneResult
-    from metahp.api.tuning import tune
+    from metahp.api.tuning.tune import tune
+    from metahp.api.tuning.tuned import TuneResult
 
 __all__ = [
     "LARGE_LIMITS",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 # Imported on first use: a recommendation searches nothing and writes no result.
-_LATER = {"TuneResult": "tuned", "tune": "tuning"}
+_LATER = {"TuneResult": "tuning.tuned", "tune": "tuning.tune"}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,11 +3,11 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
-from metahp.api.attempts import configurations_of
-from metahp.api.objective import Cost, Learned, ObjectivePool, best_of_past, learned_of_past, objective_task
-from metahp.api.past import Known, in_order, strategy_of
-from metahp.api.search import Search
-from metahp.api.tuned import TuneResult, tuned_of
+from metahp.api.tuning.attempts import configurations_of
+from metahp.api.tuning.objective import Cost, Learned, ObjectivePool, best_of_past, learned_of_past, objective_task
+from metahp.api.tuning.past import Known, in_order, strategy_of
+from metahp.api.tuning.search import Search
+from metahp.api.tuning.tuned import TuneResult, tuned_of
 from metahp.core.configuration import Value
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace

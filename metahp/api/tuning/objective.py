@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from metahp.api.past import Known
+from metahp.api.tuning.past import Known
 from metahp.core.configuration import Value
 from metahp.core.errors import InputError, MetahpError
 from metahp.core.metric import METRICS, Metric

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from metahp.api.study import WARM, Study
+from metahp.api.tuning.study import WARM, Study
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metahp.api.attempts import Given
-from metahp.api.study import Pool, Progress, Study, run
+from metahp.api.tuning.attempts import Given
+from metahp.api.tuning.study import Pool, Progress, Study, run
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.trial import Protocol, Trial
 from metahp.evaluation.budget import Budget

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from metahp.api.attempts import configurations_of
-from metahp.api.past import Past, in_order, past_of, record_of, strategy_of
-from metahp.api.rows import Rows
-from metahp.api.search import Search
-from metahp.api.study import Study
-from metahp.api.tuned import Ensemble, Plan, TuneResult, tuned_of
+from metahp.api.tuning.attempts import configurations_of
+from metahp.api.tuning.past import Past, in_order, past_of, record_of, strategy_of
+from metahp.api.tuning.rows import Rows
+from metahp.api.tuning.search import Search
+from metahp.api.tuning.study import Study
+from metahp.api.tuning.tuned import Ensemble, Plan, TuneResult, tuned_of
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric

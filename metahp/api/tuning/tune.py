@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from metahp.api.advice import known_learners
-from metahp.api.attempts import Given
-from metahp.api.objective import metric_of
-from metahp.api.objective_tuning import tune_objective
-from metahp.api.past import TRANSFER, check_strategy
-from metahp.api.rows import rows_of
-from metahp.api.search import Search
-from metahp.api.study import Progress
-from metahp.api.table_tuning import tune_table
-from metahp.api.tuned import Plan, TuneResult
+from metahp.api.tuning.attempts import Given
+from metahp.api.tuning.objective import metric_of
+from metahp.api.tuning.objective_tuning import tune_objective
+from metahp.api.tuning.past import TRANSFER, check_strategy
+from metahp.api.tuning.rows import rows_of
+from metahp.api.tuning.search import Search
+from metahp.api.tuning.study import Progress
+from metahp.api.tuning.table_tuning import tune_table
+from metahp.api.tuning.tuned import Plan, TuneResult
 from metahp.core.configuration import Value
 from metahp.core.errors import InputError
 from metahp.core.metric import metric_for
