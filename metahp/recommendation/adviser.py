@@ -96,7 +96,7 @@ class Adviser:
             for row in test:
                 prior = knowledge.prior(past.metafeatures[row])
                 measured = np.flatnonzero(~np.isnan(past.losses[row, knowledge.columns]))
-                if measured.size < TRACK_RECORD_K:
+                if not measured.size:
                     continue
                 batch = measured[greedy_batch(*knowledge.drawn(prior, measured), TRACK_RECORD_K)]
                 if whole[row]:
