@@ -64,6 +64,7 @@ def test_the_files_and_options_that_the_readme_names_exist() -> None:
         "--quick",
         "--rows",
         "--search",
+        "--seeds",
         "--suite",
         "--tasks",
         "--tier",
