@@ -18,7 +18,7 @@ from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation
 
 STRATEGY = "gp"
-# The search minimises the default metric of a task type; for classes log loss, which every configuration moves.
+# What the search improves: for classes log loss, binary ones too, as every configuration moves it.
 METRIC_NAMES = {"binary": "neg_log_loss", "multiclass": "neg_log_loss", "regression": "neg_root_mean_squared_error"}
 
 

@@ -182,8 +182,10 @@ class Knowledge:
             past.losses[:, known], _default_columns(past, known), clip=DEFAULT_SCALED_CLIP
         )
         unknown, whole = unknown_learners(target, encoded), _whole(target, encoded)
-        if unknown.any():
-            target = np.where(unknown, surrogate.predict(past.metafeatures, encoded), target)
+        lacking = unknown.any(axis=1)
+        if lacking.any():
+            expected = surrogate.predict(past.metafeatures[lacking], encoded)
+            target[lacking] = np.where(unknown[lacking], expected, target[lacking])
         inputs = raw_inputs(encoded, kernel.spaces) / kernel.length_scales
         functions = Worlds.fit(kernel, inputs, target, seed=seed)
         kept = np.arange(known.size)
@@ -223,9 +225,11 @@ class Knowledge:
         if abstained:
             still = np.zeros(len(self.candidates))
             return Prior(equal @ self.worlds, self.worlds, equal, similarity, still, equal * 0, abstained)
-        apart = feature_distances(metafeatures, self.metafeatures)
-        weights = similarities(mean, self.worlds, apart, temperature=self.settings.temperature, near=self.near_width)
-        weights = weights * self.whole / (weights @ self.whole)
+        apart, whole = feature_distances(metafeatures, self.metafeatures), self.whole
+        weights = np.zeros(len(whole))
+        weights[whole] = similarities(
+            mean, self.worlds[whole], apart[whole], temperature=self.settings.temperature, near=self.near_width
+        )
         weights = self.settings.trust * weights + (1 - self.settings.trust) * equal
         shift = self.settings.shift * (mean - self.average)
         # What was measured on the same table with a few rows changed counts for more than any model of it.
