@@ -16,6 +16,7 @@ from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES
 from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.calibration import INNER_FOLDS, Unseen, calibrated
 from metahp.surrogate.encoding import Evidence, normalised_losses
+from metahp.surrogate.forest import Forest, shared_leaves
 from metahp.surrogate.model import PARAMETERS, ROUNDS, Surrogate, n_rounds
 from metahp.surrogate.prior import Knowledge, Settings, drawn
 from metahp.surrogate.scenarios import copies, distances, feature_distances, near_width, similarities
@@ -34,6 +35,8 @@ _PAIRS = {
     "num_threads": 1,
 }
 _PAIRS_ROUNDS = 200
+# Of the similarity of two tasks, which is the root of their product.
+PARTS = ("profile", "distance", "forest")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Variant:
     target: str = "default-scaled"
     shift: float | None = None
     trust: float | None = None
-    similarity: str = "geometric mean"
+    similarity: tuple[str, ...] = PARTS
     temperature: float = Settings().temperature
     worlds: str = "own"
     names: tuple[str, ...] = NAMES
@@ -75,14 +78,16 @@ VARIANTS: dict[str, Variant] = {
     FULL: Variant(),
     "target: ranks": Variant(target="rank"),
     "target: Gaussian quantiles": Variant(target="gaussian"),
-    **{f"shift λ = {value}": Variant(shift=value) for value in (0.0, 0.25, 0.5, 1.0)},
+    **{f"shift λ = {value}": Variant(shift=value) for value in (0.0, 0.15, 0.5, 1.0)},
     **{f"trust in similarity = {value}": Variant(trust=value) for value in (0.0, 0.5, 1.0)},
     "neither shift nor similarity (portfolio)": Variant(shift=0.0, trust=0.0),
     **{f"temperature {value}": Variant(temperature=value) for value in (0.1, 0.4)},
-    "similarity: distance of meta-features": Variant(similarity="distance"),
-    "similarity: learned on pairs of tasks": Variant(similarity="pairs"),
-    "similarity: mean of profile and distance": Variant(similarity="mean"),
-    "similarity: profile": Variant(similarity="profile"),
+    **{
+        f"similarity: without the {part}": Variant(similarity=tuple(other for other in PARTS if other != part))
+        for part in PARTS
+    },
+    **{f"similarity: {part} alone": Variant(similarity=(part,)) for part in PARTS},
+    "similarity: learned on pairs of tasks": Variant(similarity=("pairs",)),
     "near copies not told": Variant(near_copies=False),
     **{f"local term {value}": Variant(local=value) for value in (0.0, 2.0, 4.0)},
     "worlds: smoothed by a Gaussian process": Variant(worlds="smooth"),
@@ -95,7 +100,7 @@ VARIANTS: dict[str, Variant] = {
         f"probes: first {n} contrasts": Variant(names=_without(_probes(CONTRASTS[n:])))
         for n in range(0, len(CONTRASTS), 2)
     },
-    **{f"{value} rounds": Variant(rounds=value) for value in (100, 200)},
+    **{f"{value} rounds": Variant(rounds=value) for value in (100, 200, 400)},
     **{f"{value} leaves": Variant(leaves=value) for value in (8, 64)},
     "batch: top k by the mean": Variant(picks="top"),
     "batch: top k by the surrogate": Variant(picks="surrogate"),
@@ -172,25 +177,32 @@ class Split:
         """Weights of the known tasks for a left-out one, whose surrogate's mean is `profile`, shape (t,)."""
         worlds, past, names = self.knowledge(variant).worlds, self.known.metafeatures, variant.names
         own = _only(self.left_out.metafeatures[row], names)
-        if variant.similarity == "pairs":
+        if variant.similarity == ("pairs",):
             model = self.once(("pairs", names), lambda: self._pairs(names))
             apart = np.abs(_only(past, names) - own)
             squared = np.maximum(model.predict(apart, num_threads=1), 0.0) ** 2
             weights = np.exp(-(squared - squared.min()) / (2 * variant.temperature**2))
             return weights / weights.sum()
+        shared = np.ones(len(past))
+        if "forest" in variant.similarity:
+            forest, leaves = self.once(("forest", variant.target, names), lambda: self._forest(names, worlds))
+            shared = shared_leaves(forest.leaves(own[None, :])[0], leaves)
         near = self.once(("near", names), lambda: near_width(_only(past, names)))
         apart = self.once(("apart", names, row), lambda: feature_distances(own, _only(past, names)))
+        return similarities(
+            profile,
+            worlds,
+            apart,
+            shared,
+            temperature=variant.temperature if "profile" in variant.similarity else np.inf,
+            near=near if "distance" in variant.similarity else 0.0,
+        )
 
-        def weighed(temperature: float, near: float) -> np.ndarray:
-            return similarities(profile, worlds, apart, temperature=temperature, near=near)
-
-        if variant.similarity == "geometric mean":
-            return weighed(variant.temperature, near)
-        # A weight of its own is what the geometric mean takes the root of.
-        by_profile, by_distance = weighed(variant.temperature / np.sqrt(2), 0.0), weighed(np.inf, near / 2)
-        return {"profile": by_profile, "distance": by_distance, "mean": (by_profile + by_distance) / 2}[
-            variant.similarity
-        ]
+    def _forest(self, names: tuple[str, ...], worlds: np.ndarray) -> tuple[Forest, np.ndarray]:
+        """A forest and the leaves of the known tasks, shape (t, r)."""
+        metafeatures = _only(self.known.metafeatures, names)
+        forest = Forest.fit(metafeatures, worlds, seed=self.seed)
+        return forest, forest.leaves(metafeatures)
 
     def _pairs(self, names: tuple[str, ...]) -> lightgbm.Booster:
         """Predicts how far apart the losses of two tasks are from the differences of their meta-features."""

@@ -11,6 +11,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.regret import DEFAULT_SCALED_CLIP
 from metahp.core.space import SearchSpace
 from metahp.surrogate.encoding import Evidence, encode, normalised_losses
+from metahp.surrogate.forest import Forest, shared_leaves
 from metahp.surrogate.model import Surrogate
 from metahp.surrogate.scenarios import copies, copy_width, distances, feature_distances, near_width, similarities
 from metahp.surrogate.worlds import Kernel, Worlds, matern52_draws, raw_inputs
@@ -135,6 +136,7 @@ class Knowledge:
     units: np.ndarray
     average: np.ndarray
     surrogate: Surrogate
+    forest: Forest
     kernel: Kernel
     copy_width: float
     near_width: float
@@ -159,17 +161,18 @@ class Knowledge:
         whole = _whole(target, encoded)
         surrogate = Surrogate.fit(past.metafeatures[whole], encoded, target[whole], seed=seed)
         kernel = Kernel.learn(spaces, raw_inputs(encoded, spaces), target, seed=seed)
-        return cls._of(past, surrogate, kernel, settings or Settings(), baselines, seed=seed)
+        return cls._of(past, surrogate, None, kernel, settings or Settings(), baselines, seed=seed)
 
     def extended(self, past: Evidence, *, seed: int, baselines: np.ndarray | None = None) -> "Knowledge":
-        """The same surrogate, kernel and settings, with the worlds of `past`: a fraction of the time of learning."""
-        return self._of(past, self.surrogate, self.kernel, self.settings, baselines, seed=seed)
+        """The same models and settings with the worlds of `past`: a fraction of the time of learning."""
+        return self._of(past, self.surrogate, self.forest, self.kernel, self.settings, baselines, seed=seed)
 
     @classmethod
     def _of(
         cls,
         past: Evidence,
         surrogate: Surrogate,
+        forest: Forest | None,
         kernel: Kernel,
         settings: Settings,
         baselines: np.ndarray | None,
@@ -205,6 +208,7 @@ class Knowledge:
             units if baselines is None else units / baselines,
             surrogate.predict(_spread(past.metafeatures[whole]), encoded[kept]).mean(axis=0),
             surrogate,
+            forest or Forest.fit(past.metafeatures[whole], worlds[whole], seed=seed),
             kernel,
             copy_width(past.metafeatures),
             near_width(past.metafeatures),
@@ -226,9 +230,15 @@ class Knowledge:
             still = np.zeros(len(self.candidates))
             return Prior(equal @ self.worlds, self.worlds, equal, similarity, still, equal * 0, abstained)
         apart, whole = feature_distances(metafeatures, self.metafeatures), self.whole
+        shared = shared_leaves(self.forest.leaves(metafeatures[None, :])[0], self._leaves[whole])
         weights = np.zeros(len(whole))
         weights[whole] = similarities(
-            mean, self.worlds[whole], apart[whole], temperature=self.settings.temperature, near=self.near_width
+            mean,
+            self.worlds[whole],
+            apart[whole],
+            shared,
+            temperature=self.settings.temperature,
+            near=self.near_width,
         )
         weights = self.settings.trust * weights + (1 - self.settings.trust) * equal
         shift = self.settings.shift * (mean - self.average)
@@ -273,6 +283,10 @@ class Knowledge:
         return raw_inputs(self.encoded, self.kernel.spaces) / self.kernel.length_scales
 
     @cached_property
+    def _leaves(self) -> np.ndarray:
+        return self.forest.leaves(self.metafeatures)
+
+    @cached_property
     def _functions(self) -> Worlds:
         return self.functions or Worlds.fit(self.kernel, self._inputs, self.worlds)
 
@@ -290,6 +304,7 @@ class Knowledge:
             "average": self.average,
             "whole": self.whole,
             "surrogate": _bytes(self.surrogate.to_text()),
+            **{f"forest_{name}": values for name, values in self.forest.to_arrays().items()},
             "length_scales": self.kernel.length_scales,
             "kernel": np.array([self.kernel.amplitude, self.kernel.noise]),
             "widths": np.array([self.copy_width, self.near_width]),
@@ -310,6 +325,9 @@ class Knowledge:
             arrays["units"],
             arrays["average"],
             Surrogate.from_text(arrays["surrogate"].tobytes().decode()),
+            Forest.from_arrays(
+                {name.removeprefix("forest_"): arrays[name] for name in arrays if name.startswith("forest_")}
+            ),
             Kernel(spaces, arrays["length_scales"], *map(float, arrays["kernel"])),
             float(arrays["widths"][0]),
             float(arrays["widths"][1]),

@@ -1,9 +1,11 @@
-"""How similar past tasks are to a new one: by meta-features, and by where the surrogate expects its losses to go."""
+"""How similar past tasks are to a new one: by their meta-features, and by where its losses are expected to go."""
 
 import numpy as np
 
 # Of a task's neighbours, the one at whose distance of meta-features similarity has fallen, beyond the nearest.
 NEAR = 10
+# A task that shares no leaf with the new one, as where all those that do are unlike it, is not ruled out.
+LEAST_SHARED = 1e-6
 # A meta-feature may set two tasks apart by so many standard deviations.
 FARTHEST = 4.0
 
@@ -12,6 +14,7 @@ def similarities(
     predicted: np.ndarray,
     worlds: np.ndarray,
     apart: np.ndarray,
+    shared: np.ndarray,
     *,
     temperature: float,
     near: float,
@@ -22,14 +25,16 @@ def similarities(
         predicted: The surrogate's mean normalised loss of the candidates on the new task, shape (c,).
         worlds: Normalised losses of the candidates on past tasks, shape (t, c).
         apart: Distances of meta-features, shape (t,), as `feature_distances` gives them.
+        shared: How much of the new task's leaves of a forest is each past task's, shape (t,), as `shared_leaves` gives.
         temperature: Root-mean-square difference of losses at which a world's weight by losses alone would have fallen
             by exp(-1/2); infinite for equal weights.
         near: Squared distance of meta-features at which a weight by them alone would have fallen by exp(-1).
 
-    A weight is the geometric mean of the two: a world is similar when its losses go where the surrogate expects the new
-    task's losses to go, and when the tables look alike.
+    A weight is the square root of the product of the three: a world is similar when its losses go where the surrogate
+    expects the new task's losses to go, when the tables look alike, and when they do so in what tells losses apart.
     """
     energy = distances(predicted, worlds) ** 2 / (2 * temperature**2) + (apart**2 / near if near > 0 else 0.0)
+    energy = energy - np.log(np.maximum(shared, LEAST_SHARED))
     weights = np.exp(-(energy - energy.min()) / 2)
     return weights / weights.sum()
 

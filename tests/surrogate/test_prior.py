@@ -104,15 +104,18 @@ def test_encode_keeps_learners_apart():
 
 def test_similarities_prefer_the_world_that_looks_as_predicted():
     worlds = np.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
-    alike, flat = np.zeros(2), np.ones(3)
-    weights = similarities(np.array([5.0, 6.0, 7.0]), worlds, alike, temperature=0.3, near=1.0)
+    alike, equal, flat = np.zeros(2), np.ones(2) / 2, np.ones(3)
+    weights = similarities(np.array([5.0, 6.0, 7.0]), worlds, alike, equal, temperature=0.3, near=1.0)
     assert weights[0] > 0.99
     assert weights.sum() == pytest.approx(1.0)
-    assert similarities(worlds[0], worlds, alike, temperature=np.inf, near=1.0) == pytest.approx([0.5, 0.5])
+    assert similarities(worlds[0], worlds, alike, equal, temperature=np.inf, near=1.0) == pytest.approx([0.5, 0.5])
     apart = np.array([1.0, 2.0])
-    weights = similarities(flat, worlds, apart, temperature=0.3, near=1.5)
+    weights = similarities(flat, worlds, apart, equal, temperature=0.3, near=1.5)
     assert weights[0] / weights[1] == pytest.approx(np.exp((4 - 1) / 1.5 / 2))
-    assert similarities(flat, worlds, apart, temperature=0.3, near=0.0) == pytest.approx([0.5, 0.5])
+    assert similarities(flat, worlds, apart, equal, temperature=0.3, near=0.0) == pytest.approx([0.5, 0.5])
+    shared = np.array([0.9, 0.1])
+    weights = similarities(flat, worlds, alike, shared, temperature=0.3, near=1.5)
+    assert weights[0] / weights[1] == pytest.approx(3.0)
 
 
 def test_one_odd_meta_feature_does_not_rule_the_distance(rng):
