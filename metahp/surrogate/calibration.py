@@ -19,8 +19,7 @@ MIN_TASKS = 12
 # The least squared error asks for a larger shift (.8 on the seed), which a batch pays for: among 425 tables shifts of
 # 1, .5 and .3 gave .14, .12 and .12 at k = 5, and were worse than the portfolio there on 35, 27 and 24 % of them.
 MOST_SHIFT = 0.33
-
-# Nor is all trust well placed, though it may have the least squared error: where the similar tasks mislead, the others
+# Nor is full trust well placed, though it may have the least squared error: where the similar tasks mislead, the others
 # are what a batch can fall back on. A trust of 1 instead of .75 gave .33 instead of .31 at k = 1.
 MOST_TRUST = 0.75
 
