@@ -12,7 +12,8 @@ def default_scaled_regret(loss: np.ndarray | float, best: float, default: float)
 
     Shape of `loss`. The caller leaves out flat tasks (`is_flat`), where the scale has no meaning.
     """
-    regret = (np.asarray(loss, dtype=float) - best) / max(default - best, np.finfo(float).tiny)
+    with np.errstate(over="ignore"):  # a default that is the best: whatever is worse is clipped
+        regret = (np.asarray(loss, dtype=float) - best) / max(default - best, np.finfo(float).tiny)
     return np.clip(np.nan_to_num(regret, nan=DEFAULT_SCALED_CLIP), 0.0, DEFAULT_SCALED_CLIP)
 
 

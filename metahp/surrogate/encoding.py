@@ -13,7 +13,7 @@ from metahp.core.task import Task
 from metahp.core.trial import Origin, Trial, TrialState
 
 # A candidate is shared where at least this share of the tasks that know its learner have measured it, and two have.
-MIN_COVERAGE = 0.1
+MIN_COVERAGE = 0.05
 # Of the candidates that are not shared, the best of each task are kept, which a search has found: so many of a task,
 # fewer where all together would be more than the second number.
 OWN_CANDIDATES, MOST_OWN_CANDIDATES = 20, 2000
@@ -156,7 +156,9 @@ def evidence(
     }
     kept_rows = np.flatnonzero(np.isfinite(losses[:, list(defaults.values())]).any(axis=1))
     kept_tasks = [int(i) for i in kept_rows]
-    covered = _kept_columns(losses[kept_rows], candidates, np.array(final, dtype=bool))
+    covered = _kept_columns(
+        losses[kept_rows], [tasks[i].id for i in kept_tasks], candidates, np.array(final, dtype=bool)
+    )
     covered[list(defaults.values())] = True
     # In the order of their content, so that the order of the trials changes nothing.
     kept = np.array(sorted(np.flatnonzero(covered), key=lambda j: (candidates[j].id, final[j])), dtype=int)
@@ -197,10 +199,16 @@ def _n_used(trial: Trial, n_rows: Mapping[str, int]) -> int:
     return min(n_rows[trial.task], trial.protocol.max_rows)
 
 
-def _kept_columns(losses: np.ndarray, candidates: Sequence[Configuration], is_final: np.ndarray) -> np.ndarray:
-    """Which candidates to keep, shape (c,): the shared ones, and of the others the best few of each task."""
+def _kept_columns(
+    losses: np.ndarray, task_ids: Sequence[str], candidates: Sequence[Configuration], is_final: np.ndarray
+) -> np.ndarray:
+    """Which candidates to keep, shape (c,): the shared ones, and of the others the best few of each task.
+
+    A task with a row of losses for each of several numbers of rows counts once.
+    """
     measured = ~np.isnan(losses)
-    count = measured.sum(axis=0)
+    tasks = np.array(task_ids)
+    count = sum((measured[tasks == task].any(axis=0) for task in set(task_ids)), start=np.zeros(losses.shape[1], int))
     learners = np.array([candidate.learner for candidate in candidates])
     most = {learner: count[learners == learner].max(initial=0) for learner in set(learners.tolist())}
     kept = count >= np.maximum(MIN_COVERAGE * np.array([most[learner] for learner in learners.tolist()]), 2)
