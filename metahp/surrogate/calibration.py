@@ -48,15 +48,14 @@ def unseen(knowledge: Knowledge, past: Evidence, rows: Sequence[int]) -> Iterato
     trusting = replace(knowledge, settings=settings)
     average = knowledge.worlds[knowledge.whole].mean(axis=0)
     part = past.columns(knowledge.columns)
-    losses, _ = normalised_losses(part.losses, list(part.defaults.values()), clip=DEFAULT_SCALED_CLIP)
-    is_known = (~np.isnan(losses)).sum(axis=1) >= MIN_KNOWN
-    if not knowledge.whole.all():
-        is_known &= ~unknown_learners(losses, knowledge.encoded).any(axis=1)
-    for row in rows:
-        if not is_known[row]:
+    rows = [row for row in rows if (~np.isnan(part.losses[row])).sum() >= MIN_KNOWN]
+    defaults = list(part.defaults.values())
+    losses, _ = normalised_losses(part.losses[rows], defaults, clip=DEFAULT_SCALED_CLIP)
+    for row, own in zip(rows, losses, strict=True):
+        if not knowledge.whole.all() and unknown_learners(own[None], knowledge.encoded).any():
             continue
         prior = trusting.prior(past.metafeatures[row])
-        yield Unseen(average, prior.weights @ knowledge.worlds, prior.shift, losses[row])
+        yield Unseen(average, prior.weights @ knowledge.worlds, prior.shift, own)
 
 
 def calibrated(found: Sequence[Unseen], settings: Settings | None = None) -> Settings:
