@@ -140,7 +140,7 @@ class Split:
         part = past.columns(self._full.columns)
         if name == "default-scaled":
             return normalised_losses(part.losses, list(part.defaults.values()), clip=DEFAULT_SCALED_CLIP)[0]
-        # Without a default the best becomes 0 and the worst 1, so that nothing but the two ends is left of the scale.
+        # Without a default nothing but the best, the median and the worst is left of the scale.
         return normalised_losses(
             np.array([_TARGETS[name](losses) for losses in part.losses]), [], clip=DEFAULT_SCALED_CLIP
         )[0]

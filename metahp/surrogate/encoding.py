@@ -17,8 +17,8 @@ MIN_COVERAGE = 0.05
 # Of the candidates that are not shared, the best of each task are kept, which a search has found: so many of a task,
 # fewer where all together would be more than the second number.
 OWN_CANDIDATES, MOST_OWN_CANDIDATES = 20, 2000
-# How far a unit of loss without a default may go above the median loss.
-MOST_MEDIANS = 10.0
+# How far a worst loss may be from the best, as a multiple of the median's distance: one that diverged says nothing.
+MOST_MEDIANS = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,7 +253,7 @@ def normalised_losses(losses: np.ndarray, defaults: Sequence[int], *, clip: floa
 
     Also what one unit is worth in losses, shape (t,). It is at least a quarter of the distance from best to median, so
     that a task whose default is nearly the best does not blow up the noise of its other losses. Without defaults it is
-    the distance from best to worst, or `MOST_MEDIANS` times that from best to median where a few losses diverge.
+    the geometric mean of the distances from best to median and from best to worst.
     """
     best = np.nanmin(losses, axis=1)
     middle = np.nanmedian(losses, axis=1) - best
@@ -262,6 +262,6 @@ def normalised_losses(losses: np.ndarray, defaults: Sequence[int], *, clip: floa
         unit = np.maximum(np.nanmin(losses[:, list(defaults)], axis=1) - best, middle / 4)
     else:
         worst = np.nanmax(np.where(np.isfinite(losses), losses, np.nan), axis=1) - best
-        unit = np.where(middle > 0, np.minimum(worst, MOST_MEDIANS * middle), worst)
+        unit = np.where(middle > 0, np.sqrt(middle * np.minimum(worst, MOST_MEDIANS * middle)), worst)
     unit = np.maximum(unit, np.finfo(float).tiny)
     return np.clip((losses - best[:, None]) / unit[:, None], 0.0, clip), unit

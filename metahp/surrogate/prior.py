@@ -41,7 +41,7 @@ class Settings:
     where there are enough of them (`metahp.surrogate.calibration`).
     """
 
-    shift: float = 0.5
+    shift: float = 0.25
     temperature: float = 0.2
     trust: float = 0.5
     local: float = 1.0

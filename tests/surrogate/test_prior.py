@@ -93,11 +93,11 @@ def test_normalised_losses_put_best_at_zero_and_default_at_one():
     assert scaled[1, 2] == 2.0
 
 
-def test_normalised_losses_without_a_default_put_the_worst_at_one_unless_it_diverged():
+def test_normalised_losses_without_a_default_lie_between_median_and_worst_unless_it_diverged():
     losses = np.array([[1.0, 2.0, 5.0], [1.0, 2.0, 1e6]])
     scaled, unit = normalised_losses(losses, [], clip=2.0)
-    assert unit == pytest.approx([4.0, 10.0])
-    assert scaled == pytest.approx(np.array([[0.0, 0.25, 1.0], [0.0, 0.1, 2.0]]))
+    assert unit == pytest.approx([2.0, 10.0])
+    assert scaled == pytest.approx(np.array([[0.0, 0.5, 2.0], [0.0, 0.1, 2.0]]))
 
 
 def test_encode_keeps_learners_apart():
