@@ -253,7 +253,8 @@ def normalised_losses(losses: np.ndarray, defaults: Sequence[int], *, clip: floa
 
     Also what one unit is worth in losses, shape (t,). It is at least a quarter of the distance from best to median, so
     that a task whose default is nearly the best does not blow up the noise of its other losses. Without defaults it is
-    the geometric mean of the distances from best to median and from best to worst.
+    the geometric mean of the distances from best to median and from best to worst, the latter at most `MOST_MEDIANS` of
+    the former.
     """
     best = np.nanmin(losses, axis=1)
     middle = np.nanmedian(losses, axis=1) - best

@@ -382,3 +382,13 @@ def test_task_prior_gives_the_scenarios_at_any_configuration(past):
     new = functions.kernel.inputs([SPACE.configuration({"x": 0.2345})])
     np.testing.assert_allclose(again.scenarios_at(new), functions.scenarios_at(new), atol=2e-3)
     assert knowledge.task_prior(None).weights.std() < 1e-12
+
+
+def test_a_longer_design_of_few_tasks_is_kept_where_others_have_rows_for_several_numbers_of_rows(rng):
+    tasks, metafeatures, trials = _knowledge(40, rng)
+    longer = SPACE.configuration({"x": 0.123, "n_estimators": 10})
+    trials += [replace(trial, configuration=longer) for trial in trials if trial.origin is Origin.DEFAULT][:2]
+    trials += [replace(trial, protocol=Protocol(max_rows=50)) for trial in trials if trial.task != "t0"]
+    found = evidence(tasks, metafeatures, trials, metrics={"regression": METRIC}, spaces={"toy": SPACE})
+    assert len(found.tasks) > 60
+    assert longer.replaced(n_estimators=5) in found.candidates
