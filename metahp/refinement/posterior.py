@@ -8,7 +8,8 @@ A component is a guess at what the new task is like:
 - *its mean*: one of the worlds S_j, then with the covariance a v M, or the mean m of all, then with the covariance
   DᵀD + a v M: a linear blend of worlds. M is the Matérn-5/2 kernel. Where the worlds fit badly, a large a wins, and the
   local term takes over.
-- *its amplitude* a, from a short grid, and *its log scale* b, from a grid about what past tasks had.
+- *its amplitude* a and *the noise of its trials*, from short grids: how smooth a loss is differs from task to task.
+- *its log scale* b, from a grid about what past tasks had.
 
 The level of the loss is unknown to all of them: a constant with a wide prior. Weights are prior weights times powers of
 marginal likelihoods. Components that differ in mean and scale only share a Cholesky factor.
@@ -18,6 +19,7 @@ making the scale so small that all losses are clipped. The likelihood's power is
 truth: full likelihoods soon leave one of them, sure of itself, and a search that never looks elsewhere.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,15 +45,15 @@ MIN_VARIANCE = 1e-8
 class Settings:
     """What the mixture is made of, chosen by regret on left-out tasks of six published suites.
 
-    `amplitudes` are shares of the worlds' mean variance, `noise` is one too: that of trials whose own noise is not
-    known. `blend` is the prior weight of the components that blend all worlds, beside one for all single worlds.
-    `n_scales` log scales lie within `scale_width` standard deviations of their prior mean. Losses are clipped at
-    `clip` scales above the incumbent. `level` is the prior standard deviation of the loss's level, in scales. `power`
+    `amplitudes` and `noises` are shares of the worlds' mean variance; no trial has less noise than its component.
+    `blend` is the prior weight of the components that blend all worlds, beside one for all single worlds. `n_scales`
+    log scales lie within `scale_width` standard deviations of their prior mean. Losses are clipped at `clip` scales
+    above the incumbent. `level` is the prior standard deviation of the loss's level, in scales. `power`
     is that of the likelihoods. So many as `n_components` components are looked at over all candidates.
     """
 
     amplitudes: tuple[float, ...] = (0.05, 0.2, 0.8)
-    noise: float = 0.02
+    noises: tuple[float, ...] = (0.02, 0.2)
     blend: float = 1.0
     n_scales: int = 7
     scale_width: float = 2.0
@@ -135,6 +137,7 @@ class _Kernel:
     """A covariance with its factor, and the means that it is combined with."""
 
     amplitude: float
+    noise: float
     is_blend: bool
     factor: Tensor
     losses: Tensor
@@ -196,38 +199,39 @@ class Posterior:
         steps = settings.scale_width * steps if settings.n_scales > 1 else steps * 0
         self._log_scales = log_scale[0] + log_scale[1] * steps
         self._scale_prior = torch.log_softmax(-0.5 * steps**2, dim=0)
-        noise = torch.full_like(observed.losses, settings.noise * variance)
-        self._fit(observed.losses, noise)
+        self._fit(observed.losses, torch.zeros_like(observed.losses))
         if torch.isfinite(observed.noise).any():
             # Standard errors are in units of the loss, and components differ in scale: the mean log scale serves all.
             by_scale = torch.stack([each.logsumexp(dim=1) for each in self.log_weights]).logsumexp(dim=0).exp()
             own = OWN_SHARE * (observed.noise / torch.exp(by_scale @ self._log_scales)) ** 2
-            # Never below the default: an error estimated from three folds may be zero by chance.
-            self._fit(observed.losses, torch.where(torch.isfinite(own), torch.maximum(own, noise), noise))
+            self._fit(observed.losses, torch.where(torch.isfinite(own), own, 0.0))
 
-    def _fit(self, losses: Tensor, noise: Tensor) -> None:
+    def _fit(self, losses: Tensor, own: Tensor) -> None:
         settings, o = self._settings, self._n_finished
         scales = torch.exp(self._log_scales)
         y = (losses[:, None] - self._best) / scales
         n_unclipped = (y < settings.clip).sum(dim=0)
         y = y.clamp(max=settings.clip)
         among = Cross.of(self._points, self._points)
-        diagonal = torch.full((len(self._points),), JITTER, dtype=y.dtype, device=y.device)
-        diagonal[:o] += noise
+        diagonals = []
+        for noise in settings.noises:
+            diagonal = torch.full((len(self._points),), JITTER, dtype=y.dtype, device=y.device)
+            # Never below the component's: an error estimated from three folds may be zero by chance.
+            diagonal[:o] += own.clamp(min=noise * self._variance)
+            diagonals.append((noise, torch.diag(diagonal)))
         self._kernels, logs = [], []
         for is_blend in (False, True):
             means = self._points.mean[None] if is_blend else self._points.scenarios
             prior = (torch.full_like(self._weights[:1], settings.blend) if is_blend else self._weights).log()
-            for amplitude in settings.amplitudes:
-                covariance = self._covariance(amplitude, is_blend, among) + torch.diag(diagonal)
-                factor = torch.linalg.cholesky(covariance)
+            for amplitude, (noise, diagonal) in itertools.product(settings.amplitudes, diagonals):
+                factor = torch.linalg.cholesky(self._covariance(amplitude, is_blend, among) + diagonal)
                 finished = factor[:o, :o]
                 white_y = torch.linalg.solve_triangular(finished, y, upper=False)
                 white_means = torch.linalg.solve_triangular(finished, means[:, :o].T, upper=False)
                 squares = torch.cdist(white_y.T, white_means.T) ** 2
                 likelihood = -0.5 * squares - finished.diagonal().log().sum()
                 likelihood = likelihood - (n_unclipped * self._log_scales)[:, None]
-                self._kernels.append(_Kernel(amplitude, is_blend, factor, white_y, white_means))
+                self._kernels.append(_Kernel(amplitude, noise, is_blend, factor, white_y, white_means))
                 logs.append(settings.power * likelihood + self._scale_prior[:, None] + prior)
         total = torch.logsumexp(torch.cat([each.flatten() for each in logs]), dim=0)
         self.log_weights = [each - total for each in logs]
@@ -269,7 +273,7 @@ class Posterior:
                 kernel.factor, self._covariance(kernel.amplitude, kernel.is_blend, cross), upper=False
             )
             # What a trial will measure, noise included: on a table, luck that stays.
-            prior: float | Tensor = (kernel.amplitude + settings.noise) * self._variance + settings.level**2
+            prior: float | Tensor = (kernel.amplitude + kernel.noise) * self._variance + settings.level**2
             means, believed = points.scenarios[index], self._points.scenarios[index, o:]
             if kernel.is_blend:
                 prior = prior + torch.linalg.vector_norm(points.deviations, dim=0) ** 2

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from metahp.refinement.posterior import JITTER, Observed, Points, Posterior, Set
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
 # All components are kept, each with its exact weight to four digits.
-FINE = Settings(amplitudes=(0.1, 0.6), n_scales=3, n_components=200_000)
+FINE = Settings(amplitudes=(0.1, 0.6), noises=(0.02,), n_scales=3, n_components=200_000)
 LOG_SCALE = (-0.3, 0.4)
 VARIANCE = 0.25
 
@@ -57,11 +58,11 @@ def reference(weights, observed, points, settings=FINE):
         mean, weight = (weights @ scenarios, settings.blend) if j == "blend" else (scenarios[j], weights[j])
         if j == "blend":
             K = K + blended
-        noisy = K[:o, :o] + (settings.noise * VARIANCE + JITTER) * np.eye(o)
+        noisy = K[:o, :o] + (settings.noises[0] * VARIANCE + JITTER) * np.eye(o)
         y = np.minimum((losses - losses.min()) / scale, settings.clip)
         gain = np.linalg.solve(noisy, K[:o, o:]).T
         mu = mean[o:] + gain @ (y - mean[:o])
-        sigma = np.sqrt(np.diag(K[o:, o:] - gain @ K[:o, o:]) + settings.noise * VARIANCE)
+        sigma = np.sqrt(np.diag(K[o:, o:] - gain @ K[:o, o:]) + settings.noises[0] * VARIANCE)
         # The constant (2π)^(-o/2) is common to all.
         likelihood = multivariate_normal.logpdf(y, mean[:o], noisy) - (y < settings.clip).sum() * np.log(scale)
         logs.append(settings.power * likelihood + np.log(weight) + np.log(scale_prior))
@@ -107,7 +108,7 @@ def test_where_no_world_fits_the_local_term_takes_over():
 
 def test_resampled_components_stand_for_all():
     weights, observed, points = problem(2, 5)
-    few = posterior(weights, observed, Settings(amplitudes=(0.1, 0.6), n_scales=3, n_components=256))
+    few = posterior(weights, observed, replace(FINE, n_components=256))
     all_of_them = posterior(weights, observed)
     np.testing.assert_allclose(few.predict(points)[0], all_of_them.predict(points)[0], atol=0.01)
 
