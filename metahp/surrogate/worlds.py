@@ -154,12 +154,15 @@ class Worlds:
             groups.append((points, coefficients, means, rows))
         return cls(kernel, tuple(groups), len(values))
 
-    def at(self, inputs: np.ndarray) -> np.ndarray:
-        """Expected losses of every task at `inputs` (n, p), scaled by the length scales, shape (t, n)."""
+    def at(self, inputs: np.ndarray, *, share: float = 1.0) -> np.ndarray:
+        """Expected losses of every task at `inputs` (n, p), scaled by the length scales, shape (t, n).
+
+        With a `share` below one they lie nearer to the mean of their task.
+        """
         values = np.empty((self.n_tasks, len(inputs)))
         for points, coefficients, means, rows in self.groups:
             correlation = self.kernel.amplitude * matern52(inputs, points)
-            values[rows] = (correlation @ coefficients + means).T
+            values[rows] = (share * (correlation @ coefficients) + means).T
         return values
 
 

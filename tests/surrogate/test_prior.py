@@ -13,7 +13,7 @@ from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.calibration import unseen
 from metahp.surrogate.encoding import encode, evidence, normalised_losses
 from metahp.surrogate.forecast import Forecast, relative
-from metahp.surrogate.prior import Knowledge, Settings
+from metahp.surrogate.prior import INTERPOLATED, Knowledge, Settings
 from metahp.surrogate.scenarios import feature_distances, near_width, similarities
 from metahp.surrogate.validation import batch_regret, group_folds, random_regret
 
@@ -392,3 +392,16 @@ def test_a_longer_design_of_few_tasks_is_kept_where_others_have_rows_for_several
     found = evidence(tasks, metafeatures, trials, metrics={"regression": METRIC}, spaces={"toy": SPACE})
     assert len(found.tasks) > 60
     assert longer.replaced(n_estimators=5) in found.candidates
+
+
+def test_interpolated_losses_count_for_less_beside_measured_ones(past):
+    losses = past.losses.copy()
+    order = np.argsort(losses.mean(axis=0))
+    column = int(order[~np.isin(order, list(past.defaults.values()))][0])
+    losses[1:, column] = np.nan
+    knowledge = Knowledge.learn(replace(past, losses=losses), {"toy": SPACE}, seed=0)
+    place = knowledge.columns.tolist().index(column)
+    inputs = knowledge.kernel.inputs([past.candidates[column]])
+    expected, nearer = knowledge.functions.at(inputs)[1:, 0], knowledge.worlds[1:, place]
+    means = knowledge.functions.at(inputs, share=0.0)[1:, 0]
+    np.testing.assert_allclose(nearer - means, INTERPOLATED * (expected - means))
