@@ -35,7 +35,7 @@ from metahp.surrogate.prior import Knowledge
 from metahp.surrogate.validation import group_folds
 
 LEARNER = "lightgbm"
-N_FOLDS = 10
+N_FOLDS = 5
 # A task type stands for its kin: classification learns from classification.
 KINDS = {"classification": TaskType.BINARY, "regression": TaskType.REGRESSION}
 METRIC_SETS = {
