@@ -8,7 +8,7 @@ A component is a guess at what the new task is like:
 - *its mean*: one of the worlds S_j, then with the covariance a v M, or the mean m of all, then with the covariance
   DᵀD + a v M: a linear blend of worlds. M is the Matérn-5/2 kernel. Where the worlds fit badly, a large a wins, and the
   local term takes over.
-- *its amplitude* a and *the noise of its trials*, from short grids: how smooth a loss is differs from task to task.
+- *its amplitude* a, from a short grid, and so *the noise of its trials*, where they do not tell it.
 - *its log scale* b, from a grid about what past tasks had.
 
 The level of the loss is unknown to all of them: a constant with a wide prior. Weights are prior weights times powers of
@@ -45,11 +45,12 @@ MIN_VARIANCE = 1e-8
 class Settings:
     """What the mixture is made of, chosen by regret on left-out tasks of six published suites.
 
-    `amplitudes` and `noises` are shares of the worlds' mean variance; no trial has less noise than its component.
-    `blend` is the prior weight of the components that blend all worlds, beside one for all single worlds. `n_scales`
-    log scales lie within `scale_width` standard deviations of their prior mean. Losses are clipped at `clip` scales
-    above the incumbent. `level` is the prior standard deviation of the loss's level, in scales. `power`
-    is that of the likelihoods. So many as `n_components` components are looked at over all candidates.
+    `amplitudes` and `noises` are shares of the worlds' mean variance. Trials that do not tell their noise have one of
+    `noises`; where some do, the first of them is the least that any has. `blend` is the prior weight of the components
+    that blend all worlds, beside one for all single worlds. `n_scales` log scales lie within `scale_width` standard
+    deviations of their prior mean. Losses are clipped at `clip` scales above the incumbent. `level` is the prior
+    standard deviation of the loss's level, in scales. `power` is that of the likelihoods. So many as `n_components`
+    components are looked at over all candidates.
     """
 
     amplitudes: tuple[float, ...] = (0.05, 0.2, 0.8)
@@ -199,8 +200,10 @@ class Posterior:
         steps = settings.scale_width * steps if settings.n_scales > 1 else steps * 0
         self._log_scales = log_scale[0] + log_scale[1] * steps
         self._scale_prior = torch.log_softmax(-0.5 * steps**2, dim=0)
+        is_known = bool(torch.isfinite(observed.noise).any())
+        self._noises = settings.noises[:1] if is_known else settings.noises
         self._fit(observed.losses, torch.zeros_like(observed.losses))
-        if torch.isfinite(observed.noise).any():
+        if is_known:
             # Standard errors are in units of the loss, and components differ in scale: the mean log scale serves all.
             by_scale = torch.stack([each.logsumexp(dim=1) for each in self.log_weights]).logsumexp(dim=0).exp()
             own = OWN_SHARE * (observed.noise / torch.exp(by_scale @ self._log_scales)) ** 2
@@ -214,7 +217,7 @@ class Posterior:
         y = y.clamp(max=settings.clip)
         among = Cross.of(self._points, self._points)
         diagonals = []
-        for noise in settings.noises:
+        for noise in self._noises:
             diagonal = torch.full((len(self._points),), JITTER, dtype=y.dtype, device=y.device)
             # Never below the component's: an error estimated from three folds may be zero by chance.
             diagonal[:o] += own.clamp(min=noise * self._variance)

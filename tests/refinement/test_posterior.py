@@ -106,6 +106,18 @@ def test_where_no_world_fits_the_local_term_takes_over():
     assert by_kernel[1] > 0.9
 
 
+def test_noise_is_found_out_where_no_trial_tells_it():
+    weights, observed, points = problem(5, 8)
+    told = Observed(observed.points, observed.losses, torch.full_like(observed.losses, 0.1))
+    several, one = replace(FINE, noises=(0.02, 0.5)), replace(FINE, noises=(0.02,))
+    torch.testing.assert_close(
+        posterior(weights, told, several).predict(points), posterior(weights, told, one).predict(points)
+    )
+    # The losses are random numbers that follow no world.
+    by_noise = torch.stack([each.exp().sum() for each in posterior(weights, observed, several).log_weights])
+    assert float(by_noise[1::2].sum()) > 0.7
+
+
 def test_resampled_components_stand_for_all():
     weights, observed, points = problem(2, 5)
     few = posterior(weights, observed, replace(FINE, n_components=256))
