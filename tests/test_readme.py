@@ -51,6 +51,7 @@ def test_the_files_and_options_that_the_readme_names_exist() -> None:
     options = {option for leaf in LEAVES.values() for parameter in leaf.params for option in parameter.opts}
     outside = {
         "--ablate",
+        "--cache",
         "--configurations",
         "--data",
         "--folds",
@@ -66,6 +67,7 @@ def test_the_files_and_options_that_the_readme_names_exist() -> None:
         "--search",
         "--seeds",
         "--suite",
+        "--tables",
         "--tasks",
         "--tier",
     }
