@@ -202,6 +202,7 @@ class Knowledge:
         columns = known[kept]
         worlds = target[:, kept]
         if np.isnan(worlds).any():
+            # Where hardly any two tasks share a candidate, all are interpolated and none has an advantage.
             share = INTERPOLATED if kept.size == known.size else 1.0
             worlds = np.where(np.isnan(worlds), functions.at(inputs[kept], share=share), worlds)
         return cls(
