@@ -8,10 +8,13 @@ import pytest
 
 import metahp
 from metahp import api
+from metahp.api import incumbents
 from metahp.core.errors import InputError, KnowledgeBaseError, UnknownNameError
 from metahp.core.metric import METRICS
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, TrialState
+from metahp.evaluation.runner import Limits
+from metahp.knowledge.store import KnowledgeBase
 from metahp.metafeatures.extract import NAMES
 
 N_TABLES = 6
@@ -97,6 +100,30 @@ def test_refresh_measures_other_numbers_of_rows_and_searches_from_the_design(man
     again = []
     api.refresh(api.read_manifest(manifest)[:2], tmp_path, **options, on_trial=lambda _, total, __: again.append(total))
     assert again == [0]
+
+
+def test_an_interrupted_search_keeps_its_finished_trials_and_goes_on(refreshed, manifest, tmp_path, monkeypatch):
+    _, measured, _ = refreshed
+    [row] = api.read_manifest(manifest)[:1]
+    task = row.source.load().task
+    base = KnowledgeBase(tmp_path)
+    base.record(measured.trials(task=task.id))
+    run, made = incumbents.run_here, []
+
+    def interrupted(job):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(run(job))
+        return made[-1]
+
+    def planned():
+        return incumbents.searches(base, [(row.source, task)], "linear", 3, api.SEED_PROTOCOL, Limits(30.0, 4096.0))
+
+    monkeypatch.setattr(incumbents, "run_here", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(incumbents.run_searches(planned(), 1, base.record))
+    assert {trial.id for trial in base.trials()} >= {trial.id for trial in made}
+    assert [search.n_trials for search in planned()] == [1]
 
 
 def test_recommend_for_a_new_table(refreshed):

@@ -143,14 +143,15 @@ def refresh(
 
     def made() -> Iterator[list[Trial]]:
         for trial in run_jobs(jobs, n_jobs=n_jobs):
+            base.record([trial])
             yield [trial]
         for name, n_trials in n_searched.items():
             # The design is measured by now, and a search starts from all of it.
             base.ingest()
-            yield from run_searches(planned_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS), n_jobs)
+            planned = planned_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
+            yield from run_searches(planned, n_jobs, base.record)
 
     for trials in made():
-        base.record(trials)
         for trial in trials:
             count += 1
             on_trial(count, total, trial)

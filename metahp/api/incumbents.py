@@ -1,6 +1,6 @@
 """Incumbents: what a short search finds on a table beyond the design, so that the best known is not the design's."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,17 +55,20 @@ def searches(
             yield Search(source, task, learner, protocol, limits, tuple(own), n_left)
 
 
-def run_searches(planned: Iterable[Search], n_jobs: int) -> Iterator[list[Trial]]:
+def run_searches(
+    planned: Iterable[Search], n_jobs: int, record: Callable[[Sequence[Trial]], None]
+) -> Iterator[list[Trial]]:
     """The trials of each search, in the order in which searches finish.
 
-    The strategy is Optuna's Gaussian process, which knows nothing of past tasks: what it finds is no echo of the prior.
+    Each trial is handed to `record`, in the process that made it, before the next one is chosen. The strategy is
+    Optuna's Gaussian process, which knows nothing of past tasks: what it finds is no echo of the prior.
     """
     yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(
-        delayed(_trials)(search) for search in planned
+        delayed(_trials)(search, record) for search in planned
     )
 
 
-def _trials(search: Search) -> list[Trial]:
+def _trials(search: Search, record: Callable[[Sequence[Trial]], None]) -> list[Trial]:
     metric = metric_for(search.task.type, METRIC_NAMES[search.task.type]).name
     strategy = strategy_named(STRATEGY, [learner_named(search.learner).space(search.task.type)], seed=len(search.known))
     for trial in search.known:
@@ -74,6 +77,7 @@ def _trials(search: Search) -> list[Trial]:
     while len(made) < search.n_trials and (suggestion := strategy.ask()) is not None:
         chosen = suggestion.configuration
         trial = run_here(Job(search.source, search.task.id, chosen, search.protocol, Origin.POSTERIOR, search.limits))
+        record([trial])
         strategy.tell(_observed(trial, metric))
         made.append(trial)
     return made
