@@ -29,7 +29,9 @@ from _peers import (
     fold_of,
     learn,
     read_learner,
+    seed_of,
     standard_error,
+    tpe_key,
 )
 from joblib import Parallel, delayed
 
@@ -95,7 +97,9 @@ def cold(source: TableSource, n: int, metric: str, seed: int) -> Course:
     """TPE from cold."""
     return course(
         source,
-        lambda table: strategy_named("tpe", [learner_named(LEARNER).space(table.task.type)], seed=seed),
+        lambda table: strategy_named(
+            "tpe", [learner_named(LEARNER).space(table.task.type)], seed=seed_of(source.name, seed)
+        ),
         n,
         metric,
     )
@@ -116,7 +120,7 @@ def warm(source: TableSource, knowledge: Knowledge, n: int, metric: str, seed: i
             candidates=knowledge.candidates,
             warm=in_order((), points, [space.default]),
             unit=constant_losses(table.y, table.task.type, table.task.n_classes)[metric],
-            seed=seed,
+            seed=seed_of(source.name, seed),
             device="cpu",
         )
 
@@ -148,7 +152,7 @@ def main() -> int:
         sources = [row.source for row in tables.values() if is_kind(row.source, task_type)]
         sources = large_enough(sources, max(1, round(n_tables / 2)), everyone)
         metrics = {source.name: kin[type_of(source)] for source in sources}
-        keys = {s.name: f"{s.name} {metrics[s.name]} tpe@{n_cold} {arguments.seed}" for s in sources}
+        keys = {s.name: f"{s.name} {metrics[s.name]} {tpe_key(n_cold)} {arguments.seed}" for s in sources}
         jobs: list[Job] = [
             (keys[source.name], cold, (source, n_cold, metrics[source.name], arguments.seed)) for source in sources
         ]

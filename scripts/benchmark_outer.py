@@ -34,6 +34,7 @@ from _peers import (
     read_learner,
     standard_error,
     tpe,
+    tpe_key,
 )
 from scipy.stats import rankdata
 
@@ -114,12 +115,12 @@ def main() -> int:
         sources = [row.source for row in tables.values() if is_kind(row.source, task_type)]
         sources = large_enough(sources, n_tables and max(1, round(n_tables / 2)), everyone)
         scored = {source.name: (source, kin[type_of(source)]) for source in sources}
-        others = [*peers, *([f"tpe@{n}"] if n else [])]
+        others = [*peers, *([tpe_key(n)] if n else [])]
         jobs: list[Job] = []
         for name, (source, its) in scored.items():
             jobs += [(f"{name} {its} {peer}", run_peer, (source, peer, its)) for peer in peers]
             if n:
-                jobs.append((f"{name} {its} tpe@{n}", run_tpe, (source, n, its)))
+                jobs.append((f"{name} {its} {tpe_key(n)}", run_tpe, (source, n, its)))
         cache.fill(jobs, arguments.jobs)
         # What is recommended changes with the seed and the library, so it is never taken from an earlier call.
         recommended = Cache(None)

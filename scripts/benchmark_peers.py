@@ -43,6 +43,7 @@ from _peers import (
     standard_error,
     timed,
     tpe,
+    tpe_key,
     with_measured,
 )
 from joblib import Parallel, delayed
@@ -177,7 +178,7 @@ class Side:
             jobs.append((f"{key} default", run_default, (source, metric)))
             jobs += [(f"{key} {peer}", run_peer, (source, peer, metric)) for peer in peers]
             if n_trials:
-                jobs.append((f"{key} tpe@{n_trials}", run_tpe, (source, n_trials, metric)))
+                jobs.append((f"{key} {tpe_key(n_trials)}", run_tpe, (source, n_trials, metric)))
         return jobs
 
     def advice(self, k: int, n_jobs: int) -> dict[int, Advice]:
@@ -215,7 +216,7 @@ class Side:
         batches = {"metahp": advice.metahp, "greedy portfolio": advice.portfolio, "default": (default,)}
         found = {name: course(self.past, row, batch, pace, cache, key) for name, batch in batches.items()}
         if n_trials:
-            found["tpe"] = [Timed(*result) for result in cache[f"{key} tpe@{n_trials}"]]
+            found["tpe"] = [Timed(*result) for result in cache[f"{key} {tpe_key(n_trials)}"]]
         for peer in peers:
             found[peer] = [Timed(cache[f"{key} {peer}"]["loss"], cache[f"{key} {peer}"]["seconds"])]
         pool = np.flatnonzero(is_random(self.past) & ~np.isnan(self.past.losses[row]))
