@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _benchmark import seed_of
 from joblib import Parallel, delayed
 
 from metahp import api
@@ -183,11 +183,6 @@ def timed(table: Table, learner: Learner, configuration: Configuration, protocol
 def tpe_key(n: int) -> str:
     """What the cache calls `n` trials of TPE."""
     return f"tpe@{n} seeded by table"
-
-
-def seed_of(name: str, seed: int = 0) -> int:
-    """A seed of the table's own: a start that is lucky on one table is so on many, and one seed would favour all."""
-    return zlib.crc32(f"{name} {seed}".encode())
 
 
 def tpe(table: Table, n: int, protocol: Protocol, metric: str) -> tuple[list[Configuration], list[Timed]]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from _benchmark import ROOT, parser, report, write
+from _benchmark import ROOT, parser, report, seed_of, write
 from _outer import divided, in_fold, is_kind, large_enough, trained, type_of
 from _peers import (
     KINDS,
@@ -29,7 +29,6 @@ from _peers import (
     fold_of,
     learn,
     read_learner,
-    seed_of,
     standard_error,
     tpe_key,
 )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from _benchmark import ROOT, parser, report, write
+from _benchmark import ROOT, parser, report, seed_of, write
 from _lookups import Suite, load_suite
 from joblib import Parallel, delayed
 
@@ -82,7 +82,7 @@ def sampled(name: str) -> Choose:
 
     def choose(suite: Suite, task: int, known: tuple[int, ...], n: int, seed: int) -> list[int]:
         table, losses = suite.configurations[task], suite.losses[task]
-        search = strategy_named(name, suite.spaces, seed=seed)
+        search = strategy_named(name, suite.spaces, seed=seed_of(suite.tasks[task], seed))
         nearest = _Nearest(suite, table)
         chosen: list[int] = []
         while len(chosen) < n:
