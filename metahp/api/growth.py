@@ -139,24 +139,22 @@ def refresh(
         for search in planned_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
     )
     on_trial(0, total, None)
-    count = 0
 
-    def made() -> Iterator[list[Trial]]:
+    def made() -> Iterator[Trial]:
         for trial in run_jobs(jobs, n_jobs=n_jobs):
             base.record([trial])
-            yield [trial]
+            yield trial
         for name, n_trials in n_searched.items():
             # The design is measured by now, and a search starts from all of it.
             base.ingest()
             planned = planned_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
-            yield from run_searches(planned, n_jobs, base.record)
+            for trials in run_searches(planned, n_jobs, base.record):
+                yield from trials
 
-    for trials in made():
-        for trial in trials:
-            count += 1
-            on_trial(count, total, trial)
-            if count % INGEST_EVERY == 0:
-                base.ingest()
+    for count, trial in enumerate(made(), start=1):
+        on_trial(count, total, trial)
+        if count % INGEST_EVERY == 0:
+            base.ingest()
     for record in _describe_all(pending, n_jobs):
         base.record(tasks=[record])
     base.ingest()

@@ -50,3 +50,10 @@ def test_a_missing_peer_is_named_with_how_to_install_it(peers, monkeypatch, caps
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None if name == "flaml" else sys)
     assert peers.installed_peers() == ["pytabkit"]
     assert "flaml is not installed" in capsys.readouterr().err
+
+
+def test_every_table_has_a_seed_of_its_own_that_stays(peers):
+    seeds = [peers.seed_of(name, seed) for name in ("iris", "wine") for seed in (0, 1)]
+    assert len(set(seeds)) == 4
+    assert seeds[0] == peers.seed_of("iris")
+    assert all(0 <= each < 2**32 for each in seeds)
