@@ -74,9 +74,12 @@ class Number:
             return self.above[0]
         low, high = (math.log(v) if self.is_log else float(v) for v in (self.low, self.high))
         at = low + (high - low) * min(max((unit - start) / (stop - start), 0.0), 1.0)
-        value = min(max(math.exp(at) if self.is_log else at, self.low), self.high)
-        # Six significant digits: a value that a person can read, and the same one after a text round trip.
-        return round(value) if self.is_integer else float(f"{value:.6g}")
+        value = math.exp(at) if self.is_log else at
+        if self.is_integer:
+            return int(min(max(round(value), self.low), self.high))
+        # Six significant digits: a value that a person can read, and the same one after a text round trip. The ends of
+        # the range may have more.
+        return float(min(max(float(f"{value:.6g}"), self.low), self.high))
 
     def _specials(self) -> str:
         named = [repr(v) for v in (*self.below, *self.above)]

@@ -51,6 +51,14 @@ def test_from_unit_ends_are_low_and_high() -> None:
     assert axis.from_unit(1 / 3) == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("is_log", [False, True])
+def test_an_end_of_more_digits_than_values_have_is_in_its_range(is_log: bool) -> None:
+    space = SearchSpace("odd", 1, (Float("x", 0.01000194, 1.99974321, 1.0, is_log=is_log),))
+    for end in (0.0, 1.0):
+        [configuration] = space.from_unit(np.array([[end]]))
+        assert space.to_unit([configuration]) == pytest.approx(end, abs=1e-4)
+
+
 def test_positions_outside_the_cube_are_clipped() -> None:
     axis = Integer("depth", 2, 12, 5)
     assert axis.from_unit(-3.0) == 2
