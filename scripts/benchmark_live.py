@@ -3,10 +3,12 @@
     python scripts/benchmark_live.py --cache live.jsonl [--tables 40] [--jobs 2]
 
 Of every table with at least 500 rows, 30 % are set aside before anything looks at it; the rest is cross-validated as in
-the seed. `transfer` begins as `metahp tune` does, with recommended points and the default, and knows the seed without
-the table's group; `tpe` is Optuna's, from cold. What is told: how many trials transfer needs for the loss that TPE has
-after all of its trials; on how many tables transfer is not worse than TPE at the same number of trials by more than a
-standard error over folds, of the paired differences; and both picks on the rows set aside.
+the seed. `transfer` does as `metahp tune` does: it begins with recommended points and the default, stops its trials
+early, and knows the seed without the table's group; `tpe` is Optuna's, from cold. What is told: how many trials
+transfer needs for the loss that TPE has after all of its trials, and for the lowest on the learning curves of those
+trials, which TPE would have found had they been stopped early; on how many tables transfer is not worse than TPE at the
+same number of trials by more than a standard error over folds, of the paired differences; and both picks on the rows
+set aside.
 `--data DIR` holds tables and their MANIFEST.csv. `--cache FILE` keeps the trials of TPE, and a second call goes on.
 """
 
@@ -57,7 +59,8 @@ QUICK_TRIALS, QUICK_COLD, QUICK_TABLES, QUICK_PAST = 4, 6, 2, 40
 KS = (3, 5, 10, 25, 50)
 BUDGET_SECONDS = 2.0
 
-# Losses per fold of every trial, and the outer loss of the best of the first k.
+# Losses per fold of every trial, the lowest mean loss of its learning curve, and the outer loss of the best of the
+# first k.
 Course = dict[str, list]
 
 
@@ -66,30 +69,36 @@ def counts(n: int) -> list[int]:
     return sorted({*(k for k in KS if k <= n), n})
 
 
-def run(table: Table, search: Strategy, n: int, metric: str) -> tuple[list[list[float]], list]:
-    """Fold losses and configurations of `n` trials of a strategy; a trial that fails has infinite losses."""
+def run(table: Table, search: Strategy, n: int, metric: str, *, stops_early: bool) -> tuple[Course, list]:
+    """Losses and configurations of `n` trials of a strategy; a trial that fails has infinite losses."""
     learner, protocol = learner_named(LEARNER), api.SEED_PROTOCOL
-    losses, tried = [], []
+    found: Course = {"losses": [], "lowest": []}
+    tried = []
     while len(tried) < n and (suggestion := search.ask()) is not None:
+        asked = kept = suggestion.configuration
+        early_stopping = metric if stops_early and suggestion.origin is not Origin.DEFAULT else ""
         try:
-            folds = np.array(measure(table, learner, suggestion.configuration, protocol).fold_losses[metric])
+            measured = measure(table, learner, asked, protocol, early_stopping=early_stopping)
+            kept, folds = measured.configuration, np.array(measured.fold_losses[metric])
+            lowest = min(measured.curve.losses[metric])
         except Exception:  # whatever LightGBM raises is a failed trial
-            folds = np.full(protocol.folds, np.inf)
+            folds, lowest = np.full(protocol.folds, np.inf), np.inf
         noise = float(folds.std(ddof=1) / np.sqrt(len(folds))) if np.isfinite(folds).all() else float("nan")
-        search.tell(Observation(suggestion.configuration, float(folds.mean()), noise))
-        losses.append(folds.tolist())
-        tried.append(suggestion.configuration)
-    return losses, tried
+        search.tell(Observation(kept, float(folds.mean()), noise, asked if kept != asked else None))
+        found["losses"].append(folds.tolist())
+        found["lowest"].append(lowest)
+        tried.append(kept)
+    return found, tried
 
 
-def course(source: TableSource, search_of, n: int, metric: str) -> Course:
+def course(source: TableSource, search_of, n: int, metric: str, *, stops_early: bool) -> Course:
     """The trials of one strategy on the inner rows, and its picks on the outer ones."""
     table, part, y = divided(source)
-    losses, tried = run(table, search_of(table), n, metric)
-    means = np.mean(losses, axis=1)
+    found, tried = run(table, search_of(table), n, metric, stops_early=stops_early)
+    means = np.mean(found["losses"], axis=1)
     picks = {k: int(np.argmin(means[:k])) for k in counts(len(means))}
     outer = {i: losses_of(y, trained(table, part, tried[i]), part.task_type)[metric] for i in set(picks.values())}
-    return {"losses": losses, "outer": [outer[i] for i in picks.values()]}
+    return {**found, "outer": [outer[i] for i in picks.values()]}
 
 
 def cold(source: TableSource, n: int, metric: str, seed: int) -> Course:
@@ -101,6 +110,7 @@ def cold(source: TableSource, n: int, metric: str, seed: int) -> Course:
         ),
         n,
         metric,
+        stops_early=False,
     )
 
 
@@ -118,12 +128,13 @@ def warm(source: TableSource, knowledge: Knowledge, n: int, metric: str, seed: i
             [space],
             candidates=knowledge.candidates,
             warm=in_order((), points, [space.default]),
+            stopped_early=[LEARNER],
             unit=constant_losses(table.y, table.task.type, table.task.n_classes)[metric],
             seed=seed_of(source.name, seed),
             device="cpu",
         )
 
-    return course(source, search_of, n, metric)
+    return course(source, search_of, n, metric, stops_early=True)
 
 
 def main() -> int:
@@ -185,25 +196,29 @@ def main() -> int:
 
 def published(names: Sequence[str], found: Sequence[tuple[Course, Course]]) -> dict[str, float]:
     """The figures, which are also printed."""
-    reached, rows, figures = [], [], {"tables": float(len(found))}
+    rows, figures = [], {"tables": float(len(found))}
+    reached: dict[str, list[float]] = {"": [], "_stopped_early": []}
     for name, (ours, theirs) in zip(names, found, strict=True):
         best = np.minimum.accumulate(np.mean(ours["losses"], axis=1))
-        goal = float(np.mean(theirs["losses"], axis=1).min())
-        needed = np.flatnonzero(best <= goal)
-        reached.append(float(needed[0] + 1) if needed.size else np.inf)
-        rows.append([name, f"{goal:.4g}", f"{best[-1]:.4g}", f"{reached[-1]:.0f}"])
+        goals = float(np.mean(theirs["losses"], axis=1).min()), float(min(theirs["lowest"]))
+        for needed, goal in zip(reached.values(), goals, strict=True):
+            needed.append(next((count for count, loss in enumerate(best, start=1) if loss <= goal), np.inf))
+        counted = [f"{needed[-1]:.0f}" for needed in reached.values()]
+        rows.append([name, *(f"{goal:.4g}" for goal in goals), f"{best[-1]:.4g}", *counted])
     n_cold, n_ours = len(found[0][1]["losses"]), len(found[0][0]["losses"])
+    theirs_after = f"TPE after {n_cold}"
     report(
         f"trials of transfer until the loss of TPE after {n_cold}",
-        ["table", f"TPE after {n_cold}", f"transfer after {n_ours}", "trials"],
+        ["table", theirs_after, "lowest on its curves", f"transfer after {n_ours}", "trials", "trials to the lowest"],
         rows,
     )
-    figures["trials_to_reach_cold"] = float(np.median(reached))
-    figures["share_reached"] = float(np.isfinite(reached).mean())
-    print(
-        f"Median {np.median(reached):.1f} trials; reached within {n_ours} on {np.isfinite(reached).mean():.0%} of "
-        f"{len(found)} tables.\n"
-    )
+    for suffix, needed in reached.items():
+        figures[f"trials_to_reach_cold{suffix}"] = float(np.median(needed))
+        figures[f"share_reached{suffix}"] = float(np.isfinite(needed).mean())
+        print(
+            f"{theirs_after}{', its trials stopped early' if suffix else ''}: median {np.median(needed):.1f} trials; "
+            f"reached within {n_ours} on {np.isfinite(needed).mean():.0%} of {len(found)} tables.\n"
+        )
     table = []
     for k in counts(n_ours):
         pairs = [(_best_folds(ours, k), _best_folds(theirs, k)) for ours, theirs in found]

@@ -408,6 +408,26 @@ def test_hopeless_trials_are_pruned_after_their_first_folds(tuned) -> None:
         assert len(trial.fold_losses["neg_log_loss"]) == (3 if trial.state is TrialState.COMPLETE else 1)
 
 
+@pytest.mark.parametrize("strategy", ["random", "tpe"])
+def test_boosted_trees_are_stopped_early_and_a_second_call_knows_what_was_run(
+    frame: pd.DataFrame, base: KnowledgeBase, strategy: str
+) -> None:
+    options = {"learners": ["lightgbm"], "strategy": strategy, "cold": True, "cv": 3, "prune": False}
+    own = {"configurations": ["n_estimators=300,learning_rate=0.3"], "knowledge_base": base, "target": "kind"}
+    X = frame.drop(columns=["farm", "day"])
+    metahp.tune(X, **options, **own, trials=5)
+    trials = metahp.tune(X, **options, **own, trials=8).trials
+    assert len({trial.run for trial in trials}) == len({trial.id for trial in trials}) == 8
+    for trial in trials:
+        is_stopped = trial.run != trial.configuration
+        assert not is_stopped or trial.origin not in (Origin.USER, Origin.DEFAULT)
+        losses = dict(zip(trial.curve.checkpoints, trial.curve.losses["neg_log_loss"], strict=True))
+        assert losses[trial.configuration.values["n_estimators"]] == pytest.approx(trial.loss("neg_log_loss"))
+    assert any(trial.run != trial.configuration for trial in trials)
+    whole = metahp.tune(X, **options, **own, trials=10, early_stopping=False).trials[8:]
+    assert all(trial.run == trial.configuration for trial in whole)
+
+
 def test_the_outer_rows_take_no_part(tuned) -> None:
     path, base, _, first, second = tuned
     assert second.n_test_rows == 45

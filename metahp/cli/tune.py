@@ -85,6 +85,9 @@ def tune(
         int | None, typer.Option("--patience", help="End after so many trials without a better one.")
     ] = None,
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Finish trials that look hopeless too.")] = False,
+    no_early_stopping: Annotated[
+        bool, typer.Option("--no-early-stopping", help="Keep all boosting iterations of every trial.")
+    ] = False,
     kb: options.KnowledgeBasePath = None,
     budget_seconds: options.Budget = 2.0,
     quiet: options.Quiet = False,
@@ -123,6 +126,7 @@ def tune(
             voting=voting,
             patience=patience,
             prune=not no_prune,
+            early_stopping=not no_early_stopping,
             budget_seconds=budget_seconds,
             command=shlex.join(["metahp", *sys.argv[1:]]),
             on_trial=progress.show,

@@ -13,6 +13,9 @@ from metahp.core.errors import InputError, OutOfRangeError, UnknownHyperparamete
 # design of sixty points meets it several times, little enough that the range keeps most of them.
 SPECIAL_SHARE = 0.12
 
+# The hyperparameter that counts the iterations of a training run: checkpoints of learning curves are values of it.
+ITERATIONS = "n_estimators"
+
 Condition = tuple[str, tuple[Value, ...]]
 
 
@@ -178,6 +181,12 @@ class SearchSpace:
     def names(self) -> tuple[str, ...]:
         """Hyperparameter names in the order of the axes."""
         return tuple(axis.name for axis in self.hyperparameters)
+
+    @property
+    def iterations(self) -> tuple[int, int]:
+        """The lowest and the highest value of `ITERATIONS`; both are 0 where this space has none."""
+        counted = (axis for axis in self if axis.name == ITERATIONS and isinstance(axis, Number))
+        return next(((int(axis.low), int(axis.high)) for axis in counted), (0, 0))
 
     @property
     def default(self) -> Configuration:

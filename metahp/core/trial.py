@@ -10,6 +10,7 @@ import numpy as np
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
+from metahp.core.space import ITERATIONS
 
 
 class TrialState(StrEnum):
@@ -79,6 +80,9 @@ class Trial:
     unless complete or pruned); `curve` is empty unless complete; `fit_seconds` and
     `predict_seconds` are sums over the folds. `id` hashes task, configuration and protocol: the same trial measured
     twice is one trial.
+
+    Where early stopping kept fewer iterations than were run, `configuration`, losses and seconds are of those that were
+    kept, and the curve goes on to the end of the run.
     """
 
     task: str
@@ -106,6 +110,13 @@ class Trial:
     def id(self) -> str:
         """Content hash of task, configuration and protocol."""
         return trial_id(self.task, self.configuration, self.protocol)
+
+    @property
+    def run(self) -> Configuration:
+        """The configuration that was run: `configuration`, with all iterations where early stopping kept fewer."""
+        if ITERATIONS not in self.configuration.values or not self.curve.checkpoints:
+            return self.configuration
+        return self.configuration.replaced(**{ITERATIONS: self.curve.checkpoints[-1]})
 
     def loss(self, metric: str) -> float:
         """Mean loss over the folds; NaN where the trial has none."""

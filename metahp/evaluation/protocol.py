@@ -1,7 +1,7 @@
 """Cross-validation of one configuration on fixed folds: losses per fold, the learning curve and predictions."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import metrics_for
+from metahp.core.space import ITERATIONS
 from metahp.core.task import Task
 from metahp.core.trial import EMPTY_CURVE, Curve, Protocol
 from metahp.datasets.table import Table
@@ -38,12 +39,14 @@ class Arrays:
 class Measurement:
     """What cross-validation gives: per-fold losses by metric, the curve, and seconds summed over the folds.
 
-    `pruned` says why it ended before the last fold, and is empty where it did not; a pruned one has the losses of the
-    folds that it has, and no curve. `predictions` are those of the finished models for the rows that they were not
-    trained on, float32, shape (n_rows, n_classes) or (n_rows,) over all rows of the table: the mean where a row is
-    tested more than once, NaN where it never is; None unless they are kept.
+    They belong to `configuration`: the one that was asked for, with fewer iterations where early stopping kept fewer;
+    the curve goes to the end of the run all the same. `pruned` says why it ended before the last fold, and is empty
+    where it did not; a pruned one has the losses of the folds that it has, and no curve. `predictions` are those of the
+    finished models for the rows that they were not trained on, float32, shape (n_rows, n_classes) or (n_rows,) over all
+    rows of the table: the mean where a row is tested more than once, NaN where it never is; None unless they are kept.
     """
 
+    configuration: Configuration
     fold_losses: dict[str, tuple[float, ...]]
     curve: Curve
     fit_seconds: float
@@ -62,15 +65,24 @@ def measure(
     splits: Splits | None = None,
     pruning: Pruning | None = None,
     keep_predictions: bool = False,
+    early_stopping: str = "",
 ) -> Measurement:
     """Cross-validate `configuration` on `table`; the folds depend on the protocol alone, or are those of `splits`.
+
+    With `early_stopping`, the name of a metric, what counts of a learner that stops early is the checkpoint of the
+    learning curve where the mean loss over the folds is lowest: one number of iterations for all folds, with which the
+    configuration can be trained again.
 
     Raises whatever the learner raises: the caller makes it a failed trial.
     """
     rows = sampled_rows(table, protocol)
     parts = list(folds(table, rows, protocol) if splits is None else _sampled_parts(splits, rows, table.task.n_rows))
     metrics = [metric.name for metric in metrics_for(table.task.type)]
-    courses, curves, fit_seconds, predict_seconds, pruned = [], [], 0.0, 0.0, ""
+    stops_early = bool(early_stopping) and learner.stops_early
+    fewest = learner.space(table.task.type).iterations[0]
+    tested: list[tuple[np.ndarray, Sequence[np.ndarray]]] = []
+    checkpoints: tuple[int, ...] = ()
+    curves, fit_seconds, predict_seconds, kept, pruned = [], 0.0, 0.0, -1, ""
     for train, test in parts:
         split = Split(
             table.matrix[train],
@@ -82,12 +94,19 @@ def measure(
         )
         course = learner.fit(configuration, split, seed=protocol.seed)
         curves.append([losses_of(table.y[test], prediction, table.task.type) for prediction in course.predictions])
-        courses.append((course.checkpoints, course.predictions[-1]))
+        if keep_predictions:
+            tested.append((test, course.predictions if stops_early else course.predictions[-1:]))
+        checkpoints = course.checkpoints
         fit_seconds += course.fit_seconds
         predict_seconds += course.predict_seconds
-        if pruning is not None and (pruned := pruning.reason([curve[-1][pruning.metric] for curve in curves])):
+        if stops_early:
+            means = np.mean([[losses[early_stopping] for losses in curve] for curve in curves], axis=0)
+            kept = _lowest(np.where(np.array(checkpoints) < fewest, np.inf, means))
+        if pruning is not None and (pruned := pruning.reason([curve[kept][pruning.metric] for curve in curves])):
+            # What it would have kept is not known: its losses are those of the run.
+            kept = -1
             break
-    checkpoints = courses[0][0]
+    share = checkpoints[kept] / checkpoints[-1]
     curve = Curve(
         checkpoints,
         {
@@ -97,18 +116,23 @@ def measure(
     )
     predictions = None
     if keep_predictions and not pruned:
-        tested = [(test, last) for (_, test), (_, last) in zip(parts, courses, strict=True)]
-        predictions = _over_all_rows(table.task.n_rows, tested)
+        predictions = _over_all_rows(table.task.n_rows, [(test, course[kept]) for test, course in tested])
     n_rows = len(rows) if splits is None else len(np.unique(np.concatenate([a for part in parts for a in part])))
     return Measurement(
-        {name: tuple(curve[-1][name] for curve in curves) for name in metrics},
+        configuration.replaced(**{ITERATIONS: checkpoints[kept]}) if share < 1 else configuration,
+        {name: tuple(curve[kept][name] for curve in curves) for name in metrics},
         EMPTY_CURVE if pruned else curve,
-        fit_seconds,
-        predict_seconds,
+        share * fit_seconds,
+        share * predict_seconds,
         n_rows,
         pruned,
         predictions,
     )
+
+
+def _lowest(losses: np.ndarray) -> int:
+    """Place of the lowest loss, the first of equals; the last place where the last loss is not a number."""
+    return int(np.nanargmin(losses)) if np.isfinite(losses[-1]) else -1
 
 
 def sampled_rows(table: Table | Arrays, protocol: Protocol) -> np.ndarray:

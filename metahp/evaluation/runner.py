@@ -62,6 +62,9 @@ class Workload:
 class Job:
     """A trial to be run: the table, by where it is read from or in memory, its task id, and what to evaluate on it.
 
+    `early_stopping` names the metric by which a learner that stops early keeps fewer iterations than are run; none for
+    all of them.
+
     Raises:
         InputError: the protocol names other splits than the source has, or the pruning fits another number of folds.
     """
@@ -74,6 +77,7 @@ class Job:
     limits: Limits = Limits()
     keep_predictions: bool = False
     pruning: Pruning | None = None
+    early_stopping: str = ""
 
     def __post_init__(self) -> None:
         splits = self.source.splits if isinstance(self.source, Workload) else None
@@ -140,7 +144,7 @@ class Runner:
             answer = self._asked(_messages(job.source), START_SECONDS, job.limits.memory_mib)
         if answer is None:
             self._loaded = job.source
-            question = Question(job.configuration, job.protocol, job.pruning, job.keep_predictions)
+            question = Question(job.configuration, job.protocol, job.pruning, job.keep_predictions, job.early_stopping)
             answer = self._asked([question], job.limits.seconds, job.limits.memory_mib)
         if self._is_stopped:
             raise WorkerError("The runner was stopped while a trial was running.")
@@ -282,7 +286,7 @@ def _trial(job: Job, answer: Measurement | tuple[TrialState, str]) -> Trial:
         )
     return Trial(
         task=job.task,
-        configuration=job.configuration,
+        configuration=answer.configuration,
         protocol=job.protocol,
         n_rows=answer.n_rows,
         state=TrialState.PRUNED if answer.pruned else TrialState.COMPLETE,

@@ -35,6 +35,7 @@ class Question:
     protocol: Protocol
     pruning: Pruning | None
     keep_predictions: bool
+    early_stopping: str
 
 
 class _Desk:
@@ -76,6 +77,7 @@ class _Desk:
             splits=splits,
             pruning=question.pruning,
             keep_predictions=question.keep_predictions,
+            early_stopping=question.early_stopping,
         )
         first = next(iter(measurement.fold_losses.values()))
         if not all(math.isfinite(loss) for loss in first):

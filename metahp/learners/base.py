@@ -10,7 +10,7 @@ from metahp.core.configuration import Configuration, Value
 from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
 
-# Iterations (trees) at which a learning curve is read, about geometric; only those below a trial's `n_estimators` are.
+# Iterations (trees) at which a learning curve is read, about geometric; only those below a trial's own are.
 CHECKPOINTS = (5, 10, 20, 35, 50, 75, 100, 150, 250, 400, 600, 1000)
 
 
@@ -41,9 +41,13 @@ class Course:
 
 
 class Learner(Protocol):
-    """A family of models with its search space; a user's own learner needs no more than this."""
+    """A family of models with its search space; a user's own learner needs no more than this.
+
+    `stops_early` says that fewer iterations than were run may be better, so that early stopping is worth its while.
+    """
 
     name: str
+    stops_early: bool
 
     def space(self, task_type: TaskType) -> SearchSpace:
         """The search space for tasks of this type."""

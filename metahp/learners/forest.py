@@ -28,6 +28,8 @@ MAX_ONE_HOT = 30
 class Forest:
     """The learners `random_forest` and `extra_trees`: a column encoder, then the forest."""
 
+    stops_early = False
+
     def __init__(self, name: str) -> None:
         self.name = name
 

@@ -67,6 +67,7 @@ class LightGBM:
     """The `lightgbm` learner."""
 
     name = "lightgbm"
+    stops_early = True
 
     def space(self, task_type: TaskType) -> SearchSpace:
         """Twelve hyperparameters, the same for all task types."""

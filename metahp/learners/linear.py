@@ -56,6 +56,7 @@ class Linear:
     """The `linear` learner."""
 
     name = "linear"
+    stops_early = False
 
     def space(self, task_type: TaskType) -> SearchSpace:
         """Penalty and preprocessing; regression also chooses between ridge and elastic net."""

@@ -106,9 +106,10 @@ class Search:
         Raises:
             UnknownNameError, OutOfRangeError: the configuration is in none of the search spaces.
         """
-        self._check(observation.configuration)
-        self._proposer_of[observation.configuration.learner].tell(observation)
-        self._note(observation.configuration)
+        self._check(observation.asked)
+        self._proposer_of[observation.asked.learner].tell(observation)
+        self._note(observation.asked)
+        self._seen.add(observation.configuration.id)
 
     def _check(self, configuration: Configuration) -> None:
         if configuration.learner not in self._spaces:
@@ -205,9 +206,9 @@ class _Sampled:
 
     def tell(self, observation: Observation) -> None:
         """Finish the trial; one without a finite loss failed."""
-        if observation.configuration.id not in self._pending:
-            self.begin(observation.configuration)
-        trial = self._pending.pop(observation.configuration.id)
+        if observation.asked.id not in self._pending:
+            self.begin(observation.asked)
+        trial = self._pending.pop(observation.asked.id)
         if math.isfinite(observation.loss):
             self._n_finite += 1
             self._study.tell(trial, observation.loss)

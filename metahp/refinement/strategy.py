@@ -20,12 +20,19 @@ class Observation:
     """How a configuration went on the task at hand.
 
     `loss` is the mean over the folds, infinite where the trial failed or met a limit; `noise` the standard error of
-    that mean, NaN where it is not known.
+    that mean, NaN where it is not known. `run` is the configuration that was run, where early stopping kept fewer of
+    its iterations and the loss is theirs; None where they are the same.
     """
 
     configuration: Configuration
     loss: float
     noise: float = float("nan")
+    run: Configuration | None = None
+
+    @property
+    def asked(self) -> Configuration:
+        """The configuration that was run, whatever was kept of it."""
+        return self.run or self.configuration
 
 
 class Strategy(Protocol):

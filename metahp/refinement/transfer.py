@@ -2,14 +2,14 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import torch
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
-from metahp.core.space import SearchSpace
+from metahp.core.space import ITERATIONS, SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.acquisition import expected_best_loss
 from metahp.refinement.pool import fixed_pool, trust_region, trust_region_side
@@ -19,6 +19,8 @@ from metahp.surrogate.prior import TaskPrior
 
 # Weight of a candidate's own mean loss beside what it adds to the chosen ones.
 TIE_BREAK = 1e-6
+# So many times the iterations that seem best are asked for where early stopping will say how many to keep.
+LONGER = 2
 
 
 class Transfer:
@@ -30,6 +32,7 @@ class Transfer:
         candidates: Known configurations; they are part of the pool.
         only_candidates: Ask for nothing but `candidates` (a look-up table) and the warm points.
         warm: What is asked first, in this order.
+        stopped_early: Learners of which fewer iterations may be told than were asked for; those get longer runs.
         unit: What the observations' losses are divided by before they meet the prior's scale.
         seed: Decides, with what is told, all that is asked.
         device: `auto`, `cpu` or `cuda`.
@@ -48,6 +51,7 @@ class Transfer:
         candidates: Sequence[Configuration] = (),
         only_candidates: bool = False,
         warm: Sequence[Suggestion] = (),
+        stopped_early: Collection[str] = (),
         unit: float = 1.0,
         seed: int,
         device: str = "auto",
@@ -62,7 +66,8 @@ class Transfer:
         self._prior, self._seed, self._unit = prior, seed, unit
         self._device = torch_device(device)
         self._settings = settings or Settings()
-        self._is_closed = only_candidates
+        self._only_candidates = only_candidates
+        self._stopped_early = frozenset(stopped_early)
         for configuration in (*candidates, *(each.configuration for each in warm)):
             self._check(configuration)
         self._pool = list(candidates) if only_candidates else fixed_pool(spaces, candidates, seed=seed)
@@ -76,6 +81,15 @@ class Transfer:
         # and what was told of it.
         self._tried: dict[str, tuple[Points, Cross]] = {}
         self._told: dict[str, Observation] = {}
+        # Of learners that are stopped early: places in the pool of what differs in iterations only, and up to how many
+        # of them nothing is left to ask for.
+        self._same: dict[str, list[int]] = {}
+        for place, each in enumerate(self._pool):
+            if each.learner in self._stopped_early:
+                self._same.setdefault(_stem(each), []).append(place)
+        self._ran: dict[str, float] = {}
+        # Ids of what was run where fewer iterations were told.
+        self._runs: set[str] = set()
 
     @property
     def device(self) -> str:
@@ -86,12 +100,13 @@ class Transfer:
         """The next configuration, never one that was asked for or told before; None where none is left."""
         while self._warm:
             suggestion = self._warm.popleft()
-            if suggestion.configuration.id not in self._tried:
+            if suggestion.configuration.id not in self._tried.keys() | self._runs:
                 self._note(suggestion.configuration)
                 return suggestion
         chosen = self._best()
         if chosen is None:
             return None
+        chosen = self._longer(chosen)
         self._note(chosen)
         return Suggestion(chosen, Origin.POSTERIOR)
 
@@ -102,6 +117,11 @@ class Transfer:
             UnknownNameError, OutOfRangeError: the configuration is in none of the search spaces.
         """
         self._check(observation.configuration)
+        if observation.run is not None:
+            # Fewer iterations were better than all, so more would be worse.
+            self._tried.pop(observation.run.id, None)
+            self._runs.add(observation.run.id)
+            self._leave_out(observation.run, math.inf)
         self._note(observation.configuration)
         self._told[observation.configuration.id] = observation
 
@@ -123,6 +143,29 @@ class Transfer:
             points = self._fixed.part([place])
             self._is_open[place] = False
         self._tried[configuration.id] = points, Cross.of(points, self._fixed)
+        if configuration.learner in self._stopped_early:
+            self._leave_out(configuration, _iterations(configuration))
+
+    def _is_left_out(self, configuration: Configuration) -> bool:
+        """Whether it was asked for or told, or a run that may be stopped early says all about it."""
+        if configuration.learner not in self._stopped_early:
+            return configuration.id in self._tried
+        return _iterations(configuration) <= self._ran.get(_stem(configuration), 0)
+
+    def _leave_out(self, run: Configuration, n_iterations: float) -> None:
+        """Never ask for up to so many iterations of what was run."""
+        stem = _stem(run)
+        self._ran[stem] = max(n_iterations, self._ran.get(stem, 0))
+        for place in self._same.get(stem, ()):
+            if _iterations(self._pool[place]) <= n_iterations:
+                self._is_open[place] = False
+
+    def _longer(self, chosen: Configuration) -> Configuration:
+        """`chosen`, in a longer run where that is stopped early."""
+        if chosen.learner not in self._stopped_early:
+            return chosen
+        n_iterations = min(LONGER * _iterations(chosen), self._spaces[chosen.learner].iterations[1])
+        return chosen.replaced(**{ITERATIONS: n_iterations})
 
     def _points(self, configurations: Sequence[Configuration]) -> Points:
         inputs = self._prior.kernel.inputs(configurations)
@@ -149,14 +192,14 @@ class Transfer:
         """Candidates, what the prior says of them, and which of them were not tried yet."""
         yield self._pool, self._fixed, self._is_open
         incumbent = min(self._told.values(), key=lambda each: each.loss, default=None)
-        if self._is_closed or incumbent is None or not math.isfinite(incumbent.loss):
+        if self._only_candidates or incumbent is None or not math.isfinite(incumbent.loss):
             return
         space = self._spaces[incumbent.configuration.learner]
         own = [each.loss for each in self._told.values() if each.configuration.learner == space.learner]
         side = trust_region_side(own, len(space))
         rng = np.random.default_rng([self._seed, len(self._tried)])
-        known = {*self._tried, *self._place}
-        near = trust_region(space, incumbent.configuration, side, known=known, rng=rng)
+        near = trust_region(space, incumbent.configuration, side, known=self._place, rng=rng)
+        near = [each for each in near if not self._is_left_out(each)]
         if near:
             yield near, self._points(near), torch.ones(len(near), dtype=torch.bool, device=self._device)
 
@@ -181,3 +224,15 @@ class Transfer:
         points = Points.joined([self._tried[name][0] for name in (*self._told, *self._pending())])
         observed = Observed(points, losses, noise)
         return Posterior(self._weights, self._prior.log_scale, self._variance, observed, self._settings)
+
+
+def _iterations(configuration: Configuration) -> int:
+    """Of a configuration of a learner that is stopped early."""
+    n_iterations = configuration.values[ITERATIONS]
+    assert isinstance(n_iterations, int)
+    return n_iterations
+
+
+def _stem(configuration: Configuration) -> str:
+    """An id of what configurations that differ in their iterations only have in common."""
+    return configuration.replaced(**{ITERATIONS: None}).id

@@ -8,7 +8,7 @@ import numpy as np
 
 from metahp.core.configuration import Configuration
 from metahp.core.regret import is_flat
-from metahp.core.space import Number, SearchSpace
+from metahp.core.space import ITERATIONS, SearchSpace
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Trial, TrialState
 
@@ -109,19 +109,12 @@ def evidence(
     cells: list[tuple[int, int, float, float]] = []
     folds: dict[tuple[int, int], np.ndarray] = {}
 
-    fewest_estimators = {
-        learner: axis.low
-        for learner, space in spaces.items()
-        for axis in space
-        if axis.name == "n_estimators" and isinstance(axis, Number)
-    }
-
     def column_of(trial: Trial, checkpoint: int | None) -> int:
         key = (trial.configuration.id, checkpoint)
         if key not in columns:
             columns[key] = len(candidates)
             candidates.append(
-                trial.configuration if checkpoint is None else trial.configuration.replaced(n_estimators=checkpoint)
+                trial.configuration if checkpoint is None else trial.configuration.replaced(**{ITERATIONS: checkpoint})
             )
             origins.append(trial.origin)
             final.append(checkpoint is None)
@@ -136,15 +129,14 @@ def evidence(
             continue
         cells.append((i, own, trial.loss(metric), trial.fit_seconds))
         folds[i, own] = np.asarray(trial.fold_losses[metric])
-        n_estimators = trial.configuration.values.get("n_estimators")
-        if n_estimators is not None:
-            fewest = fewest_estimators[trial.configuration.learner]
-            curve = zip(trial.curve.checkpoints, trial.curve.losses.get(metric, ()), strict=False)
-            for checkpoint, loss in list(curve)[:-1]:
-                if checkpoint < fewest:
+        n_iterations = trial.configuration.values.get(ITERATIONS)
+        if n_iterations is not None:
+            fewest = spaces[trial.configuration.learner].iterations[0]
+            for checkpoint, loss in zip(trial.curve.checkpoints, trial.curve.losses.get(metric, ()), strict=False):
+                if checkpoint < fewest or checkpoint == n_iterations:
                     continue
                 cells.append(
-                    (i, column_of(trial, checkpoint), loss, trial.fit_seconds * checkpoint / float(n_estimators))
+                    (i, column_of(trial, checkpoint), loss, trial.fit_seconds * checkpoint / float(n_iterations))
                 )
 
     losses = np.full((len(tasks), len(candidates)), np.nan)

@@ -93,3 +93,36 @@ def test_a_class_with_fewer_rows_than_folds_still_has_losses(raw_frame: pd.DataF
         Protocol(),
     )
     assert np.isfinite(measurement.fold_losses["neg_log_loss"]).all()
+
+
+@pytest.mark.parametrize("target", ["binary", "regression"])
+def test_early_stopping_keeps_the_iterations_that_measured_by_themselves_are_best(
+    raw_frame: pd.DataFrame, target: str
+) -> None:
+    table = _table(raw_frame, target)
+    learner, metric = learner_named("lightgbm"), metrics_for(table.task.type)[0].name
+    asked = learner.space(table.task.type).configuration(
+        {"n_estimators": 300, "learning_rate": 0.5, "min_child_samples": 2}
+    )
+    stopped = measure(table, learner, asked, Protocol(), keep_predictions=True, early_stopping=metric)
+    kept = stopped.configuration.values["n_estimators"]
+    assert 10 <= kept < 300
+    assert stopped.configuration == asked.replaced(n_estimators=kept)
+    assert stopped.curve.checkpoints[-1] == 300
+    losses = dict(zip(stopped.curve.checkpoints, stopped.curve.losses[metric], strict=True))
+    assert losses[kept] == min(loss for checkpoint, loss in losses.items() if checkpoint >= 10)
+    alone = measure(table, learner, stopped.configuration, Protocol(), keep_predictions=True)
+    for name, of_folds in alone.fold_losses.items():
+        assert stopped.fold_losses[name] == pytest.approx(of_folds)
+    np.testing.assert_allclose(stopped.predictions, alone.predictions, rtol=1e-6)
+    whole = measure(table, learner, asked, Protocol())
+    assert whole.configuration == asked
+    assert np.mean(stopped.fold_losses[metric]) < np.mean(whole.fold_losses[metric])
+
+
+def test_of_a_forest_all_trees_are_kept(raw_frame: pd.DataFrame) -> None:
+    table, learner = _table(raw_frame, "binary"), learner_named("random_forest")
+    asked = learner.space(TaskType.BINARY).configuration({"n_estimators": 30})
+    measured = measure(table, learner, asked, Protocol(), early_stopping="neg_log_loss")
+    assert measured.configuration == asked
+    assert measured.fold_losses == measure(table, learner, asked, Protocol()).fold_losses

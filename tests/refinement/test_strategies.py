@@ -216,6 +216,19 @@ def test_optuna_says_nothing_and_keeps_the_users_level(name: str, capfd: pytest.
     assert optuna.logging.get_verbosity() == level
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_that_was_stopped_early_is_finished_and_what_was_kept_of_it_is_not_asked(name: str) -> None:
+    space = learner_named("lightgbm").space(TaskType.REGRESSION)
+    search = strategy_named(name, [space], seed=0)
+    seen = set()
+    for _ in range(14):
+        asked = search.ask().configuration
+        assert asked.id not in seen
+        kept = asked.replaced(n_estimators=max(10, int(asked.values["n_estimators"]) // 2))
+        search.tell(Observation(kept, bowl(space)(kept), run=None if kept == asked else asked))
+        seen |= {asked.id, kept.id}
+
+
 def test_an_unknown_name_is_refused_with_the_closest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'cmaes'"):
         strategy_named("cma-es", [LIGHTGBM], seed=0)

@@ -5,7 +5,7 @@ import pytest
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, OutOfRangeError, UnknownNameError
-from metahp.core.space import Categorical, Float, SearchSpace
+from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.pool import (
     N_FIXED,
@@ -133,6 +133,60 @@ def test_noise_of_the_folds_is_taken():
     for each in grid(3):
         strategy.tell(Observation(each, bowl(each), 0.1))
     assert strategy.ask() is not None
+
+
+TREES = SearchSpace("trees", 1, (*BOWL.hyperparameters, Integer("n_estimators", 10, 400, 100, is_log=True)))
+
+
+def trees(*warm: Suggestion) -> Transfer:
+    prior, default = BowlPrior(BowlKernel(TREES)), Suggestion(TREES.default, Origin.DEFAULT)
+    return Transfer(prior, [TREES], warm=[default, *warm], stopped_early=["trees"], seed=0, device="cpu")
+
+
+def stopped(suggestion: Suggestion, kept: int = 40) -> Observation:
+    asked = suggestion.configuration
+    return Observation(asked.replaced(n_estimators=kept), bowl(asked), run=asked)
+
+
+def test_where_runs_are_stopped_early_longer_ones_are_asked_for_and_never_again():
+    search = trees()
+    assert search.ask().configuration == TREES.default
+    search.tell(Observation(TREES.default, bowl(TREES.default)))
+    asked = []
+    for _ in range(12):
+        asked.append(search.ask())
+        search.tell(stopped(asked[-1]))
+    runs = [each.configuration for each in asked]
+    # Twice what seems best, up to the end of the space.
+    assert all(run.values["n_estimators"] == 400 or run.values["n_estimators"] % 2 == 0 for run in runs)
+    assert len(set(runs)) == 12
+    assert min(bowl(run) for run in runs) < 10.01
+
+
+def test_a_run_that_was_stopped_early_is_not_pending_any_more_and_told_again_it_is_not_asked():
+    search, again = trees(), trees()
+    told = [Observation(search.ask().configuration, bowl(TREES.default))]
+    search.tell(told[0])
+    for _ in range(3):
+        told.append(stopped(search.ask()))
+        search.tell(told[-1])
+    assert search._pending() == []
+    for observation in told:
+        again.tell(observation)
+    suggestion = again.ask()
+    assert suggestion == search.ask()
+    assert suggestion.configuration not in {observation.asked for observation in told}
+
+
+def test_a_warm_point_is_asked_also_within_a_run_and_once():
+    within = Suggestion(TREES.default.replaced(n_estimators=50), Origin.USER)
+    stopped_warm = Suggestion(TREES.configuration({"x": 0.1}), Origin.SURROGATE)
+    first, second = trees(within, stopped_warm), trees(within, stopped_warm)
+    assert [first.ask().configuration for _ in range(3)][1:] == [within.configuration, stopped_warm.configuration]
+    second.tell(stopped(stopped_warm))
+    assert second.ask().configuration == TREES.default
+    assert second.ask() == within
+    assert second.ask().origin is Origin.POSTERIOR
 
 
 @pytest.mark.parametrize(

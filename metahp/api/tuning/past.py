@@ -1,6 +1,6 @@
 """What past tasks say about a table, and the strategy that makes use of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,14 +96,25 @@ def strategy_of(
     *,
     seed: int,
     device: str,
+    stopped_early: Collection[str] = (),
 ) -> tuple[Strategy, str]:
     """The strategy called `name`, or what takes its place where past tasks give no prior, and its name.
 
-    `prior` gives the prior, the configurations that past tasks know, and the unit of the loss.
+    `prior` gives the prior, the configurations that past tasks know, and the unit of the loss; `stopped_early` names
+    the learners of which fewer iterations may be kept than are asked for.
     """
     if name == TRANSFER and (known := prior()) is not None:
         on_task, candidates, unit = known
-        search = Transfer(on_task, spaces, candidates=candidates, warm=suggestions, unit=unit, seed=seed, device=device)
+        search = Transfer(
+            on_task,
+            spaces,
+            candidates=candidates,
+            warm=suggestions,
+            stopped_early=stopped_early,
+            unit=unit,
+            seed=seed,
+            device=device,
+        )
         return search, name
     used = WITHOUT_PAST if name == TRANSFER else name
     return strategy_named(used, spaces, seed=seed, warm=suggestions), used

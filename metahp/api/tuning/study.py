@@ -126,7 +126,8 @@ class Study:
             return Observation(trial.configuration, math.inf)
         is_complete = trial.state is TrialState.COMPLETE
         noise = standard_error(trial.fold_losses[self.metric.name]) if is_complete else math.nan
-        return Observation(trial.configuration, loss, noise)
+        run = trial.run
+        return Observation(trial.configuration, loss, noise, None if run == trial.configuration else run)
 
     def best(self, where: Callable[[Trial], bool] = lambda trial: True) -> Trial | None:
         """The complete trial with the lowest loss (the first of equals); None where there is none."""

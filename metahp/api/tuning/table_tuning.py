@@ -50,6 +50,7 @@ def tune_table(
     limits: Limits,
     *,
     is_pruned: bool,
+    stops_early: bool,
     is_ensemble: bool,
     is_voting: bool,
     budget_seconds: float,
@@ -67,7 +68,15 @@ def tune_table(
     points = past.points if past else ()
     ordered = in_order(own, points, [space.default for space in spaces])
     prior = past.prior if past else lambda: None
-    strategy, used = strategy_of(search.strategy, prior, spaces, ordered, seed=search.seed, device=search.device)
+    strategy, used = strategy_of(
+        search.strategy,
+        prior,
+        spaces,
+        ordered,
+        seed=search.seed,
+        device=search.device,
+        stopped_early=[each for each in learners if stops_early and learner_named(each).stops_early],
+    )
     if not _keeps_predictions(table):
         notes = (*notes, f"no ensemble: predictions of {table.task.n_rows:,} rows are too many to keep of every trial")
     plan = Plan(
@@ -87,7 +96,7 @@ def tune_table(
     )
     on_start(plan)
     with TrialPool(search.n_jobs) as pool:
-        best, ended = search.best_of(study, strategy, pool, _jobs(study, rows, limits, is_pruned=is_pruned))
+        best, ended = search.best_of(study, strategy, pool, _jobs(study, rows, limits, is_pruned, stops_early))
     search.ingest()
     found = _ensemble(study, table, is_voting=is_voting, seed=search.seed)
     members = found.members if is_ensemble and found else ((best.configuration, 1.0),)
@@ -117,13 +126,13 @@ def _keeps_predictions(table: Table) -> bool:
     return table.task.n_rows * max(1, table.task.n_classes) <= MAX_PREDICTIONS
 
 
-def _jobs(study: Study, rows: Rows, limits: Limits, *, is_pruned: bool) -> Callable[[Suggestion], Job]:
+def _jobs(study: Study, rows: Rows, limits: Limits, is_pruned: bool, stops_early: bool) -> Callable[[Suggestion], Job]:
     """What makes a job of a suggestion."""
     workload = Workload(rows.table, rows.splits)
 
     def job_of(suggestion: Suggestion) -> Job:
-        # What others are compared with is measured to the end.
-        is_whole = not is_pruned or suggestion.origin in (Origin.USER, Origin.DEFAULT)
+        # What others are compared with is measured to the end, and as it is.
+        is_whole = suggestion.origin in (Origin.USER, Origin.DEFAULT)
         return Job(
             workload,
             study.task,
@@ -132,7 +141,8 @@ def _jobs(study: Study, rows: Rows, limits: Limits, *, is_pruned: bool) -> Calla
             suggestion.origin,
             limits,
             keep_predictions=_keeps_predictions(rows.table),
-            pruning=None if is_whole else pruning_after(study.trials, study.metric.name),
+            pruning=pruning_after(study.trials, study.metric.name) if is_pruned and not is_whole else None,
+            early_stopping=study.metric.name if stops_early and not is_whole else "",
         )
 
     return job_of

@@ -61,6 +61,7 @@ def tune(
     voting: bool = False,
     patience: int | None = None,
     prune: bool = True,
+    early_stopping: bool = True,
     budget_seconds: float = 2.0,
     command: str | None = None,
     on_start: Callable[[Plan], None] = lambda plan: None,
@@ -113,6 +114,8 @@ def tune(
         voting: Members of the ensemble vote, instead of averaging probabilities.
         patience: End after so many trials without a better one; None for never.
         prune: End a trial after its first folds where it is hopeless.
+        early_stopping: Of the iterations of boosted trees keep those where the mean loss over the folds is lowest; a
+            default and your own configurations keep all of theirs.
         budget_seconds: For the meta-features.
         command: The command line, kept in the result.
         on_start: Called with what is about to be done on a table.
@@ -184,6 +187,7 @@ def tune(
         tuple(dict.fromkeys(learners)) if learners else known_learners(search.base.info()),
         Limits(trial_timeout, memory_limit),
         is_pruned=prune,
+        stops_early=early_stopping,
         is_ensemble=ensemble,
         is_voting=voting,
         budget_seconds=budget_seconds,
