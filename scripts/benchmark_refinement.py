@@ -172,7 +172,7 @@ def overhead() -> dict[str, float]:
     worlds = Worlds.fit(kernel, inputs, values / np.median(values, axis=1, keepdims=True))
     weights = np.full(OVERHEAD_WORLDS, 1 / OVERHEAD_WORLDS)
     prior = _Past(kernel, worlds, weights)
-    search = Transfer(prior, [space], candidates=known, seed=0)
+    search = Transfer(prior, [space], candidates=known, stopped_early=[learner.name], seed=0)
     target = rng.normal(size=n_columns)
 
     def loss(configuration: Configuration) -> float:
