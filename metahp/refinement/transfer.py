@@ -161,8 +161,9 @@ class Transfer:
                 self._is_open[place] = False
 
     def _longer(self, chosen: Configuration) -> Configuration:
-        """`chosen`, in a longer run where that is stopped early."""
-        if chosen.learner not in self._stopped_early:
+        """`chosen`, in a longer run where that is stopped early and no run has failed: it may have met a limit."""
+        own = (each.loss for each in self._told.values() if each.configuration.learner == chosen.learner)
+        if chosen.learner not in self._stopped_early or not all(map(math.isfinite, own)):
             return chosen
         n_iterations = min(LONGER * _iterations(chosen), self._spaces[chosen.learner].iterations[1])
         return chosen.replaced(**{ITERATIONS: n_iterations})
@@ -229,8 +230,8 @@ class Transfer:
 def _iterations(configuration: Configuration) -> int:
     """Of a configuration of a learner that is stopped early."""
     n_iterations = configuration.values[ITERATIONS]
-    assert isinstance(n_iterations, int)
-    return n_iterations
+    assert isinstance(n_iterations, int | float)
+    return int(n_iterations)
 
 
 def _stem(configuration: Configuration) -> str:

@@ -178,6 +178,16 @@ def test_a_run_that_was_stopped_early_is_not_pending_any_more_and_told_again_it_
     assert suggestion.configuration not in {observation.asked for observation in told}
 
 
+def test_after_a_failure_runs_are_as_long_as_seems_best():
+    finite, failing = trees(), trees()
+    finite.tell(Observation(TREES.default, bowl(TREES.default)))
+    failing.tell(Observation(TREES.default, bowl(TREES.default)))
+    failing.tell(Observation(TREES.configuration({"x": 0.9, "y": 0.9}), np.inf))
+    lengths = [[search.ask().configuration.values["n_estimators"] for _ in range(12)] for search in (finite, failing)]
+    assert all(n == 400 or n % 2 == 0 for n in lengths[0])
+    assert any(n != 400 and n % 2 for n in lengths[1])
+
+
 def test_a_warm_point_is_asked_also_within_a_run_and_once():
     within = Suggestion(TREES.default.replaced(n_estimators=50), Origin.USER)
     stopped_warm = Suggestion(TREES.configuration({"x": 0.1}), Origin.SURROGATE)
