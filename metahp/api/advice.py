@@ -35,7 +35,7 @@ LEAST_KNOWN = 0.15
 # which takes seconds, and its surrogate stays.
 RETRAIN_SHARE = 0.1
 # Raised whenever the arrays of an adviser change their meaning, so that kept ones are trained again.
-ADVISER_VERSION = 8
+ADVISER_VERSION = 9
 
 
 def recommend(

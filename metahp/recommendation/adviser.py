@@ -53,8 +53,9 @@ class Advice:
 class Adviser:
     """Knowledge, forecast, and how well both did on past tasks that were left out.
 
-    `residuals` are sorted errors of the forecast's log relative loss for the first candidate, each past task left out
-    with its group. `n_learned` counts the tasks that the surrogate was trained on; `extended` adds others to them.
+    `residuals` are errors of the forecast's log relative loss for the first candidates of a batch, each past task left
+    out with its group, shape (t, TRACK_RECORD_K), NaN where unknown. `n_learned` counts the tasks that the surrogate
+    was trained on; `extended` adds others to them.
     """
 
     knowledge: Knowledge
@@ -79,7 +80,7 @@ class Adviser:
 
         The prior's settings are calibrated on the tasks left out in turn, unless they are given.
         """
-        residuals = np.full(len(past.tasks), np.nan)
+        residuals = np.full((len(past.tasks), TRACK_RECORD_K), np.nan)
         regret = np.full((len(past.tasks), 2), np.nan)
         parts = []
         for train, test in group_folds([task.group or task.id for task in past.tasks], VALIDATION_FOLDS, seed=seed):
@@ -101,18 +102,21 @@ class Adviser:
                 batch = measured[greedy_batch(*knowledge.drawn(prior, measured), TRACK_RECORD_K)]
                 if whole[row]:
                     regret[row] = batch_regret(past, row, knowledge.columns[batch].tolist(), (1, TRACK_RECORD_K))
-                first = {batch[0]: knowledge.candidates[batch[0]]}
-                expected, _ = forecast.relative_loss(first, past.metafeatures[row], prior.weights, prior.shift)[
-                    batch[0]
-                ]
-                residuals[row] = relative(past.losses[row, knowledge.columns[batch[0]]], baselines[row]) - expected
+                expected = forecast.relative_loss(
+                    {column: knowledge.candidates[column] for column in batch},
+                    past.metafeatures[row],
+                    prior.weights,
+                    prior.shift,
+                )
+                found = relative(past.losses[row, knowledge.columns[batch]], baselines[row])
+                residuals[row, : len(batch)] = found - [expected[column][0] for column in batch]
         knowledge = Knowledge.learn(past, spaces, seed=seed, settings=settings, baselines=baselines)
         forecast = _forecast(past, baselines, knowledge, seed=seed)
         return cls(
             knowledge,
             forecast,
             past.tasks,
-            np.sort(residuals[np.isfinite(residuals)]),
+            residuals,
             _track_record(past, regret, tuple(spaces), metric),
             len(past.tasks),
         )
@@ -145,10 +149,12 @@ class Adviser:
         expected = self.forecast.relative_loss(
             {column: self.knowledge.candidates[column] for column in batch}, metafeatures, prior.weights, prior.shift
         )
-        low, high = _quantiles(self.residuals) if self.residuals.size else (np.nan, np.nan)
+        # What a batch adds to its first is chosen for being unlike it, and its losses are told less well.
+        first, later = _quantiles(self.residuals[:, :1]), _quantiles(self.residuals[:, 1:])
         items = []
-        for column in batch:
+        for place, column in enumerate(batch):
             loss, default = expected[column]
+            low, high = later if place else first
             items.append(
                 Advised(
                     column=column,
@@ -213,8 +219,12 @@ def task_from_dict(values: Mapping[str, Any]) -> Task:
 
 
 def _quantiles(residuals: np.ndarray) -> np.ndarray:
-    """The quantiles `INTERVAL`, corrected for their number: a further residual lies between with that probability."""
-    return np.asarray(np.quantile(residuals, INTERVAL, method="weibull"))
+    """The quantiles `INTERVAL`, corrected for their number: a further residual lies between with that probability.
+
+    NaN where no residual is known.
+    """
+    known = residuals[np.isfinite(residuals)]
+    return np.quantile(known, INTERVAL, method="weibull") if known.size else np.full(len(INTERVAL), np.nan)
 
 
 def _track_record(past: Evidence, regret: np.ndarray, learners: tuple[str, ...], metric: str) -> TrackRecord | None:

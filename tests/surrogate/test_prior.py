@@ -57,10 +57,15 @@ def _knowledge(n_tasks: int, rng: np.random.Generator):
     return tasks, metafeatures, trials
 
 
-@pytest.fixture
-def past(rng):
-    tasks, metafeatures, trials = _knowledge(60, rng)
+@pytest.fixture(scope="module")
+def past():
+    tasks, metafeatures, trials = _knowledge(60, np.random.default_rng(0))
     return evidence(tasks, metafeatures, trials, metrics={"regression": METRIC}, spaces={"toy": SPACE})
+
+
+@pytest.fixture(scope="module")
+def adviser(past):
+    return Adviser.learn(past, np.full(60, 2.0), {"toy": SPACE}, metric=METRIC, seed=0)
 
 
 def test_evidence_is_dense_and_counts_checkpoints_as_candidates(past):
@@ -262,8 +267,7 @@ def test_forecast_knows_ratios_and_seconds(past):
     assert forecast.fit_seconds(past.tasks[0], column) == pytest.approx(0.075, rel=0.1)
 
 
-def test_adviser_round_trip_and_interval(past):
-    adviser = Adviser.learn(past, np.full(60, 2.0), {"toy": SPACE}, metric=METRIC, seed=0)
+def test_adviser_round_trip_and_interval(past, adviser):
     again = Adviser.from_arrays(adviser.to_arrays(), {"toy": SPACE})
     names = tuple(f"m{i}" for i in range(N_FEATURES))
     task = Task("new", TaskType.REGRESSION, 120, 5)
@@ -280,8 +284,18 @@ def test_adviser_round_trip_and_interval(past):
     assert adviser.track_record.win_rate > 0.8
 
 
-def test_adviser_abstains_outside_of_the_past(past):
-    adviser = Adviser.learn(past, np.full(60, 2.0), {"toy": SPACE}, metric=METRIC, seed=0)
+def test_adviser_tells_the_interval_of_later_places_by_what_was_missed_there(past, adviser):
+    assert adviser.residuals.shape == (60, 5)
+    sign = np.where(np.arange(60) % 2, 1.0, -1.0)
+    missing = replace(adviser, residuals=sign[:, None] * [0.1, 0.3, 0.3, np.nan, 0.3])
+    task = Task("new", TaskType.REGRESSION, 120, 5)
+    first, second, third = missing.advise(task, past.metafeatures[0], ("a", "b", "c"), 2.0, 3).items
+    for item, missed in ((first, 0.1), (second, 0.3), (third, 0.3)):
+        assert item.low == pytest.approx(item.loss * np.exp(-missed))
+        assert item.high == pytest.approx(item.loss * np.exp(missed))
+
+
+def test_adviser_abstains_outside_of_the_past(past, adviser):
     task = Task("new", TaskType.REGRESSION, 10_000_000, 5)
     advice = adviser.advise(task, past.metafeatures[0], ("a", "b", "c"), 2.0, 2)
     assert "10,000,000 rows" in advice.abstained
