@@ -161,6 +161,10 @@ def test_the_second_answer_comes_from_the_cache(refreshed):
     assert any("trained on the knowledge base" in warning for warning in first.warnings)
     assert not any("trained on the knowledge base" in warning for warning in second.warnings)
     assert second.configurations == first.configurations
+    # Two classes and several learn from both, so they share what was trained.
+    several = metahp.recommend(_table(98).assign(target=np.resize(["x", "y", "z"], 150)), **options)
+    assert several.task.type is TaskType.MULTICLASS
+    assert not any("trained on the knowledge base" in warning for warning in several.warnings)
 
 
 def test_a_known_table_is_answered_from_its_own_trials(refreshed):

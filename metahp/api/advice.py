@@ -247,8 +247,12 @@ def _extended(older: Adviser, past: Evidence, baselines: np.ndarray, seed: int) 
 
 
 def adviser_key(content: str, task_type: TaskType, metric: Metric, learners: Sequence[str], seed: int) -> str:
-    """The cache key of an adviser: two that agree in it were trained on the same data in the same way."""
-    return f"v{ADVISER_VERSION}-{content}-{task_type}-{metric.name}-{'.'.join(sorted(learners))}-{seed}"
+    """The cache key of an adviser: two that agree in it were trained on the same data in the same way.
+
+    Two classes and several share an adviser: each learns from both.
+    """
+    kind = "classification" if task_type.is_classification else "regression"
+    return f"v{ADVISER_VERSION}-{content}-{kind}-{metric.name}-{'.'.join(sorted(learners))}-{seed}"
 
 
 def train_adviser(
