@@ -170,7 +170,7 @@ class Split:
             if variant.target != "default-scaled":
                 middle = np.nanmean(target, axis=1, keepdims=True)
                 worlds = np.where(np.isnan(target), middle, target)
-        average = surrogate.predict(_only(self.known.metafeatures, variant.names), full.encoded).mean(axis=0)
+        average = surrogate.average(_only(self.known.metafeatures, variant.names), full.encoded)
         return replace(full, surrogate=surrogate, worlds=worlds, average=average)
 
     def similar(self, variant: Variant, row: int, profile: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 
 import metahp
 from metahp import api
-from metahp.api import incumbents
+from metahp.api import advice, incumbents
 from metahp.core.errors import InputError, KnowledgeBaseError, UnknownNameError
 from metahp.core.metric import METRICS
 from metahp.core.task import TaskType
@@ -165,6 +165,16 @@ def test_the_second_answer_comes_from_the_cache(refreshed):
     several = metahp.recommend(_table(98).assign(target=np.resize(["x", "y", "z"], 150)), **options)
     assert several.task.type is TaskType.MULTICLASS
     assert not any("trained on the knowledge base" in warning for warning in several.warnings)
+
+
+def test_an_adviser_trained_side_by_side_is_the_same(refreshed, monkeypatch):
+    _, base, _ = refreshed
+    metric, trials = METRICS["balanced_accuracy"], base.trials()
+    one_by_one = api.train_adviser(base.tasks(), trials, TaskType.BINARY, metric, ["linear"], seed=0).to_arrays()
+    monkeypatch.setattr(advice, "MANY_CELLS", 0)
+    side_by_side, _ = advice.trained_adviser(base, TaskType.BINARY, metric, ["linear"], seed=0)
+    for name, expected in side_by_side.to_arrays().items():
+        np.testing.assert_array_equal(one_by_one[name], expected, err_msg=name)
 
 
 def test_a_known_table_is_answered_from_its_own_trials(refreshed):

@@ -1,6 +1,6 @@
 """Recommend: what past tasks say about a table, from the adviser trained on a knowledge base."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ LEAST_KNOWN = 0.15
 # New tasks, as a share of those learned from, for which an adviser is not trained anew: their trials join its worlds,
 # which takes seconds, and its surrogate stays.
 RETRAIN_SHARE = 0.1
+# With fewer losses of past tasks, other processes take longer to start than an adviser takes to train.
+MANY_CELLS = 50_000
 # Raised whenever the arrays of an adviser change their meaning, so that kept ones are trained again.
 ADVISER_VERSION = 9
 
@@ -233,10 +235,18 @@ def trained_adviser(
     adviser = _extended(Adviser.from_arrays(older, spaces), past, baselines, seed) if older is not None else None
     notes: tuple[str, ...] = ()
     if adviser is None:
-        adviser = Adviser.learn(past, baselines, spaces, metric=metric.name, seed=seed)
+        run = _side_by_side if past.losses.size >= MANY_CELLS else map
+        adviser = Adviser.learn(past, baselines, spaces, metric=metric.name, seed=seed, run=run)
         notes = (f"trained on the knowledge base in {budget.spent():.0f} s; the next call finds the result",)
     cache.save(base.folder, key, adviser.to_arrays())
     return adviser, notes
+
+
+def _side_by_side(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+    """What the function gives for each argument, in their order, computed on all cores."""
+    from joblib import Parallel, cpu_count, delayed
+
+    return Parallel(n_jobs=min(len(arguments), cpu_count()))(delayed(function)(each) for each in arguments)
 
 
 def _extended(older: Adviser, past: Evidence, baselines: np.ndarray, seed: int) -> Adviser | None:

@@ -1,7 +1,8 @@
 """The adviser: trained on past tasks, it turns a task's meta-features into k candidates and what to expect of them."""
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,6 +26,8 @@ N_NEIGHBOURS = 3
 # A past task this nearly a copy is one.
 IS_COPY = 0.5
 N_REASONS = 3
+
+_Learned = tuple[Knowledge, Forecast]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,46 +78,46 @@ class Adviser:
         metric: str,
         seed: int,
         settings: Settings | None = None,
+        run: Callable[[Callable[[np.ndarray], _Learned], Sequence[np.ndarray]], Iterable[_Learned]] = map,
     ) -> "Adviser":
         """Train on past tasks, `baselines` (t,) being their constant predictions' losses, and validate by groups.
 
-        The prior's settings are calibrated on the tasks left out in turn, unless they are given.
+        The prior's settings are calibrated on the tasks left out in turn, unless they are given. `run` trains: it calls
+        a function with each of some arguments, side by side if it likes, and gives the results in their order.
         """
         residuals = np.full((len(past.tasks), TRACK_RECORD_K), np.nan)
         regret = np.full((len(past.tasks), 2), np.nan)
-        parts = []
-        for train, test in group_folds([task.group or task.id for task in past.tasks], VALIDATION_FOLDS, seed=seed):
-            part = past.rows(train)
-            knowledge = Knowledge.learn(part, spaces, seed=seed, baselines=baselines[train])
-            parts.append((test.tolist(), knowledge, _forecast(part, baselines[train], knowledge, seed=seed)))
+        groups = [task.group or task.id for task in past.tasks]
+        trains, tests = zip(*group_folds(groups, VALIDATION_FOLDS, seed=seed), strict=True)
+        everyone = np.arange(len(past.tasks))
+        *parts, (everything, forecast_of_all) = run(
+            functools.partial(_learned, past, baselines, spaces, seed=seed), [*trains, everyone]
+        )
         settings = settings or calibrated(
-            [each for test, knowledge, _ in parts for each in unseen(knowledge, past, test)]
+            [each for test, (part, _) in zip(tests, parts, strict=True) for each in unseen(part, past, test.tolist())]
         )
         # Others say nothing of how learners compare.
         whole = ~np.isnan(past.losses[:, list(past.defaults.values())]).any(axis=1)
-        for test, learned, forecast in parts:
-            knowledge = replace(learned, settings=settings)
-            for row in test:
-                prior = knowledge.prior(past.metafeatures[row])
-                measured = np.flatnonzero(~np.isnan(past.losses[row, knowledge.columns]))
+        for test, (learned, forecast) in zip(tests, parts, strict=True):
+            part = replace(learned, settings=settings)
+            for row, prior in zip(test, part.priors(past.metafeatures[test]), strict=True):
+                measured = np.flatnonzero(~np.isnan(past.losses[row, part.columns]))
                 if not measured.size:
                     continue
-                batch = measured[greedy_batch(*knowledge.drawn(prior, measured), TRACK_RECORD_K)]
+                batch = measured[greedy_batch(*part.drawn(prior, measured), TRACK_RECORD_K)]
                 if whole[row]:
-                    regret[row] = batch_regret(past, row, knowledge.columns[batch].tolist(), (1, TRACK_RECORD_K))
+                    regret[row] = batch_regret(past, int(row), part.columns[batch].tolist(), (1, TRACK_RECORD_K))
                 expected = forecast.relative_loss(
-                    {column: knowledge.candidates[column] for column in batch},
+                    {column: part.candidates[column] for column in batch},
                     past.metafeatures[row],
                     prior.weights,
                     prior.shift,
                 )
-                found = relative(past.losses[row, knowledge.columns[batch]], baselines[row])
+                found = relative(past.losses[row, part.columns[batch]], baselines[row])
                 residuals[row, : len(batch)] = found - [expected[column][0] for column in batch]
-        knowledge = Knowledge.learn(past, spaces, seed=seed, settings=settings, baselines=baselines)
-        forecast = _forecast(past, baselines, knowledge, seed=seed)
         return cls(
-            knowledge,
-            forecast,
+            replace(everything, settings=settings),
+            forecast_of_all,
             past.tasks,
             residuals,
             _track_record(past, regret, tuple(spaces), metric),
@@ -207,6 +210,15 @@ class Adviser:
             TrackRecord(**about["track_record"]) if about["track_record"] else None,
             int(arrays["n_learned"]),
         )
+
+
+def _learned(
+    past: Evidence, baselines: np.ndarray, spaces: Mapping[str, SearchSpace], rows: np.ndarray, *, seed: int
+) -> _Learned:
+    """What the tasks `rows` teach."""
+    part, baselines = past.rows(rows), baselines[rows]
+    knowledge = Knowledge.learn(part, spaces, seed=seed, baselines=baselines)
+    return knowledge, _forecast(part, baselines, knowledge, seed=seed)
 
 
 def _forecast(past: Evidence, baselines: np.ndarray, knowledge: Knowledge, *, seed: int) -> Forecast:

@@ -51,10 +51,9 @@ def unseen(knowledge: Knowledge, past: Evidence, rows: Sequence[int]) -> Iterato
     rows = [row for row in rows if (~np.isnan(part.losses[row])).sum() >= MIN_KNOWN]
     defaults = list(part.defaults.values())
     losses, _ = normalised_losses(part.losses[rows], defaults, clip=DEFAULT_SCALED_CLIP)
-    for row, own in zip(rows, losses, strict=True):
+    for own, prior in zip(losses, trusting.priors(past.metafeatures[rows]), strict=True):
         if not knowledge.whole.all() and unknown_learners(own[None], knowledge.encoded).any():
             continue
-        prior = trusting.prior(past.metafeatures[row])
         yield Unseen(average, prior.weights @ knowledge.worlds, prior.shift, own)
 
 

@@ -1,7 +1,7 @@
 """The prior of a task: scenarios with weights over the candidates, from the trained knowledge of past tasks."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from functools import cached_property
 
@@ -31,8 +31,6 @@ INTERPOLATED = 0.6
 N_DRAWS = 512
 # Worlds with less weight are not drawn from.
 LEAST_WEIGHT = 1e-9
-# The average task is that of so many past tasks: the surrogate would take long for all of them.
-MOST_AVERAGED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +211,7 @@ class Knowledge:
             past.metafeatures,
             worlds,
             units if baselines is None else units / baselines,
-            surrogate.predict(_spread(past.metafeatures[whole]), encoded[kept]).mean(axis=0),
+            surrogate.average(past.metafeatures[whole], encoded[kept]),
             surrogate,
             forest or Forest.fit(past.metafeatures[whole], worlds[whole], seed=seed),
             kernel,
@@ -230,7 +228,15 @@ class Knowledge:
         With `abstained` (why no past task can be trusted) the worlds are neither shifted nor weighted by similarity, so
         that a batch chosen from them is the portfolio.
         """
-        mean = self.surrogate.predict(metafeatures[None, :], self.encoded)[0]
+        [mean] = self.surrogate.predict(metafeatures[None, :], self.encoded)
+        return self._prior(metafeatures, mean, abstained)
+
+    def priors(self, metafeatures: np.ndarray) -> Iterator[Prior]:
+        """The priors of several tasks, shape (n, m): together they take a fraction of what they take one by one."""
+        for own, mean in zip(metafeatures, self.surrogate.predict(metafeatures, self.encoded), strict=True):
+            yield self._prior(own, mean, "")
+
+    def _prior(self, metafeatures: np.ndarray, mean: np.ndarray, abstained: str) -> Prior:
         similarity = 1.0 / (1.0 + distances(mean, self.worlds))
         equal = self.whole / self.whole.sum()
         if abstained:
@@ -361,12 +367,6 @@ def _whole(target: np.ndarray, encoded: np.ndarray) -> np.ndarray:
     """Tasks (t,) that have trials of every learner; all of them where these are few."""
     whole = np.asarray(~unknown_learners(target, encoded).any(axis=1))
     return whole if whole.sum() >= MIN_WHOLE else np.ones_like(whole)
-
-
-def _spread(metafeatures: np.ndarray) -> np.ndarray:
-    """At most `MOST_AVERAGED` rows of (t, m), evenly spread."""
-    n = len(metafeatures)
-    return metafeatures[np.unique(np.linspace(0, n - 1, min(n, MOST_AVERAGED)).round().astype(int))]
 
 
 def _default_columns(past: Evidence, columns: np.ndarray) -> list[int]:
