@@ -88,7 +88,7 @@ def _sums(trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.ndarray, 
 def _passed(tree: Tree, columns: np.ndarray, first: int) -> np.ndarray:
     """Which rows pass all tests of features `first` and up on the way to each leaf, (l, n), for `columns` (p, n)."""
     passed = np.ones((2 * len(tree.values) - 1, columns.shape[1]))
-    # Row i is that of test i, row -i that of the leaf -i: one row more than tests and leaves would leave no gap.
+    # Tests from the first row on, leaves from the last row back: their places are those that children are known by.
     for test, (feature, left, right) in enumerate(zip(tree.features, tree.left, tree.right, strict=True)):
         passed[left] = passed[right] = passed[test]
         if first <= feature < first + len(columns):
