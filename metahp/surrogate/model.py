@@ -29,8 +29,8 @@ ROUNDS = 800
 ROUNDS_PER_TASK = 4
 # More measured cells than this take longer to learn from than anyone waits; a sample of them stands for all.
 MOST_CELLS = 250_000
-# With so many tasks it takes less to take the trees apart than to walk them: 2,181 candidates of the seed take 1.2 s of
-# one core for 55 tasks at once, which LightGBM predicts in 7.9 s, and for one, which takes it .15 s.
+# With so many tasks it takes less to take the trees apart than to walk them: with 2,181 candidates of the seed that is
+# 1.2 s of one core for 55 tasks (LightGBM takes 7.9 s), and hardly less for one (it takes .15 s).
 MANY_TASKS = 8
 
 
