@@ -127,6 +127,8 @@ def report(
             line = f"{item.rank}  {item.learner}: {_hyperparameters(recommendation, item)}"
             yield Text("\n".join(textwrap.wrap(line, width - 1, initial_indent="  ", subsequent_indent="     ")))
         yield ""
+    if len(recommendation.items) > 1:
+        yield Text("Chosen together: each is there for the case that those above it disappoint.")
     if why := _why(recommendation):
         yield Text(why)
     if record := _track_record(recommendation):

@@ -83,6 +83,7 @@ def test_the_report_is_readable_at_this_width(table_file: Path, width: int) -> N
         "n_estimators 310",
         "rest default",
         "library default",
+        "Chosen together: each is there for the case that those above it disappoint.",
         "Why: most like telco (0.91), bank (0.87); probe_small = 0.3.",
         "425 past tasks (roc_auc), each left out: #1 beat the default on 88 %; the first 5 were worth 31 random",
         "Next: metahp recommend table.csv",
