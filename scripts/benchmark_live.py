@@ -38,7 +38,7 @@ from joblib import Parallel, delayed
 
 from metahp import api
 from metahp.api.tuning.past import in_order
-from metahp.api.tuning.tune import N_WARM
+from metahp.api.tuning.tune import N_WARM_TRANSFER
 from metahp.core.metric import METRICS, kin_metrics
 from metahp.core.trial import Origin
 from metahp.datasets.read import TableSource
@@ -120,7 +120,7 @@ def warm(source: TableSource, knowledge: Knowledge, n: int, metric: str, seed: i
     def search_of(table: Table) -> Transfer:
         space = learner_named(LEARNER).space(table.task.type)
         metafeatures = extract(table, seconds_left=Budget(BUDGET_SECONDS).left, seed=0).vector()
-        batch = advise(knowledge, metafeatures, N_WARM).metahp
+        batch = advise(knowledge, metafeatures, N_WARM_TRANSFER).metahp
         place = {int(column): i for i, column in enumerate(knowledge.columns)}
         points = [Suggestion(knowledge.candidates[place[column]], Origin.SURROGATE) for column in batch]
         return Transfer(

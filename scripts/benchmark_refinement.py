@@ -22,6 +22,7 @@ from _benchmark import ROOT, parser, report, seed_of, write
 from _lookups import Suite, load_suite
 from joblib import Parallel, delayed
 
+from metahp.api.tuning.tune import N_WARM_TRANSFER
 from metahp.core.configuration import Configuration
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
@@ -40,8 +41,6 @@ from metahp.surrogate.worlds import Kernel, Worlds
 SUITES = ("hylap_svm", "hylap_adaboost", "pmlb_sklearn", "openml_adaboost", "openml_random_forest", "quantile_xgboost")
 METHODS = ("transfer", "tpe", "gp", "random")
 KS = (1, 3, 5, 10, 15, 20, 25, 30, 50, 100)
-# Points that are chosen together before anything is observed: more make the later ones worse than a posterior would.
-N_WARM = 3
 # A past of so many tasks, and a task in the middle of its run.
 OVERHEAD_WORLDS, OVERHEAD_TRIALS = 425, 200
 
@@ -67,7 +66,7 @@ def transfer(suite: Suite, task: int, known: tuple[int, ...], n: int, seed: int)
     prior = knowledge.task_prior(None if suite.metafeatures is None else suite.metafeatures[task])
     scenarios = np.minimum(prior.scenarios_at(prior.kernel.inputs(table)), Settings().clip)
     draws = drawn(scenarios, prior.weights, prior.kernel.inputs(table), local=knowledge.settings.local)
-    warm = [Suggestion(table[i], Origin.SURROGATE) for i in greedy_batch(*draws, N_WARM)]
+    warm = [Suggestion(table[i], Origin.SURROGATE) for i in greedy_batch(*draws, N_WARM_TRANSFER)]
     search = Transfer(prior, suite.spaces, candidates=table, only_candidates=True, warm=warm, seed=seed, device="cpu")
     place = {each.id: index for index, each in enumerate(table)}
     chosen: list[int] = []

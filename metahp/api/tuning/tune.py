@@ -25,7 +25,8 @@ from metahp.knowledge.locate import open_knowledge_base
 from metahp.knowledge.store import KnowledgeBase
 from metahp.results.directory import check_directory
 
-N_WARM = 10
+# Transfer goes on learning from past tasks with every trial, so that it needs few points chosen before any.
+N_WARM_TRANSFER, N_WARM = 3, 10
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -45,7 +46,7 @@ def tune(
     device: str = "auto",
     strategy: str = TRANSFER,
     cold: bool = False,
-    warm: int = N_WARM,
+    warm: int | None = None,
     seed: int = 0,
     knowledge_base: str | Path | KnowledgeBase | None = None,
     record: bool = True,
@@ -94,7 +95,7 @@ def tune(
         strategy: What chooses after the warm start: transfer, which goes on learning from past tasks, or random,
             grid, tpe, gp, cmaes or nsga2. Where nothing is known of past tasks, gp takes the place of transfer.
         cold: Leave past tasks aside: no recommended points, and no transfer.
-        warm: How many recommended points to begin with.
+        warm: How many recommended points to begin with; None for 3 with transfer and 10 with another strategy.
         seed: Of folds, models and strategy.
         knowledge_base: A knowledge base or the path of one; None for the user's own.
         record: Write trials and meta-features to the knowledge base.
@@ -132,6 +133,8 @@ def tune(
         MetahpError: no trial is complete; the message has the most frequent reason.
         KeyboardInterrupt: interrupted before any trial was complete; else the result says that it was.
     """
+    if warm is None:
+        warm = N_WARM_TRANSFER if strategy == TRANSFER else N_WARM
     _check_numbers(trials, timeout, trial_timeout, memory_limit, jobs, warm, patience)
     if device not in DEVICES:
         raise InputError(f"--device is one of {', '.join(DEVICES)}, got '{device}'.")
