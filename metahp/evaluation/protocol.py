@@ -14,7 +14,7 @@ from metahp.core.space import ITERATIONS
 from metahp.core.task import Task
 from metahp.core.trial import EMPTY_CURVE, Curve, Protocol
 from metahp.datasets.table import Table
-from metahp.evaluation.losses import losses_of
+from metahp.evaluation.losses import constant_losses, losses_of
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.learners.base import Learner, Split
@@ -76,7 +76,7 @@ def measure(
     Raises whatever the learner raises: the caller makes it a failed trial.
     """
     rows = sampled_rows(table, protocol)
-    parts = list(folds(table, rows, protocol) if splits is None else _sampled_parts(splits, rows, table.task.n_rows))
+    parts = _parts(table, rows, protocol, splits)
     metrics = [metric.name for metric in metrics_for(table.task.type)]
     stops_early = bool(early_stopping) and learner.stops_early
     fewest = learner.space(table.task.type).iterations[0]
@@ -130,6 +130,24 @@ def measure(
     )
 
 
+def check_metric(table: Table, metric: str, protocol: Protocol, splits: Splits | None = None) -> None:
+    """Refuse folds whose test rows do not define a metric, as ROC AUC of rows of one class.
+
+    Raises:
+        InputError: there is such a fold.
+    """
+    task, rows = table.task, sampled_rows(table, protocol)
+    for number, (_, test) in enumerate(_parts(table, rows, protocol, splits), start=1):
+        if np.isfinite(constant_losses(table.y[test], task.type, task.n_classes)[metric]):
+            continue
+        missing = [name for code, name in enumerate(table.classes) if not (table.y[test] == code).any()]
+        why = f"have no row of class '{missing[0]}'" if missing else "all have the same target"
+        raise InputError(
+            f"{metric} is not defined on the test rows of fold {number}, which {why}. "
+            "Ask for fewer folds, split in another way, or choose another --metric."
+        )
+
+
 def _lowest(losses: np.ndarray) -> int:
     """Place of the lowest loss, the first of equals; the last place where the last loss is not a number."""
     return int(np.nanargmin(losses)) if np.isfinite(losses[-1]) else -1
@@ -157,6 +175,13 @@ def folds(table: Table | Arrays, rows: np.ndarray, protocol: Protocol) -> Iterat
             warnings.filterwarnings("ignore", message="The least populated class")
             for train, test in splitter.split(rows, table.y[rows]):
                 yield rows[train], rows[test]
+
+
+def _parts(
+    table: Table | Arrays, rows: np.ndarray, protocol: Protocol, splits: Splits | None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Training and test rows of every fold, of the rows that the protocol uses."""
+    return list(folds(table, rows, protocol) if splits is None else _sampled_parts(splits, rows, table.task.n_rows))
 
 
 def _sampled_parts(splits: Splits, rows: np.ndarray, n_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

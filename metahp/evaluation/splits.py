@@ -168,6 +168,15 @@ def _column(table: Table, values: Any, name: str) -> pd.Series:
     column = pd.Series(values).reset_index(drop=True)
     if len(column) != table.task.n_rows:
         raise InputError(f"Got {name} for {len(column)} rows; {table.task.n_rows} rows of this table have a target.")
-    if n_missing := int(column.isna().sum()):
-        raise InputError(f"The {name} of {n_missing} rows are missing. Fill them in, or leave these rows out.")
+    check_complete(column, name)
     return column
+
+
+def check_complete(values: Any, name: str) -> None:
+    """Refuse missing groups or times.
+
+    Raises:
+        InputError: some are missing.
+    """
+    if n_missing := int(pd.isna(values).sum()):
+        raise InputError(f"The {name} of {n_missing} rows are missing. Fill them in, or leave these rows out.")

@@ -16,7 +16,7 @@ from metahp.core.trial import Protocol
 from metahp.datasets.infer import build_table, parse_column, with_unique_names
 from metahp.datasets.read import frame_of, load_table, read_frame
 from metahp.datasets.table import Table
-from metahp.evaluation.splits import Splits, by_time, from_splitter, grouped
+from metahp.evaluation.splits import Splits, by_time, check_complete, from_splitter, grouped
 
 # Folds where none are asked for: fewer on large tables, where the noise of a fold is small and its cost is not.
 FOLDS, FOLDS_OF_MANY, MANY_ROWS = 5, 3, 10_000
@@ -102,6 +102,9 @@ def _parted(
         times = parse_column(pd.Series(times)).to_numpy()
         if times.dtype == object:
             raise InputError(f"Expected times that are numbers or dates, such as 2026-01-31; got '{times[0]}'.")
+    for name, values in (("groups", labels), ("times", times)):
+        if values is not None:
+            check_complete(values, name)
     inner, outer = _divided(full, labels, times, test_size, seed)
     left_out = [groups] if isinstance(groups, str) else []
     table = build_table(
