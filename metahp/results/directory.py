@@ -31,7 +31,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.task import Task
-from metahp.core.trial import Origin, Protocol, Trial, TrialState
+from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.recommendation.export import training_script
 from metahp.recommendation.result import arguments_of
@@ -70,6 +70,7 @@ class ResultContent:
         seed: Of the run, and of the model.
         path: The file that the table was read from; None where there is none.
         command: The command line, where there was one.
+        default_score: Score of the library's default of the best learner; None where it was not measured.
         test_score: Score of the model's configuration on outer rows that took no part in tuning; None without.
         ensemble: What to report of the ensemble (JSON-ready); None without.
         warm_start: What to report of the warm start (JSON-ready); None without.
@@ -87,6 +88,7 @@ class ResultContent:
     seed: int
     path: str | Path | None = None
     command: str | None = None
+    default_score: float | None = None
     test_score: float | None = None
     ensemble: Mapping[str, Any] | None = None
     warm_start: Mapping[str, Any] | None = None
@@ -117,6 +119,20 @@ def check_directory(directory: str | Path) -> None:
     )
     if any(others) and not (path / BEST).exists():
         raise InputError(f"--output '{path}' holds other files; name a new or empty directory, or an earlier result.")
+
+
+def check_is_of(directory: str | Path, file: str | Path) -> None:
+    """Refuse a place that holds the result of another file, where nobody said that it may be replaced.
+
+    Raises:
+        InputError: it does.
+    """
+    try:
+        other = json.loads((Path(directory) / BEST).read_text(encoding="utf-8"))["task"]["file"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if other is not None and other != str(Path(file).absolute()):
+        raise InputError(f"'{directory}' holds the result of '{other}'; name another directory with --output.")
 
 
 def write_result(directory: str | Path, content: ResultContent) -> None:
@@ -241,6 +257,7 @@ def _task(content: ResultContent) -> dict[str, Any]:
         "id": table.task.id,
         "type": str(table.task.type),
         "target": table.target,
+        "file": None if content.path is None else str(Path(content.path).absolute()),
         "n_rows": table.task.n_rows,
         "n_features": table.task.n_features,
         "metric": content.metric.name,
@@ -253,13 +270,6 @@ def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
     is_table = isinstance(content.table, Table)
     scores = [metric.score(loss) for loss in trial.fold_losses[metric.name]]
     states = [str(one.state) for one in content.trials]
-    defaults = [
-        metric.score(one.loss(metric.name))
-        for one in content.trials
-        if one.origin is Origin.DEFAULT
-        and one.state is TrialState.COMPLETE
-        and one.configuration.learner == content.best.learner
-    ]
     return {
         "schema_version": SCHEMA_VERSION,
         "task": _task(content),
@@ -273,7 +283,7 @@ def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
             "score_is": f"{'cross-validated' if is_table else 'what the objective gave'} and selected on",
             "test_score": _known(content.test_score),
         },
-        "default_score": _known(defaults[-1]) if defaults else None,
+        "default_score": _known(content.default_score),
         "trials": {state: states.count(state) for state in map(str, TrialState)},
         "ensemble": None if content.ensemble is None else dict(content.ensemble),
         "warm_start": None if content.warm_start is None else dict(content.warm_start),

@@ -107,8 +107,8 @@ def best_of_past(
     nearest = sorted(ranked, key=lambda other: (distance(other), other))
     rounds = max((len(trials) for trials in ranked.values()), default=0)
     ordered = [ranked[other][i] for i in range(rounds) for other in nearest if i < len(ranked[other])]
-    distinct = {trial.configuration.id: trial.configuration for trial in reversed(ordered)}
-    points = [Suggestion(configuration, Origin.PORTFOLIO) for configuration in reversed(distinct.values())]
+    distinct = dict.fromkeys(trial.configuration for trial in ordered)
+    points = [Suggestion(configuration, Origin.PORTFOLIO) for configuration in distinct]
     return points[:k], len(ranked)
 
 

@@ -61,6 +61,7 @@ def tune_objective(
             protocol,
             search.seed,
             command=search.command,
+            default_score=result.default_score_,
             warm_start=result.warm_start(),
         )
         write_result(search.directory, content)

@@ -128,5 +128,7 @@ def in_order(
     known = [Suggestion(configuration, Origin.DEFAULT) for configuration in defaults]
     # A default that is recommended stays the default: the gain is told against it.
     advised = [point for point in points if point.configuration not in defaults]
-    ordered = [*first, *advised[:1], *known, *advised[1:]]
-    return list({suggestion.configuration.id: suggestion for suggestion in reversed(ordered)}.values())[::-1]
+    distinct: dict[str, Suggestion] = {}
+    for suggestion in (*first, *advised[:1], *known, *advised[1:]):
+        distinct.setdefault(suggestion.configuration.id, suggestion)
+    return list(distinct.values())

@@ -4,6 +4,8 @@ import io
 import math
 import os
 import re
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -152,7 +154,11 @@ class Study:
         """The error that says why there is no complete trial."""
         if not self.trials:
             return MetahpError("No trial finished in the time given; give more with --timeout.")
-        reasons = Counter(trial.reason or str(trial.state) for trial in self.trials)
+        no_number = f"{self.metric.name} is no number on some fold"
+        reasons = Counter(
+            trial.reason or (no_number if trial.state is TrialState.COMPLETE else str(trial.state))
+            for trial in self.trials
+        )
         reason, count = reasons.most_common(1)[0]
         return MetahpError(
             f"None of {len(self.trials)} trials is complete. The most frequent reason ({count} times): {reason}. "
@@ -212,7 +218,7 @@ class Study:
         try:
             with np.load(path, allow_pickle=False) as content:
                 return content.get("predictions")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"'{path}' cannot be read ({error}); remove it to go on without it.") from None
 
     def _write(self, place: int, trial: str, predictions: np.ndarray | None) -> None:

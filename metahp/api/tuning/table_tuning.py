@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from metahp.api.tuning.attempts import configurations_of
 from metahp.api.tuning.past import Past, in_order, past_of, record_of, strategy_of
 from metahp.api.tuning.rows import Rows
 from metahp.api.tuning.search import Search
-from metahp.api.tuning.study import Study
+from metahp.api.tuning.study import WARM, Study
 from metahp.api.tuning.tuned import Ensemble, Plan, TuneResult, tuned_of
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
@@ -22,6 +23,7 @@ from metahp.core.trial import Origin, Trial
 from metahp.datasets.table import Table
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.parallel import TrialPool
+from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import pruning_after
 from metahp.evaluation.runner import Job, Limits, Workload
 from metahp.learners.catalogue import learner_named
@@ -61,6 +63,7 @@ def tune_table(
     The other arguments and the errors are those of `metahp.tune`.
     """
     table, protocol = rows.table, rows.protocol
+    check_metric(table, metric.name, protocol, rows.splits)
     spaces = [learner_named(each).space(table.task.type) for each in learners]
     own = configurations_of(search.configurations, spaces)
     study = search.study(table.task.id, protocol, metric, spaces)
@@ -88,7 +91,7 @@ def tune_table(
         strategy.device if isinstance(strategy, Transfer) else None,
         search.n_trials,
         study.n_earlier,
-        min(len(points), search.n_trials),
+        sum(suggestion.origin in WARM for suggestion in ordered[: search.n_trials]),
         len(past.adviser.tasks) if past else 0,
         0 if rows.outer is None else len(rows.outer),
         search.is_recorded,
@@ -196,18 +199,29 @@ def _result(
         score = study.metric.score(best.loss(study.metric.name))
         return replace(model, best_params_=arguments_of(best.configuration), best_score_=score)
 
+    test_score, n_tested = (None, 0) if rows.outer is None else _tested(fit(), rows.outer)
     return tuned_of(
         study,
         best,
         ended,
         n_past_tasks=plan.n_past_tasks,
         ensemble_=found,
-        test_score_=None if rows.outer is None else fit().score(rows.outer),
-        n_test_rows=plan.n_test_rows,
+        test_score_=test_score,
+        n_test_rows=n_tested,
         warnings=plan.warnings,
         directory=search.directory,
         _fit=fit,
     )
+
+
+def _tested(model: TunedModel, outer: pd.DataFrame) -> tuple[float, int]:
+    """Score on outer rows and how many have one: no model is scored on a class that it has not seen."""
+    frame = model.read(outer)
+    try:
+        return model.score_of(model.outputs(model.features(frame)), frame)
+    except InputError as error:
+        logger.warning("no test score: %s", error)
+        return math.nan, 0
 
 
 def _write(directory: Path, search: Search, result: TuneResult, rows: Rows, source: str | Path | None) -> None:
@@ -224,7 +238,8 @@ def _write(directory: Path, search: Search, result: TuneResult, rows: Rows, sour
             search.seed,
             path=None if source is None or str(source) == "-" else source,
             command=search.command,
-            test_score=None if result.test_score_ is None or math.isnan(result.test_score_) else result.test_score_,
+            default_score=result.default_score_,
+            test_score=result.test_score_,
             ensemble=None if found is None else {**found.to_dict(), "is_the_model": len(model.members) > 1},
             warm_start=result.warm_start(),
         ),
