@@ -98,8 +98,9 @@ def recommend(
         for trial in comparable(base.trials(task=table.task.id))
         if trial.configuration.learner in names and np.isfinite(trial.loss(chosen.name))
     ]
+    measured = None
     if own:
-        return Recommendation(
+        measured = Recommendation(
             items=_from_own_trials(own, table.task, chosen, k),
             neighbours=(),
             track_record=None,
@@ -109,8 +110,16 @@ def recommend(
             warnings=table.warnings,
             **shared,
         )
+        # Fewer, as an interrupted search leaves them, are not all that there is to say; the adviser knows them too.
+        if len(own) >= k and {trial.configuration.learner for trial in own} >= set(names):
+            return measured
     metafeatures = extract(table, seconds_left=Budget(budget_seconds).left, seed=seed)
-    adviser, notes = trained_adviser(base, table.task.type, chosen, names, seed=seed)
+    try:
+        adviser, notes = trained_adviser(base, table.task.type, chosen, names, seed=seed)
+    except KnowledgeBaseError:
+        if measured is None:
+            raise
+        return measured
     baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[chosen.name]
     advice = adviser.advise(table.task, metafeatures.vector(), NAMES, baseline, k)
     defaults = set(adviser.knowledge.defaults.values())

@@ -148,9 +148,9 @@ def _expectation(recommendation: Recommendation) -> str:
         f"Expected {recommendation.metric.name}: {best.score:.4g} (80 % interval {best.low:.4g} to {best.high:.4g}"
         + (f"; library default {best.default_score:.4g}" if not math.isnan(best.default_score) else "")
         + (
-            f"),\nas measured on this very table in {recommendation.n_past_trials:,} known trials."
+            "),\nas measured on this very table."
             if recommendation.is_known_task
-            else f"),\nlearned from {recommendation.n_past_tasks:,} past tasks."
+            else f"),\nlearned from a knowledge base of {recommendation.n_past_tasks:,} tasks."
         )
     )
 
