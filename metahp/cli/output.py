@@ -49,8 +49,13 @@ def write(text: str, path: Path | None = None) -> None:
     if path is None:
         sys.stdout.write(text)
         return
+    # What is no file, such as /dev/null, stays what it is, and so does a link.
+    path = path.resolve()
     temporary = None
     try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)

@@ -43,14 +43,9 @@ def recommend(
     file: options.File,
     target: options.Target = None,
     task: options.Task = None,
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="scikit-learn scorer name.  [default: by task type]")
-    ] = None,
+    metric: options.Metric = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many configurations.")] = 5,
-    learner: Annotated[
-        list[str] | None,
-        typer.Option("--learner", help="Only this learner; may be repeated.  [default: all]"),
-    ] = None,
+    learner: options.Learners = None,
     form: Annotated[
         Format, typer.Option("--format", help="python: a script that trains the best one without metahp.")
     ] = Format.TABLE,
@@ -127,7 +122,7 @@ def report(
             line = f"{item.rank}  {item.learner}: {_hyperparameters(recommendation, item)}"
             yield Text("\n".join(textwrap.wrap(line, width - 1, initial_indent="  ", subsequent_indent="     ")))
         yield ""
-    if len(recommendation.items) > 1:
+    if len(recommendation.items) > 1 and not recommendation.is_known_task:
         yield Text("Chosen together: each is there for the case that those above it disappoint.")
     if why := _why(recommendation):
         yield Text(why)

@@ -40,12 +40,8 @@ def tune(
     file: options.File,
     target: options.Target = None,
     task: options.Task = None,
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="scikit-learn scorer name.  [default: by task type]")
-    ] = None,
-    learner: Annotated[
-        list[str] | None, typer.Option("--learner", help="Only this learner; may be repeated.  [default: all]")
-    ] = None,
+    metric: options.Metric = None,
+    learner: options.Learners = None,
     trials: Annotated[int, typer.Option("--trials", help="How many trials, those of earlier runs included.")] = 50,
     timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds for all.  [default: no limit]")] = None,
     trial_timeout: Annotated[float, typer.Option("--trial-timeout", help="Seconds for one trial.")] = 300.0,
@@ -56,7 +52,10 @@ def tune(
         str, typer.Option("--strategy", help="transfer, random, grid, tpe, gp, cmaes or nsga2.")
     ] = "transfer",
     cold: Annotated[bool, typer.Option("--cold", help="Leave past tasks aside.")] = False,
-    warm: Annotated[int, typer.Option("--warm", help="How many recommended points to begin with.")] = 10,
+    warm: Annotated[
+        int | None,
+        typer.Option("--warm", help="How many recommended points to begin with.  [default: 3; 10 unless transfer]"),
+    ] = None,
     seed: options.Seed = 0,
     no_record: Annotated[bool, typer.Option("--no-record", help="Add nothing to the knowledge base.")] = False,
     out: Annotated[
@@ -95,6 +94,10 @@ def tune(
     """Tune hyperparameters on the table in FILE; the same command again goes on from there."""
     api = startup.import_api()
     directory = out or Path(_directory_name(file))
+    if out is None:
+        from metahp.results.directory import check_is_of
+
+        check_is_of(directory, file)
     progress = _Display(quiet=quiet)
     with _terminable(), progress:
         result = api.tune(
@@ -322,7 +325,8 @@ def _ensemble(result: "TuneResult") -> str:
         return line
     digits = _digits(found.gain.standard_error)
     return (
-        f"{line}: {found.gain.gain:+.{digits}f} ± {found.gain.standard_error:.{digits}f} on rows that did not choose it"
+        f"{line}: {found.gain.gain:+.{digits}f} ± {found.gain.standard_error:.{digits}f} over the best, "
+        "on rows that did not choose it"
     )
 
 
