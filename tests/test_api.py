@@ -180,11 +180,18 @@ def test_an_adviser_trained_side_by_side_is_the_same(refreshed, monkeypatch):
 def test_a_known_table_is_answered_from_its_own_trials(refreshed):
     _, base, _ = refreshed
     shuffled = _table(0).sample(frac=1, random_state=1)[["target", "kind", "c", "b", "a"]]
-    recommendation = metahp.recommend(shuffled, target="target", learners=["linear"], k=9, knowledge_base=base)
+    recommendation = metahp.recommend(shuffled, target="target", learners=["linear"], k=4, knowledge_base=base)
     assert recommendation.is_known_task
     scores = [item.score for item in recommendation.items]
     assert len(scores) == 4
     assert scores == sorted(scores, reverse=True)
+
+
+def test_past_tasks_are_asked_where_a_known_table_has_fewer_trials_than_are_wanted(refreshed):
+    _, base, _ = refreshed
+    recommendation = metahp.recommend(_table(0), target="target", learners=["linear"], k=9, knowledge_base=base)
+    assert not recommendation.is_known_task
+    assert recommendation.abstained
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import ShuffleSplit
 
 import metahp
-from metahp.api.tuning.objective import ObjectivePool, learned_of_past, metric_of, objective_task
+from metahp.api.tuning.objective import ObjectivePool, best_of_past, learned_of_past, metric_of, objective_task
+from metahp.api.tuning.past import in_order
 from metahp.api.tuning.rows import rows_of
 from metahp.api.tuning.study import Study, run
 from metahp.api.tuning.tuned import Plan
@@ -121,6 +122,42 @@ def test_past_tasks_of_the_space_give_the_warm_start_likest_first(base: Knowledg
     assert {trial.origin for trial in cold.trials} == {Origin.DEFAULT, Origin.DESIGN}
 
 
+def test_only_a_strategy_that_goes_on_learning_from_past_tasks_begins_with_few_of_their_points(
+    base: KnowledgeBase,
+) -> None:
+    for seed in range(2):
+        tune_objective(base, trials=12, name=f"past {seed}", seed=seed)
+    for strategy, n_warm in (("transfer", 3), ("random", 10)):
+        result = tune_objective(base, trials=14, name="new", strategy=strategy, record=False, device="cpu")
+        # The default may be one of them.
+        assert sum(trial.origin is Origin.PORTFOLIO for trial in result.trials) in (n_warm - 1, n_warm)
+
+
+def test_what_several_past_tasks_share_keeps_its_first_place(base: KnowledgeBase) -> None:
+    for name, best, other in (("near", 0.1, 0.2), ("far", 0.2, 0.1)):
+        metahp.tune(
+            objective=lambda values, best=best: -abs(values["rate"] - best),
+            space=SPACE,
+            metafeatures={"size": float(name == "far")},
+            configurations=[{"rate": best}, {"rate": other}],
+            trials=2,
+            name=name,
+            knowledge_base=base,
+            cold=True,
+        )
+    points, n_tasks = best_of_past(base, SPACE, metric_of(None, "maximize"), "new", {"size": 0.0}, 2)
+    assert n_tasks == 2
+    assert [point.configuration.values["rate"] for point in points] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("own", [SPACE.default, SPACE.configuration({"rate": 0.3})])
+def test_own_configurations_come_first_wherever_else_they_are_recommended(own) -> None:
+    points = [Suggestion(SPACE.configuration({"rate": rate}), Origin.SURROGATE) for rate in (0.2, 0.3)]
+    ordered = in_order([own], points, [SPACE.default])
+    assert ordered[0] == Suggestion(own, Origin.USER)
+    assert len({each.configuration for each in ordered}) == len(ordered) == 3
+
+
 def with_past_tasks(base: KnowledgeBase, own: list[list[float]]) -> None:
     """One past task for each list of rates, measured at these; its best rate is 10 to the power of `centre`."""
     for centre, rates in zip(np.linspace(-2.8, -0.2, len(own)), own, strict=True):
@@ -185,7 +222,7 @@ def test_transfer_finds_the_optimum_that_past_tasks_share_sooner_than_a_cold_sta
         options = {"metafeatures": {"centre": centre}, "strategy": "tpe", "knowledge_base": base, "trials": 12}
         metahp.tune(objective=bowl_at(centre), space=SPACE, name=f"past {centre}", **options)
     options = {"objective": bowl_at(-2.0), "space": SPACE, "metafeatures": {"centre": -2.0}, "knowledge_base": base}
-    options |= {"record": False, "trials": 9, "warm": 3, "device": "cpu"}
+    options |= {"record": False, "trials": 9, "device": "cpu"}
     warm = metahp.tune(**options, name="new", strategy="transfer")
     assert Origin.POSTERIOR in {trial.origin for trial in warm.trials}
     for seed in range(3):
@@ -597,6 +634,32 @@ def test_times_are_trained_on_in_order_and_the_latest_rows_are_set_aside(frame: 
     days = inner["day"].to_numpy()
     for train, test in rows.splits.parts:
         assert days[train].max() < days[test].min()
+
+
+@pytest.mark.parametrize(("option", "column"), [("time", "day"), ("groups", "farm")])
+def test_rows_without_a_time_or_group_are_refused_also_where_they_would_be_set_aside(
+    frame: pd.DataFrame, option: str, column: str
+) -> None:
+    gaps = frame.assign(**{column: frame[column].where(frame.index > 1)})
+    with pytest.raises(InputError, match="of 2 rows are missing"):
+        rows_of(gaps, target="kind", test_size=0.3, **{option: column})
+
+
+def test_a_metric_that_a_fold_does_not_define_is_refused_before_any_trial(
+    frame: pd.DataFrame, base: KnowledgeBase
+) -> None:
+    late = frame.sort_values("day").assign(kind=np.r_[1, np.zeros(99), np.ones(50)].astype(int))
+    with pytest.raises(InputError, match="roc_auc is not defined on the test rows of fold 1, which have no row of"):
+        metahp.tune(late, target="kind", time="day", learners=["linear"], trials=1, knowledge_base=base)
+    assert not base.trials()
+
+
+def test_outer_rows_of_a_class_that_was_never_seen_do_not_count(frame: pd.DataFrame, base: KnowledgeBase) -> None:
+    late = frame.sort_values("day").assign(kind=np.r_[np.arange(140) % 3, np.full(10, 3)])
+    options = {"metric": "accuracy", "learners": ["linear"], "trials": 1, "knowledge_base": base, "cold": True}
+    result = metahp.tune(late, target="kind", time="day", cv=3, test_size=0.1, **options)
+    assert 0 < result.n_test_rows < 15
+    assert 0 <= result.test_score_ <= 1
 
 
 def test_groups_may_be_labels_of_rows_some_of_which_have_no_target(frame: pd.DataFrame) -> None:

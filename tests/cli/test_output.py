@@ -27,6 +27,16 @@ def test_a_file_in_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> No
         output.write("x", tmp_path / "gone" / "out.txt")
 
 
+def test_a_link_stays_a_link_and_a_device_a_device(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    output.write("x", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "x"
+    (tmp_path / "null").symlink_to(os.devnull)
+    output.write("x", tmp_path / "null")
+    assert not Path(os.devnull).is_file()
+
+
 def test_a_complaint_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     output.complain("one\n  two\n")
     assert capsys.readouterr().err == "metahp: one two\n"

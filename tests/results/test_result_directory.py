@@ -17,7 +17,7 @@ from sklearn.preprocessing import FunctionTransformer
 from metahp.core.errors import InputError
 from metahp.core.task import Task, TaskType
 from metahp.results import directory as module
-from metahp.results.directory import Objective, ResultContent, check_directory, write_result
+from metahp.results.directory import Objective, ResultContent, check_directory, check_is_of, write_result
 from metahp.results.predict import load_result
 
 Make = Callable[..., ResultContent]
@@ -151,6 +151,14 @@ def test_a_table_from_no_file_has_no_script(content: ResultContent, tmp_path: Pa
     values = {field.name: getattr(content, field.name) for field in fields(content) if field.init}
     write_result(tmp_path / "result", ResultContent(**{**values, "path": None}))
     assert "script.py" not in contents(tmp_path / "result")
+
+
+def test_the_result_of_another_file_is_not_replaced_unasked(result: Path, content: ResultContent, tmp_path: Path):
+    assert content.path is not None
+    check_is_of(result, content.path)
+    check_is_of(tmp_path / "new", content.path)
+    with pytest.raises(InputError, match="name another directory with --output"):
+        check_is_of(result, tmp_path / "elsewhere" / Path(content.path).name)
 
 
 def test_the_result_of_an_objective_replaces_a_model(result: Path, content: ResultContent):
