@@ -662,6 +662,19 @@ def test_outer_rows_of_a_class_that_was_never_seen_do_not_count(frame: pd.DataFr
     assert 0 <= result.test_score_ <= 1
 
 
+def test_a_test_on_rows_that_past_trials_have_seen_is_told_from_one_on_unseen_rows(
+    frame: pd.DataFrame, base: KnowledgeBase
+) -> None:
+    for index in range(3):
+        options = {"target": "kind", "learners": ["linear"], "trials": 1, "knowledge_base": base, "cv": 3}
+        metahp.tune(frame.drop(columns=["farm", "day"]).iloc[index:], **options, cold=True)
+    warned = []
+    for part in (frame, frame.iloc[5:]):
+        result = metahp.tune(part.drop(columns=["farm", "day"]), **{**options, "trials": 2}, test_size=0.2)
+        warned.append(any("so their score flatters" in warning for warning in result.warnings))
+    assert warned == [True, False]
+
+
 def test_groups_may_be_labels_of_rows_some_of_which_have_no_target(frame: pd.DataFrame) -> None:
     X = frame.drop(columns=["kind", "day"])
     y = frame["kind"].astype(float).where(frame.index > 9)

@@ -37,10 +37,11 @@ def info(
 
 @app.command("path")
 def path(kb: options.KnowledgeBasePath = None) -> None:
-    """Print where the knowledge base is."""
-    from metahp.knowledge.locate import open_knowledge_base
+    """Print where the knowledge base is, or will be from its first use on."""
+    from metahp.knowledge.locate import knowledge_base_path
+    from metahp.knowledge.store import KnowledgeBase
 
-    output.write(f"{open_knowledge_base(kb).file}\n")
+    output.write(f"{KnowledgeBase(knowledge_base_path(kb)).file}\n")
 
 
 def _title(name: str) -> str:

@@ -56,7 +56,9 @@ def tune(
         int | None,
         typer.Option("--warm", help="How many recommended points to begin with.  [default: 3; 10 unless transfer]"),
     ] = None,
-    seed: options.Seed = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of folds, models and strategy; another one starts anew.")
+    ] = 0,
     no_record: Annotated[bool, typer.Option("--no-record", help="Add nothing to the knowledge base.")] = False,
     out: Annotated[
         Path | None, typer.Option("--output", "-o", help="Result directory.  [default: FILE's name with .metahp]")

@@ -24,12 +24,16 @@ FOLDS, FOLDS_OF_MANY, MANY_ROWS = 5, 3, 10_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """The table that is tuned on, its parts and protocol, and the raw outer rows with their target."""
+    """The table that is tuned on, its parts and protocol, and the raw outer rows with their target.
+
+    `whole` is the id of the table of both inner and outer rows, empty where there are none.
+    """
 
     table: Table
     protocol: Protocol
     splits: Splits | None = None
     outer: pd.DataFrame | None = None
+    whole: str = ""
 
 
 def rows_of(
@@ -57,11 +61,11 @@ def rows_of(
         raise InputError("A splitter decides on the folds itself; leave out cv.")
     if test_size is not None and not 0 < test_size < 1:
         raise InputError(f"--test-size is a share of the rows between 0 and 1, got {test_size:g}.")
-    outer = None
+    outer, whole = None, ""
     if groups is None and time is None and test_size is None:
         table = load(X, y, target=target, task=task)
     else:
-        table, outer, groups, time = _parted(X, y, target, task, groups, time, test_size, seed)
+        table, outer, groups, time, whole = _parted(X, y, target, task, groups, time, test_size, seed)
     n = table.task.n_rows
     folds = cv if cv is not None else FOLDS if n <= MANY_ROWS else FOLDS_OF_MANY
     cap = n if max_rows is None else min(max_rows, n)
@@ -77,8 +81,8 @@ def rows_of(
     elif time is not None:
         splits = by_time(table, time, folds)
     else:
-        return Rows(table, Protocol(folds=folds, seed=seed, max_rows=cap), None, outer)
-    return Rows(table, splits.protocol(seed=seed, max_rows=cap), splits, outer)
+        return Rows(table, Protocol(folds=folds, seed=seed, max_rows=cap), None, outer, whole)
+    return Rows(table, splits.protocol(seed=seed, max_rows=cap), splits, outer, whole)
 
 
 def _parted(
@@ -90,8 +94,8 @@ def _parted(
     time: Any,
     test_size: float | None,
     seed: int,
-) -> tuple[Table, pd.DataFrame | None, np.ndarray | None, np.ndarray | None]:
-    """The table of the inner rows, the outer rows, and groups and times of the inner rows."""
+) -> tuple[Table, pd.DataFrame | None, np.ndarray | None, np.ndarray | None, str]:
+    """The table of the inner rows, the outer rows, groups and times of the inner rows, and the id of all rows."""
     full, raw = _full(X, y, target, task)
     frame, renamed = with_unique_names(raw)
     has_target = parse_column(frame[full.target]).notna().to_numpy()
@@ -127,6 +131,7 @@ def _parted(
         frame.iloc[outer] if len(outer) else None,
         None if labels is None else labels[inner],
         None if times is None else times[inner],
+        full.task.id if len(outer) else "",
     )
 
 

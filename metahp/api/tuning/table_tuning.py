@@ -82,6 +82,8 @@ def tune_table(
     )
     if not _keeps_predictions(table):
         notes = (*notes, f"no ensemble: predictions of {table.task.n_rows:,} rows are too many to keep of every trial")
+    if past and rows.whole and search.base.trials(task=rows.whole):
+        notes = (*notes, "past tasks include this table with the rows that are set aside, so their score flatters")
     plan = Plan(
         table,
         str(source) if source is not None else table.task.name or "table",
