@@ -666,11 +666,11 @@ def test_a_test_on_rows_that_past_trials_have_seen_is_told_from_one_on_unseen_ro
     frame: pd.DataFrame, base: KnowledgeBase
 ) -> None:
     for index in range(3):
-        options = {"target": "kind", "learners": ["linear"], "trials": 1, "knowledge_base": base, "cv": 3}
+        options = {"target": "kind", "learners": ["linear"], "trials": 3, "knowledge_base": base, "cv": 3}
         metahp.tune(frame.drop(columns=["farm", "day"]).iloc[index:], **options, cold=True)
     warned = []
     for part in (frame, frame.iloc[5:]):
-        result = metahp.tune(part.drop(columns=["farm", "day"]), **{**options, "trials": 2}, test_size=0.2)
+        result = metahp.tune(part.drop(columns=["farm", "day"]), **options, test_size=0.2)
         warned.append(any("so their score flatters" in warning for warning in result.warnings))
     assert warned == [True, False]
 

@@ -40,9 +40,13 @@ class Forest:
             return cls(nothing, nothing, np.zeros(0), nothing, nothing, middle)
         centred = worlds - worlds.mean(axis=1, keepdims=True)
         u, s, _ = np.linalg.svd(centred - centred.mean(axis=0), full_matrices=False)
+        components = (u * s)[:, :N_COMPONENTS]
+        if components.shape[1] == 1:
+            # scikit-learn warns of a column where a vector will do.
+            components = components.ravel()
         grown = RandomForestRegressor(
             N_TREES, min_samples_leaf=MIN_TASKS_IN_LEAF, max_features=SHARE_OF_FEATURES, random_state=seed
-        ).fit(_filled(metafeatures, middle), (u * s)[:, :N_COMPONENTS])
+        ).fit(_filled(metafeatures, middle), components)
         trees = [each.tree_ for each in grown.estimators_]
         roots = np.cumsum([0, *(tree.node_count for tree in trees)])[:-1]
         features = np.concatenate([tree.feature for tree in trees])

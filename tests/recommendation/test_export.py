@@ -203,5 +203,5 @@ def test_the_script_says_where_its_numbers_come_from_and_needs_no_metahp(frame: 
     table = load_table(path, target="binary")
     script = python_script(recommendation_of(table, "lightgbm"), table, str(path))
     assert "Expected roc_auc: 0.8 (80 % interval 0.7 to 0.9; library default 0.75)" in script
-    assert "learned from 12 past tasks" in script
+    assert "learned from a knowledge base of 12 tasks" in script
     assert not re.search(r"^\s*(import|from) metahp", script, flags=re.MULTILINE)

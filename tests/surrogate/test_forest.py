@@ -62,3 +62,9 @@ def test_few_tasks_are_one_leaf(two_kinds):
     forest = Forest.fit(metafeatures, worlds, seed=0)
     shared = shared_leaves(forest.leaves(metafeatures[:1])[0], forest.leaves(metafeatures))
     assert shared == pytest.approx(np.full(len(worlds), 1 / len(worlds)))
+
+
+def test_worlds_of_one_candidate_tell_no_tasks_apart():
+    metafeatures = np.random.default_rng(0).normal(size=(6, 2))
+    leaves = Forest.fit(metafeatures, np.arange(6.0)[:, None], seed=0).leaves(metafeatures)
+    assert (leaves == leaves[0]).all()
