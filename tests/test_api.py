@@ -218,6 +218,13 @@ def test_an_empty_past_is_a_clear_error(refreshed):
         metahp.recommend(frame, knowledge_base=base)
 
 
+@pytest.mark.parametrize("option", [{"y": np.zeros(150)}, {"target": "kind"}, {"task": "regression"}])
+def test_a_table_that_is_told_its_target_again_is_refused(option):
+    table = metahp.load(_table(0), target="target")
+    with pytest.raises(InputError, match="A Table has its target"):
+        metahp.recommend(table, **option)
+
+
 def test_a_manifest_without_its_columns_is_refused(tmp_path):
     (tmp_path / "M.csv").write_text("name,file\na,b\n")
     with pytest.raises(InputError, match="lacks the column"):

@@ -377,8 +377,9 @@ def test_a_configuration_that_does_not_fit_is_refused(base: KnowledgeBase, own: 
     ("options", "words"),
     [
         ({"timeout": 0}, "--timeout is a number of seconds above 0"),
-        ({"trial_timeout": -1}, "--trial-timeout"),
-        ({"memory_limit": 0}, "--memory-limit"),
+        ({"trial_timeout": 60.0}, "trial_timeout is not for an objective"),
+        ({"y": np.zeros(3)}, "y is not for an objective"),
+        ({"groups": np.zeros(3)}, "groups is not for an objective"),
         ({"trials": 0}, "--trials is at least 1"),
         ({"jobs": 0}, "--jobs is at least 1"),
         ({"device": "tpu"}, "--device is one of"),
@@ -390,6 +391,22 @@ def test_a_configuration_that_does_not_fit_is_refused(base: KnowledgeBase, own: 
 def test_options_that_make_no_sense_are_refused(base: KnowledgeBase, options: dict, words: str) -> None:
     with pytest.raises((InputError, UnknownNameError), match=words):
         tune_objective(base, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, r"Expected a table \(X\), or an objective"),
+        ({"X": "x.csv", "space": SPACE}, "space is not for a table"),
+        ({"X": "x.csv", "metafeatures": {"size": 1.0}}, "metafeatures is not for a table"),
+        ({"X": "x.csv", "direction": "minimize"}, "direction is not for a table"),
+        ({"X": "x.csv", "trial_timeout": -1}, "--trial-timeout"),
+        ({"X": "x.csv", "memory_limit": 0}, "--memory-limit"),
+    ],
+)
+def test_options_that_a_table_has_no_use_for_are_refused(options: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        metahp.tune(**options)
 
 
 def test_an_objective_cannot_take_the_name_of_a_learner(base: KnowledgeBase) -> None:
@@ -487,11 +504,15 @@ def test_the_result_directory_predicts_as_the_estimator_does(tuned, frame: pd.Da
 
 
 def test_an_ensemble_survives_a_resume(tuned) -> None:
-    *_, second = tuned
+    *_, options, _, second = tuned
     assert second.ensemble_ is not None
     assert sum(weight for _, weight in second.ensemble_.members) == pytest.approx(1.0)
     assert second.ensemble_.gain is not None
     assert len(second.best_estimator_.members) == len(second.ensemble_.members)
+    described = json.loads((options["output"] / "best.json").read_text())
+    # The score on the outer rows stands beside the model that has it.
+    assert described["best"]["test_score"] is None
+    assert described["ensemble"]["test_score"] == pytest.approx(second.test_score_)
     earlier = {trial.configuration for trial in second.trials[:4]}
     # Predictions of the first call are there: the library is not that of the second call alone.
     assert earlier & {configuration for configuration, _ in second.ensemble_.members}

@@ -18,6 +18,8 @@ def load(source: Any, y: Any = None, *, target: str | None = None, task: str | N
         InputError, UnknownNameError: see `metahp.datasets.infer.build_table`.
     """
     if isinstance(source, Table):
+        if y is not None or target is not None or task is not None:
+            raise InputError("A Table has its target and its task type; leave out y, target and task.")
         return source
     if isinstance(source, str | Path):
         return load_table(source, target=target, task_type=task_type_named(task))

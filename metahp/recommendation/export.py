@@ -4,6 +4,7 @@ import ast
 import inspect
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from metahp.learners.catalogue import learner_named
 from metahp.learners.lightgbm import accepts_names
 from metahp.recommendation.result import Recommendation
 
-FOLDS = 3
 # Tables below have training folds with fewer rows than the quantiles of the linear learner.
 SHORT_TABLE = 200
 LINE_LENGTH = 100
@@ -71,6 +71,19 @@ class _Name(str):
         return str(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """How a script cross-validates: in `count` folds, by group or by time where `kind` is "group" or "time".
+
+    `column` is where the file has the group or time of a row; empty where it has them nowhere, and then a script
+    with a `kind` cross-validates nothing.
+    """
+
+    count: int = 3
+    kind: str = ""
+    column: str = ""
+
+
 def python_script(recommendation: Recommendation, table: Table, path: str) -> str:
     """A script that trains the best configuration on the file `path`, which `table` was read from.
 
@@ -88,7 +101,15 @@ def python_script(recommendation: Recommendation, table: Table, path: str) -> st
 
 
 def training_script(
-    configuration: Configuration, table: Table, path: str, *, metric: Metric, seed: int, verb: str, expectation: str
+    configuration: Configuration,
+    table: Table,
+    path: str,
+    *,
+    metric: Metric,
+    seed: int,
+    verb: str,
+    expectation: str,
+    folds: Folds = Folds(),
 ) -> str:
     """A script that trains `configuration` on the file `path`, which `table` was read from.
 
@@ -100,6 +121,7 @@ def training_script(
         seed: Of the model and of the folds.
         verb: What metahp did to the hyperparameters: it "recommends" or "found" them.
         expectation: A sentence on what score to expect.
+        folds: Of the cross-validation.
 
     Raises:
         InputError: pandas has no reader for the format of the file.
@@ -115,8 +137,7 @@ def training_script(
     )
     _name_columns(estimator)
     model = _code(estimator, imports)
-    splitter = "StratifiedKFold" if table.task.type.is_classification else "KFold"
-    imports |= {("sklearn.model_selection", name) for name in (splitter, "cross_val_score")}
+    ending = _ending(metric, table, folds, imports)
     body = [_constants(table, path, seed), *_functions(table), _features(table, is_lightgbm=is_lightgbm)]
     if not is_lightgbm:
         body.append(
@@ -126,7 +147,7 @@ def training_script(
     is_short = table.task.n_rows < SHORT_TABLE and "QuantileTransformer" in model
     if is_short:
         body.append(_QUANTILES_NOTE)
-    body += [f"model = {model}", _ending(metric, table, splitter)]
+    body += [f"model = {model}", ending]
     header = _HEADER.format(
         learner=configuration.learner,
         file=Path(path).name,
@@ -259,23 +280,45 @@ def _is_numeric_label(classes: Sequence[str]) -> bool:
         return False
 
 
-def _ending(metric: Metric, table: Table, splitter: str) -> str:
-    lines = [f"folds = {splitter}({FOLDS}, shuffle=True, random_state=SEED)"]
-    rows = ""
-    if table.task.type.is_classification and np.bincount(table.y).min() < FOLDS:
+def _ending(metric: Metric, table: Table, folds: Folds, imports: set[tuple[str, str]]) -> str:
+    lines = ["model.fit(X, y)", 'print(f"fitted on all {len(X):,} rows")']
+    if not folds.kind or folds.column:
+        lines = [*_cross_validation(metric, table, folds, imports), "", *lines]
+    return "\n" + "\n".join(lines)
+
+
+def _cross_validation(metric: Metric, table: Table, folds: Folds, imports: set[tuple[str, str]]) -> list[str]:
+    splitter = f"{'Stratified' if table.task.type.is_classification else ''}{'Group' if folds.kind else ''}KFold"
+    n, rows, groups, how = folds.count, "", "", folds.kind and f" by {folds.kind}"
+    lines = []
+    if table.task.type.is_classification and np.bincount(table.y).min() < n:
         lines += [
-            f"# A class with fewer than {FOLDS} rows cannot be in every fold: such rows are left out of the score.",
-            f"scored = pd.Series(y).map(pd.Series(y).value_counts()).to_numpy() >= {FOLDS}",
+            f"# A class with fewer than {n} rows cannot be in every fold: such rows are left out of the score.",
+            f"scored = pd.Series(y).map(pd.Series(y).value_counts()).to_numpy() >= {n}",
         ]
         rows = "[scored]"
-    lines += [
-        f'scores = cross_val_score(model, X{rows}, y{rows}, scoring="{metric.name}", cv=folds)',
-        f'print(f"{metric.name}: {{scores.mean():.4f}} ({FOLDS}-fold cross-validation)")',
-        "",
-        "model.fit(X, y)",
-        'print(f"fitted on all {len(X):,} rows")',
+    if folds.kind == "time":
+        splitter = "TimeSeriesSplit"
+        column = f"frame[{_code(folds.column, set())}]"
+        is_date = folds.column in table.preparation.dates
+        times = f'pd.to_datetime(text({column}), format="mixed", utc=True)' if is_date else f"numbers({column})"
+        lines += [
+            "# Rows of one time stay together.",
+            f"times = pd.factorize({times}{rows}, sort=True)[0]",
+            f"folds = {splitter}({n}).split(np.unique(times))",
+            "folds = [tuple(np.flatnonzero(np.isin(times, part)) for part in parts) for parts in folds]",
+        ]
+    else:
+        lines.append(f"folds = {splitter}({n}, shuffle=True, random_state=SEED)")
+    if folds.kind == "group":
+        lines.append(f"groups = pd.factorize(frame[{_code(folds.column, set())}])[0]")
+        groups = f", groups=groups{rows}"
+    imports |= {("sklearn.model_selection", name) for name in (splitter, "cross_val_score")}
+    return [
+        *lines,
+        f'scores = cross_val_score(model, X{rows}, y{rows}{groups}, scoring="{metric.name}", cv=folds)',
+        f'print(f"{metric.name}: {{scores.mean():.4f}} ({n}-fold cross-validation{how})")',
     ]
-    return "\n" + "\n".join(lines)
 
 
 def _name_columns(estimator: Any) -> None:

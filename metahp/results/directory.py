@@ -33,7 +33,7 @@ from metahp.core.metric import Metric
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
-from metahp.recommendation.export import training_script
+from metahp.recommendation.export import Folds, training_script
 from metahp.recommendation.result import arguments_of
 from metahp.results.formats import dump_model, suffix_of
 from metahp.results.model import TunedModel
@@ -69,9 +69,10 @@ class ResultContent:
         protocol: How they were measured.
         seed: Of the run, and of the model.
         path: The file that the table was read from; None where there is none.
+        split_column: Column of the file with the group or time of a row, which the folds go by; empty without.
         command: The command line, where there was one.
         default_score: Score of the library's default of the best learner; None where it was not measured.
-        test_score: Score of the model's configuration on outer rows that took no part in tuning; None without.
+        test_score: Score of the model on outer rows that took no part in tuning; None without.
         ensemble: What to report of the ensemble (JSON-ready); None without.
         warm_start: What to report of the warm start (JSON-ready); None without.
 
@@ -87,6 +88,7 @@ class ResultContent:
     protocol: Protocol
     seed: int
     path: str | Path | None = None
+    split_column: str = ""
     command: str | None = None
     default_score: float | None = None
     test_score: float | None = None
@@ -270,6 +272,8 @@ def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
     is_table = isinstance(content.table, Table)
     scores = [metric.score(loss) for loss in trial.fold_losses[metric.name]]
     states = [str(one.state) for one in content.trials]
+    is_ensemble = content.model is not None and len(content.model.members) > 1
+    test_score = _known(content.test_score)
     return {
         "schema_version": SCHEMA_VERSION,
         "task": _task(content),
@@ -281,11 +285,13 @@ def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
             "score": _known(metric.score(trial.loss(metric.name))),
             "standard_error": _known(standard_error(scores)),
             "score_is": f"{'cross-validated' if is_table else 'what the objective gave'} and selected on",
-            "test_score": _known(content.test_score),
+            "test_score": None if is_ensemble else test_score,
         },
         "default_score": _known(content.default_score),
         "trials": {state: states.count(state) for state in map(str, TrialState)},
-        "ensemble": None if content.ensemble is None else dict(content.ensemble),
+        "ensemble": None
+        if content.ensemble is None
+        else {**content.ensemble, "is_the_model": is_ensemble, "test_score": test_score if is_ensemble else None},
         "warm_start": None if content.warm_start is None else dict(content.warm_start),
         # How an objective measures is its own affair.
         "protocol": asdict(content.protocol) if is_table else None,
@@ -300,7 +306,7 @@ def _script(content: ResultContent) -> str | None:
     if content.path is None or isinstance(content.table, Objective):
         return None
     score = content.metric.score(content.best_trial.loss(content.metric.name))
-    folds = content.protocol.folds
+    protocol = content.protocol
     try:
         return training_script(
             content.best,
@@ -310,7 +316,8 @@ def _script(content: ResultContent) -> str | None:
             seed=content.seed,
             verb="found",
             expectation=f"{content.metric.name} when tuned: {score:.4g} "
-            f"({folds}-fold cross-validation, and selected on it).",
+            f"({protocol.folds}-fold cross-validation, and selected on it).",
+            folds=Folds(protocol.folds, protocol.splits.partition(":")[0], content.split_column),
         )
     except InputError as error:
         logger.warning("no %s: %s", SCRIPT, error)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from metahp.api.tuning.rows import rows_of
 from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.core.trial import Protocol
@@ -19,7 +20,7 @@ from metahp.datasets.table import Table
 from metahp.evaluation.design import design
 from metahp.evaluation.protocol import measure
 from metahp.learners.catalogue import LEARNERS, learner_named
-from metahp.recommendation.export import python_script
+from metahp.recommendation.export import Folds, python_script, training_script
 from metahp.recommendation.result import Recommendation, Recommended
 
 TARGETS = {"binary": TaskType.BINARY, "multiclass": TaskType.MULTICLASS, "regression": TaskType.REGRESSION}
@@ -66,7 +67,7 @@ def run(script: str, folder: Path) -> str:
 
 
 def printed_score(output: str) -> float:
-    match = re.search(r": (-?\d+\.\d+) \(3-fold", output)
+    match = re.search(r": (-?\d+\.\d+) \(\d-fold", output)
     assert match, output
     return float(match.group(1))
 
@@ -108,6 +109,30 @@ def test_the_script_of_each_learner_scores_as_metahp_does(
     tolerance = 2e-4 if learner == "linear" else 0.2 * max(1.0, abs(expected))
     assert printed_score(output) == pytest.approx(expected, abs=tolerance)
     assert "fitted on all 90 rows" in output
+
+
+@pytest.mark.parametrize("target", ["binary", "regression"])
+@pytest.mark.parametrize(("kind", "column"), [("group", "farm"), ("time", "when"), ("time", "minute")])
+def test_the_script_of_a_search_by_group_or_time_scores_in_the_same_folds(
+    frame: pd.DataFrame, tmp_path: Path, rng: np.random.Generator, target: str, kind: str, column: str
+) -> None:
+    frame = frame.assign(farm=rng.integers(0, 20, len(frame)).astype(str), minute=rng.integers(0, 40, len(frame)))
+    path = tmp_path / "table.csv"
+    features(frame, target).to_csv(path, index=False)
+    rows = rows_of(path, target=target, cv=4, **{"groups" if kind == "group" else "time": column})
+    assert rows.split_column == column
+    configuration = learner_named("linear").space(rows.table.task.type).default
+    metric = metric_for(rows.table.task.type)
+    options = {"metric": metric, "seed": 0, "verb": "found", "expectation": ""}
+    script = training_script(configuration, rows.table, str(path), **options, folds=Folds(4, kind, column))
+    output = run(script, tmp_path)
+    measured = measure(rows.table, learner_named("linear"), configuration, rows.protocol, splits=rows.splits)
+    expected = metric.score(float(np.mean(measured.fold_losses[metric.name])))
+    assert printed_score(output) == pytest.approx(expected, abs=2e-4)
+    assert f"(4-fold cross-validation by {kind})" in output
+
+    nowhere = training_script(configuration, rows.table, str(path), **options, folds=Folds(4, kind))
+    assert run(nowhere, tmp_path) == "fitted on all 90 rows\n"
 
 
 def _parquet(frame: pd.DataFrame, path: Path) -> None:

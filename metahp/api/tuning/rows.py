@@ -26,7 +26,8 @@ FOLDS, FOLDS_OF_MANY, MANY_ROWS = 5, 3, 10_000
 class Rows:
     """The table that is tuned on, its parts and protocol, and the raw outer rows with their target.
 
-    `whole` is the id of the table of both inner and outer rows, empty where there are none.
+    `whole` is the id of the table of both inner and outer rows, empty where there are none. `split_column` has the
+    group or time of a row, where folds go by one and a column was named.
     """
 
     table: Table
@@ -34,6 +35,7 @@ class Rows:
     splits: Splits | None = None
     outer: pd.DataFrame | None = None
     whole: str = ""
+    split_column: str = ""
 
 
 def rows_of(
@@ -62,6 +64,7 @@ def rows_of(
     if test_size is not None and not 0 < test_size < 1:
         raise InputError(f"--test-size is a share of the rows between 0 and 1, got {test_size:g}.")
     outer, whole = None, ""
+    split_column = "" if splitter is not None else next((by for by in (groups, time) if isinstance(by, str)), "")
     if groups is None and time is None and test_size is None:
         table = load(X, y, target=target, task=task)
     else:
@@ -82,7 +85,7 @@ def rows_of(
         splits = by_time(table, time, folds)
     else:
         return Rows(table, Protocol(folds=folds, seed=seed, max_rows=cap), None, outer, whole)
-    return Rows(table, splits.protocol(seed=seed, max_rows=cap), splits, outer, whole)
+    return Rows(table, splits.protocol(seed=seed, max_rows=cap), splits, outer, whole, split_column)
 
 
 def _parted(

@@ -104,7 +104,7 @@ def tune_table(
         best, ended = search.best_of(study, strategy, pool, _jobs(study, rows, limits, is_pruned, stops_early))
     search.ingest()
     found = _ensemble(study, table, is_voting=is_voting, seed=search.seed)
-    members = found.members if is_ensemble and found else ((best.configuration, 1.0),)
+    members = found.members if is_ensemble and found and len(found.members) > 1 else ((best.configuration, 1.0),)
     result = _result(search, study, rows, best, ended, plan, found, members, is_voting=is_voting)
     if search.directory is not None:
         _write(search.directory, search, result, rows, source)
@@ -227,22 +227,23 @@ def _tested(model: TunedModel, outer: pd.DataFrame) -> tuple[float, int]:
 
 
 def _write(directory: Path, search: Search, result: TuneResult, rows: Rows, source: str | Path | None) -> None:
-    found, model = result.ensemble_, result.best_estimator_
+    found = result.ensemble_
     write_result(
         directory,
         ResultContent(
             rows.table,
             result.metric,
             result.best_trial_.configuration,
-            model,
+            result.best_estimator_,
             result.trials,
             rows.protocol,
             search.seed,
             path=None if source is None or str(source) == "-" else source,
+            split_column=rows.split_column,
             command=search.command,
             default_score=result.default_score_,
             test_score=result.test_score_,
-            ensemble=None if found is None else {**found.to_dict(), "is_the_model": len(model.members) > 1},
+            ensemble=None if found is None else found.to_dict(),
             warm_start=result.warm_start(),
         ),
     )

@@ -1,5 +1,6 @@
 """Tune: a warm start from past tasks, a strategy that refines it, and the trials written back."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,12 @@ from metahp.results.directory import check_directory
 
 # Transfer goes on learning from past tasks with every trial, so that it needs few points chosen before any.
 N_WARM_TRANSFER, N_WARM = 3, 10
+# Arguments of a table that an objective has no use for, and the other way round.
+TABLE_ONLY = (
+    *("y", "target", "task", "learners", "trial_timeout", "memory_limit", "cv", "groups", "time", "splitter"),
+    *("test_size", "max_rows", "ensemble", "voting", "prune", "early_stopping", "budget_seconds", "on_start"),
+)
+OBJECTIVE_ONLY = ("space", "metafeatures", "name", "direction")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -133,6 +140,11 @@ def tune(
         MetahpError: no trial is complete; the message has the most frequent reason.
         KeyboardInterrupt: interrupted before any trial was complete; else the result says that it was.
     """
+    if objective is None and X is None:
+        raise InputError("Expected a table (X), or an objective with its space.")
+    if objective is not None and (X is not None or space is None):
+        raise InputError("An objective comes with a space, and without a table.")
+    _check_used(locals(), "a table" if objective is None else "an objective")
     if warm is None:
         warm = N_WARM_TRANSFER if strategy == TRANSFER else N_WARM
     _check_numbers(trials, timeout, trial_timeout, memory_limit, jobs, warm, patience)
@@ -163,12 +175,9 @@ def tune(
     if search.directory is not None:
         check_directory(search.directory)
     if objective is not None:
-        if X is not None or y is not None or space is None:
-            raise InputError("An objective comes with a space, and without a table.")
+        assert space is not None
         measured = metric_of(metric, direction)
         return tune_objective(search, objective, space, measured, metafeatures or {}, name or space.learner)
-    if X is None:
-        raise InputError("Expected a table (X), or an objective with its space.")
     rows = rows_of(
         X,
         y,
@@ -196,6 +205,15 @@ def tune(
         budget_seconds=budget_seconds,
         on_start=on_start,
     )
+
+
+def _check_used(given: Mapping[str, Any], tuned: str) -> None:
+    """Refuse arguments that would change nothing, rather than let somebody rely on them."""
+    parameters = inspect.signature(tune).parameters
+    for name in OBJECTIVE_ONLY if tuned == "a table" else TABLE_ONLY:
+        default = parameters[name].default
+        if given[name] is not default and (default is None or given[name] != default):
+            raise InputError(f"{name} is not for {tuned}, and would be ignored; leave it out.")
 
 
 def _check_numbers(
