@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metahp.api.tables import task_type_named
+from metahp.api.tables import record_of, task_type_named
 from metahp.core.errors import InputError
-from metahp.core.metric import metrics_for
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, trial_id
 from metahp.datasets.read import TableSource
 from metahp.evaluation.budget import Budget
-from metahp.evaluation.losses import constant_losses
 from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge import seed as seeds
-from metahp.knowledge.records import BASELINE, TaskRecord
+from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import DESIGN_SIZES, LEARNERS, learner_named
 from metahp.metafeatures.extract import VERSION, extract
@@ -183,9 +181,4 @@ def _describe_row(row: ManifestRow) -> TaskRecord:
     metafeatures = extract(table, seconds_left=Budget(SEED_BUDGET_SECONDS).left, seed=0)
     if metafeatures.warnings:
         logger.warning("%s: %s", table.task.name, "; ".join(metafeatures.warnings))
-    constant = constant_losses(table.y, table.task.type, table.task.n_classes)
-    values = {
-        **metafeatures.values,
-        **{BASELINE + metric.name: constant[metric.name] for metric in metrics_for(table.task.type)},
-    }
-    return TaskRecord(table.task, values, metafeatures.version, row.origin, row.licence)
+    return record_of(table, metafeatures, source=row.origin, licence=row.licence)

@@ -1,13 +1,16 @@
-"""Load and describe a table."""
+"""Load and describe a table, and make a record of it."""
 
 from pathlib import Path
 from typing import Any
 
 from metahp.core.errors import InputError
+from metahp.core.metric import metrics_for
 from metahp.core.task import TaskType
 from metahp.datasets.read import load_table, table_from
 from metahp.datasets.table import Table
 from metahp.evaluation.budget import Budget
+from metahp.evaluation.losses import constant_losses
+from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.metafeatures.extract import MetaFeatures, extract
 
 
@@ -50,3 +53,10 @@ def describe(
 ) -> MetaFeatures:
     """The meta-features of a table, within `budget_seconds`; what does not fit is NaN and named in `warnings`."""
     return extract(load(X, y, target=target, task=task), seconds_left=Budget(budget_seconds).left, seed=seed)
+
+
+def record_of(table: Table, metafeatures: MetaFeatures, *, source: str = "", licence: str = "") -> TaskRecord:
+    """What the knowledge base keeps of a table: its meta-features, and the losses of a constant prediction."""
+    constant = constant_losses(table.y, table.task.type, table.task.n_classes)
+    baselines = {BASELINE + metric.name: constant[metric.name] for metric in metrics_for(table.task.type)}
+    return TaskRecord(table.task, {**metafeatures.values, **baselines}, metafeatures.version, source, licence)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metahp.core.configuration import Configuration, Value
-from metahp.core.errors import InputError, OutOfRangeError, UnknownHyperparameterError, did_you_mean
+from metahp.core.errors import InputError, MetahpError, OutOfRangeError, UnknownHyperparameterError, did_you_mean
 
 # Share of a unit axis kept for each special value (`reg_alpha=0`, `max_depth=None`): enough that a quasi-random
 # design of sixty points meets it several times, little enough that the range keeps most of them.
@@ -176,6 +176,13 @@ class SearchSpace:
 
     def __len__(self) -> int:
         return len(self.hyperparameters)
+
+    def holds(self, configuration: Configuration) -> bool:
+        """Whether it is a configuration of this space, and not of another version of it."""
+        try:
+            return self.configuration(configuration.values) == configuration
+        except MetahpError:
+            return False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -110,6 +110,14 @@ def test_a_value_outside_its_range_is_refused(space: SearchSpace, values: dict, 
         space.configuration(values)
 
 
+def test_a_space_holds_its_own_configurations_and_not_those_of_another_version(space: SearchSpace) -> None:
+    assert space.holds(space.default)
+    other = SearchSpace("toy", 2, (*space.hyperparameters, Float("added", 0.0, 1.0, 0.5)))
+    assert not space.holds(other.default)
+    assert not other.holds(space.default)
+    assert not SearchSpace("another", 1, space.hyperparameters).holds(space.default)
+
+
 def test_a_space_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(InputError, match="low < high"):
         Float("rate", 0.0, 1.0, 0.5, is_log=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from metahp.api.tuning.past import Known
 from metahp.core.configuration import Value
-from metahp.core.errors import InputError, MetahpError
+from metahp.core.errors import InputError
 from metahp.core.metric import METRICS, Metric
 from metahp.core.space import SearchSpace
 from metahp.core.task import Task, TaskType
@@ -89,7 +89,7 @@ def best_of_past(
     ranked: dict[str, list[Trial]] = {}
     for trial in base.trials(learner=space.learner):
         is_like = trial.task != task and trial.state is TrialState.COMPLETE and metric.name in trial.fold_losses
-        if is_like and math.isfinite(trial.loss(metric.name)) and _is_in(space, trial):
+        if is_like and math.isfinite(trial.loss(metric.name)) and space.holds(trial.configuration):
             ranked.setdefault(trial.task, []).append(trial)
     for trials in ranked.values():
         trials.sort(key=lambda trial: trial.loss(metric.name))
@@ -147,7 +147,7 @@ def learned_of_past(
         for trial in base.trials(learner=space.learner)
         if trial.task != task
         and (metric.name in trial.fold_losses or trial.state is not TrialState.COMPLETE)
-        and _is_in(space, trial)
+        and space.holds(trial.configuration)
     ]
     # Losses are told by how much better they are than the default's.
     defaults = [trial for trial in trials if trial.configuration == space.default]
@@ -198,13 +198,6 @@ def _can_calibrate(past: Evidence) -> bool:
         return int(counts.sum() - counts.max(initial=0)) > n_left_out
 
     return int((shared >= MIN_SHARED).sum()) >= MIN_TASKS and any(map(still_differs, past.metafeatures.T))
-
-
-def _is_in(space: SearchSpace, trial: Trial) -> bool:
-    try:
-        return space.configuration(trial.configuration.values) == trial.configuration
-    except MetahpError:
-        return False
 
 
 class ObjectivePool:

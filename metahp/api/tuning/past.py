@@ -8,12 +8,11 @@ import numpy as np
 from metahp.api.advice import trained_adviser
 from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError, UnknownNameError, did_you_mean
-from metahp.core.metric import Metric, metrics_for
+from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import constant_losses
-from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.metafeatures.extract import NAMES, MetaFeatures
 from metahp.recommendation.adviser import Adviser
@@ -68,13 +67,6 @@ def past_of(
     if advice.abstained:
         notes = (*notes, f"past tasks not trusted, so the warm start is the portfolio: {advice.abstained}")
     return Past(adviser, metafeatures.vector(), baseline, points, advice.abstained), notes
-
-
-def record_of(table: Table, metafeatures: MetaFeatures) -> TaskRecord:
-    """What the knowledge base keeps of a table."""
-    constant = constant_losses(table.y, table.task.type, table.task.n_classes)
-    baselines = {BASELINE + metric.name: constant[metric.name] for metric in metrics_for(table.task.type)}
-    return TaskRecord(table.task, {**metafeatures.values, **baselines}, metafeatures.version)
 
 
 def check_strategy(name: str) -> None:

@@ -174,15 +174,9 @@ class Study:
         else:
             trials = list(self._journal.trials()) if self._journal else []
         found = {trial.id: trial for trial in trials if trial.task == self.task and trial.protocol == self.protocol}
-        return [trial for trial in found.values() if self._is_in_space(trial)]
-
-    def _is_in_space(self, trial: Trial) -> bool:
-        space = self.spaces.get(trial.configuration.learner)
-        try:
-            return space is not None and space.configuration(trial.configuration.values) == trial.configuration
-        except MetahpError:
-            # Measured in another version of the space, or in a space of a user's own that has changed since.
-            return False
+        # A space of a user's own may have changed since.
+        spaces = self.spaces.values()
+        return [trial for trial in found.values() if any(space.holds(trial.configuration) for space in spaces)]
 
     def _append(self, trial: Trial) -> None:
         assert self._journal is not None

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from metahp.api.tables import record_of
 from metahp.api.tuning.attempts import configurations_of
-from metahp.api.tuning.past import Past, in_order, past_of, record_of, strategy_of
+from metahp.api.tuning.past import Past, in_order, past_of, strategy_of
 from metahp.api.tuning.rows import Rows
 from metahp.api.tuning.search import Search
 from metahp.api.tuning.study import WARM, Study
