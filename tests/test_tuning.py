@@ -470,7 +470,12 @@ def test_boosted_trees_are_stopped_early_and_a_second_call_knows_what_was_run(
     own = {"configurations": ["n_estimators=300,learning_rate=0.3"], "knowledge_base": base, "target": "kind"}
     X = frame.drop(columns=["farm", "day"])
     metahp.tune(X, **options, **own, trials=5)
-    trials = metahp.tune(X, **options, **own, trials=8).trials
+    result = metahp.tune(X, **options, **own, trials=8)
+    trials = result.trials
+    for trial, row in zip(trials, result.trials_frame().to_dict("records"), strict=True):
+        curve = dict(zip(row["curve_iterations"], row["curve_scores"], strict=True))
+        assert max(curve) == trial.run.values["n_estimators"]
+        assert curve[trial.configuration.values["n_estimators"]] == pytest.approx(row["score"])
     assert len({trial.run for trial in trials}) == len({trial.id for trial in trials}) == 8
     for trial in trials:
         is_stopped = trial.run != trial.configuration

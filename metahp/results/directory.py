@@ -171,7 +171,11 @@ def write_result(directory: str | Path, content: ResultContent) -> None:
 
 
 def trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
-    """One row per trial in the order given: scores in the metric's own sign, seconds summed over the folds."""
+    """One row per trial in the order given: scores in the metric's own sign, seconds summed over the folds.
+
+    `curve_scores` are the mean scores after `curve_iterations` iterations, to the end of the run, of which early
+    stopping may have kept fewer; both are empty where there is no learning curve.
+    """
     rows = []
     for finished, trial in enumerate(trials):
         scores = [metric.score(loss) for loss in trial.fold_losses.get(metric.name, ())]
@@ -186,6 +190,8 @@ def trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
                 "score": metric.score(trial.loss(metric.name)),
                 "standard_error": standard_error(scores),
                 "fold_scores": scores,
+                "curve_iterations": list(trial.curve.checkpoints),
+                "curve_scores": [metric.score(loss) for loss in trial.curve.losses.get(metric.name, ())],
                 "fit_seconds": trial.fit_seconds,
                 "predict_seconds": trial.predict_seconds,
                 "finished": finished,
