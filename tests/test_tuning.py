@@ -61,7 +61,9 @@ def frame() -> pd.DataFrame:
 
 
 def tune_objective(base: KnowledgeBase, **options):
-    return metahp.tune(objective=bowl, space=SPACE, knowledge_base=base, **{"strategy": "random", **options})
+    return metahp.tune(
+        **{"objective": bowl, "space": SPACE, "knowledge_base": base, "strategy": "random", **options}
+    )
 
 
 # An objective
@@ -91,7 +93,9 @@ def test_every_trial_is_on_record_before_the_next_one_starts(base: KnowledgeBase
     assert seen == list(range(6))
 
 
-def test_the_same_call_goes_on_without_repeating_anything(base: KnowledgeBase) -> None:
+def test_the_same_call_goes_on_without_repeating_anything(
+    base: KnowledgeBase, caplog: pytest.LogCaptureFixture
+) -> None:
     calls = []
 
     def objective(values: dict) -> float:
@@ -104,7 +108,9 @@ def test_the_same_call_goes_on_without_repeating_anything(base: KnowledgeBase) -
     assert (second.n_earlier, second.n_recorded, len(second.trials)) == (5, 7, 12)
     assert {trial.id for trial in first.trials} <= {trial.id for trial in second.trials}
     assert len(set(calls)) == len(calls) == 12
+    assert "nothing left to do" not in caplog.text
     again = metahp.tune(**options, trials=12)
+    assert "nothing left to do: the task 'toy_service' has 12 trials already" in caplog.text
     assert (again.n_recorded, len(calls), again.best_params_) == (0, 12, second.best_params_)
 
 
@@ -380,11 +386,16 @@ def test_a_configuration_that_does_not_fit_is_refused(base: KnowledgeBase, own: 
         ({"trial_timeout": 60.0}, "trial_timeout is not for an objective"),
         ({"y": np.zeros(3)}, "y is not for an objective"),
         ({"groups": np.zeros(3)}, "groups is not for an objective"),
-        ({"trials": 0}, "--trials is at least 1"),
-        ({"jobs": 0}, "--jobs is at least 1"),
+        ({"trials": 0}, "--trials is a whole number of at least 1"),
+        ({"jobs": 0}, "--jobs is a whole number of at least 1"),
         ({"device": "tpu"}, "--device is one of"),
         ({"direction": "up"}, "maximize or minimize"),
-        ({"X": "x.csv"}, "with a space, and without a table"),
+        ({"trials": "3"}, "--trials is a whole number of at least 1, got '3'"),
+        ({"X": "x.csv"}, "with a SearchSpace, and without a table"),
+        ({"space": {"rate": (0, 1)}}, "with a SearchSpace"),
+        ({"objective": 3}, "is a function"),
+        ({"metafeatures": [1]}, r"numbers by name, got \[1\]"),
+        ({"metafeatures": {"size": "big"}}, "numbers by name"),
         ({"strategy": "tqe"}, "Did you mean 'tpe'"),
     ],
 )

@@ -303,15 +303,18 @@ def report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
         beside.append(f"default {result.default_score_:.{digits}f}")
     if result.warm_score_ is not None:
         beside.append(f"best warm point {result.warm_score_:.{digits}f}")
-    if result.ensemble_ is not None and len(result.ensemble_.members) > 1:
+    has_ensemble = result.ensemble_ is not None and len(result.ensemble_.members) > 1
+    is_model = is_ensemble and has_ensemble
+    if has_ensemble:
         beside.append(_ensemble(result))
     if beside:
         yield " · ".join(beside)
     if result.test_score_ is not None:
         shown = UNKNOWN if math.isnan(result.test_score_) else f"{result.test_score_:.{digits}f}"
-        yield f"test {shown} {result.metric.name} on {result.n_test_rows:,} rows that took no part"
+        of = " of the ensemble" if is_model else ""
+        yield f"test {shown} {result.metric.name}{of} on {result.n_test_rows:,} rows that took no part"
     if result.directory is not None:
-        what = "the ensemble" if is_ensemble and result.ensemble_ is not None else "the best model"
+        what = "the ensemble" if is_model else "the best model"
         names = ", ".join(sorted(path.name for path in result.directory.iterdir() if path.name != "study"))
         yield f"written to {result.directory}/: {what} ({names})"
     if line := _warm_start(result, digits):

@@ -104,6 +104,11 @@ class ResultContent:
             raise InputError("A result of a table has a model, and that of an objective has none.")
         object.__setattr__(self, "best_trial", own[-1])
 
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether the model has several members."""
+        return self.model is not None and len(self.model.members) > 1
+
 
 def check_directory(directory: str | Path) -> None:
     """Refuse a place that `write_result` would refuse, before the tuning that leads to it.
@@ -278,8 +283,7 @@ def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
     is_table = isinstance(content.table, Table)
     scores = [metric.score(loss) for loss in trial.fold_losses[metric.name]]
     states = [str(one.state) for one in content.trials]
-    is_ensemble = content.model is not None and len(content.model.members) > 1
-    test_score = _known(content.test_score)
+    is_ensemble, test_score = content.is_ensemble, _known(content.test_score)
     return {
         "schema_version": SCHEMA_VERSION,
         "task": _task(content),
@@ -311,8 +315,9 @@ def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
 def _script(content: ResultContent) -> str | None:
     if content.path is None or isinstance(content.table, Objective):
         return None
-    score = content.metric.score(content.best_trial.loss(content.metric.name))
-    protocol = content.protocol
+    trial, protocol = content.best_trial, content.protocol
+    score = content.metric.score(trial.loss(content.metric.name))
+    left_out = "\nThe ensemble is not made here: this is its best single configuration." if content.is_ensemble else ""
     try:
         return training_script(
             content.best,
@@ -321,8 +326,8 @@ def _script(content: ResultContent) -> str | None:
             metric=content.metric,
             seed=content.seed,
             verb="found",
-            expectation=f"{content.metric.name} when tuned: {score:.4g} "
-            f"({protocol.folds}-fold cross-validation, and selected on it).",
+            expectation=f"{content.metric.name} when tuned: {score:.4g} ({protocol.folds}-fold cross-validation of "
+            f"{trial.n_rows:,} rows, and selected on it).{left_out}",
             folds=Folds(protocol.folds, protocol.splits.partition(":")[0], content.split_column),
         )
     except InputError as error:

@@ -1,6 +1,7 @@
 """Past tasks as functions over all configurations: Gaussian-process interpolations that share one kernel."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,8 @@ PRIOR_WEIGHT = 0.1
 # A world is interpolated from at most so many of its configurations; solving costs their cube.
 MOST_POINTS = 800
 JITTER = 1e-6
+# Groups of tasks that are solved side by side; each takes matrices of its own.
+N_THREADS = 4
 # Waves of which a random function is made.
 N_WAVES = 256
 
@@ -139,8 +142,8 @@ class Worlds:
         by_pattern: dict[bytes, list[int]] = {}
         for row, known in enumerate(~np.isnan(values)):
             by_pattern.setdefault(known.tobytes(), []).append(row)
-        groups = []
-        for pattern, members in by_pattern.items():
+
+        def solved(pattern: bytes, members: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
             rows = np.array(members)
             known = np.flatnonzero(np.frombuffer(pattern, dtype=bool))
             if known.size > MOST_POINTS:
@@ -151,18 +154,27 @@ class Worlds:
             covariance = kernel.amplitude * matern52(points, points)
             covariance[np.diag_indices_from(covariance)] += kernel.noise + JITTER
             coefficients = cho_solve(cho_factor(covariance), (own - means[:, None]).T) if known.size else own.T
-            groups.append((points, coefficients, means, rows))
-        return cls(kernel, tuple(groups), len(values))
+            return points, coefficients, means, rows
 
-    def at(self, inputs: np.ndarray, *, share: float = 1.0) -> np.ndarray:
+        with threadpool_limits(1), ThreadPoolExecutor(N_THREADS) as pool:
+            groups = tuple(pool.map(solved, by_pattern.keys(), by_pattern.values()))
+        return cls(kernel, groups, len(values))
+
+    def at(self, inputs: np.ndarray, *, share: float = 1.0, wanted: np.ndarray | None = None) -> np.ndarray:
         """Expected losses of every task at `inputs` (n, p), scaled by the length scales, shape (t, n).
 
-        With a `share` below one they lie nearer to the mean of their task.
+        With a `share` below one they lie nearer to the mean of their task. Of the cells that are not `wanted` (t, n)
+        some may be NaN, which saves their time.
         """
-        values = np.empty((self.n_tasks, len(inputs)))
-        for points, coefficients, means, rows in self.groups:
-            correlation = self.kernel.amplitude * matern52(inputs, points)
-            values[rows] = (share * (correlation @ coefficients) + means).T
+        values = np.full((self.n_tasks, len(inputs)), np.nan)
+
+        def tell(points: np.ndarray, coefficients: np.ndarray, means: np.ndarray, rows: np.ndarray) -> None:
+            columns = np.arange(len(inputs)) if wanted is None else np.flatnonzero(wanted[rows].any(axis=0))
+            correlation = self.kernel.amplitude * matern52(inputs[columns], points)
+            values[np.ix_(rows, columns)] = (share * (correlation @ coefficients) + means).T
+
+        with threadpool_limits(1), ThreadPoolExecutor(N_THREADS) as pool:
+            list(pool.map(tell, *zip(*self.groups, strict=True)))
         return values
 
 

@@ -105,6 +105,7 @@ def test_a_run_and_the_run_after_it(file: Path, base: KnowledgeBase, capsys: pyt
     assert printed.err == ""
     assert "1 trial added to your knowledge base" in printed.out
     assert "the ensemble" in printed.out
+    assert "neg_log_loss of the ensemble on 30 rows" in printed.out
     assert main(["predict", str(file.parent / "out"), str(file), "--quiet"]) == 0
 
 
@@ -119,7 +120,7 @@ def test_a_run_and_the_run_after_it(file: Path, base: KnowledgeBase, capsys: pyt
         (["--time", "petal length (cm)", "--cv", "60"], 2, "different times"),
         (["--timeout", "0"], 2, "--timeout is a number of seconds above 0"),
         (["--test-size", "1.2"], 2, "--test-size is a share of the rows"),
-        (["--trials", "0"], 2, "--trials is at least 1"),
+        (["--trials", "0"], 2, "--trials is a whole number of at least 1"),
         (["--learner", "liner"], 2, "Did you mean 'linear'"),
         (["--metric", "roc_auc"], 2, "not a metric for a multiclass task"),
         (["--strategy", "rendom"], 2, "Did you mean 'random'"),

@@ -57,6 +57,13 @@ def _knowledge(n_tasks: int, rng: np.random.Generator):
     return tasks, metafeatures, trials
 
 
+def _with_gaps(past, rng: np.random.Generator):
+    """Every task lacks some of its trials, but never the default."""
+    gaps = rng.random(past.losses.shape) < 0.3
+    gaps[:, list(past.defaults.values())] = False
+    return replace(past, losses=np.where(gaps, np.nan, past.losses))
+
+
 @pytest.fixture(scope="module")
 def past():
     tasks, metafeatures, trials = _knowledge(60, np.random.default_rng(0))
@@ -383,6 +390,31 @@ def test_what_a_search_found_on_one_task_is_a_candidate_but_not_where_that_task_
     knowledge = Knowledge.learn(others, {"toy": SPACE}, seed=0)
     assert found_here not in knowledge.candidates
     assert [past.candidates[j] for j in knowledge.columns] == list(knowledge.candidates)
+
+
+def test_knowledge_that_is_extended_tells_what_all_worlds_made_anew_would(past, rng):
+    past = _with_gaps(past, rng)
+    older = Knowledge.learn(past.rows(np.arange(50)), {"toy": SPACE}, seed=0)
+    losses = past.losses.copy()
+    # A task that was known has better trials than before.
+    losses[3, np.flatnonzero(~np.isnan(losses[3]))[-4:]] -= 0.5
+    past = replace(past, losses=losses)
+    anew = older._of(past, older.surrogate, older.forest, older.kernel, older.settings, None, None, seed=0)
+    for each in (older, Knowledge.from_arrays(older.to_arrays(), {"toy": SPACE})):
+        extended = each.extended(past, seed=0)
+        assert extended.candidates == anew.candidates
+        np.testing.assert_allclose(extended.worlds, anew.worlds, atol=5e-3)
+        told = each.told(past.metafeatures, anew.candidates, anew.worlds, ~np.isnan(losses[:, anew.columns]))
+        assert set(np.flatnonzero(np.isnan(told).all(axis=1))) == {3, *range(50, 60)}
+
+
+def test_a_task_whose_losses_are_all_the_same_does_not_change_the_scale(past):
+    knowledge = Knowledge.learn(past, {"toy": SPACE}, seed=0)
+    expected = knowledge.task_prior(None).log_scale
+    units = knowledge.units.copy()
+    units[5] = np.finfo(float).tiny
+    np.testing.assert_allclose(replace(knowledge, units=units).task_prior(None).log_scale, expected, atol=0.1)
+    assert replace(knowledge, units=np.full(60, np.finfo(float).tiny)).task_prior(None).log_scale == (0.0, 1.0)
 
 
 def test_task_prior_gives_the_scenarios_at_any_configuration(past):

@@ -1,6 +1,7 @@
 """Tuning a user's own objective: past tasks of its space, its trials, its result."""
 
 import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from metahp.api.tuning.attempts import configurations_of
@@ -14,6 +15,10 @@ from metahp.core.space import SearchSpace
 from metahp.knowledge.records import TaskRecord
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.results.directory import Objective, ResultContent, write_result
+
+logger = logging.getLogger(__name__)
+
+HINT = "Trials belong to a task by its name and meta-features: after a change of the objective give it another name."
 
 
 def tune_objective(
@@ -29,6 +34,8 @@ def tune_objective(
     task, protocol = objective_task(name, metafeatures, metric)
     study = search.study(task.id, protocol, metric, [space])
     is_open = search.is_open(study)
+    if not is_open:
+        logger.warning("nothing left to do: the task '%s' has %d trials already. %s", name, len(study.trials), HINT)
     points, n_past = best_of_past(search.base, space, metric, task.id, metafeatures, search.n_warm)
 
     @functools.cache
@@ -48,7 +55,7 @@ def tune_objective(
     if search.is_recorded and is_open:
         search.base.record(tasks=[TaskRecord(task, metafeatures)])
     with ObjectivePool(objective, space, task.id, protocol, metric, search.n_jobs) as pool:
-        best, ended = search.best_of(study, strategy, pool, lambda suggestion: suggestion)
+        best, ended = search.best_of(study, strategy, pool, lambda suggestion: suggestion, hint=HINT)
     search.ingest()
     result = tuned_of(study, best, ended, n_past_tasks=n_past, directory=search.directory)
     if search.directory is not None:

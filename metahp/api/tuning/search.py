@@ -53,9 +53,9 @@ class Search:
         return len(study.trials) < self.n_trials
 
     def best_of(
-        self, study: Study, strategy: Strategy, pool: Pool, job_of: Callable[[Suggestion], Any]
+        self, study: Study, strategy: Strategy, pool: Pool, job_of: Callable[[Suggestion], Any], *, hint: str
     ) -> tuple[Trial, str]:
-        """Run to the end: the best complete trial, and why the run ended.
+        """Run to the end: the best complete trial, and why the run ended; `hint` says what to try where there is none.
 
         Raises:
             MetahpError: no trial is complete; the message has the most frequent reason.
@@ -75,7 +75,7 @@ class Search:
         if best is None and ended == "interrupted":
             raise KeyboardInterrupt
         if best is None:
-            raise study.failure()
+            raise study.failure(hint)
         return best, ended
 
     def ingest(self) -> None:

@@ -150,10 +150,13 @@ class Study:
         best = self.best()
         return len(self.trials) - self.number_of(best) if best else 0
 
-    def failure(self) -> MetahpError:
-        """The error that says why there is no complete trial."""
+    def failure(self, hint: str) -> MetahpError:
+        """The error that says why there is no complete trial; `hint` says what to try."""
         if not self.trials:
-            return MetahpError("No trial finished in the time given; give more with --timeout.")
+            return MetahpError(
+                "The time was up before a trial finished. Where the knowledge base has changed it takes some seconds to "
+                "ask it; run the same command again, or give more with --timeout."
+            )
         no_number = f"{self.metric.name} is no number on some fold"
         reasons = Counter(
             trial.reason or (no_number if trial.state is TrialState.COMPLETE else str(trial.state))
@@ -161,8 +164,7 @@ class Study:
         )
         reason, count = reasons.most_common(1)[0]
         return MetahpError(
-            f"None of {len(self.trials)} trials is complete. The most frequent reason ({count} times): {reason}. "
-            "Try other learners, or more with --trial-timeout or --memory-limit."
+            f"None of {len(self.trials)} trials is complete. The most frequent reason ({count} times): {reason}. {hint}"
         )
 
     def _is_scored(self, trial: Trial) -> bool:

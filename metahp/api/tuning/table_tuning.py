@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 # More rows than this say nothing new about which models to average, and take their time.
 MAX_ENSEMBLE_ROWS = 20_000
+HINT = "Try other learners, or more with --trial-timeout or --memory-limit."
 # Predictions of one trial that are larger than this (numbers) are not kept: fifty of them would fill the memory.
 MAX_PREDICTIONS = 2_000_000
 
@@ -102,7 +103,8 @@ def tune_table(
     )
     on_start(plan)
     with TrialPool(search.n_jobs) as pool:
-        best, ended = search.best_of(study, strategy, pool, _jobs(study, rows, limits, is_pruned, stops_early))
+        jobs = _jobs(study, rows, limits, is_pruned, stops_early)
+        best, ended = search.best_of(study, strategy, pool, jobs, hint=HINT)
     search.ingest()
     found = _ensemble(study, table, is_voting=is_voting, seed=search.seed)
     members = found.members if is_ensemble and found and len(found.members) > 1 else ((best.configuration, 1.0),)

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,8 @@ def tune(
     """
     if objective is None and X is None:
         raise InputError("Expected a table (X), or an objective with its space.")
-    if objective is not None and (X is not None or space is None):
-        raise InputError("An objective comes with a space, and without a table.")
+    if objective is not None and (X is not None or not isinstance(space, SearchSpace) or not callable(objective)):
+        raise InputError("An objective is a function and comes with a SearchSpace, and without a table.")
     _check_used(locals(), "a table" if objective is None else "an objective")
     if warm is None:
         warm = N_WARM_TRANSFER if strategy == TRANSFER else N_WARM
@@ -176,8 +177,11 @@ def tune(
         check_directory(search.directory)
     if objective is not None:
         assert space is not None
+        metafeatures = {} if metafeatures is None else metafeatures
+        if not isinstance(metafeatures, Mapping) or not all(isinstance(one, Real) for one in metafeatures.values()):
+            raise InputError(f"metafeatures are numbers by name, got {metafeatures!r}.")
         measured = metric_of(metric, direction)
-        return tune_objective(search, objective, space, measured, metafeatures or {}, name or space.learner)
+        return tune_objective(search, objective, space, measured, metafeatures, name or space.learner)
     rows = rows_of(
         X,
         y,
@@ -231,7 +235,7 @@ def _check_numbers(
     if not memory_limit > 0:
         raise InputError(f"--memory-limit is a number of MiB above 0, got {memory_limit:g}.")
     for option, count in (("--trials", trials), ("--jobs", jobs), ("--patience", patience)):
-        if count is not None and count < 1:
-            raise InputError(f"{option} is at least 1, got {count}.")
+        if count is not None and (not isinstance(count, Integral) or isinstance(count, bool) or count < 1):
+            raise InputError(f"{option} is a whole number of at least 1, got {count!r}.")
     if warm < 0:
         raise InputError(f"--warm is at least 0, got {warm}.")
