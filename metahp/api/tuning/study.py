@@ -154,8 +154,8 @@ class Study:
         """The error that says why there is no complete trial; `hint` says what to try."""
         if not self.trials:
             return MetahpError(
-                "The time was up before a trial finished. Where the knowledge base has changed it takes some seconds to "
-                "ask it; run the same command again, or give more with --timeout."
+                "The time was up before a trial finished. Asking a knowledge base that has changed takes some seconds: "
+                "run the same command again, or give more with --timeout."
             )
         no_number = f"{self.metric.name} is no number on some fold"
         reasons = Counter(
