@@ -61,9 +61,7 @@ def frame() -> pd.DataFrame:
 
 
 def tune_objective(base: KnowledgeBase, **options):
-    return metahp.tune(
-        **{"objective": bowl, "space": SPACE, "knowledge_base": base, "strategy": "random", **options}
-    )
+    return metahp.tune(**{"objective": bowl, "space": SPACE, "knowledge_base": base, "strategy": "random", **options})
 
 
 # An objective
