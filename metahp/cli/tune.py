@@ -340,7 +340,8 @@ def _warm_start(result: "TuneResult", digits: int) -> str:
     if measured is None or measured["best_score"] is None:
         return ""
     n = measured["refinement_trials"]
-    line = f"warm start: {measured['points']} points reached {measured['best_score']:.{digits}f}"
+    points = f"{measured['points']} point{'s' if measured['points'] > 1 else ''}"
+    line = f"warm start: {points} reached {measured['best_score']:.{digits}f}"
     refined = measured["refinement_best_score"]
     if not n or refined is None:
         return line

@@ -251,7 +251,10 @@ def _connected(file: Path, read_only: bool, wait_seconds: float) -> duckdb.DuckD
     deadline, pause = time.monotonic() + wait_seconds, _FIRST_PAUSE
     while True:
         try:
-            return duckdb.connect(str(file), read_only=read_only, config=SETTINGS)
+            connection = duckdb.connect(str(file), read_only=read_only, config=SETTINGS)
+            # Standard output is for data.
+            connection.execute("SET enable_progress_bar = false")
+            return connection
         except (duckdb.IOException, duckdb.ConnectionException) as error:
             holder = _holder(str(error))
             if holder is None:
