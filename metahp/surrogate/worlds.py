@@ -26,6 +26,8 @@ MOST_POINTS = 800
 JITTER = 1e-6
 # Groups of tasks that are solved side by side; each takes matrices of its own.
 N_THREADS = 4
+# Configurations that a group is asked of at once, so that its matrices stay small.
+BLOCK = 1000
 # Waves of which a random function is made.
 N_WAVES = 256
 
@@ -170,8 +172,10 @@ class Worlds:
 
         def tell(points: np.ndarray, coefficients: np.ndarray, means: np.ndarray, rows: np.ndarray) -> None:
             columns = np.arange(len(inputs)) if wanted is None else np.flatnonzero(wanted[rows].any(axis=0))
-            correlation = self.kernel.amplitude * matern52(inputs[columns], points)
-            values[np.ix_(rows, columns)] = (share * (correlation @ coefficients) + means).T
+            for start in range(0, len(columns), BLOCK):
+                block = columns[start : start + BLOCK]
+                correlation = self.kernel.amplitude * matern52(inputs[block], points)
+                values[np.ix_(rows, block)] = (share * (correlation @ coefficients) + means).T
 
         with threadpool_limits(1), ThreadPoolExecutor(N_THREADS) as pool:
             list(pool.map(tell, *zip(*self.groups, strict=True)))
