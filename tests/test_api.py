@@ -129,7 +129,7 @@ def test_an_interrupted_search_keeps_its_finished_trials_and_goes_on(refreshed, 
 def test_recommend_for_a_new_table(refreshed):
     _, base, _ = refreshed
     new = _table(99)
-    recommendation = metahp.recommend(new, learners=["linear"], k=2, knowledge_base=base, budget_seconds=20)
+    recommendation = metahp.recommend(new, learners="linear", k=2, knowledge_base=base, budget_seconds=20)
     assert not recommendation.is_known_task
     # Six past tasks are too few to tell which are similar: the advice is the portfolio, and says so.
     assert recommendation.abstained

@@ -743,6 +743,7 @@ def test_the_rows_of_an_array_are_those_of_its_frame(frame: pd.DataFrame) -> Non
         ({"groups": [1, 2]}, InputError, "one group for each of 150 rows"),
         ({"time": "farm", "cv": 30}, InputError, "different times"),
         ({"time": "day", "groups": "farm"}, InputError, "ask for one"),
+        ({"time": "name"}, InputError, "column 'name' of --time that are numbers or dates, such as 2026-01-31; got 'a"),
         ({"splitter": ShuffleSplit(3), "cv": 3}, InputError, "leave out cv"),
         ({"test_size": 1.0}, InputError, "between 0 and 1"),
         ({"test_size": 0.95}, InputError, "at least 20 rows"),
@@ -752,7 +753,7 @@ def test_the_rows_of_an_array_are_those_of_its_frame(frame: pd.DataFrame) -> Non
 )
 def test_rows_that_cannot_be_parted_are_refused(frame: pd.DataFrame, options: dict, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
-        rows_of(frame, target="kind", **options)
+        rows_of(frame.assign(name="a" + frame["farm"]), target="kind", **options)
 
 
 # A study

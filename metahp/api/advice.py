@@ -48,7 +48,7 @@ def recommend(
     task: str | None = None,
     metric: str | None = None,
     k: int = 5,
-    learners: Sequence[str] | None = None,
+    learners: str | Sequence[str] | None = None,
     knowledge_base: str | Path | KnowledgeBase | None = None,
     seed: int = 0,
     budget_seconds: float = 2.0,
@@ -62,7 +62,7 @@ def recommend(
         task: binary, multiclass or regression; inferred where it is None.
         metric: A scikit-learn scorer name; the task type's default where it is None.
         k: How many.
-        learners: Names of learners to choose from; None for all that the knowledge base knows well enough.
+        learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
         knowledge_base: A knowledge base or the path of one; None for the user's own.
         seed: Of the meta-features' samples and of the training of surrogates.
         budget_seconds: For the meta-features.
@@ -74,15 +74,13 @@ def recommend(
         raise InputError(f"k is the number of configurations, at least 1, got {k}.")
     table = load(X, y, target=target, task=task)
     chosen = metric_for(table.task.type, metric)
-    for name in learners or ():
-        learner_named(name)
     base = (
         knowledge_base
         if isinstance(knowledge_base, KnowledgeBase)
         else open_knowledge_base(Path(knowledge_base) if knowledge_base else None)
     )
     totals = base.info()
-    names = tuple(dict.fromkeys(learners)) if learners else known_learners(totals)
+    names = chosen_learners(learners, totals)
     shared = {
         "task": table.task,
         "target": table.target,
@@ -177,6 +175,20 @@ def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -
             )
         )
     return tuple(items)
+
+
+def chosen_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]) -> tuple[str, ...]:
+    """The learners of these names, each once, or the known ones where none is named.
+
+    Raises:
+        UnknownNameError: there is no learner of a name.
+    """
+    if not names:
+        return known_learners(totals)
+    chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
+    for name in chosen:
+        learner_named(name)
+    return chosen
 
 
 def known_learners(totals: Mapping[str, Any]) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def _sketch(text: Text, text_columns: Collection[str], min_columns: int) -> _Ske
     separator = max(SEPARATORS, key=lambda one: _fit([row for _, row in parsed[one]]))
     lines = parsed[separator]
     if not lines or not first:
-        raise InputError(f"'{text.source.label}' is empty; expected a header line and at least 20 rows.")
+        raise InputError(f"'{text.source.label}' is empty; expected a header line and rows.")
     end, header = lines[0]
     rows = [row for _, row in lines[1:]]
     ends = [match.end() for match in _LINE_END.finditer(sample)]

@@ -122,7 +122,7 @@ def open_source(name: str) -> Source:
             "rename it after what it is, or pack it again."
         )
     if not source.head().strip():
-        raise InputError(f"'{source.label}' is empty; expected a header line and at least 20 rows.")
+        raise InputError(f"'{source.label}' is empty; expected a header line and rows.")
     return source
 
 
@@ -198,7 +198,7 @@ def _transcoded(source: Source, encoding: str, warning: str) -> Text:
     if b"\0" in data:
         raise _binary(source, data.index(b"\0"))
     if not data.strip():
-        raise InputError(f"'{source.label}' is empty; expected a header line and at least 20 rows.")
+        raise InputError(f"'{source.label}' is empty; expected a header line and rows.")
     text = Source(source.label, source.suffix, data=data, compression=source.compression)
     return Text(text, 0, encoding, b'"' in data, (warning,))
 

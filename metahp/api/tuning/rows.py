@@ -108,7 +108,8 @@ def _parted(
     if times is not None:
         times = parse_column(pd.Series(times)).to_numpy()
         if times.dtype == object:
-            raise InputError(f"Expected times that are numbers or dates, such as 2026-01-31; got '{times[0]}'.")
+            of = f"in the column '{time}' of --time" if isinstance(time, str) else "of rows"
+            raise InputError(f"Expected times {of} that are numbers or dates, such as 2026-01-31; got '{times[0]}'.")
     for name, values in (("groups", labels), ("times", times)):
         if values is not None:
             check_complete(values, name)

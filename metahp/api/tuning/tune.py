@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from metahp.api.advice import known_learners
+from metahp.api.advice import chosen_learners
 from metahp.api.tuning.attempts import Given
 from metahp.api.tuning.objective import metric_of
 from metahp.api.tuning.objective_tuning import tune_objective
@@ -45,7 +45,7 @@ def tune(
     target: str | None = None,
     task: str | None = None,
     metric: str | None = None,
-    learners: Sequence[str] | None = None,
+    learners: str | Sequence[str] | None = None,
     trials: int = 50,
     timeout: float | None = None,
     trial_timeout: float = 300.0,
@@ -93,7 +93,7 @@ def tune(
         target: Target column; guessed where None.
         task: binary, multiclass or regression; inferred where None.
         metric: A scikit-learn scorer name; the task type's default where None.
-        learners: Names of learners to choose from; None for all that the knowledge base knows well enough.
+        learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
         trials: How many finished trials there are to be, those of earlier calls included.
         timeout: Seconds after which the call ends with what it has found; None for no limit.
         trial_timeout: Seconds of one trial over all folds; one that takes longer is killed, and a trial.
@@ -200,7 +200,7 @@ def tune(
         rows,
         X if isinstance(X, str | Path) else None,
         metric_for(rows.table.task.type, metric),
-        tuple(dict.fromkeys(learners)) if learners else known_learners(search.base.info()),
+        chosen_learners(learners, search.base.info()),
         Limits(trial_timeout, memory_limit),
         is_pruned=prune,
         stops_early=early_stopping,
