@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metahp.cli import options, output, startup
-from metahp.cli.recommend import table_line
+from metahp.cli import options, output, phrases, startup
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -68,7 +67,7 @@ def _report(table: "Table", metafeatures: "MetaFeatures", file: str) -> Iterator
 
     from metahp.metafeatures.extract import GROUP_OF
 
-    yield Text(table_line(table, file))
+    yield Text(phrases.table_line(table, file))
     for group, seconds in metafeatures.seconds.items():
         yield ""
         yield Text(f"{group} ({seconds:.2f} s)", style="bold")

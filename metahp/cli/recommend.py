@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metahp.cli import options, output, startup
+from metahp.cli import options, output, phrases, startup
 from metahp.core.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from metahp.core.configuration import Value
     from metahp.datasets.table import Table
     from metahp.recommendation.result import Recommendation, Recommended
 
@@ -27,7 +26,6 @@ WIDE = 120
 # Longer metric names would push the table over 80 columns; the line above the table names the metric anyway.
 LONG_METRIC = 12
 BUDGET_SECONDS = 2.0
-UNKNOWN = "–"
 
 
 class Format(StrEnum):
@@ -109,7 +107,7 @@ def report(
     """The parts of the printed recommendation for a console of `width` columns."""
     from rich.text import Text
 
-    yield Text(table_line(table, file))
+    yield Text(phrases.table_line(table, file))
     yield Text(
         f"metric {recommendation.metric.name} · knowledge base: {recommendation.n_past_tasks:,} tasks, "
         f"{recommendation.n_past_trials:,} trials · answered in {seconds:.1f} s"
@@ -145,30 +143,6 @@ def _script_command(file: str, given: Mapping[str, object], learners: Sequence[s
     return f"{shlex.join([*words, '--format', 'python'])} > train.py"
 
 
-def table_line(table: "Table", file: str) -> str:
-    """The table in one line: size, kinds of columns, target and task type."""
-    import numpy as np
-
-    categorical = int(table.is_categorical.sum())
-    missing = float(table.features.isna().to_numpy().mean())
-    details = [f"{categorical} categorical"] if categorical else []
-    details += [f"{missing:.1%} missing".replace("%", " %")] if missing else []
-    kinds = f" ({', '.join(details)})" if details else ""
-    origin = "" if table.target_origin == "given" else f" ({table.target_origin})"
-    name = "standard input" if file == "-" else Path(file).name
-    line = (
-        f"{name}: {table.task.n_rows:,} rows × {table.task.n_features:,} features{kinds}, "
-        f"target '{table.target}'{origin}, {table.task.type}"
-    )
-    if table.task.type.is_classification:
-        minority = np.bincount(table.y).min() / table.y.size
-        classes = f", {table.task.n_classes} classes" if table.task.n_classes > 2 else ""
-        line += f"{classes}, {'minority' if table.task.n_classes == 2 else 'smallest'} {minority:.0%}".replace(
-            "%", " %"
-        )
-    return line
-
-
 def _score_table(recommendation: "Recommendation", *, is_wide: bool) -> "RenderableType":
     from rich.table import Table as RichTable
 
@@ -191,29 +165,25 @@ def _score_table(recommendation: "Recommendation", *, is_wide: bool) -> "Rendera
 def expected(item: "Recommended") -> str:
     """The expected score and its interval, with as many decimals as the interval's width makes meaningful."""
     if math.isnan(item.score):
-        return UNKNOWN
-    digits = decimals(item)
+        return phrases.UNKNOWN
+    digits = _decimals(item)
     score, low, high = (f"{value:.{digits}f}" for value in (item.score, item.low, item.high))
     return f"{score}  ({_bare(low)}–{_bare(high)})" if low[0] != "-" else f"{score}  ({low} to {high})"
 
 
 def gain(item: "Recommended") -> str:
     """The expected gain over the learner's default, in the decimals of the score."""
-    return UNKNOWN if math.isnan(item.gain) else f"{item.gain:+.{decimals(item)}f}"
+    return phrases.UNKNOWN if math.isnan(item.gain) else f"{item.gain:+.{_decimals(item)}f}"
 
 
-def decimals(item: "Recommended") -> int:
-    """Decimals that show two digits of the interval's width, at most six."""
-    width = item.high - item.low
-    if not (math.isfinite(width) and width > 0):
-        return 3
-    return min(max(1 - math.floor(math.log10(width)), 0), 6)
+def _decimals(item: "Recommended") -> int:
+    return phrases.decimals(item.high - item.low)
 
 
 def duration(seconds: float) -> str:
     """Seconds as a person reads them."""
     if math.isnan(seconds):
-        return UNKNOWN
+        return phrases.UNKNOWN
     if seconds < 0.1:
         return "<0.1 s"
     if seconds < 60:
@@ -226,19 +196,10 @@ def _bare(number: str) -> str:
 
 
 def _hyperparameters(recommendation: "Recommendation", item: "Recommended") -> str:
-    """The values that differ from the library's defaults."""
     from metahp.learners.catalogue import learner_named
 
-    default = learner_named(item.learner).space(recommendation.task.type).default.values
-    values = item.configuration.values
-    changed = [f"{name} {_shown(value)}" for name, value in values.items() if default.get(name, ...) != value]
-    if not changed:
-        return "library default"
-    return ", ".join(changed) + (", rest default" if len(changed) < len(values) else "")
-
-
-def _shown(value: "Value") -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    default = learner_named(item.learner).space(recommendation.task.type).default
+    return phrases.changed(item.configuration, default)
 
 
 def _why(recommendation: "Recommendation") -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metahp.cli import options, output, startup
+from metahp.cli import options, output, phrases, startup
 
 if TYPE_CHECKING:
     from metahp.api.tuning.study import Progress
@@ -27,7 +27,6 @@ SECONDS_BETWEEN_LINES = 5.0
 # Columns from which a terminal has room for a long bar.
 WIDE = 120
 INTERRUPTED = 130
-UNKNOWN = "–"
 _ENDED = {
     "timeout": "the time is up",
     "patience": "no better trial for a while",
@@ -237,15 +236,13 @@ class _Display:
 
 def plan_lines(plan: "Plan") -> list[str]:
     """What a run is about to do: the table, how it is measured, and where it starts."""
-    from metahp.cli.recommend import table_line
-
     outer = f" · {plan.n_test_rows:,} more rows set aside for the test" if plan.n_test_rows else ""
     sample = f" on {plan.protocol.max_rows:,} rows" if plan.protocol.max_rows < plan.table.task.n_rows else ""
     kind = {"": "", "group": " by group", "time": " by time"}.get(
         plan.protocol.splits.partition(":")[0], " of your own"
     )
     lines = [
-        f"{table_line(plan.table, plan.file)}{outer}",
+        f"{phrases.table_line(plan.table, plan.file)}{outer}",
         f"metric {plan.metric.name}, {plan.protocol.folds} folds{kind}{sample}",
     ]
     if plan.n_earlier >= plan.n_trials:
@@ -289,7 +286,7 @@ def time_left(progress: "Progress") -> str:
 def report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
     """The lines of the final report."""
     error = result.best_standard_error_
-    digits = _digits(error)
+    digits = phrases.decimals(error)
     best = result.best_trial_
     spread = "" if math.isnan(error) else f" ± {error:.{digits}f}"
     yield (
@@ -297,7 +294,8 @@ def report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
         f"{result.best_learner_}, trial {result.number_of(best)} of {len(result.trials)}, {best.origin}"
     )
     width = shutil.get_terminal_size().columns - 1
-    yield from textwrap.wrap(_changed(result), width, initial_indent="  ", subsequent_indent="  ")
+    changed = phrases.changed(best.configuration, result.defaults[result.best_learner_])
+    yield from textwrap.wrap(changed, width, initial_indent="  ", subsequent_indent="  ")
     beside = []
     if result.default_score_ is not None:
         beside.append(f"default {result.default_score_:.{digits}f}")
@@ -310,7 +308,7 @@ def report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
     if beside:
         yield " · ".join(beside)
     if result.test_score_ is not None:
-        shown = UNKNOWN if math.isnan(result.test_score_) else f"{result.test_score_:.{digits}f}"
+        shown = phrases.UNKNOWN if math.isnan(result.test_score_) else f"{result.test_score_:.{digits}f}"
         of = " of the ensemble" if is_model else ""
         yield f"test {shown} {result.metric.name}{of} on {result.n_test_rows:,} rows that took no part"
     if result.directory is not None:
@@ -328,7 +326,7 @@ def _ensemble(result: "TuneResult") -> str:
     line = f"ensemble of {len(found.members)}"
     if found.gain is None:
         return line
-    digits = _digits(found.gain.standard_error)
+    digits = phrases.decimals(found.gain.standard_error)
     return (
         f"{line}: {found.gain.gain:+.{digits}f} ± {found.gain.standard_error:.{digits}f} over the best, "
         "on rows that did not choose it"
@@ -360,26 +358,5 @@ def _counts(result: "TuneResult") -> str:
     return f"trials: {counted}{ended}{added}"
 
 
-def _changed(result: "TuneResult") -> str:
-    """The values that differ from the library's defaults."""
-    default = result.defaults[result.best_learner_].values
-    values = result.best_trial_.configuration.values
-    changed = [f"{name} {_value(value)}" for name, value in values.items() if default.get(name, ...) != value]
-    if not changed:
-        return "library default"
-    return ", ".join(changed) + (", rest default" if len(changed) < len(values) else "")
-
-
-def _value(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def _number(score: float) -> str:
-    return UNKNOWN if math.isnan(score) else f"{score:.4f}" if abs(score) < 1000 else f"{score:.6g}"
-
-
-def _digits(error: float) -> int:
-    """Decimals that show two digits of a standard error, at most six."""
-    if not (math.isfinite(error) and error > 0):
-        return 4
-    return min(max(1 - math.floor(math.log10(error)), 0), 6)
+    return phrases.UNKNOWN if math.isnan(score) else f"{score:.4f}" if abs(score) < 1000 else f"{score:.6g}"

@@ -1,0 +1,54 @@
+"""What several commands say in the same words: a table, a configuration, a number."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from metahp.core.configuration import Configuration
+    from metahp.datasets.table import Table
+
+UNKNOWN = "–"
+
+
+def table_line(table: "Table", file: str) -> str:
+    """The table in one line: size, kinds of columns, target and task type."""
+    import numpy as np
+
+    categorical = int(table.is_categorical.sum())
+    missing = float(table.features.isna().to_numpy().mean())
+    details = [f"{categorical} categorical"] if categorical else []
+    details += [f"{missing:.1%} missing".replace("%", " %")] if missing else []
+    kinds = f" ({', '.join(details)})" if details else ""
+    origin = "" if table.target_origin == "given" else f" ({table.target_origin})"
+    name = "standard input" if file == "-" else Path(file).name
+    line = (
+        f"{name}: {table.task.n_rows:,} rows × {table.task.n_features:,} features{kinds}, "
+        f"target '{table.target}'{origin}, {table.task.type}"
+    )
+    if table.task.type.is_classification:
+        minority = np.bincount(table.y).min() / table.y.size
+        classes = f", {table.task.n_classes} classes" if table.task.n_classes > 2 else ""
+        line += f"{classes}, {'minority' if table.task.n_classes == 2 else 'smallest'} {minority:.0%}".replace(
+            "%", " %"
+        )
+    return line
+
+
+def changed(configuration: "Configuration", default: "Configuration") -> str:
+    """The values that differ from those of the library's default."""
+    values, usual = configuration.values, default.values
+    differing = {name: value for name, value in values.items() if usual.get(name, ...) != value}
+    if not differing:
+        return "library default"
+    shown = (
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in differing.items()
+    )
+    return ", ".join(shown) + (", rest default" if len(differing) < len(values) else "")
+
+
+def decimals(error: float) -> int:
+    """Decimals that show two digits of an error or a width, at most six; four where it is unknown."""
+    if not (math.isfinite(error) and error > 0):
+        return 4
+    return min(max(1 - math.floor(math.log10(error)), 0), 6)
