@@ -11,6 +11,9 @@ A component is a guess at what the new task is like:
 - *its amplitude* a, from a short grid, and so *the noise of its trials*, where they do not tell it.
 - *its log scale* b, from a grid about what past tasks had.
 
+One more component has the mean m and a covariance of the task's own: a v M with length scales, amplitude and noise that
+its trials choose (`metahp.refinement.relevance`), for the axes that matter differ between tasks.
+
 The level of the loss is unknown to all of them: a constant with a wide prior. Weights are prior weights times powers of
 marginal likelihoods. Components that differ in mean and scale only share a Cholesky factor.
 
@@ -23,6 +26,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import torch
@@ -30,6 +34,7 @@ from torch import Tensor
 
 from metahp.core.errors import InputError
 from metahp.refinement.acquisition import log_expected_improvement, log_mixture
+from metahp.refinement.relevance import Relevance
 
 # Keeps the Cholesky factor of a singular covariance defined; losses are of order one.
 JITTER = 1e-6
@@ -47,20 +52,24 @@ class Settings:
 
     `amplitudes` and `noises` are shares of the worlds' mean variance. Trials that do not tell their noise have one of
     `noises`; where some do, the first of them is the least that any has. `blend` is the prior weight of the components
-    that blend all worlds, beside one for all single worlds. `n_scales` log scales lie within `scale_width` standard
-    deviations of their prior mean. Losses are clipped at `clip` scales above the incumbent. `level` is the prior
-    standard deviation of the loss's level, in scales. `power` is that of the likelihoods. So many as `n_components`
-    components are looked at over all candidates.
+    that blend all worlds, beside one for all single worlds, and `own` that of those with length scales of the task's
+    own, which are learned of the best `most_own` trials where there are `least_own`. `n_scales` log scales lie within
+    `scale_width` standard deviations of their prior mean. Losses are clipped at `clip` scales above the incumbent.
+    `level` is the prior standard deviation of the loss's level, in scales. `power` is that of the likelihoods. So many
+    as `n_components` components are looked at over all candidates.
     """
 
     amplitudes: tuple[float, ...] = (0.05, 0.2, 0.8)
     noises: tuple[float, ...] = (0.02, 0.2)
     blend: float = 1.0
+    own: float = 1.0
     n_scales: int = 7
     scale_width: float = 2.0
     clip: float = 1.4
     level: float = 5.0
     power: float = 0.5
+    least_own: int = 5
+    most_own: int = 100
     n_components: int = 256
 
 
@@ -133,13 +142,23 @@ class Observed:
     noise: Tensor
 
 
+class _Kind(Enum):
+    """What the components of a kernel take the new task for."""
+
+    WORLD, BLEND, OWN = range(3)
+
+
 @dataclass(frozen=True, eq=False)
 class _Kernel:
-    """A covariance with its factor, and the means that it is combined with."""
+    """A covariance with its factor, and the means that it is combined with.
 
+    `amplitude` and `noise` are variances; `scales` are length scales of the task's own, None for those of past tasks.
+    """
+
+    kind: _Kind
     amplitude: float
     noise: float
-    is_blend: bool
+    scales: Tensor | None
     factor: Tensor
     losses: Tensor
     means: Tensor
@@ -180,6 +199,7 @@ class Posterior:
 
     Attributes:
         log_weights: Of the components: per kernel, shape (scales, means); normalised over all.
+        relevance: The task's own length scales; None where there are too few trials.
     """
 
     def __init__(
@@ -202,40 +222,58 @@ class Posterior:
         self._scale_prior = torch.log_softmax(-0.5 * steps**2, dim=0)
         is_known = bool(torch.isfinite(observed.noise).any())
         self._noises = settings.noises[:1] if is_known else settings.noises
-        self._fit(observed.losses, torch.zeros_like(observed.losses))
-        if is_known:
-            # Standard errors are in units of the loss, and components differ in scale: the mean log scale serves all.
-            by_scale = torch.stack([each.logsumexp(dim=1) for each in self.log_weights]).logsumexp(dim=0).exp()
-            own = OWN_SHARE * (observed.noise / torch.exp(by_scale @ self._log_scales)) ** 2
-            self._fit(observed.losses, torch.where(torch.isfinite(own), own, 0.0))
+        self._fit(observed.losses, torch.zeros_like(observed.losses), None)
+        # Standard errors and residuals are in units of the loss, and components differ in scale: one serves all.
+        by_scale = torch.stack([each.logsumexp(dim=1) for each in self.log_weights]).logsumexp(dim=0).exp()
+        scale = torch.exp(by_scale @ self._log_scales)
+        self.relevance = self._learned(observed.losses, scale)
+        if is_known or self.relevance:
+            own = OWN_SHARE * (observed.noise / scale) ** 2
+            self._fit(observed.losses, torch.where(torch.isfinite(own), own, 0.0), self.relevance)
 
-    def _fit(self, losses: Tensor, own: Tensor) -> None:
-        settings, o = self._settings, self._n_finished
-        scales = torch.exp(self._log_scales)
-        y = (losses[:, None] - self._best) / scales
+    def _learned(self, losses: Tensor, scale: Tensor) -> Relevance | None:
+        if len(losses) < self._settings.least_own:
+            return None
+        y = ((losses - self._best) / scale).clamp(max=self._settings.clip)
+        best = torch.argsort(losses, stable=True)[: self._settings.most_own]
+        residuals = y[best] - self._points.mean[best]
+        return Relevance.learn(self._points.inputs[best].cpu().numpy(), residuals.cpu().numpy())
+
+    def _fit(self, losses: Tensor, own: Tensor, relevance: Relevance | None) -> None:
+        settings, o, v = self._settings, self._n_finished, self._variance
+        y = (losses[:, None] - self._best) / torch.exp(self._log_scales)
         n_unclipped = (y < settings.clip).sum(dim=0)
         y = y.clamp(max=settings.clip)
-        among = Cross.of(self._points, self._points)
-        diagonals = []
-        for noise in self._noises:
+        among, even = Cross.of(self._points, self._points), torch.zeros_like(self._weights[:1])
+        world, blend = self._points.scenarios, self._points.mean[None]
+        kinds: list[tuple[_Kind, float, float, Tensor | None, Tensor, Tensor]] = [
+            (kind, amplitude * v, noise * v, None, means, prior)
+            for kind, means, prior in (
+                (_Kind.WORLD, world, self._weights.log()),
+                (_Kind.BLEND, blend, even + math.log(settings.blend)),
+            )
+            for amplitude, noise in itertools.product(settings.amplitudes, self._noises)
+        ]
+        if relevance:
+            own_scales = torch.as_tensor(relevance.length_scales, device=y.device)
+            prior = even + math.log(settings.own)
+            kinds.append((_Kind.OWN, relevance.amplitude, relevance.noise, own_scales, blend, prior))
+        self._kernels, logs = [], []
+        for kind, amplitude, noise, scales, means, prior in kinds:
             diagonal = torch.full((len(self._points),), JITTER, dtype=y.dtype, device=y.device)
             # Never below the component's: an error estimated from three folds may be zero by chance.
-            diagonal[:o] += own.clamp(min=noise * self._variance)
-            diagonals.append((noise, torch.diag(diagonal)))
-        self._kernels, logs = [], []
-        for is_blend in (False, True):
-            means = self._points.mean[None] if is_blend else self._points.scenarios
-            prior = (torch.full_like(self._weights[:1], settings.blend) if is_blend else self._weights).log()
-            for amplitude, (noise, diagonal) in itertools.product(settings.amplitudes, diagonals):
-                factor = torch.linalg.cholesky(self._covariance(amplitude, is_blend, among) + diagonal)
-                finished = factor[:o, :o]
-                white_y = torch.linalg.solve_triangular(finished, y, upper=False)
-                white_means = torch.linalg.solve_triangular(finished, means[:, :o].T, upper=False)
-                squares = torch.cdist(white_y.T, white_means.T) ** 2
-                likelihood = -0.5 * squares - finished.diagonal().log().sum()
-                likelihood = likelihood - (n_unclipped * self._log_scales)[:, None]
-                self._kernels.append(_Kernel(amplitude, noise, is_blend, factor, white_y, white_means))
-                logs.append(settings.power * likelihood + self._scale_prior[:, None] + prior)
+            diagonal[:o] += own.clamp(min=noise)
+            correlation = among.correlation if scales is None else self._correlation(self._points, scales)
+            covariance = self._covariance(kind, amplitude, correlation, among.blended)
+            factor = torch.linalg.cholesky(covariance + torch.diag(diagonal))
+            finished = factor[:o, :o]
+            white_y = torch.linalg.solve_triangular(finished, y, upper=False)
+            white_means = torch.linalg.solve_triangular(finished, means[:, :o].T, upper=False)
+            squares = torch.cdist(white_y.T, white_means.T) ** 2
+            likelihood = -0.5 * squares - finished.diagonal().log().sum()
+            likelihood = likelihood - (n_unclipped * self._log_scales)[:, None]
+            self._kernels.append(_Kernel(kind, amplitude, noise, scales, factor, white_y, white_means))
+            logs.append(settings.power * likelihood + self._scale_prior[:, None] + prior)
         total = torch.logsumexp(torch.cat([each.flatten() for each in logs]), dim=0)
         self.log_weights = [each - total for each in logs]
         self._kept = self._components()
@@ -259,10 +297,13 @@ class Posterior:
             start += each.numel()
         return kept
 
-    def _covariance(self, amplitude: float, is_blend: bool, cross: Cross) -> Tensor:
-        covariance = cross.correlation * (amplitude * self._variance)
-        if is_blend:
-            covariance += cross.blended
+    def _correlation(self, points: Points, scales: Tensor) -> Tensor:
+        return matern52(self._points.inputs / scales, points.inputs / scales)
+
+    def _covariance(self, kind: _Kind, amplitude: float, correlation: Tensor, blended: Tensor) -> Tensor:
+        covariance = correlation * amplitude
+        if kind is _Kind.BLEND:
+            covariance += blended
         return covariance.add_(self._settings.level**2)
 
     def _predictions(self, points: Points, cross: Cross) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
@@ -272,15 +313,16 @@ class Posterior:
             if not len(counts):
                 continue
             residuals = kernel.losses[:, scale] - kernel.means[:, index]
-            white = torch.linalg.solve_triangular(
-                kernel.factor, self._covariance(kernel.amplitude, kernel.is_blend, cross), upper=False
-            )
+            correlation = cross.correlation if kernel.scales is None else self._correlation(points, kernel.scales)
+            covariance = self._covariance(kernel.kind, kernel.amplitude, correlation, cross.blended)
+            white = torch.linalg.solve_triangular(kernel.factor, covariance, upper=False)
             # What a trial will measure, noise included: on a table, luck that stays.
-            prior: float | Tensor = (kernel.amplitude + kernel.noise) * self._variance + settings.level**2
-            means, believed = points.scenarios[index], self._points.scenarios[index, o:]
-            if kernel.is_blend:
+            prior: float | Tensor = kernel.amplitude + kernel.noise + settings.level**2
+            means, believed = points.mean[None], self._points.mean[None, o:]
+            if kernel.kind is _Kind.WORLD:
+                means, believed = points.scenarios[index], self._points.scenarios[index, o:]
+            elif kernel.kind is _Kind.BLEND:
                 prior = prior + torch.linalg.vector_norm(points.deviations, dim=0) ** 2
-                means, believed = points.mean[None], self._points.mean[None, o:]
             mu = means + residuals.T @ white[:o]
             sigma = (prior - torch.linalg.vector_norm(white, dim=0) ** 2).clamp(min=MIN_VARIANCE).sqrt()
             believed = believed + residuals.T @ kernel.factor[o:, :o].T

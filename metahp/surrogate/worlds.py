@@ -90,7 +90,7 @@ class Kernel:
         # On matrices this small, threads of a linear algebra library only wait for each other.
         with threadpool_limits(1):
             found = minimize(
-                _mean_negative_log_likelihood,
+                _penalised,
                 start,
                 args=(samples,),
                 jac=True,
@@ -182,10 +182,19 @@ class Worlds:
         return values
 
 
-def _mean_negative_log_likelihood(
+def _penalised(theta: np.ndarray, samples: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, np.ndarray]:
+    value, gradient = negative_log_likelihood(theta, samples)
+    gradient[:-2] += PRIOR_WEIGHT * theta[:-2]
+    return value + 0.5 * PRIOR_WEIGHT * float((theta[:-2] ** 2).sum()), gradient
+
+
+def negative_log_likelihood(
     theta: np.ndarray, samples: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> tuple[float, np.ndarray]:
-    """Of Matérn-5/2 Gaussian processes, with its gradient in (log length scales, log amplitude, log noise)."""
+    """Of Matérn-5/2 Gaussian processes, a mean over `samples`: points (n, p) and their values (n,), without a mean.
+
+    With its gradient in `theta`: p log length scales, log amplitude and log noise.
+    """
     scales, amplitude, noise = np.exp(theta[:-2]), np.exp(theta[-2]), np.exp(theta[-1])
     total, gradient = 0.0, np.zeros_like(theta)
     for inputs, y in samples:
@@ -206,7 +215,4 @@ def _mean_negative_log_likelihood(
         gradient[:-2] += 2.0 * (slope.sum(axis=1) @ x**2 - ((slope @ x) * x).sum(axis=0))
         gradient[-2] += (outer * correlation).sum() * amplitude
         gradient[-1] += np.trace(outer) * noise
-    penalty = 0.5 * PRIOR_WEIGHT * float((theta[:-2] ** 2).sum())
-    gradient /= len(samples)
-    gradient[:-2] += PRIOR_WEIGHT * theta[:-2]
-    return total / len(samples) + penalty, gradient
+    return total / len(samples), gradient / len(samples)

@@ -40,7 +40,7 @@ def matern(left, right) -> np.ndarray:
     return (1 + r + r**2 / 3) * np.exp(-r)
 
 
-def reference(weights, observed, points, settings=FINE):
+def reference(weights, observed, points, relevance, settings=FINE):
     """Mean, standard deviation and expected improvement by a plain solve for each component of the mixture."""
     inputs = np.vstack([observed.points.inputs, points.inputs])
     scenarios = np.hstack([observed.points.scenarios, points.scenarios])
@@ -50,19 +50,26 @@ def reference(weights, observed, points, settings=FINE):
     logs, means, deviations, improvements = [], [], [], []
     steps = np.linspace(-1, 1, settings.n_scales) * settings.scale_width
     prior = np.exp(-0.5 * steps**2)
-    for amplitude, (step, scale_prior), j in itertools.product(
-        settings.amplitudes, zip(steps, prior / prior.sum(), strict=True), [0, 1, 2, "blend"]
+    noise = settings.noises[0] * VARIANCE
+    kinds = [
+        (amplitude * VARIANCE, noise, 1.0, j)
+        for amplitude, j in itertools.product(settings.amplitudes, [0, 1, 2, "blend"])
+    ]
+    if relevance:
+        kinds.append((relevance.amplitude, relevance.noise, relevance.length_scales, "own"))
+    for (amplitude, noise, lengths, j), (step, scale_prior) in itertools.product(
+        kinds, zip(steps, prior / prior.sum(), strict=True)
     ):
         scale = np.exp(LOG_SCALE[0] + LOG_SCALE[1] * step)
-        K = amplitude * VARIANCE * matern(inputs, inputs) + settings.level**2
-        mean, weight = (weights @ scenarios, settings.blend) if j == "blend" else (scenarios[j], weights[j])
+        K = amplitude * matern(inputs / lengths, inputs / lengths) + settings.level**2
+        mean, weight = (weights @ scenarios, settings.blend) if isinstance(j, str) else (scenarios[j], weights[j])
         if j == "blend":
             K = K + blended
-        noisy = K[:o, :o] + (settings.noises[0] * VARIANCE + JITTER) * np.eye(o)
+        noisy = K[:o, :o] + (noise + JITTER) * np.eye(o)
         y = np.minimum((losses - losses.min()) / scale, settings.clip)
         gain = np.linalg.solve(noisy, K[:o, o:]).T
         mu = mean[o:] + gain @ (y - mean[:o])
-        sigma = np.sqrt(np.diag(K[o:, o:] - gain @ K[:o, o:]) + settings.noises[0] * VARIANCE)
+        sigma = np.sqrt(np.diag(K[o:, o:] - gain @ K[:o, o:]) + noise)
         # The constant (2π)^(-o/2) is common to all.
         likelihood = multivariate_normal.logpdf(y, mean[:o], noisy) - (y < settings.clip).sum() * np.log(scale)
         logs.append(settings.power * likelihood + np.log(weight) + np.log(scale_prior))
@@ -80,7 +87,8 @@ def reference(weights, observed, points, settings=FINE):
 def test_the_mixture_agrees_with_a_plain_solve_of_every_component(n_finished):
     weights, observed, points = problem(n_finished, n_finished)
     mixture = posterior(weights, observed)
-    mean, deviation, improvement = reference(weights, observed, points)
+    assert (mixture.relevance is None) == (n_finished < FINE.least_own)
+    mean, deviation, improvement = reference(weights, observed, points, mixture.relevance)
     predicted_mean, predicted_deviation = mixture.predict(points)
     np.testing.assert_allclose(predicted_mean, mean, atol=1e-4)
     np.testing.assert_allclose(predicted_deviation, deviation, rtol=1e-3)
@@ -102,7 +110,11 @@ def test_where_no_world_fits_the_local_term_takes_over():
     strange = 2.0 * torch.sin(3 * observed.points.inputs[:, 0]) + 5.0
     flat = points_of(observed.points.inputs, 0.01 * observed.points.scenarios)
     mixture = posterior(weights, Observed(flat, strange, observed.noise))
-    by_kernel = torch.tensor([float(each.exp().sum()) for each in mixture.log_weights]).reshape(2, 2).sum(dim=0)
+    one_world, one_world_and_more, blend, blend_and_more, own = (float(w.exp().sum()) for w in mixture.log_weights)
+    assert one_world + blend < 0.01
+    assert one_world_and_more + blend_and_more + own > 0.99
+    shared = posterior(weights, Observed(flat, strange, observed.noise), replace(FINE, least_own=1000))
+    by_kernel = torch.tensor([float(each.exp().sum()) for each in shared.log_weights]).reshape(2, 2).sum(dim=0)
     assert by_kernel[1] > 0.9
 
 

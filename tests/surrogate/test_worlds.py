@@ -9,9 +9,9 @@ from metahp.surrogate.encoding import encode
 from metahp.surrogate.worlds import (
     Kernel,
     Worlds,
-    _mean_negative_log_likelihood,
     matern52,
     matern52_draws,
+    negative_log_likelihood,
     raw_inputs,
 )
 
@@ -74,8 +74,8 @@ def test_gradient_of_the_likelihood_is_right(rng):
     for _ in range(3):
         theta = rng.normal(scale=0.5, size=5)
         error = check_grad(
-            lambda t: _mean_negative_log_likelihood(t, samples)[0],
-            lambda t: _mean_negative_log_likelihood(t, samples)[1],
+            lambda t: negative_log_likelihood(t, samples)[0],
+            lambda t: negative_log_likelihood(t, samples)[1],
             theta,
         )
         assert error < 1e-4
