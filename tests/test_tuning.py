@@ -1,5 +1,6 @@
 """Tuning from Python: a table and an objective, budgets, resume, splits and what is written back."""
 
+import itertools
 import json
 import threading
 from collections import Counter
@@ -232,6 +233,22 @@ def test_transfer_finds_the_optimum_that_past_tasks_share_sooner_than_a_cold_sta
     for seed in range(3):
         cold = metahp.tune(**options, name=f"cold {seed}", strategy="transfer", cold=True, seed=seed)
         assert warm.best_score_ > cold.best_score_
+
+
+def test_one_past_task_is_enough_to_go_on_learning_from(base: KnowledgeBase) -> None:
+    tune_objective(base, trials=12, strategy="tpe", name="first", metafeatures={"size": 1.0})
+    near = tune_objective(base, trials=9, strategy="transfer", device="cpu", name="near", metafeatures={"size": 1.1})
+    origins = [trial.origin for trial in near.trials]
+    assert origins[:4] == [Origin.PORTFOLIO, Origin.DEFAULT, Origin.PORTFOLIO, Origin.PORTFOLIO]
+    assert set(origins[4:]) == {Origin.POSTERIOR}
+    assert near.best_score_ >= near.warm_score_
+
+
+def test_past_trials_may_have_scores_of_fewer_folds_than_others(base: KnowledgeBase) -> None:
+    counts = itertools.cycle((3, 1, 2))
+    for name in ("a", "b", "c"):
+        tune_objective(base, objective=lambda values: [bowl(values)] * next(counts), trials=7, name=name)
+    assert len(tune_objective(base, strategy="transfer", device="cpu", trials=7, name="new").trials) == 7
 
 
 def test_a_failing_objective_makes_failed_trials(base: KnowledgeBase) -> None:
@@ -537,6 +554,26 @@ def test_with_nothing_left_to_do_it_reports(tuned) -> None:
     again = metahp.tune(path, **options, trials=9)
     assert (again.n_recorded, again.best_params_, again.ended) == (0, second.best_params_, "trials")
     assert again.best_score_ == second.best_score_
+
+
+def test_what_was_asked_for_and_not_done_is_told(tuned, caplog: pytest.LogCaptureFixture, tmp_path) -> None:
+    path, _, options, *_ = tuned
+    asked = {"configurations": ["C=0.001", "C=0.002"], "learners": ["linear", "lightgbm"]}
+    metahp.tune(path, **(options | asked | {"output": tmp_path / "other"}), trials=9, ensemble=True)
+    for words in (
+        "1 of your own configurations were not tried",
+        "no trial of lightgbm",
+        "no ensemble, the best model instead: predictions of 0 of",
+    ):
+        assert words in caplog.text
+
+
+def test_the_default_is_the_best_of_the_learners_defaults(frame: pd.DataFrame, base: KnowledgeBase) -> None:
+    options = {"learners": ["linear", "lightgbm"], "metric": "accuracy", "cold": True, "cv": 3, "trials": 4}
+    result = metahp.tune(frame, target="kind", strategy="random", knowledge_base=base, **options)
+    defaults = [result.score_of(trial) for trial in result.trials if trial.origin is Origin.DEFAULT]
+    assert len(defaults) == 2
+    assert result.default_score_ == max(defaults)
 
 
 def test_meta_features_are_written_back(tuned) -> None:

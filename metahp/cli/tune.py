@@ -328,8 +328,8 @@ def _ensemble(result: "TuneResult") -> str:
         return line
     digits = phrases.decimals(found.gain.standard_error)
     return (
-        f"{line}: {found.gain.gain:+.{digits}f} ± {found.gain.standard_error:.{digits}f} over the best, "
-        "on rows that did not choose it"
+        f"{line}: {found.gain.gain:+.{digits}f} ± {found.gain.standard_error:.{digits}f} over a single model, "
+        "each chosen on other rows"
     )
 
 

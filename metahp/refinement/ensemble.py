@@ -90,6 +90,7 @@ def cross_fitted_gain(
     y: np.ndarray,
     loss: Loss,
     *,
+    singles: np.ndarray | None = None,
     parts: int = 5,
     size: int = 50,
     n_initial: int = 5,
@@ -99,11 +100,13 @@ def cross_fitted_gain(
     """The gain of `select_ensemble` over the best single model on rows that chose neither.
 
     The rows are cut into `parts`, each with its share of every class or range of `y`; ensemble and single model are
-    chosen on all parts but one, and measured on that one. Other arguments as in `select_ensemble`.
+    chosen on all parts but one, and measured on that one. `singles` are the predictions of the models by themselves
+    where `predictions` are their `votes`. Other arguments as in `select_ensemble`.
 
     Raises:
         InputError: as `select_ensemble`, or fewer than two parts on which the loss is defined.
     """
+    singles = _complete_rows(predictions if singles is None else singles, y)[0]
     predictions, y = _complete_rows(predictions, y)
     rng = np.random.default_rng(seed)
     part = np.empty(len(y), dtype=int)
@@ -116,9 +119,9 @@ def cross_fitted_gain(
             continue
         library, target = predictions[:, chosen_on], y[chosen_on]
         weights = select_ensemble(library, target, loss, size=size, n_initial=n_initial, bags=bags, seed=seed)
-        best = int(np.argmin(_losses(loss, target, library)))
-        rows = predictions[:, held_out]
-        pairs.append(_losses(loss, y[held_out], np.stack([combine(rows, weights), rows[best]])))
+        best = int(np.argmin(_losses(loss, target, singles[:, chosen_on])))
+        compared = np.stack([combine(predictions[:, held_out], weights), singles[best, held_out]])
+        pairs.append(_losses(loss, y[held_out], compared))
     measured = np.array([pair for pair in pairs if np.isfinite(pair).all()])
     if len(measured) < 2:
         raise InputError(f"The loss is defined on {len(measured)} of {parts} parts of {len(y)} rows; two are needed.")

@@ -220,7 +220,9 @@ def _is_flat(
 ) -> bool:
     default = min((column for column in defaults if (row, column) in folds), key=lambda column: losses[column])
     best = int(np.nanargmin(np.where(is_final, losses, np.nan)))
-    return is_flat(folds[row, best], folds[row, default])
+    pair = folds[row, best], folds[row, default]
+    # An objective of a user's own may have left some folds out; then only the means can be compared.
+    return is_flat(*(pair if len(pair[0]) == len(pair[1]) else (each.mean(keepdims=True) for each in pair)))
 
 
 def encode(candidates: Sequence[Configuration], spaces: Mapping[str, SearchSpace]) -> np.ndarray:

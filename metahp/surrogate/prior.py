@@ -318,7 +318,9 @@ class Knowledge:
         if scaled.any():
             log_units, weights = np.log(self.units[scaled]), prior.weights[scaled] / prior.weights[scaled].sum()
             mean = float(weights @ log_units)
-            log_scale = mean, float(np.sqrt(weights @ (log_units - mean) ** 2))
+            # One more task, a factor of e away, stands for all that was not seen: few tasks hardly tell the spread.
+            t = len(log_units)
+            log_scale = mean, float(np.sqrt((t * (weights @ (log_units - mean) ** 2) + 1.0) / (t + 1)))
         shift = Worlds.fit(self.kernel, self._inputs, prior.shift[None, :])
         return TaskPrior(self._functions, shift, prior.moved, prior.weights, log_scale)
 

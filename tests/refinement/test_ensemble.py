@@ -139,6 +139,14 @@ def test_the_gain_is_measured_on_rows_that_did_not_choose(rng: np.random.Generat
     assert honest > 0.4
 
 
+def test_votes_are_compared_with_the_model_itself_not_with_its_votes(rng: np.random.Generator) -> None:
+    predictions, y = noisy_models(rng, 5, 100)
+    gain = cross_fitted_gain(votes(predictions), y, LOG, singles=predictions)
+    assert gain.single_loss == pytest.approx(cross_fitted_gain(predictions, y, LOG).single_loss)
+    # Votes that are wrong are wrong without any doubt.
+    assert gain.gain < 0
+
+
 def test_what_cannot_be_chosen_is_refused(rng: np.random.Generator) -> None:
     predictions, y = noisy_models(rng, 3, 20)
     with pytest.raises(InputError, match="No row of 20"):

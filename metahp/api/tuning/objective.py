@@ -34,8 +34,6 @@ from metahp.surrogate.prior import Knowledge
 OBJECTIVE = "objective"
 # The objective decides how it measures; this says so, and that trials of all seeds are comparable.
 PROTOCOL = Protocol(splits=OBJECTIVE)
-# Fewer past tasks do not make a prior.
-MIN_PAST = 3
 # A left-out task that shares fewer configurations with others does not tell how far they are a guide.
 MIN_SHARED = 5
 
@@ -141,7 +139,7 @@ class Learned:
 def learned_of_past(
     base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], seed: int
 ) -> Learned | None:
-    """What past tasks of this space say about a new one; None for too few of them."""
+    """What past tasks of this space say about a new one; None where there are none with a complete default."""
     trials = [
         trial
         for trial in base.trials(learner=space.learner)
@@ -153,7 +151,7 @@ def learned_of_past(
     defaults = [trial for trial in trials if trial.configuration == space.default]
     ids = {trial.task for trial in defaults if trial.state is TrialState.COMPLETE}
     records = [record for record in base.tasks() if record.task.id in ids]
-    if len(records) < MIN_PAST:
+    if not records:
         return None
     # What is the same for all past tasks, or known of none, tells nothing.
     names = [
@@ -175,7 +173,7 @@ def learned_of_past(
         metrics={str(kind): metric.name for kind in TaskType},
         spaces=spaces,
     )
-    if len(past.tasks) < MIN_PAST:
+    if not past.tasks:
         return None
     if not names:
         # There is no similarity to calibrate.

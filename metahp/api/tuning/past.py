@@ -24,6 +24,9 @@ from metahp.surrogate.prior import TaskPrior
 # The strategy that goes on learning from past tasks, and what takes its place where there are none.
 TRANSFER, WITHOUT_PAST = "transfer", "gp"
 
+# Another seed of a search is another start from the same past, and no reason to train anew.
+ADVISER_SEED = 0
+
 # A prior, the configurations that past tasks know, and the unit of the loss.
 Known = tuple[TaskPrior, Sequence[Configuration], float]
 
@@ -52,11 +55,10 @@ def past_of(
     metafeatures: MetaFeatures,
     learners: Sequence[str],
     n_warm: int,
-    seed: int,
 ) -> tuple[Past | None, tuple[str, ...]]:
     """What past tasks say, and what a user should know of it; None where there are none to learn from."""
     try:
-        adviser, notes = trained_adviser(base, table.task.type, metric, learners, seed=seed)
+        adviser, notes = trained_adviser(base, table.task.type, metric, learners, seed=ADVISER_SEED)
     except KnowledgeBaseError as error:
         return None, (f"a cold start: {error}",)
     baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]

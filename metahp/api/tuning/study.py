@@ -136,10 +136,10 @@ class Study:
         complete = [trial for trial in self.trials if self._is_scored(trial) and where(trial)]
         return min(complete, key=lambda trial: trial.loss(self.metric.name), default=None)
 
-    def default_of(self, learner: str) -> Trial | None:
-        """The complete trial of the library's default; None where there is none."""
-        wanted = self.spaces[learner].default
-        return self.best(lambda trial: trial.configuration == wanted)
+    def default(self) -> Trial | None:
+        """The best complete trial of a learner's default; None where there is none."""
+        defaults = {space.default for space in self.spaces.values()}
+        return self.best(lambda trial: trial.configuration in defaults)
 
     def number_of(self, trial: Trial) -> int:
         """The place of a trial among all, from 1."""
@@ -328,7 +328,7 @@ def _why_end(study: Study, n_pending: int, n_trials: int, budget: Budget, patien
 
 def _progress(study: Study, trial: Trial | None, n_trials: int, budget: Budget, start: Budget) -> Progress:
     best = study.best()
-    default = study.default_of(best.configuration.learner) if best else None
+    default = study.default()
     warm = study.best(lambda one: one.origin in WARM)
     n_new = len(study.trials) - study.n_earlier
     by_rate = start.spent() / n_new * max(0, n_trials - len(study.trials)) if n_new else math.nan

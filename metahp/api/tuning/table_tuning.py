@@ -20,7 +20,7 @@ from metahp.api.tuning.tuned import Ensemble, Plan, TuneResult, tuned_of
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
-from metahp.core.trial import Origin, Trial
+from metahp.core.trial import Origin, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.parallel import TrialPool
@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 # More rows than this say nothing new about which models to average, and take their time.
 MAX_ENSEMBLE_ROWS = 20_000
+# What votes are poor at: they are no probabilities.
+OF_PROBABILITIES = ("neg_log_loss", "roc_auc", "roc_auc_ovr")
 HINT = "Try other learners, or more with --trial-timeout or --memory-limit."
 # Predictions of one trial that are larger than this (numbers) are not kept: fifty of them would fill the memory.
 MAX_PREDICTIONS = 2_000_000
@@ -84,6 +86,11 @@ def tune_table(
     )
     if not _keeps_predictions(table):
         notes = (*notes, f"no ensemble: predictions of {table.task.n_rows:,} rows are too many to keep of every trial")
+    if is_voting and metric.name in OF_PROBABILITIES:
+        notes = (
+            *notes,
+            f"votes are no probabilities, which {metric.name} judges: an ensemble that averages does better",
+        )
     if past and rows.whole and search.base.trials(task=rows.whole):
         notes = (*notes, "past tasks include this table with the rows that are set aside, so their score flatters")
     plan = Plan(
@@ -108,6 +115,12 @@ def tune_table(
     search.ingest()
     found = _ensemble(study, table, is_voting=is_voting, seed=search.seed)
     members = found.members if is_ensemble and found and len(found.members) > 1 else ((best.configuration, 1.0),)
+    if is_ensemble and len(members) == 1 and _keeps_predictions(table):
+        logger.warning("no ensemble, the best model instead: %s", _why_single(study))
+    if left := [own_one.id for own_one in own if own_one not in {trial.run for trial in study.trials}]:
+        logger.warning("%d of your own configurations were not tried: ask for more with --trials", len(left))
+    if unmeasured := [each for each in learners if all(t.configuration.learner != each for t in study.trials)]:
+        logger.warning("no trial of %s: ask for more with --trials", ", ".join(unmeasured))
     result = _result(search, study, rows, best, ended, plan, found, members, is_voting=is_voting)
     if search.directory is not None:
         _write(search.directory, search, result, rows, source)
@@ -124,10 +137,17 @@ def _past(
     notes: tuple[str, ...] = ()
     described = extract(table, seconds_left=Budget(budget_seconds).left, seed=search.seed)
     if not search.is_cold:
-        past, notes = past_of(search.base, table, study.metric, described, learners, search.n_warm, search.seed)
+        past, notes = past_of(search.base, table, study.metric, described, learners, search.n_warm)
     if search.is_recorded:
         search.base.record(tasks=[record_of(table, described)])
     return past, notes
+
+
+def _why_single(study: Study) -> str:
+    n_kept, n_complete = len(study.predictions), sum(trial.state is TrialState.COMPLETE for trial in study.trials)
+    if n_kept > 1 or n_complete < 2:
+        return "nothing that was measured adds to it"
+    return f"predictions of {n_kept} of {n_complete} complete trials lie in this result directory; another run has them"
 
 
 def _keeps_predictions(table: Table) -> bool:
@@ -164,9 +184,9 @@ def _ensemble(study: Study, table: Table, *, is_voting: bool, seed: int) -> Ense
     chosen = np.arange(table.task.n_rows)
     if len(chosen) > MAX_ENSEMBLE_ROWS:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, MAX_ENSEMBLE_ROWS, replace=False))
-    predictions = np.stack([study.predictions[trial.id][chosen] for trial in library])
+    singles = np.stack([study.predictions[trial.id][chosen] for trial in library])
     is_voting = is_voting and table.task.type.is_classification
-    predictions = votes(predictions) if is_voting else predictions
+    predictions = votes(singles) if is_voting else singles
     loss = loss_of_many(study.metric.name, table.task.type)
     try:
         weights = select_ensemble(predictions, table.y[chosen], loss, seed=seed)
@@ -174,7 +194,7 @@ def _ensemble(study: Study, table: Table, *, is_voting: bool, seed: int) -> Ense
         logger.warning("no ensemble: %s", error)
         return None
     try:
-        gain = cross_fitted_gain(predictions, table.y[chosen], loss, seed=seed)
+        gain = cross_fitted_gain(predictions, table.y[chosen], loss, singles=singles, seed=seed)
     except InputError as error:
         logger.warning("the gain of the ensemble cannot be told: %s", error)
         gain = None

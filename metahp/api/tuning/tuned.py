@@ -48,9 +48,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Configurations with their weights, and what they gain together over the best one.
+    """Configurations with their weights, and what they gain together over a single one.
 
-    `gain` was measured on rows that chose neither; None where there were too few.
+    `gain` was measured on rows that chose neither of the two; None where there were too few.
     """
 
     members: tuple[tuple[Configuration, float], ...]
@@ -67,7 +67,7 @@ class Ensemble:
             "is_voting": self.is_voting,
             "gain": None if self.gain is None else self.gain.gain,
             "gain_standard_error": None if self.gain is None else self.gain.standard_error,
-            "gain_is": "over the best single model, on rows that chose neither",
+            "gain_is": "over a single model, each chosen on other rows than it is measured on",
         }
 
 
@@ -139,8 +139,8 @@ class TuneResult:
 
     @property
     def default_score_(self) -> float | None:
-        """Score of the library's default of the best learner; None where that trial is not complete."""
-        return self._score(lambda trial: trial.configuration == self.defaults[self.best_learner_])
+        """Best score of the learners' library defaults; None where no such trial is complete."""
+        return self._score(lambda trial: trial.configuration in self.defaults.values())
 
     @property
     def warm_score_(self) -> float | None:
