@@ -200,6 +200,7 @@ def test_past_tasks_are_asked_where_a_known_table_has_fewer_trials_than_are_want
         ({"k": 0}, InputError, "at least 1"),
         ({"learners": ["linaer"]}, UnknownNameError, "Did you mean 'linear'"),
         ({"metric": "r2"}, UnknownNameError, "not a metric for a binary task"),
+        ({"metric": max}, InputError, "known by its name, such as 'neg_log_loss'; got a builtin"),
         ({"task": "ranking"}, InputError, "binary, multiclass, regression"),
         ({"target": "nope"}, UnknownNameError, "No column is called 'nope'"),
     ],

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -412,6 +413,7 @@ def test_a_configuration_that_does_not_fit_is_refused(base: KnowledgeBase, own: 
         ({"metafeatures": [1]}, r"numbers by name, got \[1\]"),
         ({"metafeatures": {"size": "big"}}, "numbers by name"),
         ({"strategy": "tqe"}, "Did you mean 'tpe'"),
+        ({"seed": -1}, "--seed is a whole number of at least 0, got -1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(base: KnowledgeBase, options: dict, words: str) -> None:
@@ -574,6 +576,7 @@ def test_the_default_is_the_best_of_the_learners_defaults(frame: pd.DataFrame, b
     defaults = [result.score_of(trial) for trial in result.trials if trial.origin is Origin.DEFAULT]
     assert len(defaults) == 2
     assert result.default_score_ == max(defaults)
+    assert re.fullmatch(r"TuneResult\(best_score_=0\.\d+, metric='accuracy', .*, 4 trials\)", repr(result))
 
 
 def test_meta_features_are_written_back(tuned) -> None:

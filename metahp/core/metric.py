@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from metahp.core.errors import UnknownNameError, did_you_mean
+from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.task import TaskType
 
 
@@ -56,10 +56,12 @@ def metric_for(task_type: TaskType, name: str | None = None) -> Metric:
     """The metric called `name`, or the default of the task type.
 
     Raises:
-        UnknownNameError: no such metric for this task type.
+        UnknownNameError: no such metric for this task type; InputError: what is given is no name.
     """
     known = [metric.name for metric in metrics_for(task_type)]
     chosen = name or DEFAULT_METRIC[task_type]
+    if not isinstance(chosen, str):
+        raise InputError(f"A metric is known by its name, such as '{known[0]}'; got a {type(chosen).__name__}.")
     if chosen not in known:
         raise UnknownNameError(f"'{chosen}' is not a metric for a {task_type} task. {did_you_mean(chosen, known)}")
     return METRICS[chosen]

@@ -166,7 +166,16 @@ def sampled_rows(table: Table | Arrays, protocol: Protocol) -> np.ndarray:
 
 
 def folds(table: Table | Arrays, rows: np.ndarray, protocol: Protocol) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Train and test indices into the table, stratified by class for classification."""
+    """Train and test indices into the table, stratified by class for classification.
+
+    Raises:
+        InputError: no class has as many rows as there are folds.
+    """
+    if table.task.type.is_classification and (largest := int(np.bincount(table.y[rows]).max())) < protocol.folds:
+        raise InputError(
+            f"Of {len(rows):,} rows the largest class has {largest}, fewer than {protocol.folds} folds. "
+            "Ask for fewer folds (--cv), or for more rows (--max-rows)."
+        )
     for repeat in range(protocol.repeats):
         options = {"n_splits": protocol.folds, "shuffle": True, "random_state": protocol.seed + repeat}
         splitter = StratifiedKFold(**options) if table.task.type.is_classification else KFold(**options)

@@ -289,14 +289,14 @@ def _ending(metric: Metric, table: Table, folds: Folds, imports: set[tuple[str, 
 
 def _cross_validation(metric: Metric, table: Table, folds: Folds, imports: set[tuple[str, str]]) -> list[str]:
     splitter = f"{'Stratified' if table.task.type.is_classification else ''}{'Group' if folds.kind else ''}KFold"
-    n, rows, groups, how = folds.count, "", "", folds.kind and f" by {folds.kind}"
+    n, rows, groups, how = folds.count, "", "", f" by {folds.kind}" if folds.kind else ""
     lines = []
     if table.task.type.is_classification and np.bincount(table.y).min() < n:
         lines += [
             f"# A class with fewer than {n} rows cannot be in every fold: such rows are left out of the score.",
             f"scored = pd.Series(y).map(pd.Series(y).value_counts()).to_numpy() >= {n}",
         ]
-        rows = "[scored]"
+        rows, how = "[scored]", f"{how} on {{scored.sum():,}} of {{len(X):,}} rows"
     if folds.kind == "time":
         splitter = "TimeSeriesSplit"
         column = f"frame[{_code(folds.column, set())}]"

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
+from metahp.core.errors import InputError
 from metahp.core.metric import METRICS, metrics_for
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol
@@ -93,6 +94,12 @@ def test_a_class_with_fewer_rows_than_folds_still_has_losses(raw_frame: pd.DataF
         Protocol(),
     )
     assert np.isfinite(measurement.fold_losses["neg_log_loss"]).all()
+
+
+def test_a_sample_without_a_class_for_every_fold_is_refused(raw_frame: pd.DataFrame) -> None:
+    table = _table(raw_frame, "multiclass")
+    with pytest.raises(InputError, match=r"Of 8 rows the largest class has \d, fewer than 7 folds"):
+        list(folds(table, np.arange(8), Protocol(folds=7)))
 
 
 @pytest.mark.parametrize("target", ["binary", "regression"])

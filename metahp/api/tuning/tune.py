@@ -148,7 +148,7 @@ def tune(
     _check_used(locals(), "a table" if objective is None else "an objective")
     if warm is None:
         warm = N_WARM_TRANSFER if strategy == TRANSFER else N_WARM
-    _check_numbers(trials, timeout, trial_timeout, memory_limit, jobs, warm, patience)
+    _check_numbers(trials, timeout, trial_timeout, memory_limit, jobs, warm, patience, seed)
     if device not in DEVICES:
         raise InputError(f"--device is one of {', '.join(DEVICES)}, got '{device}'.")
     check_strategy(strategy)
@@ -228,6 +228,7 @@ def _check_numbers(
     jobs: int,
     warm: int,
     patience: int | None,
+    seed: int,
 ) -> None:
     for option, number in (("--timeout", timeout), ("--trial-timeout", trial_timeout)):
         if number is not None and not number > 0:
@@ -237,5 +238,7 @@ def _check_numbers(
     for option, count in (("--trials", trials), ("--jobs", jobs), ("--patience", patience)):
         if count is not None and (not isinstance(count, Integral) or isinstance(count, bool) or count < 1):
             raise InputError(f"{option} is a whole number of at least 1, got {count!r}.")
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
+        raise InputError(f"--seed is a whole number of at least 0, got {seed!r}.")
     if warm < 0:
         raise InputError(f"--warm is at least 0, got {warm}.")

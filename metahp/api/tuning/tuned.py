@@ -71,7 +71,7 @@ class Ensemble:
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TuneResult:
     """What a tuning run found. Scores are in the metric's own sign.
 
@@ -103,6 +103,12 @@ class TuneResult:
     warnings: tuple[str, ...] = ()
     directory: Path | None = None
     _fit: Callable[[], TunedModel] | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return (
+            f"TuneResult(best_score_={self.best_score_:.6g}, metric={self.metric.name!r}, "
+            f"best_learner_={self.best_learner_!r}, best_params_={self.best_params_}, {len(self.trials)} trials)"
+        )
 
     @property
     def best_score_(self) -> float:
