@@ -11,8 +11,11 @@ A component is a guess at what the new task is like:
 - *its amplitude* a, from a short grid, and so *the noise of its trials*, where they do not tell it.
 - *its log scale* b, from a grid about what past tasks had.
 
-One more component has the mean m and a covariance of the task's own: a v M with length scales, amplitude and noise that
-its trials choose (`metahp.refinement.relevance`), for the axes that matter differ between tasks.
+Where trials do not tell their noise, one more component has the mean m and a covariance of the task's own: a v M with
+length scales, amplitude and noise that its trials choose (`metahp.refinement.relevance`), for the axes that matter
+differ between tasks. On tables, whose trials tell it, that component ranked the trials of others better (a correlation
+of .31 instead of .26 on forty tables) and yet did not search better: of the losses after fifty trials 20 were lower and
+17 higher, and TPE's after a hundred was reached on 57 % of them instead of 68 %.
 
 The level of the loss is unknown to all of them: a constant with a wide prior. Weights are prior weights times powers of
 marginal likelihoods. Components that differ in mean and scale only share a Cholesky factor.
@@ -199,7 +202,7 @@ class Posterior:
 
     Attributes:
         log_weights: Of the components: per kernel, shape (scales, means); normalised over all.
-        relevance: The task's own length scales; None where there are too few trials.
+        relevance: The task's own length scales; None where trials tell their noise or are too few.
     """
 
     def __init__(
@@ -222,18 +225,21 @@ class Posterior:
         self._scale_prior = torch.log_softmax(-0.5 * steps**2, dim=0)
         is_known = bool(torch.isfinite(observed.noise).any())
         self._noises = settings.noises[:1] if is_known else settings.noises
-        self._fit(observed.losses, torch.zeros_like(observed.losses), None)
-        # Standard errors and residuals are in units of the loss, and components differ in scale: one serves all.
+        own = torch.zeros_like(observed.losses)
+        self._fit(observed.losses, own, None)
+        # Standard errors and residuals are in units of the loss, and components differ in scale: the mean one serves.
         by_scale = torch.stack([each.logsumexp(dim=1) for each in self.log_weights]).logsumexp(dim=0).exp()
         scale = torch.exp(by_scale @ self._log_scales)
-        self.relevance = self._learned(observed.losses, scale)
+        self.relevance: Relevance | None = None
+        if is_known:
+            told = OWN_SHARE * (observed.noise / scale) ** 2
+            own = torch.where(torch.isfinite(told), told, 0.0)
+        elif self._n_finished >= settings.least_own:
+            self.relevance = self._learned(observed.losses, scale)
         if is_known or self.relevance:
-            own = OWN_SHARE * (observed.noise / scale) ** 2
-            self._fit(observed.losses, torch.where(torch.isfinite(own), own, 0.0), self.relevance)
+            self._fit(observed.losses, own, self.relevance)
 
-    def _learned(self, losses: Tensor, scale: Tensor) -> Relevance | None:
-        if len(losses) < self._settings.least_own:
-            return None
+    def _learned(self, losses: Tensor, scale: Tensor) -> Relevance:
         y = ((losses - self._best) / scale).clamp(max=self._settings.clip)
         best = torch.argsort(losses, stable=True)[: self._settings.most_own]
         residuals = y[best] - self._points.mean[best]

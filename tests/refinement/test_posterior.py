@@ -166,7 +166,10 @@ def test_known_noise_is_trusted_less_where_it_is_large():
     loud = Observed(observed.points, observed.losses, torch.full((6,), 5.0, dtype=torch.float64))
     # An error of zero is no knowledge: the default share stays.
     silent = Observed(observed.points, observed.losses, torch.zeros(6, dtype=torch.float64))
-    spread = [float(posterior(weights, each).predict(points)[1].mean()) for each in (observed, silent, loud)]
+    shared = replace(FINE, least_own=1000)
+    spread = [float(posterior(weights, each, shared).predict(points)[1].mean()) for each in (observed, silent, loud)]
+    assert posterior(weights, observed).relevance is not None
+    assert posterior(weights, loud).relevance is None
     assert spread[0] == pytest.approx(spread[1])
     assert spread[2] > spread[0]
 
