@@ -563,7 +563,7 @@ def test_what_was_asked_for_and_not_done_is_told(tuned, caplog: pytest.LogCaptur
     asked = {"configurations": ["C=0.001", "C=0.002"], "learners": ["linear", "lightgbm"]}
     metahp.tune(path, **(options | asked | {"output": tmp_path / "other"}), trials=9, ensemble=True)
     for words in (
-        "1 of your own configurations were not tried",
+        "own configurations that were not tried: 1",
         "no trial of lightgbm",
         "no ensemble, the best model instead: predictions of 0 of",
     ):

@@ -3,7 +3,7 @@
 import functools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,10 +117,8 @@ def tune_table(
     members = found.members if is_ensemble and found and len(found.members) > 1 else ((best.configuration, 1.0),)
     if is_ensemble and len(members) == 1 and _keeps_predictions(table):
         logger.warning("no ensemble, the best model instead: %s", _why_single(study))
-    if left := [own_one.id for own_one in own if own_one not in {trial.run for trial in study.trials}]:
-        logger.warning("%d of your own configurations were not tried: ask for more with --trials", len(left))
-    if unmeasured := [each for each in learners if all(t.configuration.learner != each for t in study.trials)]:
-        logger.warning("no trial of %s: ask for more with --trials", ", ".join(unmeasured))
+    for left in _left_out(study, own, learners):
+        logger.warning("%s: ask for more with --trials", left)
     result = _result(search, study, rows, best, ended, plan, found, members, is_voting=is_voting)
     if search.directory is not None:
         _write(search.directory, search, result, rows, source)
@@ -141,6 +139,14 @@ def _past(
     if search.is_recorded:
         search.base.record(tasks=[record_of(table, described)])
     return past, notes
+
+
+def _left_out(study: Study, own: Sequence[Configuration], learners: Sequence[str]) -> Iterator[str]:
+    """What was asked for and is not among the trials."""
+    if n_left := len(set(own) - {trial.run for trial in study.trials}):
+        yield f"own configurations that were not tried: {n_left}"
+    if unmeasured := [each for each in learners if each not in {trial.configuration.learner for trial in study.trials}]:
+        yield f"no trial of {', '.join(unmeasured)}"
 
 
 def _why_single(study: Study) -> str:
