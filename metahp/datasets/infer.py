@@ -238,7 +238,7 @@ def _encode_target(
         if not is_number:
             raise InputError(
                 f"Regression needs a numeric target; '{name}' holds text such as "
-                f"'{_first_text(parsed)}'. Try --task multiclass, or another --target."
+                f"'{_first_text(parsed)}'. Write numbers as 1234.5, try --task multiclass, or name another --target."
             )
         if parsed.nunique() < 2:
             raise InputError(f"The target '{name}' has a single value; there is nothing to learn.")
@@ -252,7 +252,7 @@ def _encode_target(
     if len(classes) > len(parsed) / 2:
         raise InputError(
             f"The target '{name}' has {len(classes)} classes in {len(parsed)} rows: it looks like an id. "
-            "Name another column with --target, or use --task regression if it is a number."
+            "Name another column with --target; if it is a number, write it as 1234.5 and use --task regression."
         )
     if kind is TaskType.BINARY and len(classes) != 2:
         raise InputError(f"--task binary needs 2 classes; '{name}' has {len(classes)}. Try --task multiclass.")
