@@ -570,6 +570,15 @@ def test_what_was_asked_for_and_not_done_is_told(tuned, caplog: pytest.LogCaptur
         assert words in caplog.text
 
 
+def test_trials_that_another_metric_has_chosen_are_told_from_own_ones(tuned) -> None:
+    path, _, options, _, second = tuned
+    n_pruned = sum(trial.state is TrialState.PRUNED for trial in second.trials)
+    assert n_pruned
+    again = metahp.tune(path, **(options | {"output": None}), trials=9, metric="accuracy")
+    assert any(f"{n_pruned} earlier trials were pruned by another metric" in each for each in again.warnings)
+    assert not any("another metric" in each for each in second.warnings)
+
+
 def test_the_default_is_the_best_of_the_learners_defaults(frame: pd.DataFrame, base: KnowledgeBase) -> None:
     options = {"learners": ["linear", "lightgbm"], "metric": "accuracy", "cold": True, "cv": 3, "trials": 4}
     result = metahp.tune(frame, target="kind", strategy="random", knowledge_base=base, **options)

@@ -86,6 +86,9 @@ def tune_table(
     )
     if not _keeps_predictions(table):
         notes = (*notes, f"no ensemble: predictions of {table.task.n_rows:,} rows are too many to keep of every trial")
+    others = [t for t in study.trials if t.state is TrialState.PRUNED and f"({metric.name})" not in t.reason]
+    if others:
+        notes = (*notes, f"{len(others)} earlier trials were pruned by another metric, which chose its trials too")
     if is_voting and metric.name in OF_PROBABILITIES:
         notes = (
             *notes,
