@@ -92,7 +92,7 @@ def tune_table(
     if is_voting and metric.name in OF_PROBABILITIES:
         notes = (
             *notes,
-            f"votes are no probabilities, which {metric.name} judges: an ensemble that averages does better",
+            f"votes are no probabilities, which {metric.name} judges: an ensemble that averages usually does better",
         )
     if past and rows.whole and search.base.trials(task=rows.whole):
         notes = (*notes, "past tasks include this table with the rows that are set aside, so their score flatters")
@@ -120,7 +120,8 @@ def tune_table(
     members = found.members if is_ensemble and found and len(found.members) > 1 else ((best.configuration, 1.0),)
     if is_ensemble and len(members) == 1 and _keeps_predictions(table):
         logger.warning("no ensemble, the best model instead: %s", _why_single(study))
-    for left in _left_out(study, own, learners):
+    # What ended otherwise goes on with the same command.
+    for left in _left_out(study, own, learners) if ended == "trials" else ():
         logger.warning("%s: ask for more with --trials", left)
     result = _result(search, study, rows, best, ended, plan, found, members, is_voting=is_voting)
     if search.directory is not None:
@@ -156,7 +157,8 @@ def _why_single(study: Study) -> str:
     n_kept, n_complete = len(study.predictions), sum(trial.state is TrialState.COMPLETE for trial in study.trials)
     if n_kept > 1 or n_complete < 2:
         return "nothing that was measured adds to it"
-    return f"predictions of {n_kept} of {n_complete} complete trials lie in this result directory; another run has them"
+    where = "lie in this result directory; name the one that has them with --output"
+    return f"predictions of {n_kept} of {n_complete} complete trials {where}"
 
 
 def _keeps_predictions(table: Table) -> bool:
