@@ -56,21 +56,21 @@ def trust_region_side(losses: Sequence[float], n_axes: int) -> float:
 
 
 def trust_region(
-    space: SearchSpace, incumbent: Configuration, side: float, *, known: Collection[str], rng: np.random.Generator
+    space: SearchSpace, centre: Configuration, side: float, n: int, *, known: Collection[str], rng: np.random.Generator
 ) -> list[Configuration]:
-    """Up to `N_LOCAL` configurations near `incumbent`, different from each other and from the `known` ids.
+    """Up to `n` configurations near `centre`, different from each other and from the `known` ids.
 
-    Each is the incumbent with a random subset of its axes changed: a number moves within half a side, a category is
+    Each is the centre with a random subset of its axes changed: a number moves within half a side, a category is
     drawn anew.
     """
     d = len(space)
-    [centre] = space.to_unit([incumbent])
+    [middle] = space.to_unit([centre])
     # An axis that a changed parent makes active needs a position as well.
-    start = np.where(np.isnan(centre), rng.random((N_LOCAL, d)), centre)
-    is_changed = rng.random((N_LOCAL, d)) < min(1.0, N_CHANGED_AXES / d)
-    is_changed[np.arange(N_LOCAL), rng.integers(d, size=N_LOCAL)] = True
-    near = np.clip(start + side * (rng.random((N_LOCAL, d)) - 0.5), 0.0, 1.0)
+    start = np.where(np.isnan(middle), rng.random((n, d)), middle)
+    is_changed = rng.random((n, d)) < min(1.0, N_CHANGED_AXES / d)
+    is_changed[np.arange(n), rng.integers(d, size=n)] = True
+    near = np.clip(start + side * (rng.random((n, d)) - 0.5), 0.0, 1.0)
     is_category = np.array([isinstance(axis, Categorical) for axis in space])
-    moved = np.where(is_category, rng.random((N_LOCAL, d)), near)
+    moved = np.where(is_category, rng.random((n, d)), near)
     points = space.from_unit(np.where(is_changed, moved, start))
     return list({each.id: each for each in points if each.id not in known}.values())

@@ -241,8 +241,7 @@ class Posterior:
     def _learned(self, losses: Tensor, scale: Tensor) -> Relevance:
         y = ((losses - self._best) / scale).clamp(max=self._settings.clip)
         best = torch.argsort(losses, stable=True)[: self._settings.most_own]
-        residuals = y[best] - self._points.mean[best]
-        return Relevance.learn(self._points.inputs[best].cpu().numpy(), residuals.cpu().numpy())
+        return Relevance.learn(*(each[best].cpu().numpy() for each in (self._points.inputs, self._points.mean, y)))
 
     def _fit(self, losses: Tensor, own: Tensor, relevance: Relevance | None) -> None:
         settings, o, v = self._settings, self._n_finished, self._variance

@@ -6,11 +6,13 @@ import numpy as np
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
-from metahp.surrogate.worlds import negative_log_likelihood
+from metahp.surrogate.worlds import likelihood_of
 
-# Normal priors, mean and standard deviation, of the logs of length scale (in those of past tasks), amplitude and noise
-# (as variances, in that of the residuals).
-LENGTH, AMPLITUDE, NOISE = (0.0, 1.0), (0.0, 1.0), (-2.0, 1.0)
+# Normal priors, mean and standard deviation, of the logs of the length scales (in those of past tasks), of the
+# amplitude and the noise (as variances, in that of the losses) and of the slope.
+LENGTH, AMPLITUDE, NOISE, SLOPE = (0.0, 1.0), (0.0, 1.0), (-2.0, 1.0), (0.0, 1.0)
+# Prior variance of the level, in that of the losses.
+LEVEL = 4.0
 N_STEPS = 30
 # How many standard deviations the optimiser may leave the means of the priors by.
 FARTHEST = 4.0
@@ -18,28 +20,35 @@ FARTHEST = 4.0
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """Length scales (p,) in units of those of past tasks; amplitude and noise are variances of the residuals."""
+    """What makes losses of what the prior expects: level + slope m(x) + f(x) + noise.
+
+    Length scales (p,) in units of those of past tasks; amplitude (of f), noise and level are variances.
+    """
 
     length_scales: np.ndarray
     amplitude: float
     noise: float
+    slope: float
+    level: float
 
     @classmethod
-    def learn(cls, inputs: np.ndarray, residuals: np.ndarray) -> "Relevance":
+    def learn(cls, inputs: np.ndarray, mean: np.ndarray, losses: np.ndarray) -> "Relevance":
         """The mode of the posterior of a Gaussian process with a Matérn-5/2 kernel.
 
         Args:
             inputs: Points divided by the length scales of past tasks, shape (n, p).
-            residuals: What the prior's mean leaves of the losses there, shape (n,).
+            mean: m, what the prior expects there, shape (n,).
+            losses: Shape (n,), in a unit in which the slope may be expected to be one.
         """
-        variance = max(float(residuals.var()), np.finfo(float).tiny)
-        samples = [(inputs, (residuals - residuals.mean()) / np.sqrt(variance))]
-        middle, width = np.array([LENGTH] * inputs.shape[1] + [AMPLITUDE, NOISE]).T
+        unit = float(losses.std()) or 1.0
+        y = (losses - losses.mean()) / unit
+        middle, width = np.array([LENGTH] * inputs.shape[1] + [AMPLITUDE, NOISE, SLOPE]).T
+        middle[-1] -= np.log(unit)
 
         def negative_log_posterior(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = negative_log_likelihood(theta, samples)
-            apart = (theta - middle) / width
-            return value + 0.5 * float(apart @ apart), gradient + apart / width
+            expected, apart = np.exp(theta[-1]) * mean, (theta - middle) / width
+            value, gradient, by_y = likelihood_of(theta[:-1], inputs, y - expected, LEVEL)
+            return value + 0.5 * float(apart @ apart), np.append(gradient, -by_y @ expected) + apart / width
 
         bounds = np.column_stack([middle - FARTHEST * width, middle + FARTHEST * width])
         # On matrices this small, threads of a linear algebra library only wait for each other.
@@ -47,5 +56,5 @@ class Relevance:
             found = minimize(
                 negative_log_posterior, middle, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": N_STEPS}
             ).x
-        scales = np.exp(found)
-        return cls(scales[:-2], float(scales[-2] * variance), float(scales[-1] * variance))
+        amplitude, noise, slope = np.exp(found[-3:]).tolist()
+        return cls(np.exp(found[:-3]), amplitude * unit**2, noise * unit**2, slope * unit, LEVEL * unit**2)

@@ -1,8 +1,9 @@
 """The `transfer` strategy: past tasks' worlds, conditioned on the trials so far, say what to try next."""
 
+import itertools
 import math
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
@@ -12,15 +13,23 @@ from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.space import ITERATIONS, SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.acquisition import expected_best_loss
-from metahp.refinement.pool import fixed_pool, trust_region, trust_region_side
+from metahp.refinement.pool import N_LOCAL, fixed_pool, trust_region, trust_region_side
 from metahp.refinement.posterior import MIN_VARIANCE, Cross, Observed, Points, Posterior, Settings, torch_device
 from metahp.refinement.strategy import Observation, Suggestion
+from metahp.refinement.task_process import TaskProcess
 from metahp.surrogate.prior import TaskPrior
 
 # Weight of a candidate's own mean loss beside what it adds to the chosen ones.
 TIE_BREAK = 1e-6
 # So many times the iterations that seem best are asked for where early stopping will say how many to keep.
 LONGER = 2
+# From the best candidates of the pool the search climbs on: in trust regions with these sides, one after the other,
+# with so many best candidates as centres and so many new ones around each. On 12 axes even 10,000 points are a coarse
+# sample.
+N_TOP, N_CLIMBING = 3, 33
+CLIMBING_SIDES = (0.2, 0.14, 0.1, 0.07)
+# From so many finished trials on a task that tells its noise, its own process is asked instead of the mixture.
+LEAST_TRIALS = 5
 
 
 class Transfer:
@@ -174,35 +183,52 @@ class Transfer:
         return Points.of(inputs, scenarios, self._weights)
 
     def _best(self) -> Configuration | None:
-        posterior, order = self._posterior(), [*self._told, *self._pending()]
-        best: tuple[float, Configuration] | None = None
-        for pool, points, is_open in self._pools():
-            if not is_open.any():
-                continue
-            if posterior is None:
-                values = self._before_any_trial(points)
-            else:
-                kept = Cross.joined([self._tried[name][1] for name in order]) if points is self._fixed else None
-                values = posterior.log_improvement(points, kept)
-            index = int(torch.where(is_open, values, -math.inf).argmax())
-            if best is None or float(values[index]) > best[0]:
-                best = float(values[index]), pool[index]
-        return best and best[1]
-
-    def _pools(self) -> Iterator[tuple[list[Configuration], Points, torch.Tensor]]:
-        """Candidates, what the prior says of them, and which of them were not tried yet."""
-        yield self._pool, self._fixed, self._is_open
+        process = self._process()
+        value = process.log_improvement if process else self._value()
+        top = _highest(self._pool, torch.where(self._is_open, value(self._fixed), -math.inf))
         incumbent = min(self._told.values(), key=lambda each: each.loss, default=None)
-        if self._only_candidates or incumbent is None or not math.isfinite(incumbent.loss):
-            return
-        space = self._spaces[incumbent.configuration.learner]
-        own = [each.loss for each in self._told.values() if each.configuration.learner == space.learner]
-        side = trust_region_side(own, len(space))
-        rng = np.random.default_rng([self._seed, len(self._tried)])
-        near = trust_region(space, incumbent.configuration, side, known=self._place, rng=rng)
-        near = [each for each in near if not self._is_left_out(each)]
-        if near:
-            yield near, self._points(near), torch.ones(len(near), dtype=torch.bool, device=self._device)
+        if not self._only_candidates and incumbent is not None and math.isfinite(incumbent.loss):
+            space = self._spaces[incumbent.configuration.learner]
+            own = [each.loss for each in self._told.values() if each.configuration.learner == space.learner]
+            rng = np.random.default_rng([self._seed, len(self._tried)])
+            steps = [(trust_region_side(own, len(space)), N_LOCAL)]
+            # The mixture takes longer for each candidate, and gained nothing from climbing.
+            steps += [(side, N_CLIMBING) for side in CLIMBING_SIDES if process]
+            centres = [incumbent.configuration]
+            for side, n in steps:
+                if near := self._near(centres, side, n, rng):
+                    top = _highest(near, value(self._points(near)), top)
+                centres = [each for _, each in top]
+        return top[0][1] if top else None
+
+    def _near(
+        self, centres: Sequence[Configuration], side: float, n: int, rng: np.random.Generator
+    ) -> list[Configuration]:
+        """Up to `n` untried configurations around each of the centres."""
+        around = (
+            trust_region(self._spaces[each.learner], each, side, n, known=self._place, rng=rng) for each in centres
+        )
+        near = {each.id: each for each in itertools.chain.from_iterable(around)}
+        return [each for each in near.values() if not self._is_left_out(each)]
+
+    def _process(self) -> TaskProcess | None:
+        """The task's own process, where its trials tell their noise and are enough."""
+        finite = [each for each in self._told.values() if math.isfinite(each.loss)]
+        is_told = any(math.isfinite(each.noise) for each in finite)
+        return TaskProcess(self._observed()) if is_told and len(finite) >= LEAST_TRIALS else None
+
+    def _value(self) -> Callable[[Points], torch.Tensor]:
+        """What past tasks say each of some points is worth."""
+        if not any(math.isfinite(each.loss) for each in self._told.values()):
+            return self._before_any_trial
+        observed, order = self._observed(), [*self._told, *self._pending()]
+        posterior = Posterior(self._weights, self._prior.log_scale, self._variance, observed, self._settings)
+
+        def improvement(points: Points) -> torch.Tensor:
+            kept = Cross.joined([self._tried[name][1] for name in order]) if points is self._fixed else None
+            return posterior.log_improvement(points, kept)
+
+        return improvement
 
     def _pending(self) -> list[str]:
         return [name for name in self._tried if name not in self._told]
@@ -215,16 +241,23 @@ class Transfer:
         expected = expected_best_loss(points.scenarios, self._weights, chosen)
         return -(expected + TIE_BREAK * (self._weights @ points.scenarios))
 
-    def _posterior(self) -> Posterior | None:
-        if not any(math.isfinite(each.loss) for each in self._told.values()):
-            return None
+    def _observed(self) -> Observed:
         losses, noise = (
             torch.tensor(values, dtype=torch.float64, device=self._device) / self._unit
             for values in zip(*((each.loss, each.noise) for each in self._told.values()), strict=True)
         )
         points = Points.joined([self._tried[name][0] for name in (*self._told, *self._pending())])
-        observed = Observed(points, losses, noise)
-        return Posterior(self._weights, self._prior.log_scale, self._variance, observed, self._settings)
+        return Observed(points, losses, noise)
+
+
+def _highest(
+    configurations: Sequence[Configuration], values: torch.Tensor, others: Sequence[tuple[float, Configuration]] = ()
+) -> list[tuple[float, Configuration]]:
+    """The best `N_TOP` of all, with their values, the best first; none whose value is minus infinity."""
+    found, places = values.topk(min(N_TOP, len(values)))
+    new = [(value, configurations[place]) for value, place in zip(found.tolist(), places.tolist(), strict=True)]
+    ranked = sorted([*others, *new], key=lambda each: each[0], reverse=True)[:N_TOP]
+    return [each for each in ranked if each[0] > -math.inf]
 
 
 def _iterations(configuration: Configuration) -> int:

@@ -195,24 +195,33 @@ def negative_log_likelihood(
 
     With its gradient in `theta`: p log length scales, log amplitude and log noise.
     """
+    values, gradients, _ = zip(*(likelihood_of(theta, inputs, y) for inputs, y in samples), strict=True)
+    return float(np.mean(values)), np.mean(gradients, axis=0)
+
+
+def likelihood_of(
+    theta: np.ndarray, inputs: np.ndarray, y: np.ndarray, level: float = 0.0
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Negative log likelihood of one sample, its gradient in `theta` and in `y` (n,).
+
+    `level` is the prior variance of a constant that is added to the process.
+    """
     scales, amplitude, noise = np.exp(theta[:-2]), np.exp(theta[-2]), np.exp(theta[-1])
-    total, gradient = 0.0, np.zeros_like(theta)
-    for inputs, y in samples:
-        x = inputs / scales
-        squared = (x**2).sum(axis=1)[:, None] + (x**2).sum(axis=1) - 2 * x @ x.T
-        r = np.sqrt(5.0 * np.maximum(squared, 0.0))
-        decay = np.exp(-r)
-        correlation = (1.0 + r + r * r / 3.0) * decay
-        covariance = amplitude * correlation
-        covariance[np.diag_indices_from(covariance)] += noise + JITTER
-        factor = cho_factor(covariance, lower=True)
-        inverse = cho_solve(factor, np.eye(len(y)))
-        weights = inverse @ y
-        total += 0.5 * y @ weights + np.log(np.diag(factor[0])).sum()
-        outer = 0.5 * (inverse - np.outer(weights, weights))
-        # d correlation / d log length scale = 5/3 (1 + r) exp(-r) times the squared scaled distance along that axis.
-        slope = outer * amplitude * (5.0 / 3.0) * (1.0 + r) * decay
-        gradient[:-2] += 2.0 * (slope.sum(axis=1) @ x**2 - ((slope @ x) * x).sum(axis=0))
-        gradient[-2] += (outer * correlation).sum() * amplitude
-        gradient[-1] += np.trace(outer) * noise
-    return total / len(samples), gradient / len(samples)
+    x = inputs / scales
+    squared = (x**2).sum(axis=1)[:, None] + (x**2).sum(axis=1) - 2 * x @ x.T
+    r = np.sqrt(5.0 * np.maximum(squared, 0.0))
+    decay = np.exp(-r)
+    correlation = (1.0 + r + r * r / 3.0) * decay
+    covariance = amplitude * correlation + level
+    covariance[np.diag_indices_from(covariance)] += noise + JITTER
+    factor = cho_factor(covariance, lower=True)
+    inverse = cho_solve(factor, np.eye(len(y)))
+    weights = inverse @ y
+    outer = 0.5 * (inverse - np.outer(weights, weights))
+    # d correlation / d log length scale = 5/3 (1 + r) exp(-r) times the squared scaled distance along that axis.
+    slope = outer * amplitude * (5.0 / 3.0) * (1.0 + r) * decay
+    gradient = np.empty_like(theta)
+    gradient[:-2] = 2.0 * (slope.sum(axis=1) @ x**2 - ((slope @ x) * x).sum(axis=0))
+    gradient[-2] = (outer * correlation).sum() * amplitude
+    gradient[-1] = np.trace(outer) * noise
+    return 0.5 * float(y @ weights) + float(np.log(np.diag(factor[0])).sum()), gradient, weights

@@ -244,7 +244,7 @@ def test_the_trust_region_grows_after_successes_and_shrinks_after_failures():
 
 def test_trust_region_points_lie_within_half_a_side_and_change_only_some_axes(space, rng):
     incumbent = space.configuration({"rate": 0.03, "depth": 7, "penalty": 0.3})
-    points = trust_region(space, incumbent, 0.2, known={incumbent.id}, rng=rng)
+    points = trust_region(space, incumbent, 0.2, 300, known={incumbent.id}, rng=rng)
     assert len(points) > 100
     assert incumbent.id not in {each.id for each in points}
     moved = np.abs(space.to_unit(points)[:, 0] - space.to_unit([incumbent])[0, 0])

@@ -1,0 +1,75 @@
+"""A Gaussian process of one task: the axes that matter on it, its noise and its scale, from its own trials.
+
+The loss is level + b m(x) + f(x) + noise: m is the mean of the past tasks' worlds, b the slope that turns it into this
+task's scale, and f has a Matérn-5/2 covariance with one length scale per axis (`metahp.refinement.relevance`). With few
+trials all of them stay near what past tasks set; where the worlds say nothing of the task, b becomes small.
+
+On real tables it is far ahead of the mixture in `metahp.refinement.posterior` (`scripts/benchmark_live.py`); on
+look-ups without noise it is behind at ten trials (`scripts/benchmark_refinement.py`).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from metahp.refinement.acquisition import log_expected_improvement
+from metahp.refinement.posterior import JITTER, MIN_VARIANCE, Observed, Points, matern52
+from metahp.refinement.relevance import Relevance
+
+# A loss counts as no worse than so many spreads, median minus best, above the best, and so does that of a failed trial.
+CLIP = 4.0
+# What is learned is learned of so many of the best trials.
+N_LEARNED_FROM = 100
+
+
+class TaskProcess:
+    """The process after `observed`, at least one trial of which is finite.
+
+    Pending trials are believed to give what is expected of them, which leaves the mean as it is and takes the variance
+    there away.
+
+    Attributes:
+        relevance: What was learned, in units of the spread.
+    """
+
+    def __init__(self, observed: Observed) -> None:
+        losses, points, n = observed.losses, observed.points, len(observed.losses)
+        self._points, self._n_finished, self._best = points, n, losses.min()
+        self._spread = float(losses[torch.isfinite(losses)].median() - self._best) or 1.0
+        y = ((losses - self._best) / self._spread).clamp(max=CLIP)
+        best = torch.argsort(losses, stable=True)[:N_LEARNED_FROM]
+        learned = Relevance.learn(*(each[best].cpu().numpy() for each in (points.inputs, points.mean, y)))
+        self.relevance = learned
+        self._scales = torch.as_tensor(learned.length_scales, device=y.device)
+        self._level = float(y.mean())
+        residuals = y - learned.slope * points.mean[:n] - self._level
+        noise = torch.full_like(points.mean, learned.noise + JITTER)
+        self._factor = torch.linalg.cholesky(self._covariance(points) + torch.diag(noise))
+        self._white = torch.linalg.solve_triangular(self._factor[:n, :n], residuals[:, None], upper=False)
+        # Of the pending trials, and of the best finished one, which is zero.
+        believed = self._expected(points, self._factor.T)[n:]
+        self._incumbent = float(torch.cat([torch.zeros_like(y[:1]), believed]).min())
+
+    def _covariance(self, points: Points) -> Tensor:
+        learned = self.relevance
+        correlation = matern52(self._points.inputs / self._scales, points.inputs / self._scales)
+        return learned.amplitude * correlation + learned.level
+
+    def _expected(self, points: Points, white: Tensor) -> Tensor:
+        gain = (white[: self._n_finished].T @ self._white)[:, 0]
+        return self._level + self.relevance.slope * points.mean + gain
+
+    def _prediction(self, points: Points) -> tuple[Tensor, Tensor]:
+        white = torch.linalg.solve_triangular(self._factor, self._covariance(points), upper=False)
+        variance = self.relevance.amplitude + self.relevance.level - torch.linalg.vector_norm(white, dim=0) ** 2
+        return self._expected(points, white), variance.clamp(min=MIN_VARIANCE).sqrt()
+
+    def log_improvement(self, points: Points) -> Tensor:
+        """Log of the expected improvement over the best loss, in units of the loss, shape (n,)."""
+        return log_expected_improvement(*self._prediction(points), self._incumbent) + math.log(self._spread)
+
+    def predict(self, points: Points) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the loss without noise, in its units, both (n,)."""
+        mu, sigma = self._prediction(points)
+        return self._best + self._spread * mu, self._spread * sigma
