@@ -13,7 +13,8 @@ A component is a guess at what the new task is like:
 
 Where trials do not tell their noise, one more component has the mean m and a covariance of the task's own: a v M with
 length scales, amplitude and noise that its trials choose (`metahp.refinement.relevance`), for the axes that matter
-differ between tasks. On tables, whose trials tell it, `scripts/benchmark_live.py` showed no gain from that component.
+differ between tasks. Where they tell it, a process of the task's own (`metahp.refinement.task_process`) soon takes the
+mixture's place.
 
 The level of the loss is unknown to all of them: a constant with a wide prior. Weights are prior weights times powers of
 marginal likelihoods. Components that differ in mean and scale only share a Cholesky factor.

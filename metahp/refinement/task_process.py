@@ -26,8 +26,8 @@ N_LEARNED_FROM = 100
 class TaskProcess:
     """The process after `observed`, at least one trial of which is finite.
 
-    Pending trials are believed to give what is expected of them, which leaves the mean as it is and takes the variance
-    there away.
+    Pending trials are believed to give what is expected of them, without noise: that leaves the mean as it is and takes
+    the variance there away.
 
     Attributes:
         relevance: What was learned, in units of the spread.
@@ -44,7 +44,8 @@ class TaskProcess:
         self._scales = torch.as_tensor(learned.length_scales, device=y.device)
         self._level = float(y.mean())
         residuals = y - learned.slope * points.mean[:n] - self._level
-        noise = torch.full_like(points.mean, learned.noise + JITTER)
+        noise = torch.full_like(points.mean, JITTER)
+        noise[:n] += learned.noise
         self._factor = torch.linalg.cholesky(self._covariance(points) + torch.diag(noise))
         self._white = torch.linalg.solve_triangular(self._factor[:n, :n], residuals[:, None], upper=False)
         # Of the pending trials, and of the best finished one, which is zero.

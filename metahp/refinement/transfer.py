@@ -1,4 +1,4 @@
-"""The `transfer` strategy: past tasks' worlds, conditioned on the trials so far, say what to try next."""
+"""The `transfer` strategy: past tasks' worlds and the trials so far say what to try next."""
 
 import itertools
 import math
@@ -33,7 +33,10 @@ LEAST_TRIALS = 5
 
 
 class Transfer:
-    """A `Strategy`: the warm points, then the candidate of the greatest expected improvement under the posterior.
+    """A `Strategy`: the warm points, then the candidate of the greatest expected improvement.
+
+    It is expected by the mixture of past tasks' worlds (`metahp.refinement.posterior`); where trials tell their noise,
+    from the fifth that finished by a process of the task's own (`metahp.refinement.task_process`).
 
     Args:
         prior: What past tasks say about this one.

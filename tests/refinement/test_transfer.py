@@ -63,12 +63,12 @@ def transfer(**options) -> Transfer:
     return Transfer(BowlPrior(), [BOWL], **{"seed": 0, "device": "cpu", **options})
 
 
-def run(strategy: Transfer, n: int, loss=bowl) -> list[Suggestion]:
+def run(strategy: Transfer, n: int, loss=bowl, noise=np.nan) -> list[Suggestion]:
     asked = []
     for _ in range(n):
         suggestion = strategy.ask()
         asked.append(suggestion)
-        strategy.tell(Observation(suggestion.configuration, loss(suggestion.configuration)))
+        strategy.tell(Observation(suggestion.configuration, loss(suggestion.configuration), noise))
     return asked
 
 
@@ -102,37 +102,48 @@ def test_it_finds_the_optimum_in_the_middle_of_past_ones_and_elsewhere(centre):
     assert min(bowl(each.configuration, centre) for each in asked) < 10.0 + 4 * 0.12**2
 
 
-def test_the_unit_of_the_loss_changes_nothing():
-    one = run(transfer(candidates=grid(), only_candidates=True), 8)
-    thousand = run(transfer(candidates=grid(), only_candidates=True, unit=1000.0), 8, lambda each: 1000 * bowl(each))
+@pytest.mark.parametrize("centre", [(0.28, 0.3), (0.75, 0.8), (0.1, 0.9)])
+def test_where_trials_tell_their_noise_it_comes_closer_than_the_pool_is_dense(centre):
+    asked = run(transfer(), 20, lambda each: bowl(each, centre), noise=1e-4)
+    assert min(bowl(each.configuration, centre) for each in asked) < 10.0 + 4 * 0.01**2
+
+
+def test_where_trials_tell_their_noise_several_pending_points_are_apart():
+    strategy = transfer()
+    run(strategy, 8, noise=1e-4)
+    points = BOWL.to_unit([strategy.ask().configuration for _ in range(4)])
+    assert min(np.linalg.norm(a - b) for i, a in enumerate(points) for b in points[:i]) > 0.05
+
+
+@pytest.mark.parametrize("noise", [np.nan, 0.05])
+def test_the_unit_of_the_loss_changes_nothing(noise):
+    one = run(transfer(candidates=grid(), only_candidates=True), 8, noise=noise)
+    thousand = run(
+        transfer(candidates=grid(), only_candidates=True, unit=1000.0), 8, lambda each: 1000 * bowl(each), 1000 * noise
+    )
     assert one == thousand
 
 
-def test_told_again_in_the_same_order_it_asks_the_same():
+@pytest.mark.parametrize("noise", [np.nan, 0.05])
+def test_told_again_in_the_same_order_it_asks_the_same(noise):
     one = transfer(seed=3)
-    asked = run(one, 6)
+    asked = run(one, 6, noise=noise)
     resumed = transfer(seed=3)
     for each in asked:
-        resumed.tell(Observation(each.configuration, bowl(each.configuration)))
+        resumed.tell(Observation(each.configuration, bowl(each.configuration), noise))
     assert resumed.ask() == one.ask()
 
 
-def test_a_failed_region_is_left():
+@pytest.mark.parametrize("noise", [np.nan, 0.05])
+def test_a_failed_region_is_left(noise):
     strategy = transfer(candidates=grid(), only_candidates=True)
-    asked = run(strategy, 12, lambda each: np.inf if each.values["x"] < 0.5 else bowl(each))
+    asked = run(strategy, 12, lambda each: np.inf if each.values["x"] < 0.5 else bowl(each), noise)
     assert sum(each.configuration.values["x"] >= 0.5 for each in asked[-6:]) >= 4
 
 
 def test_only_failures_still_leave_something_to_ask():
     asked = run(transfer(candidates=grid(3), only_candidates=True), 9, lambda each: np.inf)
     assert len({each.configuration.id for each in asked}) == 9
-
-
-def test_noise_of_the_folds_is_taken():
-    strategy = transfer(candidates=grid(), only_candidates=True)
-    for each in grid(3):
-        strategy.tell(Observation(each, bowl(each), 0.1))
-    assert strategy.ask() is not None
 
 
 TREES = SearchSpace("trees", 1, (*BOWL.hyperparameters, Integer("n_estimators", 10, 400, 100, is_log=True)))
