@@ -36,7 +36,9 @@ class TaskProcess:
     def __init__(self, observed: Observed) -> None:
         losses, points, n = observed.losses, observed.points, len(observed.losses)
         self._points, self._n_finished, self._best = points, n, losses.min()
-        self._spread = float(losses[torch.isfinite(losses)].median() - self._best) or 1.0
+        finite = losses[torch.isfinite(losses)]
+        # Where half of the trials are as good as the best, the mean tells them from the others.
+        self._spread = float(finite.median() - self._best) or float(finite.mean() - self._best) or 1.0
         y = ((losses - self._best) / self._spread).clamp(max=CLIP)
         best = torch.argsort(losses, stable=True)[:N_LEARNED_FROM]
         learned = Relevance.learn(*(each[best].cpu().numpy() for each in (points.inputs, points.mean, y)))

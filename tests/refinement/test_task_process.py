@@ -100,6 +100,15 @@ def test_a_failed_trial_counts_as_one_far_from_the_best():
     assert bool(torch.isfinite(one.log_improvement(points)).all())
 
 
+def test_where_most_trials_are_equal_the_others_still_count(rng):
+    inputs = 2 * rng.uniform(size=(12, 2))
+    losses = np.where(inputs[:, 0] > 1.6, 1e-5, 0.0)
+    assert (losses == 0).sum() > 6
+    away = points_of([[1.8, 1.0], [0.2, 1.0]])
+    worse, better = TaskProcess(observed_of(points_of(inputs), losses)).predict(away)[0].tolist()
+    assert worse > better + 3e-6
+
+
 def test_trials_that_say_nothing_leave_something_to_ask(rng):
     process = TaskProcess(observed_of(points_of(rng.uniform(size=(6, 3))), np.full(6, 0.3)))
     assert bool(torch.isfinite(process.log_improvement(points_of(rng.uniform(size=(4, 3))))).all())
