@@ -2,10 +2,11 @@
 
 The loss is level + b m(x) + f(x) + noise: m is the mean of the past tasks' worlds, b the slope that turns it into this
 task's scale, and f has a Matérn-5/2 covariance with one length scale per axis (`metahp.refinement.relevance`). With few
-trials all of them stay near what past tasks set; where the worlds say nothing of the task, b becomes small.
+trials all of them stay near what past tasks set; where the worlds say nothing of the task, b becomes small. The noise
+is learned as well: what the folds tell counts the folds' difficulty, which all trials share.
 
-On real tables it is far ahead of the mixture in `metahp.refinement.posterior` (`scripts/benchmark_live.py`); on
-look-ups without noise it is behind at ten trials (`scripts/benchmark_refinement.py`).
+On real tables it was ahead of the mixture in `metahp.refinement.posterior` (`scripts/benchmark_live.py`); on look-ups
+without noise it is behind at ten trials (`scripts/benchmark_refinement.py`).
 """
 
 import math
