@@ -36,7 +36,7 @@ from torch import Tensor
 
 from metahp.core.errors import InputError
 from metahp.refinement.acquisition import log_expected_improvement, log_mixture
-from metahp.refinement.relevance import Relevance
+from metahp.refinement.relevance import N_LEARNED_FROM, Relevance
 
 # Keeps the Cholesky factor of a singular covariance defined; losses are of order one.
 JITTER = 1e-6
@@ -52,13 +52,13 @@ MIN_VARIANCE = 1e-8
 class Settings:
     """What the mixture is made of, chosen by regret on left-out tasks of six published suites.
 
-    `amplitudes` and `noises` are shares of the worlds' mean variance. Trials that do not tell their noise have one of
-    `noises`; where some do, the first of them is the least that any has. `blend` is the prior weight of the components
-    that blend all worlds, beside one for all single worlds, and `own` that of those with length scales of the task's
-    own, which are learned of the best `most_own` trials where there are `least_own`. `n_scales` log scales lie within
-    `scale_width` standard deviations of their prior mean. Losses are clipped at `clip` scales above the incumbent.
-    `level` is the prior standard deviation of the loss's level, in scales. `power` is that of the likelihoods. So many
-    as `n_components` components are looked at over all candidates. `own` and its two bounds were not varied on the
+    `amplitudes` and `noises` are shares of the worlds' mean variance. Trials that do not tell their noise have one
+    of `noises`; where some do, the first of them is the least that any has. `blend` is the prior weight of the
+    components that blend all worlds, beside one for all single worlds, and `own` that of those with length scales
+    of the task's own, which are learned from `least_own` trials on. `n_scales` log scales lie within `scale_width`
+    standard deviations of their prior mean. Losses are clipped at `clip` scales above the incumbent. `level` is the
+    prior standard deviation of the loss's level, in scales. `power` is that of the likelihoods. So many as
+    `n_components` components are looked at over all candidates. `own` and `least_own` were not varied on the
     suites.
     """
 
@@ -72,7 +72,6 @@ class Settings:
     level: float = 5.0
     power: float = 0.5
     least_own: int = 5
-    most_own: int = 100
     n_components: int = 256
 
 
@@ -241,7 +240,7 @@ class Posterior:
 
     def _learned(self, losses: Tensor, scale: Tensor) -> Relevance:
         y = ((losses - self._best) / scale).clamp(max=self._settings.clip)
-        best = torch.argsort(losses, stable=True)[: self._settings.most_own]
+        best = torch.argsort(losses, stable=True)[:N_LEARNED_FROM]
         return Relevance.learn(*(each[best].cpu().numpy() for each in (self._points.inputs, self._points.mean, y)))
 
     def _fit(self, losses: Tensor, own: Tensor, relevance: Relevance | None) -> None:

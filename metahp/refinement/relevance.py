@@ -13,6 +13,8 @@ from metahp.surrogate.worlds import likelihood_of
 LENGTH, AMPLITUDE, NOISE, SLOPE = (0.0, 1.0), (0.0, 1.0), (-2.0, 1.0), (0.0, 1.0)
 # Prior variance of the level, in that of the losses.
 LEVEL = 4.0
+# So many of the best trials are learned from: a step of the optimiser takes the cube of their number.
+N_LEARNED_FROM = 100
 N_STEPS = 30
 # How many standard deviations the optimiser may leave the means of the priors by.
 FARTHEST = 4.0

@@ -16,12 +16,10 @@ from torch import Tensor
 
 from metahp.refinement.acquisition import log_expected_improvement
 from metahp.refinement.posterior import JITTER, MIN_VARIANCE, Observed, Points, matern52
-from metahp.refinement.relevance import Relevance
+from metahp.refinement.relevance import N_LEARNED_FROM, Relevance
 
 # A loss counts as no worse than so many spreads, median minus best, above the best, and so does that of a failed trial.
 CLIP = 4.0
-# What is learned is learned of so many of the best trials.
-N_LEARNED_FROM = 100
 
 
 class TaskProcess:

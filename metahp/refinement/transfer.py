@@ -28,8 +28,6 @@ LONGER = 2
 # sample.
 N_TOP, N_CLIMBING = 3, 33
 CLIMBING_SIDES = (0.2, 0.14, 0.1, 0.07)
-# From so many finished trials on a task that tells its noise, its own process is asked instead of the mixture.
-LEAST_TRIALS = 5
 
 
 class Transfer:
@@ -218,7 +216,7 @@ class Transfer:
         """The task's own process, where its trials tell their noise and are enough."""
         finite = [each for each in self._told.values() if math.isfinite(each.loss)]
         is_told = any(math.isfinite(each.noise) for each in finite)
-        return TaskProcess(self._observed()) if is_told and len(finite) >= LEAST_TRIALS else None
+        return TaskProcess(self._observed()) if is_told and len(finite) >= self._settings.least_own else None
 
     def _value(self) -> Callable[[Points], torch.Tensor]:
         """What past tasks say each of some points is worth."""
