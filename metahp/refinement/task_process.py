@@ -1,12 +1,9 @@
 """A Gaussian process of one task: the axes that matter on it, its noise and its scale, from its own trials.
 
-The loss is level + b m(x) + g(x) + f(x) + noise: m is the mean of the past tasks' worlds, b the slope that turns it
-into this task's scale, g what single worlds have beside it, with their covariance, and f has a Matérn-5/2 covariance
-with one length scale per axis (`metahp.refinement.relevance`). With few trials all of them stay near what past tasks
-set; where the worlds say nothing of the task, b and g become small. The noise is learned as well: what the folds tell
-counts the folds' difficulty, which all trials share. A lucky trial is therefore no measure of what is better: that is
-the lowest loss expected of any trial (Picheny et al., 2013, "A benchmark of kriging-based infill criteria for noisy
-optimization", the plug-in of section 3.1).
+The loss is level + b m(x) + f(x) + noise: m is the mean of the past tasks' worlds, b the slope that turns it into this
+task's scale, and f has a Matérn-5/2 covariance with one length scale per axis (`metahp.refinement.relevance`). With few
+trials all of them stay near what past tasks set; where the worlds say nothing of the task, b becomes small. The noise
+is learned as well: what the folds tell counts the folds' difficulty, which all trials share.
 
 On real tables it was ahead of the mixture in `metahp.refinement.posterior` (`scripts/benchmark_live.py`); on look-ups
 without noise it is behind at ten trials (`scripts/benchmark_refinement.py`).
@@ -43,9 +40,7 @@ class TaskProcess:
         self._spread = float(finite.median() - self._best) or float(finite.mean() - self._best) or 1.0
         y = ((losses - self._best) / self._spread).clamp(max=CLIP)
         best = torch.argsort(losses, stable=True)[:N_LEARNED_FROM]
-        known = points.part(best.tolist())
-        blended = known.deviations.T @ known.deviations
-        learned = Relevance.learn(*(each.cpu().numpy() for each in (known.inputs, known.mean, y[best], blended)))
+        learned = Relevance.learn(*(each[best].cpu().numpy() for each in (points.inputs, points.mean, y)))
         self.relevance = learned
         self._scales = torch.as_tensor(learned.length_scales, device=y.device)
         self._level = float(y.mean())
@@ -54,24 +49,26 @@ class TaskProcess:
         noise[:n] += learned.noise
         self._factor = torch.linalg.cholesky(self._covariance(points) + torch.diag(noise))
         self._white = torch.linalg.solve_triangular(self._factor[:n, :n], residuals[:, None], upper=False)
-        self._incumbent = float(self._prediction(points)[0].min())
+        # Of the pending trials, and of the best finished one, which is zero.
+        believed = self._expected(points, self._factor.T)[n:]
+        self._incumbent = float(torch.cat([torch.zeros_like(y[:1]), believed]).min())
 
     def _covariance(self, points: Points) -> Tensor:
         learned = self.relevance
         correlation = matern52(self._points.inputs / self._scales, points.inputs / self._scales)
-        blended = self._points.deviations.T @ points.deviations
-        return learned.amplitude * correlation + learned.blend * blended + learned.level
+        return learned.amplitude * correlation + learned.level
+
+    def _expected(self, points: Points, white: Tensor) -> Tensor:
+        gain = (white[: self._n_finished].T @ self._white)[:, 0]
+        return self._level + self.relevance.slope * points.mean + gain
 
     def _prediction(self, points: Points) -> tuple[Tensor, Tensor]:
-        learned = self.relevance
         white = torch.linalg.solve_triangular(self._factor, self._covariance(points), upper=False)
-        gain = (white[: self._n_finished].T @ self._white)[:, 0]
-        spread, known = (torch.linalg.vector_norm(each, dim=0) ** 2 for each in (points.deviations, white))
-        variance = learned.amplitude + learned.level + learned.blend * spread - known
-        return self._level + learned.slope * points.mean + gain, variance.clamp(min=MIN_VARIANCE).sqrt()
+        variance = self.relevance.amplitude + self.relevance.level - torch.linalg.vector_norm(white, dim=0) ** 2
+        return self._expected(points, white), variance.clamp(min=MIN_VARIANCE).sqrt()
 
     def log_improvement(self, points: Points) -> Tensor:
-        """Log of the expected improvement over the lowest mean of a trial, in units of the loss, shape (n,)."""
+        """Log of the expected improvement over the best loss, in units of the loss, shape (n,)."""
         return log_expected_improvement(*self._prediction(points), self._incumbent) + math.log(self._spread)
 
     def predict(self, points: Points) -> tuple[Tensor, Tensor]:

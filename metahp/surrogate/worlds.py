@@ -195,16 +195,16 @@ def negative_log_likelihood(
 
     With its gradient in `theta`: p log length scales, log amplitude and log noise.
     """
-    values, gradients, *_ = zip(*(likelihood_of(theta, inputs, y) for inputs, y in samples), strict=True)
+    values, gradients, _ = zip(*(likelihood_of(theta, inputs, y) for inputs, y in samples), strict=True)
     return float(np.mean(values)), np.mean(gradients, axis=0)
 
 
 def likelihood_of(
-    theta: np.ndarray, inputs: np.ndarray, y: np.ndarray, also: float | np.ndarray = 0.0
-) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """Negative log likelihood of one sample, its gradient in `theta`, in `y` (n,) and in the covariance (n, n).
+    theta: np.ndarray, inputs: np.ndarray, y: np.ndarray, level: float = 0.0
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Negative log likelihood of one sample, its gradient in `theta` and in `y` (n,).
 
-    `also` is the covariance of what is added to the process: one number for all pairs, or (n, n).
+    `level` is the prior variance of a constant that is added to the process.
     """
     scales, amplitude, noise = np.exp(theta[:-2]), np.exp(theta[-2]), np.exp(theta[-1])
     x = inputs / scales
@@ -212,7 +212,7 @@ def likelihood_of(
     r = np.sqrt(5.0 * np.maximum(squared, 0.0))
     decay = np.exp(-r)
     correlation = (1.0 + r + r * r / 3.0) * decay
-    covariance = amplitude * correlation + also
+    covariance = amplitude * correlation + level
     covariance[np.diag_indices_from(covariance)] += noise + JITTER
     factor = cho_factor(covariance, lower=True)
     inverse = cho_solve(factor, np.eye(len(y)))
@@ -224,4 +224,4 @@ def likelihood_of(
     gradient[:-2] = 2.0 * (slope.sum(axis=1) @ x**2 - ((slope @ x) * x).sum(axis=0))
     gradient[-2] = (outer * correlation).sum() * amplitude
     gradient[-1] = np.trace(outer) * noise
-    return 0.5 * float(y @ weights) + float(np.log(np.diag(factor[0])).sum()), gradient, weights, outer
+    return 0.5 * float(y @ weights) + float(np.log(np.diag(factor[0])).sum()), gradient, weights

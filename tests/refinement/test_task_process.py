@@ -20,14 +20,13 @@ def observed_of(points: Points, losses) -> Observed:
 
 
 def problem(seed: int, n: int = 12, n_pending: int = 0, n_new: int = 7):
-    """Observed trials whose losses follow three worlds in part, and other points."""
+    """Observed trials whose losses follow the world in part, and other points."""
     rng = np.random.default_rng(seed)
     total = n + n_pending + n_new
-    inputs, worlds = 2 * rng.random((total, 3)), rng.random((3, total))
-    losses = 3.0 + 0.4 * worlds[0, :n] + 0.2 * np.sin(3 * inputs[:n, 0]) + 0.02 * rng.normal(size=n)
-    points = Points.of(inputs, worlds, torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64))
+    inputs, mean = 2 * rng.random((total, 3)), rng.random(total)
+    losses = 3.0 + 0.4 * mean[:n] + 0.2 * np.sin(3 * inputs[:n, 0]) + 0.02 * rng.normal(size=n)
     known = n + n_pending
-    return observed_of(points.part(range(known)), losses), points.part(range(known, total))
+    return observed_of(points_of(inputs[:known], mean[:known]), losses), points_of(inputs[known:], mean[known:])
 
 
 def matern(left, right) -> np.ndarray:
@@ -41,23 +40,19 @@ def test_it_agrees_with_a_plain_solve_and_the_improvement_with_an_integral():
     learned, losses = process.relevance, observed.losses.numpy()
     spread = np.sort(losses)[(len(losses) - 1) // 2] - losses.min()
     y = np.minimum((losses - losses.min()) / spread, CLIP)
-    left, right = ((each.inputs.numpy() / learned.length_scales, each.deviations) for each in (observed.points, points))
+    left, right = (each.inputs.numpy() / learned.length_scales for each in (observed.points, points))
     covariance, cross, own = (
-        learned.amplitude * matern(a, b) + learned.blend * (p.T @ q).numpy() + learned.level
-        for (a, p), (b, q) in ((left, left), (left, right), (right, right))
+        learned.amplitude * matern(a, b) + learned.level for a, b in ((left, left), (left, right), (right, right))
     )
     gain = np.linalg.solve(covariance + (learned.noise + JITTER) * np.eye(len(y)), cross).T
     expected = y.mean() + learned.slope * observed.points.mean.numpy()
     mu = y.mean() + learned.slope * points.mean.numpy() + gain @ (y - expected)
-    assert learned.blend > 0
     sigma = np.sqrt(np.diag(own - gain @ cross))
     mean, deviation = process.predict(points)
     np.testing.assert_allclose(mean, losses.min() + spread * mu, rtol=1e-8)
     np.testing.assert_allclose(deviation, spread * sigma, rtol=1e-6)
-    best = float(process.predict(observed.points)[0].min())
-    assert best > losses.min()
     improvement = [
-        quad(lambda loss, m=m, s=s: (best - loss) * norm.pdf(loss, m, s), m - 9 * s, best)[0]
+        quad(lambda loss, m=m, s=s: (losses.min() - loss) * norm.pdf(loss, m, s), m - 9 * s, losses.min())[0]
         for m, s in zip(mean.tolist(), deviation.tolist(), strict=True)
     ]
     np.testing.assert_allclose(process.log_improvement(points).exp(), improvement, rtol=1e-4, atol=1e-9)
