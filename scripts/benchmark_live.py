@@ -1,6 +1,6 @@
 """Refinement with past tasks beside TPE from cold, on real tables: LightGBM trained trial by trial.
 
-    python scripts/benchmark_live.py --cache live.jsonl [--tables 40] [--jobs 2]
+    python scripts/benchmark_live.py --cache live.jsonl [--tables 40] [--seed 0] [--jobs 2]
 
 Of every table with at least 500 rows, 30 % are set aside before anything looks at it; the rest is cross-validated as in
 the seed. `transfer` does as `metahp tune` does: it begins with recommended points and the default, stops its trials
@@ -9,7 +9,8 @@ transfer needs for the loss that TPE has after all of its trials, and for the lo
 trials, which TPE would have found had they been stopped early; on how many tables transfer is not worse than TPE at the
 same number of trials by more than a standard error over folds, of the paired differences; and both picks on the rows
 set aside.
-`--data DIR` holds tables and their MANIFEST.csv. `--cache FILE` keeps the trials of TPE, and a second call goes on.
+`--data DIR` holds tables and their MANIFEST.csv. `--cache FILE` keeps the trials of TPE, and a second call goes on;
+with another `--seed` it compares other trials of transfer with the same of TPE.
 """
 
 import sys
@@ -143,7 +144,8 @@ def main() -> int:
     options.add_argument("--cache", type=Path, metavar="FILE", help="JSON lines of what was measured")
     options.add_argument("--metrics", choices=METRIC_SETS, default="log_loss")
     options.add_argument("--tables", type=int, default=N_TABLES, metavar="N", help="compare on N tables")
-    options.add_argument("--seed", type=int, default=0, help="of both strategies")
+    options.add_argument("--seed", type=int, default=0, help="of transfer")
+    options.add_argument("--cold-seed", type=int, default=0, metavar="SEED", help="of TPE")
     options.add_argument("--jobs", type=int, default=2)
     arguments = options.parse_args()
     tables = chosen_tables(arguments.data, arguments.tasks)
@@ -162,9 +164,9 @@ def main() -> int:
         sources = [row.source for row in tables.values() if is_kind(row.source, task_type)]
         sources = large_enough(sources, max(1, round(n_tables / 2)), everyone)
         metrics = {source.name: kin[type_of(source)] for source in sources}
-        keys = {s.name: f"{s.name} {metrics[s.name]} {tpe_key(n_cold)} {arguments.seed}" for s in sources}
+        keys = {s.name: f"{s.name} {metrics[s.name]} {tpe_key(n_cold)} {arguments.cold_seed}" for s in sources}
         jobs: list[Job] = [
-            (keys[source.name], cold, (source, n_cold, metrics[source.name], arguments.seed)) for source in sources
+            (keys[source.name], cold, (source, n_cold, metrics[source.name], arguments.cold_seed)) for source in sources
         ]
         cache.fill(jobs, arguments.jobs)
         trains, fold = fold_of(past)
