@@ -52,14 +52,14 @@ MIN_VARIANCE = 1e-8
 class Settings:
     """What the mixture is made of, chosen by regret on left-out tasks of six published suites.
 
-    `amplitudes` and `noises` are shares of the worlds' mean variance. Trials that do not tell their noise have one
-    of `noises`; where some do, the first of them is the least that any has. `blend` is the prior weight of the
-    components that blend all worlds, beside one for all single worlds, and `own` that of those with length scales
-    of the task's own, which are learned from `least_own` trials on. `n_scales` log scales lie within `scale_width`
-    standard deviations of their prior mean. Losses are clipped at `clip` scales above the incumbent. `level` is the
-    prior standard deviation of the loss's level, in scales. `power` is that of the likelihoods. So many as
-    `n_components` components are looked at over all candidates. `own` and `least_own` were not varied on the
-    suites.
+    `amplitudes` and `noises` are shares of the worlds' mean variance. Trials that do not tell their noise have one of
+    `noises`; where some do, the first of them is the least that any has. `blend` is the prior weight of the components
+    that blend all worlds, beside one for all single worlds, and `own` that of those with length scales of the task's
+    own, which are learned from `least_own` trials on, as the process of the task's own is that takes its place.
+    `n_scales` log scales lie within `scale_width` standard deviations of their prior mean. Losses are clipped at `clip`
+    scales above the incumbent. `level` is the prior standard deviation of the loss's level, in scales. `power` is that
+    of the likelihoods. So many as `n_components` components are looked at over all candidates. `own` and `least_own`
+    were not varied on the suites.
     """
 
     amplitudes: tuple[float, ...] = (0.05, 0.2, 0.8)
