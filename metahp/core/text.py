@@ -1,0 +1,19 @@
+"""Texts that come from others (names of files, columns, classes, learners; error messages) as they may be shown."""
+
+import re
+
+# Control characters but tab and line feed, what steers terminals and the direction of writing, line separators,
+# invisible characters that change how a name looks, and half characters, which no encoding can write.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""The text with everything that a terminal would act on written as an escape, such as `\x1b`."""
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape", "backslashreplace").decode(), text)
+
+
+def encodable(text: str) -> str:
+    r"""The text with half characters (lone surrogates, as from file names that are not UTF-8) written as `\udc80`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,117 @@
+"""The one way to write a file that a kill cannot halve: complete on disk under another name, then renamed.
+
+An unfinished file or folder has the name `.NAME.HOST-PID-TOKEN.tmp`, which says who writes it: `sweep` removes what
+processes left that are gone. NAME is cut where it would be too long for a file system.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+import time
+from pathlib import Path
+
+# Nobody can tell whether a process of another machine still runs; after a day it has ended or will not mind.
+FOREIGN_SECONDS = 86_400.0
+# File systems allow 255 bytes for a name; the rest is for host, process and token.
+MAX_NAME_BYTES = 180
+_UNFINISHED = re.compile(r"\.(?P<name>.*)\.(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]{1,10})-[0-9a-f]{8}\.tmp", re.DOTALL)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write `data` to `path` in one step: whoever reads sees the old content or all of the new one, after a kill too.
+
+    The data are on disk before the name is given, and the name is on disk when this returns.
+
+    Raises:
+        OSError: it cannot be written; nothing has changed then.
+    """
+    unfinished = unfinished_path(path)
+    try:
+        write_synced(unfinished, data)
+        os.replace(unfinished, path)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new file and wait until its content is on disk; for what another step gives its final name."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def unfinished_path(path: Path) -> Path:
+    """A free name beside `path` for what will take its place, which `sweep` knows as this process's."""
+    name = path.name.encode(errors="surrogateescape")[:MAX_NAME_BYTES].decode(errors="ignore")
+    return path.with_name(f".{name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where the system can open one (Windows cannot)."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: Path, name: str = "") -> list[Path]:
+    """Remove what ended processes left unfinished in `folder`, of the file or folder `name` alone where it is given.
+
+    Links are left alone, and so is what a living process of this machine is writing. What cannot be removed stays.
+    """
+    removed: list[Path] = []
+    try:
+        entries = list(folder.iterdir())
+    except OSError:
+        return removed
+    for entry in entries:
+        match = _UNFINISHED.fullmatch(entry.name)
+        if match is None or (name and not name.startswith(match["name"])):
+            continue
+        try:
+            written = entry.lstat().st_mtime
+            if entry.is_symlink() or _is_being_written(match["host"], int(match["pid"]), written):
+                continue
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            removed.append(entry)
+        except OSError:
+            continue
+    return removed
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether the name of `path` is one that `unfinished_path` gives."""
+    return _UNFINISHED.fullmatch(path.name) is not None
+
+
+def _is_being_written(host: str, pid: int, written: float) -> bool:
+    if host != _host():
+        return time.time() - written < FOREIGN_SECONDS
+    if pid == os.getpid():
+        return True
+    # Imported here: nearly every run finds nothing to ask about.
+    import psutil  # noqa: PLC0415
+
+    try:
+        # A process that began after the last write has only got the number of the one that wrote.
+        return bool(psutil.Process(pid).create_time() <= written + 1.0)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+
+
+@functools.cache
+def _host() -> str:
+    return hashlib.blake2b(platform.node().encode(errors="replace"), digest_size=4).hexdigest()
