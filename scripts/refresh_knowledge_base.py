@@ -7,13 +7,13 @@ Interrupt or kill it at any time; the same command goes on where it ended.
 """
 
 import argparse
+import functools
+import operator
 import random
-import shutil
 import sys
 from pathlib import Path
 
 from _data_card import data_card
-from joblib import Parallel, delayed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -21,12 +21,13 @@ from metahp import api
 from metahp.core.errors import MetahpError
 from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
+from metahp.core.text import printable
 from metahp.core.trial import Trial, TrialState
+from metahp.evaluation import interrupts
+from metahp.evaluation.parallel import call_each
 from metahp.knowledge import cache
-from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import DESIGN_SIZES, LEARNERS
-from metahp.recommendation.adviser import Adviser
 
 # Trained on and shipped with the seed, so that a first answer needs no training; all others are trained on first use.
 # Several classes share the advisers of two.
@@ -71,14 +72,18 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=2, help="trials side by side")
     arguments = parser.parse_args()
-    try:
-        return _refresh(arguments)
-    except MetahpError as error:
-        print(f"refresh: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("refresh: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    with interrupts.terminable():
+        try:
+            return _refresh(arguments)
+        except BaseException as error:
+            # Some libraries turn the interrupt into an error of their own.
+            if interrupts.received():
+                print(f"refresh: {interrupts.ending()}; the same command goes on from here", file=sys.stderr)
+                return interrupts.exit_code()
+            if not isinstance(error, MetahpError):
+                raise
+            print(f"refresh: {printable(str(error))}", file=sys.stderr)
+            return 2
 
 
 def _sizes(text: str) -> dict[str, int]:
@@ -132,33 +137,36 @@ def _measure(rows: list[api.ManifestRow], arguments: argparse.Namespace) -> Know
 
 
 def train_shipped(base: KnowledgeBase, out: Path, n_jobs: int) -> None:
-    """Train the advisers that a fresh installation needs first, into `out`."""
-    shutil.rmtree(out / cache.FOLDER_NAME, ignore_errors=True)
+    """Train the advisers that a fresh installation needs first, into `out`; older ones go when all are there."""
     both = dict.fromkeys((("lightgbm",), api.known_learners(base.info())))
     records, trials = base.tasks(), {name: base.trials(learner=name) for names in both for name in names}
-    found = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_train)(records, [trial for name in names for trial in trials[name]], task_type, metric_name, names)
+    wanted = [
+        (task_type, metric_for(task_type, metric_name), names)
         for names in reversed(both)
         for task_type, metric_name in SHIPPED
-    )
-    for (task_type, metric_name, names), adviser in found:
-        key = api.adviser_key(base.content_hash(), task_type, metric_for(task_type, metric_name), names, 0)
-        cache.save(out, key, adviser.to_arrays())
+    ]
+    trainings = [
+        functools.partial(
+            api.train_adviser, records, [t for name in question[2] for t in trials[name]], *question, seed=0
+        )
+        for question in wanted
+    ]
+    kept = set()
+    for place, adviser in call_each(operator.call, trainings, n_jobs=n_jobs):
+        task_type, metric, names = wanted[place]
+        kept.add(
+            cache.save(out, api.adviser_key(base.content_hash(), task_type, metric, names, 0), adviser.to_arrays())
+        )
         record = adviser.track_record
         print(
-            f"{task_type} {metric_name} {'+'.join(names)}: {len(adviser.tasks)} past tasks, "
+            f"{task_type} {metric.name} {'+'.join(names)}: {len(adviser.tasks)} past tasks, "
             f"first beats the default on {record.win_rate:.0%}"
             if record
             else "no track record",
             file=sys.stderr,
         )
-
-
-def _train(
-    records: list[TaskRecord], trials: list[Trial], task_type: TaskType, metric_name: str, names: tuple[str, ...]
-) -> tuple[tuple[TaskType, str, tuple[str, ...]], Adviser]:
-    adviser = api.train_adviser(records, trials, task_type, metric_for(task_type, metric_name), names, seed=0)
-    return (task_type, metric_name, names), adviser
+    for older in set((out / cache.FOLDER_NAME).glob("*.npz")) - kept:
+        older.unlink()
 
 
 if __name__ == "__main__":

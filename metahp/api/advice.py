@@ -265,9 +265,12 @@ def trained_adviser(
 
 def _side_by_side(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
     """What the function gives for each argument, in their order, computed on all cores."""
-    from joblib import Parallel, cpu_count, delayed
+    from joblib import cpu_count
 
-    return Parallel(n_jobs=min(len(arguments), cpu_count()))(delayed(function)(each) for each in arguments)
+    from metahp.evaluation.parallel import call_each
+
+    found = dict(call_each(function, arguments, n_jobs=min(len(arguments), cpu_count())))
+    return [found[place] for place in range(len(arguments))]
 
 
 def _extended(older: Adviser, past: Evidence, baselines: np.ndarray, seed: int) -> Adviser | None:

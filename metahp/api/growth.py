@@ -106,7 +106,7 @@ def refresh(
     from metahp.api.incumbents import run_searches
     from metahp.api.incumbents import searches as planned_searches
     from metahp.evaluation.design import design
-    from metahp.evaluation.parallel import run_jobs
+    from metahp.evaluation.parallel import call_each, run_jobs
 
     sizes = {**DESIGN_SIZES, **(sizes or {})}
     base = KnowledgeBase(out / WORK_FOLDER)
@@ -153,7 +153,7 @@ def refresh(
         on_trial(count, total, trial)
         if count % INGEST_EVERY == 0:
             base.ingest()
-    for record in _describe_all(pending, n_jobs):
+    for _, record in call_each(_describe_row, pending, n_jobs=n_jobs):
         base.record(tasks=[record])
     base.ingest()
     seeds.export_seed(base, out)
@@ -168,12 +168,6 @@ def _protocols(n_rows: int, wanted: Sequence[float]) -> list[tuple[Protocol, Lim
         for n_used, rows in used.items()
         for limits in (LARGE_LIMITS if n_used > SEED_PROTOCOL.max_rows else SEED_LIMITS,)
     ]
-
-
-def _describe_all(rows: Sequence[ManifestRow], n_jobs: int) -> Iterator[TaskRecord]:
-    from joblib import Parallel, delayed
-
-    yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(_describe_row)(row) for row in rows)
 
 
 def _describe_row(row: ManifestRow) -> TaskRecord:

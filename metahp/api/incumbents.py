@@ -1,16 +1,16 @@
 """Incumbents: what a short search finds on a table beyond the design, so that the best known is not the design's."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from metahp.core.metric import metric_for
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Protocol, Trial
 from metahp.datasets.read import TableSource
-from metahp.evaluation.parallel import run_here
+from metahp.evaluation.parallel import call_each, run_here
 from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import learner_named
@@ -63,12 +63,11 @@ def run_searches(
     Each trial is handed to `record`, in the process that made it, before the next one is chosen. The strategy is
     Optuna's Gaussian process, which knows nothing of past tasks: what it finds is no echo of the prior.
     """
-    yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(
-        delayed(_trials)(search, record) for search in planned
-    )
+    for _, trials in call_each(functools.partial(_trials, record), list(planned), n_jobs=n_jobs):
+        yield trials
 
 
-def _trials(search: Search, record: Callable[[Sequence[Trial]], None]) -> list[Trial]:
+def _trials(record: Callable[[Sequence[Trial]], None], search: Search) -> list[Trial]:
     metric = metric_for(search.task.type, METRIC_NAMES[search.task.type]).name
     strategy = strategy_named(STRATEGY, [learner_named(search.learner).space(search.task.type)], seed=len(search.known))
     for trial in search.known:

@@ -1,16 +1,21 @@
-"""Many trials at once: a pool that is fed as trials end, and a plain run over a list of jobs."""
+"""Many trials at once: a pool that is fed as trials end, a plain run over a list of jobs, and other calls beside."""
 
 import atexit
 import functools
 import queue
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-
-from joblib import Parallel, delayed
+from itertools import islice
+from typing import Any, TypeVar
 
 from metahp.core.errors import InputError
 from metahp.core.trial import Trial
 from metahp.evaluation.runner import Job, Outcome, Runner
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+# Jobs in line for each worker: enough to keep it busy, few enough that an interrupt loses nothing.
+IN_LINE = 2
 
 
 class TrialPool:
@@ -35,7 +40,7 @@ class TrialPool:
         for runner in self._runners:
             self._idle.put(runner)
         self._threads = ThreadPoolExecutor(n_jobs)
-        self._done: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
 
     def __enter__(self) -> "TrialPool":
         return self
@@ -45,8 +50,7 @@ class TrialPool:
 
     def submit(self, job: Job) -> None:
         """Start a job, or put it in the line where `n_jobs` are running; `n_pending` counts both."""
-        self._threads.submit(self._run, job).add_done_callback(self._done.put)
-        self.n_pending += 1
+        self._submit(lambda runner: runner.evaluate(job))
 
     def next_done(self, timeout: float | None = None) -> Outcome | None:
         """The outcome of the next job that ends; None where none has ended after `timeout` seconds.
@@ -55,14 +59,7 @@ class TrialPool:
             InputError: no job is pending.
             WorkerError: no worker process could be started for a job.
         """
-        if not self.n_pending:
-            raise InputError("No trial is pending, so none can end; submit a job first.")
-        try:
-            done = self._done.get(timeout=timeout)
-        except queue.Empty:
-            return None
-        self.n_pending -= 1
-        return done.result()
+        return self._next_done(timeout)
 
     def close(self) -> None:
         """Kill the workers at once; jobs that are pending have no outcome."""
@@ -73,29 +70,74 @@ class TrialPool:
             runner.close()
         self.n_pending = 0
 
-    def _run(self, job: Job) -> Outcome:
+    def _submit(self, work: Callable[[Runner], Any]) -> None:
+        self._threads.submit(self._run, work).add_done_callback(self._done.put)
+        self.n_pending += 1
+
+    def _next_done(self, timeout: float | None = None) -> Any:
+        if not self.n_pending:
+            raise InputError("No trial is pending, so none can end; submit a job first.")
+        try:
+            done = self._done.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        self.n_pending -= 1
+        return done.result()
+
+    def _run(self, work: Callable[[Runner], Any]) -> Any:
         runner = self._idle.get()
         try:
-            return runner.evaluate(job)
+            return work(runner)
         finally:
             self._idle.put(runner)
 
 
 def run_jobs(jobs: Iterable[Job], *, n_jobs: int) -> Iterator[Trial]:
-    """Trials of `jobs` in the order in which they finish, `n_jobs` at a time, through joblib.
+    """Trials of `jobs` in the order in which they finish, `n_jobs` at a time.
 
-    Each joblib worker keeps one watched process (`metahp.evaluation.runner`); with `n_jobs=1` no pool is started. Jobs
-    name their table by where it is read from: one in memory would be copied for each of them.
+    Jobs name their table by where it is read from, or share one `Workload`.
+    """
+    for outcome in _run_all((functools.partial(_evaluate, job) for job in jobs), n_jobs):
+        yield outcome.trial
+
+
+def call_each(
+    function: Callable[[Argument], Result], arguments: Sequence[Argument], *, n_jobs: int
+) -> Iterator[tuple[int, Result]]:
+    """What `function` gives for each argument, with its place among them, in the order in which calls finish.
+
+    With `n_jobs=1` the calls run here, one after another; else in so many worker processes, on one thread each, which
+    end with this generator and with this process. Function and arguments must be picklable, by name and by value.
+
+    Raises:
+        WorkerError: a worker died; or whatever the function raises.
     """
     if n_jobs == 1:
-        with Runner() as runner:
-            for job in jobs:
-                yield runner.run(job)
+        for place, argument in enumerate(arguments):
+            yield place, function(argument)
         return
-    # The default pre-dispatch (two jobs per worker) keeps workers busy and still lets an interrupt end the run soon.
-    yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(
-        delayed(run_here)(job) for job in jobs
-    )
+    numbered = ((place, argument) for place, argument in enumerate(arguments))
+    yield from _run_all((functools.partial(_call, function, *each) for each in numbered), n_jobs)
+
+
+def _evaluate(job: Job, runner: Runner) -> Outcome:
+    return runner.evaluate(job)
+
+
+def _call(function: Callable[[Any], Any], place: int, argument: Any, runner: Runner) -> tuple[int, Any]:
+    return place, runner.call(function, argument)
+
+
+def _run_all(works: Iterable[Callable[[Runner], Any]], n_jobs: int) -> Iterator[Any]:
+    works = iter(works)
+    with TrialPool(n_jobs) as pool:
+        for work in islice(works, IN_LINE * n_jobs):
+            pool._submit(work)
+        while pool.n_pending:
+            done = pool._next_done()
+            for work in islice(works, 1):
+                pool._submit(work)
+            yield done
 
 
 @functools.cache

@@ -5,38 +5,28 @@ OpenMP programs far below the limit or cannot stop native code. So a worker serv
 clock and its resident memory, and kills and replaces it where a limit is met.
 """
 
-import contextlib
-import os
+import math
 import pickle
-import secrets
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from multiprocessing.connection import Connection, Listener
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, WorkerError
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
+from metahp.evaluation.process import POLL_SECONDS, START_SECONDS, WorkerProcess
 from metahp.evaluation.protocol import Arrays, Measurement
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
-from metahp.evaluation.worker import Packed, Question
+from metahp.evaluation.worker import Call, Packed, Question
 from metahp.learners.catalogue import learner_named
-
-POLL_SECONDS = 0.02
-START_SECONDS = 120.0
-MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +103,7 @@ class Runner:
     """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
+        self._worker: WorkerProcess | None = None
         self._loaded: TableSource | Workload | None = None
         self._is_stopped = False
         # Held while a worker is started or killed, so that `stop` in another thread misses none.
@@ -136,8 +125,7 @@ class Runner:
 
     def evaluate(self, job: Job) -> Outcome:
         """As `run`, with the out-of-fold predictions where the job keeps them."""
-        if self._process is None or self._process.poll() is not None:
-            self._start()
+        self._start_if_needed()
         answer: Any = None
         if self._loaded != job.source:
             self._loaded = None
@@ -150,6 +138,22 @@ class Runner:
             raise WorkerError("The runner was stopped while a trial was running.")
         return Outcome(_trial(job, answer), getattr(answer, "predictions", None))
 
+    def call(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        """What `function(argument)` gives in the worker; both must be picklable, and there is no limit.
+
+        Raises:
+            WorkerError: the worker died or was stopped; or whatever the function raises.
+        """
+        self._start_if_needed()
+        answer = self._asked(
+            [Call(pickle.dumps((function, argument), protocol=pickle.HIGHEST_PROTOCOL))], math.inf, math.inf
+        )
+        if isinstance(answer, tuple):
+            raise WorkerError("The runner was stopped during a call." if self._is_stopped else answer[1])
+        if answer.error is not None:
+            raise answer.error
+        return answer.value
+
     def close(self) -> None:
         """End the worker; the next job starts another."""
         with self._turn:
@@ -159,63 +163,35 @@ class Runner:
         """Kill the worker for good, from any thread: a job that is running, and every later one, is a WorkerError."""
         with self._turn:
             self._is_stopped = True
-            if self._process is not None:
-                self._process.kill()
+            if self._worker is not None:
+                self._worker.kill()
 
     def _end(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-        self._process = self._connection = self._loaded = None
+        if self._worker is not None:
+            self._worker.close()
+        self._worker = self._loaded = None
 
-    def _start(self) -> None:
-        key = secrets.token_bytes(16)
-        environment = {
-            **os.environ,
-            **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-        }
-        root = str(Path(__file__).parents[2])
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
-        with Listener(authkey=key) as listener:
-            with self._turn:
-                self._end()
-                if self._is_stopped:
-                    raise WorkerError("The runner was stopped.")
-                # In a session of its own, an interrupt from the keyboard reaches the parent alone, which decides.
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", "from metahp.evaluation.worker import main; main()"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    env=environment,
-                    start_new_session=True,
-                )
-            # It stays open: when it closes, the parent is gone, and the worker ends.
-            assert self._process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.write(f"{listener.address}\n{key.hex()}\n".encode())
-                self._process.stdin.flush()
-            self._connection = _accept(listener, self._process)
+    def _start_if_needed(self) -> None:
+        with self._turn:
+            if self._worker is not None and self._worker.is_alive:
+                return
+            self._end()
+            if self._is_stopped:
+                raise WorkerError("The runner was stopped.")
+            self._worker = worker = WorkerProcess()
+        worker.await_ready()
 
     def _asked(self, messages: Iterable[object], seconds: float, memory_mib: float) -> Any:
-        """The worker's answer to messages (bytes are sent as they are), or the state and reason of its end."""
-        assert self._process is not None
-        assert self._connection is not None
+        """The worker's answer to messages, or the state and reason of its end."""
+        worker = self._worker
+        assert worker is not None
         deadline = time.monotonic() + seconds
-        watched = psutil.Process(self._process.pid)
         peak = 0.0
         try:
             for message in messages:
-                if isinstance(message, memoryview):
-                    self._connection.send_bytes(message)
-                else:
-                    self._connection.send(message)
-            while not self._connection.poll(POLL_SECONDS):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    peak = max(peak, watched.memory_info().rss / MIB)
+                worker.send(message)
+            while not worker.has_answer(POLL_SECONDS):
+                peak = max(peak, worker.resident_mib())
                 if peak > memory_mib:
                     self.close()
                     return (
@@ -225,13 +201,13 @@ class Runner:
                 if time.monotonic() > deadline:
                     self.close()
                     return TrialState.TIMEOUT, f"not finished after the limit of {seconds:g} s"
-            answer = self._connection.recv()
+            answer = worker.answer()
             if time.monotonic() > deadline:
                 # It ended between two looks at the clock; the limit is the same for all.
                 return TrialState.TIMEOUT, f"not finished after the limit of {seconds:g} s"
             return answer
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            code = self._process.wait()
+            code = worker.exit_code()
             self.close()
             return TrialState.FAILED, f"the worker process died with exit code {code}"
 
@@ -247,23 +223,6 @@ def _messages(source: TableSource | Workload) -> Iterator[object]:
     )
     yield Packed(content, len(buffers))
     yield from (buffer.raw() for buffer in buffers)
-
-
-def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
-    """The worker's connection; `Listener.accept` has no time limit of its own, so it waits in a thread."""
-    box: list[Connection] = []
-    thread = threading.Thread(target=lambda: box.append(listener.accept()), daemon=True)
-    thread.start()
-    deadline = time.monotonic() + START_SECONDS
-    while thread.is_alive() and time.monotonic() < deadline and process.poll() is None:
-        thread.join(POLL_SECONDS)
-    if not box:
-        process.kill()
-        raise WorkerError(
-            f"The worker process did not start (exit code {process.wait()}); "
-            f"try `{sys.executable} -c 'import metahp.evaluation.worker'`."
-        )
-    return box[0]
 
 
 def _trial(job: Job, answer: Measurement | tuple[TrialState, str]) -> Trial:

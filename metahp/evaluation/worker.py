@@ -5,18 +5,24 @@ import os
 import pickle
 import sys
 import threading
+import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Client, Connection
+from typing import Any
 
 from metahp.core.configuration import Configuration
+from metahp.core.text import encodable
 from metahp.core.trial import Protocol, TrialState
 from metahp.datasets.read import TableSource
+from metahp.evaluation.process import READY
 from metahp.evaluation.protocol import Arrays, Measurement, measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.learners.catalogue import learner_named
 
 Failure = tuple[TrialState, str]
+# Characters of an exception's text that a trial keeps as its reason.
+REASON_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,27 @@ class Question:
     early_stopping: str
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A pickled pair of a function, which is found again by its name, and the argument to call it with."""
+
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a call gave, or the exception that it raised."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of an exception, as a trial keeps it: short, and writable in any encoding."""
+    lines = encodable(str(error)).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:REASON_LENGTH]}"
+
+
 class _Desk:
     """The table that is loaded, and what is asked about it."""
 
@@ -45,8 +72,13 @@ class _Desk:
         self._connection = connection
         self._loaded: tuple[Arrays, Splits | None] | None = None
 
-    def answer(self, message: TableSource | Packed | Question) -> Measurement | Failure | None:
-        """None once a table is loaded, the measurement of a configuration, or the state and reason of a failure."""
+    def answer(self, message: TableSource | Packed | Question | Call) -> Measurement | Failure | Returned | None:
+        """None once a table is loaded, the measurement of a configuration, or the state and reason of a failure.
+
+        Of a call, what it returned.
+        """
+        if isinstance(message, Call):
+            return _called(message)
         if not isinstance(message, Question):
             # Given up first: two large tables at once may be one too many.
             self._loaded = None
@@ -63,8 +95,7 @@ class _Desk:
         except MemoryError:
             return TrialState.OUT_OF_MEMORY, "out of memory"
         except Exception as error:
-            lines = str(error).strip().splitlines() or [""]
-            return TrialState.FAILED, f"{type(error).__name__}: {lines[0][:300]}"
+            return TrialState.FAILED, reason_of(error)
 
     def _measured(self, question: Question) -> Measurement | Failure:
         assert self._loaded is not None
@@ -85,6 +116,15 @@ class _Desk:
         return measurement
 
 
+def _called(call: Call) -> Returned:
+    try:
+        function, argument = pickle.loads(call.content)
+        return Returned(function(argument))
+    except Exception as error:
+        error.add_note("".join(traceback.format_exception(error)))
+        return Returned(error=error)
+
+
 def _end_with_parent() -> None:
     """End at once when standard input closes: the parent holds the other end for as long as it lives."""
     while os.read(sys.stdin.fileno(), 1):
@@ -92,11 +132,20 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def main() -> None:
-    """Serve one parent, whose address and key come on standard input; end when it goes away, in mid-trial too."""
+def _connected() -> Connection:
+    """The connection whose number is the first argument; elsewhere, by address and key from standard input."""
+    if sys.argv[1] != "listener":
+        return Connection(int(sys.argv[1]))
     address, key = (sys.stdin.readline().strip() for _ in range(2))
+    return Client(address, authkey=bytes.fromhex(key))
+
+
+def main() -> None:
+    """Serve one parent; end when it goes away, in mid-trial too."""
+    connection = _connected()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with Client(address, authkey=bytes.fromhex(key)) as connection:
+    with connection:
+        connection.send(READY)
         desk = _Desk(connection)
         while True:
             try:

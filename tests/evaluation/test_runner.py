@@ -53,9 +53,9 @@ def test_limits_crashes_and_errors_are_trials_and_the_next_job_runs(source: Tabl
         large = runner.run(job(source, 300, Limits(memory_mib=20.0), **slow))
         after_large = runner.run(job(source))
         gone = runner.run(job(TableSource(str(tmp_path / "gone.parquet"))))
-        assert runner._process is not None
-        runner._process.kill()
-        runner._process.wait()
+        assert runner._worker is not None
+        runner._worker.kill()
+        runner._worker.exit_code()
         after_crash = runner.run(job(source))
     assert first.state is TrialState.COMPLETE
     assert late.state is TrialState.TIMEOUT
