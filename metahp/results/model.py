@@ -23,6 +23,7 @@ from metahp.datasets.table import Table
 from metahp.evaluation.losses import losses_of
 from metahp.learners.catalogue import learner_named
 from metahp.learners.forest import all_classes
+from metahp.results.formats import reason_of
 from metahp.results.preparation import Preparation, preparation_of, texts_of
 
 logger = logging.getLogger(__name__)
@@ -164,25 +165,36 @@ class TunedModel:
         return self.metric.score(loss), int(known.sum())
 
     def _output(self, member: Member, features: pd.DataFrame) -> np.ndarray:
+        try:
+            output = self._raw_output(member, features)
+        except Exception as error:
+            # A loaded model may be of another version of its library, or damaged where no check looks.
+            raise InputError(
+                f"The {member.configuration.learner} model cannot predict ({reason_of(error)}); "
+                "use the versions in best.json, or tune again."
+            ) from error
+        expected = (len(features), len(member.seen)) if self.classes else (len(features),)
+        if output.shape != expected:
+            raise InputError(
+                f"The {member.configuration.learner} model gives an output of shape {output.shape}, expected "
+                f"{expected}; tune again."
+            )
+        return all_classes(output, np.array(member.seen), len(self.classes)) if self.classes else output
+
+    def _raw_output(self, member: Member, features: pd.DataFrame) -> np.ndarray:
         if isinstance(member.model, Booster):
             output = np.asarray(member.model.predict(features))
-            if self.classes and output.ndim == 1:
-                output = np.column_stack([1.0 - output, output])
-        elif self.classes:
-            output = np.asarray(member.model.predict_proba(features))
-        else:
-            output = np.asarray(member.model.predict(features))
-        return all_classes(output, np.array(member.seen), len(self.classes)) if self.classes else output
+            return np.column_stack([1.0 - output, output]) if self.classes and output.ndim == 1 else output
+        if self.classes:
+            return np.asarray(member.model.predict_proba(features))
+        return np.asarray(member.model.predict(features))
 
 
 def fit_final(table: Table, configuration: Configuration, seed: int, *, n_jobs: int = 1) -> Any:
     """The learner's scikit-learn estimator fitted on all rows of a table; classes are codes into `table.classes`."""
-    names = list(map(str, table.features))
+    names = fitted_names(configuration.learner, list(map(str, table.features)))
     is_category = table.is_categorical.tolist()
-    features = table.features
-    if configuration.learner == "lightgbm" and not all(_PLAIN_NAME.fullmatch(name) for name in names):
-        names = [f"feature_{index}" for index in range(len(names))]
-        features = features.set_axis(names, axis=1)
+    features = table.features.set_axis(names, axis=1)
     estimator = learner_named(configuration.learner).estimator(
         configuration,
         table.task.type,
@@ -196,6 +208,13 @@ def fit_final(table: Table, configuration: Configuration, seed: int, *, n_jobs: 
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="n_quantiles")
         return estimator.fit(features, table.y)
+
+
+def fitted_names(learner: str, names: Sequence[str]) -> list[str]:
+    """Names of features as the learner's model has them: LightGBM gets them by position where it would change some."""
+    if learner == "lightgbm" and not all(map(_PLAIN_NAME.fullmatch, names)):
+        return [f"feature_{index}" for index in range(len(names))]
+    return list(names)
 
 
 def fit_model(

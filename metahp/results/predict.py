@@ -1,21 +1,30 @@
 """A result directory becomes a model again; what is in it is taken as foreign until it has been checked."""
 
 import hashlib
-import json
+import math
 import re
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, MetahpError
 from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
-from metahp.results.directory import BEST, PREPARATION, SCHEMA_VERSION
-from metahp.results.formats import load_model
-from metahp.results.model import Member, TunedModel
+from metahp.datasets.infer import date_parts
+from metahp.results.directory import BEST, MODELS, PREPARATION, SCHEMA_VERSION
+from metahp.results.expected import Expected
+from metahp.results.formats import load_model, reason_of
+from metahp.results.model import Member, TunedModel, fitted_names
 from metahp.results.preparation import Preparation
+from metahp.results.untrusted import MAX_DESCRIPTION_BYTES, MAX_MODEL_BYTES, parse_json, read_file
 
-_MODEL_FILE = re.compile(r"(model|models/\d+)\.(txt|skops)")
+# An ensemble is chosen from at most 50 configurations.
+MAX_MEMBERS = 200
+# So many probabilities of 10,000 rows take 800 MB.
+MAX_CLASSES = 10_000
+_DATE_PARTS = frozenset(date_parts(pd.Series(dtype="datetime64[ns]")))
 
 
 def load_result(directory: str | Path) -> TunedModel:
@@ -24,38 +33,54 @@ def load_result(directory: str | Path) -> TunedModel:
     Raises:
         InputError: it is no result directory, one of another version or of an objective, which has no model, or its
             files are missing, changed or foreign.
+        UnknownNameError: this metahp has no such learner or metric.
     """
     folder = Path(directory)
     found = _described(folder, BEST)
     try:
         best, has_model = found["best"], PREPARATION in found["files"]
         params, score = dict(best["configuration"]), best["score"]
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:
         raise InputError(_damaged(folder / BEST, error)) from None
     if not has_model:
         raise InputError(f"'{folder}' has no model: an objective was tuned there. What was found is in its {BEST}.")
     described = _described(folder, PREPARATION)
     try:
-        task_type = TaskType(described["task_type"])
-        classes = tuple(map(str, described["classes"]))
-        members = described["members"]
-        return TunedModel(
-            task_type,
-            str(described["target"]),
-            classes,
-            metric_for(task_type, described["metric"]),
-            Preparation.from_dict(described),
-            tuple(_member(folder, values, len(classes)) for values in members),
-            bool(described["is_voting"]),
-            best_params_=params,
-            best_score_=score,
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(_damaged(folder / PREPARATION, error)) from None
-    except ValueError as error:
-        if isinstance(error, MetahpError):
+        return _tuned_model(folder, described, params, score)
+    except MetahpError as error:
+        if len(str(error).splitlines()) <= 1:
             raise
+        # It quotes a text of the description that has several lines.
         raise InputError(_damaged(folder / PREPARATION, error)) from None
+    except Exception as error:
+        # The description may be anything that JSON can say, and fails in as many ways.
+        raise InputError(_damaged(folder / PREPARATION, error)) from None
+
+
+def _tuned_model(folder: Path, described: dict[str, Any], params: dict[str, Any], score: Any) -> TunedModel:
+    task_type = TaskType(described["task_type"])
+    classes = _classes(task_type, described["classes"])
+    metric = metric_for(task_type, described["metric"])
+    preparation = Preparation.from_dict(described)
+    _check_columns(preparation)
+    members = _list(described["members"], "members")
+    if len(members) > MAX_MEMBERS:
+        raise ValueError(f"{len(members):,} members, expected at most {MAX_MEMBERS}")
+    stems = ["model"] if len(members) == 1 else [f"{MODELS}/{index}" for index in range(len(members))]
+    return TunedModel(
+        task_type,
+        str(described["target"]),
+        classes,
+        metric,
+        preparation,
+        tuple(
+            _member(folder, stem, values, task_type, preparation, len(classes))
+            for stem, values in zip(stems, members, strict=True)
+        ),
+        bool(described["is_voting"]),
+        best_params_=params,
+        best_score_=score,
+    )
 
 
 def _described(folder: Path, name: str) -> dict[str, Any]:
@@ -63,45 +88,99 @@ def _described(folder: Path, name: str) -> dict[str, Any]:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise InputError(f"'{folder}' {what}; expected the directory that metahp tune wrote.")
-    if not path.is_file():
+    if not path.is_file() and not path.is_symlink():
         result = any((folder / other).is_file() for other in (BEST, PREPARATION))
         raise InputError(
             f"'{folder}' has no {name}"
             + ("; restore that file or tune again." if result else ", so it is not a directory that metahp tune wrote.")
         )
+    data = read_file(path, MAX_DESCRIPTION_BYTES)
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        described = parse_json(data)
+    except Exception as error:
         raise InputError(_damaged(path, error)) from None
     found = described.get("schema_version") if isinstance(described, dict) else None
     if found != SCHEMA_VERSION:
         raise InputError(
-            f"'{path}' has schema version {found}, this metahp reads {SCHEMA_VERSION}; "
+            f"'{path}' has schema version {repr(found)[:20]}, this metahp reads {SCHEMA_VERSION}; "
             "upgrade metahp, or tune again with this one."
         )
     return dict(described)
 
 
-def _member(folder: Path, values: dict[str, Any], n_classes: int) -> Member:
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{what} that are no list")
+    return value
+
+
+def _classes(task_type: TaskType, described: Any) -> tuple[str, ...]:
+    classes = tuple(map(str, _list(described, "classes")))
+    least, most = {TaskType.BINARY: (2, 2), TaskType.MULTICLASS: (2, MAX_CLASSES)}.get(task_type, (0, 0))
+    if not least <= len(classes) <= most or len(set(classes)) < len(classes):
+        raise ValueError(f"{len(classes):,} classes of a {task_type} task, expected {least} to {most:,} different ones")
+    return classes
+
+
+def _features(preparation: Preparation) -> list[str]:
+    """Names of the features that the columns become, in order."""
+    names = ([f"{column.name}.{part}" for part in column.parts] or [column.name] for column in preparation.columns)
+    return [name for of_column in names for name in of_column]
+
+
+def _check_columns(preparation: Preparation) -> None:
+    features = _features(preparation)
+    if not features or len(set(features)) < len(features):
+        raise ValueError("expected at least one feature, and each once")
+    for column in preparation.columns:
+        if len(set(column.categories)) < len(column.categories):
+            raise ValueError(f"column {column.name[:60]!r} has a category twice")
+        if bool(column.parts) != (column.kind == "date") or not _DATE_PARTS.issuperset(column.parts):
+            raise ValueError(f"column {column.name[:60]!r} has parts that are none of its kind")
+
+
+def _member(
+    folder: Path, stem: str, values: dict[str, Any], task_type: TaskType, preparation: Preparation, n_classes: int
+) -> Member:
     name = str(values["file"])
-    if not _MODEL_FILE.fullmatch(name):
+    if not re.fullmatch(rf"{stem}\.(txt|skops)", name):
         raise InputError(
-            f"'{folder / PREPARATION}' names '{name[:60]}' as a model, which is no name that metahp gives."
+            f"'{folder / PREPARATION}' names {name[:60]!r} as a model, which is no name that metahp gives; "
+            f"expected {stem}.txt or {stem}.skops."
         )
     path = folder / name
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read ({error.strerror}); restore it, or tune again.") from None
+    if path.parent.is_symlink() and path.parent != folder:
+        raise InputError(f"'{path.parent}' is a symbolic link, expected a folder; copy the folder to that place.")
+    data = read_file(path, MAX_MODEL_BYTES)
     if hashlib.blake2b(data, digest_size=16).hexdigest() != values["blake2b"]:
         raise InputError(f"'{path}' was changed after it was written, so it is not loaded; restore it, or tune again.")
-    seen = tuple(map(int, values["seen_classes"]))
-    if any(not 0 <= code < n_classes for code in seen):
-        raise InputError(f"'{folder / PREPARATION}' has classes {seen} of {n_classes}; it is damaged.")
+    seen = _list(values["seen_classes"], "seen classes")
+    is_subset = all(type(code) is int and 0 <= code < n_classes for code in seen) and sorted(set(seen)) == seen
+    if not is_subset or bool(seen) != bool(n_classes):
+        raise InputError(f"'{folder / PREPARATION}' has classes {str(seen)[:60]} of {n_classes}; it is damaged.")
+    weight = values["weight"]
+    if not isinstance(weight, int | float) or not math.isfinite(weight):
+        raise ValueError("a weight that is no number")
     configuration = Configuration.of(str(values["learner"]), values["configuration"])
-    return Member(configuration, float(values["weight"]), load_model(data, str(path)), seen)
+    expected = _expected(configuration, task_type, preparation, len(seen))
+    return Member(configuration, float(weight), load_model(data, str(path), expected), tuple(seen))
+
+
+def _expected(configuration: Configuration, task_type: TaskType, preparation: Preparation, n_classes: int) -> Expected:
+    features = _features(preparation)
+    names = fitted_names(configuration.learner, features)
+    categories = {column.name: column.categories for column in preparation.columns if column.kind == "category"}
+    return Expected(
+        configuration=configuration,
+        task_type=task_type,
+        features=tuple(names),
+        categories={
+            name: categories[feature] for name, feature in zip(names, features, strict=True) if feature in categories
+        },
+        n_classes=n_classes,
+    )
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    what = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+    what = f"no {reason_of(error)}" if isinstance(error, KeyError) else reason_of(error)
     return f"'{path}' is damaged ({what}); restore it, or tune again."

@@ -16,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from metahp.core.errors import InputError
 from metahp.core.task import Task, TaskType
+from metahp.files import unfinished_path
 from metahp.results import directory as module
 from metahp.results.directory import Objective, ResultContent, check_directory, check_is_of, write_result
 from metahp.results.predict import load_result
@@ -142,7 +143,7 @@ def test_a_directory_with_other_files_is_left_alone(content: ResultContent, tmp_
     assert contents(tmp_path / "mine") == {"script.py": b"mine"}
     with pytest.raises(InputError, match="is a file"):
         check_directory(tmp_path / "binary.csv")
-    (tmp_path / "empty" / ".empty.0123abcd").mkdir(parents=True)
+    unfinished_path(tmp_path / "empty" / "empty").mkdir(parents=True)
     write_result(tmp_path / "empty", content)
     load_result(tmp_path / "empty")
 
