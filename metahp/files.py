@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 # Nobody can tell whether a process of another machine still runs; after a day it has ended or will not mind.
@@ -93,6 +94,57 @@ def sweep(folder: Path, name: str = "") -> list[Path]:
 def is_unfinished(path: Path) -> bool:
     """Whether the name of `path` is one that `unfinished_path` gives."""
     return _UNFINISHED.fullmatch(path.name) is not None
+
+
+class HeldError(Exception):
+    """Somebody else holds a lock file; the message says who."""
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` in the body; the system gives it up when this process ends, however it ends.
+
+    Raises:
+        HeldError: another process, or another part of this one, holds it.
+        OSError: the lock file cannot be written, or is a link.
+    """
+    handle = _acquired(path)
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} of {platform.node()}".encode())
+        yield
+    finally:
+        os.close(handle)
+
+
+def _acquired(path: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            _lock(handle)
+            # Whoever held it before may have removed it meanwhile, and another file has its name now.
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except (BlockingIOError, PermissionError):
+            holder = os.read(handle, 200).decode(errors="replace").strip()
+            os.close(handle)
+            raise HeldError(holder or "another process") from None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Lock an open file or raise at once; both systems' modules exist on one of them only."""
+    if os.name == "posix":
+        import fcntl  # noqa: PLC0415
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        import msvcrt  # noqa: PLC0415
+
+        getattr(msvcrt, "locking")(handle, getattr(msvcrt, "LK_NBLCK"), 1)  # noqa: B009
 
 
 def _is_being_written(host: str, pid: int, written: float) -> bool:

@@ -1,10 +1,18 @@
 """Fixtures for all tests; each is small enough to check by eye."""
 
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from metahp import api
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
+from metahp.knowledge.columns import trials_to_table
+from metahp.knowledge.seed import SEED_KEY, seed_folder, seed_hash
+from metahp.knowledge.store import KnowledgeBase
 
 
 @pytest.fixture
@@ -44,3 +52,41 @@ def raw_frame(rng: np.random.Generator) -> pd.DataFrame:
             "regression": 3 * signal + (colour == "red") + rng.normal(scale=0.3, size=n),
         }
     )
+
+
+@dataclass(frozen=True)
+class Known:
+    """A table that is not known, and the folder of a knowledge base that knows four others and has an adviser."""
+
+    table: Path
+    home: Path
+
+    def copied(self, home: Path) -> KnowledgeBase:
+        """A copy of the knowledge base, which a test may change."""
+        shutil.copytree(self.home, home)
+        return KnowledgeBase(home)
+
+
+def small_table(seed: int, n_rows: int = 150) -> pd.DataFrame:
+    """Three numbers and a target of two classes, which the first number tells."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(n_rows, 3)), columns=["a", "b", "c"])
+    frame["target"] = np.where(frame["a"] + rng.normal(size=n_rows) > 0, "yes", "no")
+    return frame
+
+
+@pytest.fixture(scope="session")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
+    """A tiny knowledge base of linear models on binary tasks; it believes it has the seed, so nobody waits for that."""
+    folder = tmp_path_factory.mktemp("known")
+    for seed in range(5):
+        small_table(seed).to_csv(folder / f"t{seed}.csv", index=False)
+    manifest = folder / "MANIFEST.csv"
+    lines = ["name,file,task,target,group", *(f"t{i},t{i}.csv,binary,target,t{i}" for i in range(4))]
+    manifest.write_text("\n".join(lines), encoding="utf-8")
+    measured = api.refresh(api.read_manifest(manifest), folder / "seed", learners=["linear"], sizes={"linear": 4})
+    base = KnowledgeBase(folder / "home")
+    base.add(measured.tasks(), trials_to_table(measured.trials()), {SEED_KEY: seed_hash(seed_folder())})
+    known = Known(folder / "t4.csv", base.folder)
+    api.recommend(known.table, learners="linear", knowledge_base=base)
+    return known

@@ -67,7 +67,7 @@ def _report(table: "Table", metafeatures: "MetaFeatures", file: str) -> Iterator
 
     from metahp.metafeatures.extract import GROUP_OF
 
-    yield Text(phrases.table_line(table, file))
+    yield output.line(phrases.table_line(table, file))
     for group, seconds in metafeatures.seconds.items():
         yield ""
         yield Text(f"{group} ({seconds:.2f} s)", style="bold")

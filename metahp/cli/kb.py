@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from metahp.cli import options, output
+from metahp.core.text import printable
 
 app = typer.Typer(help="Look at the knowledge base.")
 
@@ -32,7 +33,7 @@ def info(
     if form is Format.JSON:
         output.write(output.as_json(contents), out)
     else:
-        output.write("".join(f"{_title(name)}: {_shown(value)}\n" for name, value in contents.items()), out)
+        output.write(printable("".join(f"{_title(name)}: {_shown(value)}\n" for name, value in contents.items())), out)
 
 
 @app.command("path")

@@ -1,6 +1,7 @@
 """The command `metahp`: one sub-command per verb, each in its own file, and the exit codes of all of them.
 
-Exit codes: 0 done, 1 something failed, 2 the input or the command line cannot be used, 130 interrupted.
+Exit codes: 0 done, 1 something failed, 2 the input or the command line cannot be used; 130, 143 or 129 where SIGINT,
+SIGTERM or SIGHUP ended it.
 """
 
 import os
@@ -50,31 +51,50 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; errors become one line on standard error.
 
-    With the environment variable METAHP_DEBUG set, an error ends in its traceback instead.
+    SIGINT, SIGTERM and SIGHUP end it in good order, with what was found where there is something. With the environment
+    variable METAHP_DEBUG set, an error ends in its traceback instead.
     """
-    try:
-        words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-        result = typer.main.get_command(app).main(words, prog_name="metahp", standalone_mode=False)
-        sys.stdout.flush()
-    except (KeyboardInterrupt, typer.Abort):
-        result = INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away, as `head` does; without this the interpreter complains again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except typer.TyperException as error:
-        output.complain(f"{error.format_message()} (see metahp --help)")
-        return 2
-    except Exception as error:
-        if os.environ.get(DEBUG_VARIABLE):
-            raise
-        return _failed(error)
-    if result == INTERRUPTED:
-        output.complain("interrupted")
-    return result if isinstance(result, int) else 0
+    output.prepare_streams()
+    # Imported here: `metahp --help` has no use for it before the streams are safe.
+    from metahp.evaluation import interrupts
+
+    def notify() -> None:
+        output.complain(f"{interrupts.ending()}: the result is being finished; once more ends at once")
+
+    with interrupts.terminable(notify), output.logged():
+        try:
+            words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+            result = typer.main.get_command(app).main(words, prog_name="metahp", standalone_mode=False)
+            with output.printing():
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+            if (interrupts.received() or result == INTERRUPTED) and not isinstance(result, output.Reported):
+                # Typer makes an exit code of an interrupt.
+                output.complain(interrupts.ending())
+                return interrupts.exit_code() if interrupts.received() else INTERRUPTED
+            return int(result) if isinstance(result, int) else 0
+        except BrokenPipeError:
+            # The reader went away, as `head` does.
+            output.silence()
+            return interrupts.exit_code() if interrupts.received() else 1
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | typer.Abort) or interrupts.received():
+                # Native code may have turned the interrupt into an error of its own.
+                output.complain(interrupts.ending())
+                return interrupts.exit_code() if interrupts.received() else INTERRUPTED
+            if not isinstance(error, Exception) or (os.environ.get(DEBUG_VARIABLE) and not _is_usage(error)):
+                raise
+            return _failed(error)
+
+
+def _is_usage(error: Exception) -> bool:
+    return isinstance(error, typer.TyperException)
 
 
 def _failed(error: Exception) -> int:
+    if isinstance(error, typer.TyperException):
+        output.complain(f"{error.format_message()} (see metahp --help)")
+        return 2
     message = str(error) or type(error).__name__
     if isinstance(error, MetahpError):
         output.complain(message)

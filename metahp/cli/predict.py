@@ -35,7 +35,8 @@ def predict(
     if score:
         value, n_rows = model.score_of(outputs, frame)
         output.complain(f"{model.metric.name}: {value:.4f} on {n_rows:,} row(s) with a known {model.target}")
-    output.write(_csv(model.decided(outputs), outputs, list(map(str, model.classes_)) if proba else []), out)
+    predictions = _csv(model.decided(outputs), outputs, list(map(str, model.classes_)) if proba else [])
+    output.write(predictions, out, is_exact=True)
 
 
 def _csv(predictions: "np.ndarray", outputs: "np.ndarray", classes: list[str]) -> str:

@@ -2,12 +2,10 @@
 
 import math
 import shlex
-import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -90,25 +88,17 @@ def recommend(
             "--budget-seconds": budget_seconds if budget_seconds != BUDGET_SECONDS else None,
         }
         again = _script_command(file, given, learner or ())
-        output.write_rich(report(recommendation, table, file, seconds, _width(out), again), out)
+        output.write_rich(report(recommendation, table, file, seconds, output.width(), again), out)
     if out is not None and not quiet:
         output.complain(f"written to {out}")
-
-
-def _width(path: Path | None) -> int:
-    from rich.console import Console
-
-    return Console(file=sys.stdout if path is None else None).width
 
 
 def report(
     recommendation: "Recommendation", table: "Table", file: str, seconds: float, width: int, again: str
 ) -> Iterator["RenderableType"]:
     """The parts of the printed recommendation for a console of `width` columns."""
-    from rich.text import Text
-
-    yield Text(phrases.table_line(table, file))
-    yield Text(
+    yield output.line(phrases.table_line(table, file))
+    yield output.line(
         f"metric {recommendation.metric.name} · knowledge base: {recommendation.n_past_tasks:,} tasks, "
         f"{recommendation.n_past_trials:,} trials · answered in {seconds:.1f} s"
     )
@@ -118,17 +108,17 @@ def report(
     if width < WIDE:
         for item in recommendation.items:
             line = f"{item.rank}  {item.learner}: {_hyperparameters(recommendation, item)}"
-            yield Text("\n".join(textwrap.wrap(line, width - 1, initial_indent="  ", subsequent_indent="     ")))
+            yield output.line("\n".join(textwrap.wrap(line, width - 1, initial_indent="  ", subsequent_indent="     ")))
         yield ""
     if len(recommendation.items) > 1 and not recommendation.is_known_task:
-        yield Text("Chosen together: each is there for the case that those above it disappoint.")
+        yield output.line("Chosen together: each is there for the case that those above it disappoint.")
     if why := _why(recommendation):
-        yield Text(why)
+        yield output.line(why)
     if record := _track_record(recommendation):
-        yield Text(record)
+        yield output.line(record)
     if again:
         # Not wrapped, so that it can be copied.
-        yield Text(f"Next: {again}", no_wrap=True, overflow="ignore")
+        yield output.line(f"Next: {again}", no_wrap=True, overflow="ignore")
 
 
 def _script_command(file: str, given: Mapping[str, object], learners: Sequence[str]) -> str:
@@ -158,7 +148,8 @@ def _score_table(recommendation: "Recommendation", *, is_wide: bool) -> "Rendera
         table.add_column("hyperparameters", ratio=1)
     for item in recommendation.items:
         cells = [str(item.rank), item.learner, expected(item), gain(item), duration(item.fit_seconds), str(item.origin)]
-        table.add_row(*cells, *([_hyperparameters(recommendation, item)] if is_wide else []))
+        cells += [_hyperparameters(recommendation, item)] if is_wide else []
+        table.add_row(*map(output.line, cells))
     return table
 
 

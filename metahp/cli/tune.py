@@ -2,16 +2,11 @@
 
 import math
 import shlex
-import shutil
-import signal
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,7 +21,6 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 5.0
 # Columns from which a terminal has room for a long bar.
 WIDE = 120
-INTERRUPTED = 130
 _ENDED = {
     "timeout": "the time is up",
     "patience": "no better trial for a while",
@@ -93,6 +87,8 @@ def tune(
     quiet: options.Quiet = False,
 ) -> int:
     """Tune hyperparameters on the table in FILE; the same command again goes on from there."""
+    from metahp.evaluation import interrupts
+
     api = startup.import_api()
     directory = out or Path(_directory_name(file))
     if out is None:
@@ -100,7 +96,7 @@ def tune(
 
         check_is_of(directory, file)
     progress = _Display(quiet=quiet)
-    with _terminable(), progress:
+    with progress:
         result = api.tune(
             file,
             target=target,
@@ -136,8 +132,8 @@ def tune(
             on_trial=progress.show,
             on_start=progress.begin,
         )
-    output.write("".join(f"{line}\n" for line in report(result, is_ensemble=ensemble)))
-    return INTERRUPTED if result.ended == "interrupted" else 0
+    output.write_report("".join(f"{line}\n" for line in report(result, is_ensemble=ensemble)))
+    return output.Reported(interrupts.exit_code()) if result.ended == "interrupted" else 0
 
 
 def _directory_name(file: str) -> str:
@@ -148,29 +144,12 @@ def _directory_name(file: str) -> str:
     return f"{Path(stem).stem}.metahp"
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the body as Ctrl-C does: with what was found."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 class _Display:
     """How a run goes, on standard error: a bar on a terminal, elsewhere a line now and then; nothing if `quiet`."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._is_live = not quiet and sys.stderr.isatty()
+        self._is_live = not quiet and output.is_live()
         self._last = -math.inf
         self._waiting = output.working("asking the knowledge base", quiet=quiet)
         self._close: Callable[[], None] = lambda: None
@@ -195,7 +174,7 @@ class _Display:
         output.warn(plan.warnings, quiet=self._quiet)
         if self._quiet:
             return
-        print("\n".join(plan_lines(plan)), file=sys.stderr)
+        output.say("\n".join(plan_lines(plan)))
         if self._is_live:
             self._open_bar(plan.n_trials)
 
@@ -209,7 +188,7 @@ class _Display:
             if is_news or now - self._last >= SECONDS_BETWEEN_LINES:
                 self._last = now
                 parts = (f"trial {progress.n_done}/{progress.n_trials}", trial_line(progress), time_left(progress))
-                print("  ".join(filter(None, parts)), file=sys.stderr, flush=True)
+                output.say("  ".join(filter(None, parts)))
 
     def _open_bar(self, n_trials: int) -> None:
         from rich.console import Console
@@ -293,7 +272,7 @@ def report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
         f"best {result.best_score_:.{digits}f}{spread} {result.metric.name} (cross-validated, and selected on it): "
         f"{result.best_learner_}, trial {result.number_of(best)} of {len(result.trials)}, {best.origin}"
     )
-    width = shutil.get_terminal_size().columns - 1
+    width = output.width() - 1
     changed = phrases.changed(best.configuration, result.defaults[result.best_learner_])
     yield from textwrap.wrap(changed, width, initial_indent="  ", subsequent_indent="  ")
     beside = []

@@ -27,6 +27,10 @@ class KnowledgeBaseError(MetahpError):
     """A knowledge base that cannot be opened, read or written."""
 
 
+class BusyError(KnowledgeBaseError):
+    """A knowledge base that another process holds; it will be free again."""
+
+
 class WorkerError(MetahpError, RuntimeError):
     """The worker process could not be started; a trial that fails is not an error but a trial."""
 

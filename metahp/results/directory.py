@@ -10,14 +10,15 @@ study/            what a later run goes on from; kept by whoever tunes
 Of an objective there are best.json and trials.parquet only.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import math
 import os
-import secrets
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from io import BytesIO
@@ -33,6 +34,8 @@ from metahp.core.metric import Metric
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
+from metahp.evaluation import interrupts
+from metahp.files import HeldError, is_unfinished, locked, sweep, sync_folder, unfinished_path, write_synced
 from metahp.recommendation.export import Folds, training_script
 from metahp.recommendation.result import arguments_of
 from metahp.results.formats import dump_model, suffix_of
@@ -43,7 +46,11 @@ logger = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
 BEST, PREPARATION, TRIALS, SCRIPT = "best.json", "preparation.json", "trials.parquet", "script.py"
 STUDY = "study"
-_MODEL_FILES = ("model.txt", "model.skops", "models/*.txt", "models/*.skops")
+MODELS = "models"
+LOCK = "lock"
+# Space that a result needs at least; most are smaller.
+SPACE_BYTES = 1 << 20
+_OWN_FILE = re.compile(r"(model|models/[0-9]{1,9})\.(txt|skops)|preparation\.json|trials\.parquet|script\.py")
 _PACKAGES = ("metahp", "numpy", "pandas", "scikit-learn", "lightgbm", "skops")
 
 
@@ -114,18 +121,86 @@ def check_directory(directory: str | Path) -> None:
     """Refuse a place that `write_result` would refuse, before the tuning that leads to it.
 
     Raises:
-        InputError: it is a file, or holds files that are not an earlier result.
+        InputError: it is a file or a link, has a link where a result has files, or holds files that are not an
+            earlier result.
     """
     path = Path(directory)
+    for place in (path, path / MODELS, path / STUDY):
+        if place.is_symlink():
+            raise InputError(
+                f"'{place}' is a link, and what is written there would land elsewhere; name the real place."
+            )
     if path.exists() and not path.is_dir():
         raise InputError(f"--output '{path}' is a file; expected a directory, or a name for a new one.")
     # What a kill left of an earlier attempt does not count, nor the study of a run that has not ended yet.
-    unfinished = f".{path.absolute().name}."
-    others = (
-        (e for e in path.iterdir() if e.name != STUDY and not e.name.startswith(unfinished)) if path.is_dir() else ()
-    )
+    others = (e for e in path.iterdir() if e.name != STUDY and not is_unfinished(e)) if path.is_dir() else ()
     if any(others) and not (path / BEST).exists():
         raise InputError(f"--output '{path}' holds other files; name a new or empty directory, or an earlier result.")
+
+
+@contextlib.contextmanager
+def opened(directory: str | Path) -> Iterator[None]:
+    """Hold a result directory for one run: nobody else writes there, and there is space for a result.
+
+    What an earlier run left unfinished is removed, and so is a new directory in which nothing was kept.
+
+    Raises:
+        InputError: as `check_directory`; or another process holds it, or it cannot be written.
+    """
+    path = Path(directory)
+    check_directory(path)
+    study = path / STUDY
+    new = [folder for folder in (study, path) if not folder.exists()]
+    with contextlib.ExitStack() as stack:
+        try:
+            study.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(study / LOCK))
+            stack.callback(_remove_if_unused, study, new)
+            _refuse_links(study)
+            sweep(path.absolute().parent, path.absolute().name)
+            for folder in (path, study):
+                sweep(folder)
+            _check_space(study)
+        except HeldError as error:
+            raise InputError(
+                f"'{path}' is in use by {error}; wait until it is done, or name another directory with --output."
+            ) from None
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        yield
+
+
+def _remove_if_unused(study: Path, new: Sequence[Path]) -> None:
+    """Remove the folders that this run has made where it has put nothing into them but its lock."""
+    with contextlib.suppress(OSError):
+        if study in new and [entry.name for entry in study.iterdir()] == [LOCK]:
+            (study / LOCK).unlink()
+            for folder in new:
+                folder.rmdir()
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse a folder that holds links: what is written or removed behind them would be somebody else's."""
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if (path := Path(parent) / name).is_symlink():
+                raise InputError(
+                    f"'{path}' is a link, which metahp does not make; remove it, or name another --output."
+                )
+
+
+def _check_space(folder: Path) -> None:
+    """Write and remove a file, so that a full disk is found before the first trial and not after the last.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    probe = unfinished_path(folder / "space")
+    try:
+        write_synced(probe, bytes(SPACE_BYTES))
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def check_is_of(directory: str | Path, file: str | Path) -> None:
@@ -147,7 +222,8 @@ def write_result(directory: str | Path, content: ResultContent) -> None:
 
     All files are complete on disk before the first takes its place. A new directory appears at once with all of
     them; in an earlier result each is replaced at once, and whoever reads in between sees that the model and its
-    description do not belong together.
+    description do not belong together. Of the files that are there, only those are removed that the earlier result
+    names as its own.
 
     Raises:
         InputError: the directory holds something else or cannot be written, or the model has foreign types.
@@ -158,32 +234,40 @@ def write_result(directory: str | Path, content: ResultContent) -> None:
     try:
         home = target if target.is_dir() else target.parent
         home.mkdir(parents=True, exist_ok=True)
-        staging = home / f".{target.name}.{secrets.token_hex(4)}"
+        staging = unfinished_path(home / target.name)
         try:
             _stage(staging, files)
-            if home is not target:
-                staging.rename(target)
-            else:
-                _replace(target, staging, list(files))
+            with interrupts.shielded():
+                if home is not target:
+                    staging.rename(target)
+                else:
+                    _replace(target, staging, list(files))
+                sync_folder(home)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-        _sync(home)
     except OSError as error:
-        raise InputError(
-            f"The result cannot be written to '{directory}' ({error.strerror}); "
-            "name a directory that you may write to, on a disk with space left."
-        ) from error
+        raise _unwritable(directory, error) from error
+
+
+def _unwritable(directory: str | Path, error: OSError) -> InputError:
+    return InputError(
+        f"The result cannot be written to '{directory}' ({error.strerror}); "
+        "name a directory that you may write to, on a disk with space left."
+    )
 
 
 def trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
     """One row per trial in the order given: scores in the metric's own sign, seconds summed over the folds.
 
+    Only a complete trial has a score; `fold_scores` of a pruned one are those of the folds that were run.
     `curve_scores` are the mean scores after `curve_iterations` iterations, to the end of the run, of which early
     stopping may have kept fewer; both are empty where there is no learning curve.
     """
     rows = []
     for finished, trial in enumerate(trials):
         scores = [metric.score(loss) for loss in trial.fold_losses.get(metric.name, ())]
+        # The first folds of a pruned trial are no score that could be held against those of others.
+        is_complete = trial.state is TrialState.COMPLETE
         rows.append(
             {
                 "id": trial.id,
@@ -192,8 +276,8 @@ def trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
                 "state": str(trial.state),
                 "reason": trial.reason,
                 "origin": str(trial.origin),
-                "score": metric.score(trial.loss(metric.name)),
-                "standard_error": standard_error(scores),
+                "score": metric.score(trial.loss(metric.name)) if is_complete else math.nan,
+                "standard_error": standard_error(scores) if is_complete else math.nan,
                 "fold_scores": scores,
                 "curve_iterations": list(trial.curve.checkpoints),
                 "curve_scores": [metric.score(loss) for loss in trial.curve.losses.get(metric.name, ())],
@@ -340,33 +424,34 @@ def _stage(staging: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
         path = staging / name
         path.parent.mkdir(exist_ok=True)
-        with path.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(path, data)
     for folder in {(staging / name).parent for name in files}:
-        _sync(folder)
+        sync_folder(folder)
 
 
 def _replace(target: Path, staging: Path, names: list[str]) -> None:
-    for name in names:
+    """Put the staged files in the place of an earlier result; `best.json`, which names the earlier files, comes last.
+
+    So a kill in between leaves the list of what is still to be removed.
+    """
+    *others, best = names
+    obsolete = [name for name in _manifest(target) if name not in names]
+    for name in others:
         path = target / name
         path.parent.mkdir(exist_ok=True)
         (staging / name).replace(path)
-    for pattern in (PREPARATION, *_MODEL_FILES, SCRIPT):
-        for path in target.glob(pattern):
-            if path.relative_to(target).as_posix() not in names:
-                path.unlink()
+    for name in obsolete:
+        (target / name).unlink(missing_ok=True)
+    (staging / best).replace(target / best)
 
 
-def _sync(folder: Path) -> None:
-    """Make the names in a folder durable, where the system can open one (Windows cannot)."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _manifest(target: Path) -> list[str]:
+    """The files that the result in `target` says are its own, as far as a result can have files of these names."""
+    try:
+        files = json.loads((target / BEST).read_text(encoding="utf-8"))["files"]
+        return [name for name in files if isinstance(name, str) and _OWN_FILE.fullmatch(name)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
 
 
 def _json(value: Any) -> bytes:

@@ -161,14 +161,18 @@ def test_the_result_is_named_after_the_file(file: str, name: str) -> None:
     assert command._directory_name(file) == name
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_writes_what_was_found(file: Path, base: KnowledgeBase, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated"), (signal.SIGHUP, "hung up")]
+)
+def test_an_interrupt_writes_what_was_found(
+    file: Path, base: KnowledgeBase, tmp_path: Path, number: int, word: str
+) -> None:
     error = tmp_path / "progress"
     process = start(arguments(file, base, "--trials", "500"), error)
     wait_for(process, error, 3)
     process.send_signal(number)
-    assert process.wait(60) == 130
-    assert "interrupted" in error.read_text()
+    assert process.wait(60) == 128 + number
+    assert f"{word}: the best result so far is being written" in error.read_text()
     n_trials = len(base.trials())
     assert 3 <= n_trials < 500
     assert len(pd.read_parquet(tmp_path / "out" / TRIALS)) == n_trials

@@ -19,8 +19,10 @@ from metahp.core.errors import InputError
 from metahp.core.metric import METRICS, Metric
 from metahp.core.space import SearchSpace
 from metahp.core.task import Task, TaskType
+from metahp.core.text import encodable
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.evaluation.runner import Outcome
+from metahp.evaluation.worker import reason_of
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import LEARNERS
 from metahp.recommendation.abstention import MIN_PAST_TASKS
@@ -30,7 +32,7 @@ from metahp.surrogate.calibration import INNER_FOLDS, MIN_TASKS, learn_calibrate
 from metahp.surrogate.encoding import Evidence, evidence
 from metahp.surrogate.prior import Knowledge
 
-# What the losses of an objective are called that has no metric's name.
+# Default metric name of an objective.
 OBJECTIVE = "objective"
 # The objective decides how it measures; this says so, and that trials of all seeds are comparable.
 PROTOCOL = Protocol(splits=OBJECTIVE)
@@ -68,6 +70,7 @@ def metric_of(name: str | None, direction: str) -> Metric:
 
 def objective_task(name: str, metafeatures: Mapping[str, float], metric: Metric) -> tuple[Task, Protocol]:
     """The task of an objective and the protocol of its trials; the same name and meta-features are the same task."""
+    name = encodable(name)
     described = [name, sorted((key, repr(float(value))) for key, value in metafeatures.items())]
     described += [metric.name, type(metric).__name__]
     id_ = hashlib.blake2b(json.dumps(described).encode(), digest_size=12).hexdigest()
@@ -260,8 +263,7 @@ class ObjectivePool:
         except MemoryError:
             reason = "out of memory"
         except Exception as error:
-            lines = str(error).strip().splitlines() or [""]
-            reason = f"{type(error).__name__}: {lines[0][:300]}"
+            reason = reason_of(error)
         state = {"": TrialState.COMPLETE, "out of memory": TrialState.OUT_OF_MEMORY}.get(reason, TrialState.FAILED)
         rest: dict[str, Any] = {"fit_seconds": round(time.perf_counter() - start, 5), "reason": reason}
         return Trial(

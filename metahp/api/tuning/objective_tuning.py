@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from metahp.api.tuning.attempts import configurations_of
 from metahp.api.tuning.objective import Cost, Learned, ObjectivePool, best_of_past, learned_of_past, objective_task
@@ -12,6 +13,7 @@ from metahp.api.tuning.tuned import TuneResult, tuned_of
 from metahp.core.configuration import Value
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
+from metahp.evaluation import interrupts
 from metahp.knowledge.records import TaskRecord
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.results.directory import Objective, ResultContent, write_result
@@ -36,11 +38,15 @@ def tune_objective(
     is_open = search.is_open(study)
     if not is_open:
         logger.warning("nothing left to do: the task '%s' has %d trials already. %s", name, len(study.trials), HINT)
-    points, n_past = best_of_past(search.base, space, metric, task.id, metafeatures, search.n_warm)
+    points, n_past = (
+        best_of_past(search.base, space, metric, task.id, metafeatures, search.n_warm)
+        if search.is_readable
+        else ([], 0)
+    )
 
     @functools.cache
     def learned() -> Learned | None:
-        is_needed = is_open and not search.is_cold
+        is_needed = is_open and not search.is_cold and search.is_readable
         return learned_of_past(search.base, space, metric, task.id, metafeatures, search.seed) if is_needed else None
 
     if metafeatures and n_past >= MIN_PAST_TASKS and (found := learned()) and (better := found.points(search.n_warm)):
@@ -52,24 +58,25 @@ def tune_objective(
 
     ordered = in_order(own, points, [space.default])
     strategy, _ = strategy_of(search.strategy, prior, [space], ordered, seed=search.seed, device=search.device)
-    if search.is_recorded and is_open:
-        search.base.record(tasks=[TaskRecord(task, metafeatures)])
-    with ObjectivePool(objective, space, task.id, protocol, metric, search.n_jobs) as pool:
-        best, ended = search.best_of(study, strategy, pool, lambda suggestion: suggestion, hint=HINT)
-    search.ingest()
-    result = tuned_of(study, best, ended, n_past_tasks=n_past, directory=search.directory)
-    if search.directory is not None:
-        content = ResultContent(
-            Objective(task, metafeatures, "minimize" if isinstance(metric, Cost) else "maximize"),
-            metric,
-            best.configuration,
-            None,
-            result.trials,
-            protocol,
-            search.seed,
-            command=search.command,
-            default_score=result.default_score_,
-            warm_start=result.warm_start(),
-        )
-        write_result(search.directory, content)
-    return result
+    if is_open:
+        search.record(TaskRecord(task, metafeatures))
+    with interrupts.held_back() as held:
+        with ObjectivePool(objective, space, task.id, protocol, metric, search.n_jobs) as pool:
+            best, ended = search.best_of(study, strategy, pool, lambda suggestion: suggestion, held, hint=HINT)
+        result = tuned_of(study, best, ended, n_past_tasks=n_past, directory=search.directory)
+        if search.directory is not None:
+            content = ResultContent(
+                Objective(task, metafeatures, "minimize" if isinstance(metric, Cost) else "maximize"),
+                metric,
+                best.configuration,
+                None,
+                result.trials,
+                protocol,
+                search.seed,
+                command=search.command,
+                default_score=result.default_score_,
+                warm_start=result.warm_start(),
+            )
+            write_result(search.directory, content)
+        search.ingest()
+        return replace(result, ended="interrupted") if held.is_waiting else result

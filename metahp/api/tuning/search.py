@@ -12,6 +12,8 @@ from metahp.api.tuning.study import Pool, Progress, Study, run
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.trial import Protocol, Trial
 from metahp.evaluation.budget import Budget
+from metahp.evaluation.interrupts import Held
+from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.results.directory import STUDY
@@ -24,9 +26,13 @@ INGEST_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Search:
-    """What a person asks of a search, whatever it is that is tuned; the fields are arguments of `metahp.tune`."""
+    """What a person asks of a search, whatever it is that is tuned; the fields are arguments of `metahp.tune`.
+
+    `is_readable` says whether the knowledge base can be opened.
+    """
 
     base: KnowledgeBase
+    is_readable: bool
     is_recorded: bool
     directory: Path | None
     n_trials: int
@@ -53,24 +59,37 @@ class Search:
         return len(study.trials) < self.n_trials
 
     def best_of(
-        self, study: Study, strategy: Strategy, pool: Pool, job_of: Callable[[Suggestion], Any], *, hint: str
+        self,
+        study: Study,
+        strategy: Strategy,
+        pool: Pool,
+        job_of: Callable[[Suggestion], Any],
+        held: Held,
+        *,
+        hint: str,
     ) -> tuple[Trial, str]:
         """Run to the end: the best complete trial, and why the run ended; `hint` says what to try where there is none.
+
+        Signals end the run at once; before and after it they are `held`.
 
         Raises:
             MetahpError: no trial is complete; the message has the most frequent reason.
             KeyboardInterrupt: interrupted before any trial was complete.
         """
-        ended = run(
-            study,
-            strategy,
-            pool,
-            job_of,
-            n_trials=self.n_trials,
-            budget=self.budget,
-            patience=self.patience,
-            on_trial=self.on_trial,
-        )
+        try:
+            with held.released():
+                ended = run(
+                    study,
+                    strategy,
+                    pool,
+                    job_of,
+                    n_trials=self.n_trials,
+                    budget=self.budget,
+                    patience=self.patience,
+                    on_trial=self.on_trial,
+                )
+        except KeyboardInterrupt:
+            ended = "interrupted"
         best = study.best()
         if best is None and ended == "interrupted":
             raise KeyboardInterrupt
@@ -78,11 +97,31 @@ class Search:
             raise study.failure(hint)
         return best, ended
 
-    def ingest(self) -> None:
-        """Take the journal into the knowledge base, if trials are recorded and nobody else is at it."""
+    def record(self, task: TaskRecord) -> None:
+        """Describe the task in the knowledge base, if trials are recorded.
+
+        Raises:
+            KnowledgeBaseError: it cannot be written, and there is no result directory to keep the trials.
+        """
         if not self.is_recorded:
+            return
+        try:
+            self.base.record(tasks=[task])
+        except KnowledgeBaseError as error:
+            if self.directory is None:
+                raise
+            logger.warning("the task is not recorded: %s", error)
+
+    def ingest(self) -> None:
+        """Take the journal into the knowledge base, if trials are recorded and nobody else is at it.
+
+        The result is written by now: whatever goes wrong here, the trials stay in the journal until a later call.
+        """
+        if not self.is_recorded or not self.is_readable:
             return
         try:
             self.base.ingest(INGEST_SECONDS)
         except KnowledgeBaseError as error:
             logger.info("The trials stay in the journal until a later call: %s", error)
+        except Exception as error:
+            logger.warning("the trials stay in the journal until a later call: %s: %s", type(error).__name__, error)

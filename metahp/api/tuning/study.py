@@ -1,37 +1,41 @@
 """The loop of a tuning run: ask, evaluate, write down, tell; and what lets the next run go on from there."""
 
 import io
+import logging
 import math
-import os
 import re
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from metahp.core.errors import InputError, MetahpError
+from metahp.core.errors import InputError, KnowledgeBaseError, MetahpError
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.trial import Protocol as Measured
+from metahp.evaluation import interrupts
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.runner import Outcome
+from metahp.files import sweep, write_file
 from metahp.knowledge.journal import Journal
 from metahp.knowledge.store import KnowledgeBase
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.results.directory import standard_error
 
-# Where a trial comes from that a warm start asked for.
+logger = logging.getLogger(__name__)
+
+# Origins of warm-start trials.
 WARM = (Origin.SURROGATE, Origin.PORTFOLIO)
 # Predictions are kept of this many best trials: an ensemble has no use for more, and memory has an end.
 MAX_LIBRARY = 50
-_KEPT = re.compile(r"(\d+)-([0-9a-f]+)\.npz")
+_KEPT = re.compile(r"(\d{1,9})-([0-9a-f]+)\.npz")
+# Larger archives of predictions are none that this module wrote; unpacked, they could fill the memory.
+MAX_ARCHIVE_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +71,15 @@ class Progress:
 class Study:
     """The finished trials of one task under one protocol, in their order, and the places where they are kept.
 
+    Each place is a second copy of the other: a study goes on where one of them is damaged or was moved away.
+
     Args:
         task: Id of the task.
         protocol: How its trials are measured.
         metric: What is tuned for.
         spaces: Search spaces; trials of other learners are left alone.
         base: Where finished trials are recorded; None where they are not.
-        folder: Where order and predictions are kept, and the trials where there is no `base`; None for nowhere.
+        folder: Where trials, their order and predictions are kept too; None for nowhere.
     """
 
     def __init__(
@@ -93,11 +99,13 @@ class Study:
         self.predictions: dict[str, np.ndarray] = {}
         self._base = base
         self._folder = folder
-        self._journal = None if base or folder is None else Journal(folder / "journal")
+        self._journal = None if folder is None else Journal(folder / "journal")
+        self._is_warned = False
+        self._n_unrecorded = 0
         places = self._places()
         self._next_place = max(places.values(), default=-1) + 1
         self.trials = sorted(self._earlier(), key=lambda trial: (places.get(trial.id, -1), trial.id))
-        self.n_earlier = len(self.trials)
+        self.n_earlier, self._n_unrecorded = len(self.trials), 0
         for trial in self.trials:
             if trial.id in places and trial.state is TrialState.COMPLETE:
                 self._keep(trial, self._read(places[trial.id], trial.id))
@@ -105,21 +113,25 @@ class Study:
     @property
     def n_recorded(self) -> int:
         """How many trials of this run went to the knowledge base."""
-        return len(self.trials) - self.n_earlier if self._base else 0
+        return len(self.trials) - self.n_earlier - self._n_unrecorded if self._base else 0
 
     def add(self, outcome: Outcome) -> None:
-        """Take in a finished trial; it is on disk before this returns."""
+        """Take in a finished trial; it is on disk before this returns.
+
+        Raises:
+            MetahpError: it can be written nowhere.
+        """
         trial = outcome.trial
-        # The predictions first: a trial that is on record without them would never be in the ensemble.
-        if self._folder is not None:
-            self._write(self._next_place, trial.id, outcome.predictions)
-            self._next_place += 1
-        if self._base is not None:
-            self._base.record([trial])
-        elif self._journal is not None:
-            self._append(trial)
-        self.trials.append(trial)
-        self._keep(trial, outcome.predictions)
+        with interrupts.shielded():
+            # The predictions first: a trial that is on record without them would never be in the ensemble.
+            if self._folder is not None:
+                self._write(self._next_place, trial.id, outcome.predictions)
+                self._next_place += 1
+            if self._journal is not None:
+                self._append(trial)
+            self._record([trial])
+            self.trials.append(trial)
+            self._keep(trial, outcome.predictions)
 
     def observation(self, trial: Trial) -> Observation:
         """What a strategy is told of a trial; a pruned one counts with the folds that it has."""
@@ -171,14 +183,39 @@ class Study:
         return trial.state is TrialState.COMPLETE and math.isfinite(trial.loss(self.metric.name))
 
     def _earlier(self) -> list[Trial]:
-        if self._base is not None:
-            trials = self._base.trials(task=self.task)
-        else:
-            trials = list(self._journal.trials()) if self._journal else []
-        found = {trial.id: trial for trial in trials if trial.task == self.task and trial.protocol == self.protocol}
+        """The trials of earlier runs, from both places; what only the result directory has is recorded again."""
+        recorded, is_readable = [], self._base is not None
+        try:
+            recorded = self._base.trials(task=self.task) if self._base else []
+        except KnowledgeBaseError as error:
+            is_readable = False
+            logger.warning("earlier trials come from the result directory alone: %s", error)
+        kept = list(self._journal.trials()) if self._journal else []
+        mine, others = (
+            {trial.id: trial for trial in trials if trial.task == self.task and trial.protocol == self.protocol}
+            for trials in (recorded, kept)
+        )
+        if is_readable and (missing := [trial for key, trial in others.items() if key not in mine]):
+            self._record(missing)
         # A space of a user's own may have changed since.
         spaces = self.spaces.values()
-        return [trial for trial in found.values() if any(space.holds(trial.configuration) for space in spaces)]
+        return [
+            trial for trial in {**others, **mine}.values() if any(space.holds(trial.configuration) for space in spaces)
+        ]
+
+    def _record(self, trials: Sequence[Trial]) -> None:
+        """Add trials to the knowledge base, or leave them in the result directory where that cannot be."""
+        if self._base is None:
+            return
+        try:
+            self._base.record(trials)
+        except (KnowledgeBaseError, OSError) as error:
+            if self._journal is None:
+                raise
+            if not self._is_warned:
+                logger.warning("trials are kept in the result directory alone: %s", error)
+            self._is_warned = True
+            self._n_unrecorded += len(trials)
 
     def _append(self, trial: Trial) -> None:
         assert self._journal is not None
@@ -198,10 +235,7 @@ class Study:
     def _places(self) -> dict[str, int]:
         if self._folder is None or not self._folder.is_dir():
             return {}
-        for unfinished in self._folder.glob("*.tmp"):
-            # A kill came in the middle of writing it: its trial is not on record.
-            with suppress(OSError):
-                unfinished.unlink()
+        sweep(self._folder)
         names = [_KEPT.fullmatch(path.name) for path in self._folder.iterdir()]
         return {name[2]: int(name[1]) for name in names if name}
 
@@ -212,10 +246,15 @@ class Study:
     def _read(self, place: int, trial: str) -> np.ndarray | None:
         path = self._path(place, trial)
         try:
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > MAX_ARCHIVE_BYTES:
+                    raise ValueError(f"more than {MAX_ARCHIVE_BYTES >> 20} MiB when unpacked")
             with np.load(path, allow_pickle=False) as content:
                 return content.get("predictions")
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise InputError(f"'{path}' cannot be read ({error}); remove it to go on without it.") from None
+        except Exception as error:
+            # A damaged archive fails in as many ways as zip and numpy have formats; the trial itself is on record.
+            logger.warning("%s cannot be read (%s): its trial takes no part in the ensemble", path, error)
+            return None
 
     def _write(self, place: int, trial: str, predictions: np.ndarray | None) -> None:
         """An archive with the predictions, or without any: its name alone keeps the order."""
@@ -223,19 +262,11 @@ class Study:
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {} if predictions is None else {"predictions": predictions}
         np.savez(buffer, **arrays)
-        unfinished = path.with_suffix(".tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
-                file.write(buffer.getvalue())
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
+            write_file(path, buffer.getvalue())
         except OSError as error:
             raise self._unwritable(error) from error
-        finally:
-            with suppress(OSError):
-                unfinished.unlink(missing_ok=True)
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(
@@ -292,6 +323,7 @@ def run(
     try:
         on_trial(_progress(study, None, n_trials, budget, start))
         while True:
+            interrupts.check()
             ended = ""
             while not ended and pool.n_pending < pool.n_jobs:
                 ended = _why_end(study, pool.n_pending, n_trials, budget, patience)

@@ -22,6 +22,7 @@ from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.datasets.table import Table
+from metahp.evaluation import interrupts
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.parallel import TrialPool
 from metahp.evaluation.protocol import check_metric
@@ -112,21 +113,24 @@ def tune_table(
         (*table.warnings, *notes),
     )
     on_start(plan)
-    with TrialPool(search.n_jobs) as pool:
-        jobs = _jobs(study, rows, limits, is_pruned, stops_early)
-        best, ended = search.best_of(study, strategy, pool, jobs, hint=HINT)
-    search.ingest()
-    found = _ensemble(study, table, is_voting=is_voting, seed=search.seed)
-    members = found.members if is_ensemble and found and len(found.members) > 1 else ((best.configuration, 1.0),)
-    if is_ensemble and len(members) == 1 and _keeps_predictions(table):
-        logger.warning("no ensemble, the best model instead: %s", _why_single(study))
-    # What ended otherwise goes on with the same command.
-    for left in _left_out(study, own, learners) if ended == "trials" else ():
-        logger.warning("%s: ask for more with --trials", left)
-    result = _result(search, study, rows, best, ended, plan, found, members, is_voting=is_voting)
-    if search.directory is not None:
-        _write(search.directory, search, result, rows, source)
-    return result
+    with interrupts.held_back() as held:
+        with TrialPool(search.n_jobs) as pool:
+            jobs = _jobs(study, rows, limits, is_pruned, stops_early)
+            best, ended = search.best_of(study, strategy, pool, jobs, held, hint=HINT)
+        if ended == "interrupted":
+            logger.warning("%s: the best result so far is being written; once more ends at once", interrupts.ending())
+        found = _ensemble(study, table, is_voting=is_voting, seed=search.seed)
+        members = found.members if is_ensemble and found and len(found.members) > 1 else ((best.configuration, 1.0),)
+        if is_ensemble and len(members) == 1 and _keeps_predictions(table):
+            logger.warning("no ensemble, the best model instead: %s", _why_single(study))
+        # What ended otherwise goes on with the same command.
+        for left in _left_out(study, own, learners) if ended == "trials" else ():
+            logger.warning("%s: ask for more with --trials", left)
+        result = _result(search, study, rows, best, ended, plan, found, members, is_voting=is_voting)
+        if search.directory is not None:
+            _write(search.directory, search, result, rows, source)
+        search.ingest()
+        return replace(result, ended="interrupted") if held.is_waiting else result
 
 
 def _past(
@@ -140,8 +144,7 @@ def _past(
     described = extract(table, seconds_left=Budget(budget_seconds).left, seed=search.seed)
     if not search.is_cold:
         past, notes = past_of(search.base, table, study.metric, described, learners, search.n_warm)
-    if search.is_recorded:
-        search.base.record(tasks=[record_of(table, described)])
+    search.record(record_of(table, described))
     return past, notes
 
 
@@ -189,7 +192,10 @@ def _jobs(study: Study, rows: Rows, limits: Limits, is_pruned: bool, stops_early
 
 def _ensemble(study: Study, table: Table, *, is_voting: bool, seed: int) -> Ensemble | None:
     """The greedy ensemble of the trials whose predictions are known; None for fewer than two of them."""
-    library = [trial for trial in study.trials if trial.id in study.predictions]
+    shape = (table.task.n_rows, table.task.n_classes)[: 1 + table.task.type.is_classification]
+    library = [
+        trial for trial in study.trials if trial.id in study.predictions and study.predictions[trial.id].shape == shape
+    ]
     if len(library) < 2:
         return None
     chosen = np.arange(table.task.n_rows)

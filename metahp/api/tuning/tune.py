@@ -1,8 +1,10 @@
 """Tune: a warm start from past tasks, a strategy that refines it, and the trials written back."""
 
 import inspect
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,16 @@ from metahp.api.tuning.study import Progress
 from metahp.api.tuning.table_tuning import tune_table
 from metahp.api.tuning.tuned import Plan, TuneResult
 from metahp.core.configuration import Value
-from metahp.core.errors import InputError
+from metahp.core.errors import BusyError, InputError, KnowledgeBaseError
 from metahp.core.metric import metric_for
 from metahp.core.space import SearchSpace
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.runner import Limits
-from metahp.knowledge.locate import open_knowledge_base
+from metahp.knowledge.locate import knowledge_base_path, open_knowledge_base
 from metahp.knowledge.store import KnowledgeBase
-from metahp.results.directory import check_directory
+from metahp.results.directory import opened
+
+logger = logging.getLogger(__name__)
 
 # Transfer goes on learning from past tasks with every trial, so that it needs few points chosen before any.
 N_WARM_TRANSFER, N_WARM = 3, 10
@@ -152,63 +156,74 @@ def tune(
     if device not in DEVICES:
         raise InputError(f"--device is one of {', '.join(DEVICES)}, got '{device}'.")
     check_strategy(strategy)
-    search = Search(
-        base=(
-            knowledge_base
-            if isinstance(knowledge_base, KnowledgeBase)
-            else open_knowledge_base(Path(knowledge_base) if knowledge_base else None)
-        ),
-        is_recorded=record,
-        directory=None if output is None else Path(output),
-        n_trials=trials,
-        budget=Budget(math.inf if timeout is None else timeout),
-        patience=patience,
-        n_jobs=jobs,
-        strategy=strategy,
-        device=device,
-        is_cold=cold,
-        n_warm=0 if cold else warm,
-        configurations=configurations,
-        seed=seed,
-        command=command,
-        on_trial=on_trial,
-    )
-    if search.directory is not None:
-        check_directory(search.directory)
-    if objective is not None:
-        assert space is not None
-        metafeatures = {} if metafeatures is None else metafeatures
-        if not isinstance(metafeatures, Mapping) or not all(isinstance(one, Real) for one in metafeatures.values()):
-            raise InputError(f"metafeatures are numbers by name, got {metafeatures!r}.")
-        measured = metric_of(metric, direction)
-        return tune_objective(search, objective, space, measured, metafeatures, name or space.learner)
-    rows = rows_of(
-        X,
-        y,
-        target=target,
-        task=task,
-        cv=cv,
-        groups=groups,
-        time=time,
-        splitter=splitter,
-        test_size=test_size,
-        max_rows=max_rows,
-        seed=seed,
-    )
-    return tune_table(
-        search,
-        rows,
-        X if isinstance(X, str | Path) else None,
-        metric_for(rows.table.task.type, metric),
-        chosen_learners(learners, search.base.info()),
-        Limits(trial_timeout, memory_limit),
-        is_pruned=prune,
-        stops_early=early_stopping,
-        is_ensemble=ensemble,
-        is_voting=voting,
-        budget_seconds=budget_seconds,
-        on_start=on_start,
-    )
+    directory = None if output is None else Path(output)
+    with nullcontext() if directory is None else opened(directory):
+        base, totals = _opened(knowledge_base)
+        search = Search(
+            base=base,
+            is_readable=totals is not None,
+            is_recorded=record,
+            directory=directory,
+            n_trials=trials,
+            budget=Budget(math.inf if timeout is None else timeout),
+            patience=patience,
+            n_jobs=jobs,
+            strategy=strategy,
+            device=device,
+            is_cold=cold or totals is None,
+            n_warm=0 if cold or totals is None else warm,
+            configurations=configurations,
+            seed=seed,
+            command=command,
+            on_trial=on_trial,
+        )
+        if objective is not None:
+            assert space is not None
+            metafeatures = {} if metafeatures is None else metafeatures
+            if not isinstance(metafeatures, Mapping) or not all(isinstance(one, Real) for one in metafeatures.values()):
+                raise InputError(f"metafeatures are numbers by name, got {metafeatures!r}.")
+            measured = metric_of(metric, direction)
+            return tune_objective(search, objective, space, measured, metafeatures, name or space.learner)
+        rows = rows_of(
+            X,
+            y,
+            target=target,
+            task=task,
+            cv=cv,
+            groups=groups,
+            time=time,
+            splitter=splitter,
+            test_size=test_size,
+            max_rows=max_rows,
+            seed=seed,
+        )
+        return tune_table(
+            search,
+            rows,
+            X if isinstance(X, str | Path) else None,
+            metric_for(rows.table.task.type, metric),
+            chosen_learners(learners, totals or {"defaults_by_learner": {}}),
+            Limits(trial_timeout, memory_limit),
+            is_pruned=prune,
+            stops_early=early_stopping,
+            is_ensemble=ensemble,
+            is_voting=voting,
+            budget_seconds=budget_seconds,
+            on_start=on_start,
+        )
+
+
+def _opened(given: str | Path | KnowledgeBase | None) -> tuple[KnowledgeBase, dict[str, Any] | None]:
+    """The knowledge base and what it holds, None where it is damaged: that stops no study, and a warning says so."""
+    path = Path(given) if isinstance(given, str | Path) else None
+    try:
+        base = given if isinstance(given, KnowledgeBase) else open_knowledge_base(path)
+        return base, base.info()
+    except BusyError:
+        raise
+    except KnowledgeBaseError as error:
+        logger.warning("a cold start, and earlier trials from the result directory alone: %s", error)
+        return given if isinstance(given, KnowledgeBase) else KnowledgeBase(knowledge_base_path(path)), None
 
 
 def _check_used(given: Mapping[str, Any], tuned: str) -> None:

@@ -1,0 +1,86 @@
+"""Runs `metahp` and sends this process a signal at one moment: `python moments.py MOMENT SIGNAL WORD …`.
+
+A moment is the n-th call of a function, which is looked up by its dotted name; the signal comes before the call, or
+after it where the name ends in `!`. The program is the real one: nothing else is changed.
+"""
+
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import Any
+
+# What has to be in place for a moment to be reached at all; by moment.
+SETTINGS = {"training": ("metahp.api.advice", "MANY_CELLS", 0)}
+
+MOMENTS = {
+    "opening the result": ("metahp.results.directory._check_space", 1),
+    "reading the table": ("metahp.datasets.read._read", 1),
+    "describing": ("metahp.api.tuning.table_tuning.extract", 1),
+    "training": ("metahp.evaluation.runner.Runner.call", 2),
+    "recording the task": ("metahp.knowledge.journal.Journal.append", 1),
+    "starting a worker": ("metahp.evaluation.process.WorkerProcess.__init__", 1),
+    "submitting a trial": ("metahp.evaluation.parallel.TrialPool.submit", 2),
+    "waiting for a trial": ("metahp.evaluation.parallel.TrialPool.next_done", 2),
+    "writing predictions": ("metahp.api.tuning.study.Study._write", 2),
+    "trial in the result directory": ("metahp.api.tuning.study.Study._append!", 2),
+    "inside an early fsync": ("os.fsync", 2),
+    "inside an fsync of a trial": ("os.fsync", 8),
+    "inside a rename": ("os.replace", 3),
+    "telling the progress": ("metahp.api.tuning.study._progress", 3),
+    "closing the workers": ("metahp.evaluation.parallel.TrialPool.close", 1),
+    "choosing an ensemble": ("metahp.api.tuning.table_tuning._ensemble", 1),
+    "the final fit": ("metahp.results.model.fit_final", 1),
+    "staging the result": ("metahp.results.directory._stage", 1),
+    "replacing a result": ("metahp.results.directory._replace", 1),
+    "inside the replacement": ("pathlib.Path.replace", 2),
+    "inside the ingest": ("metahp.knowledge.database.insert", 1),
+    "ingested": ("metahp.knowledge.database.mark_ingested!", 1),
+    "reporting": ("metahp.cli.tune.report", 1),
+}
+
+
+def arrange(moment: str, number: int) -> None:
+    """Let the signal come at that moment."""
+    if moment in SETTINGS:
+        module, name, value = SETTINGS[moment]
+        setattr(import_module(module), name, value)
+    path, count = MOMENTS[moment]
+    owner, name = _owner(path.removesuffix("!"))
+    original = getattr(owner, name)
+    calls = 0
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count and not path.endswith("!"):
+            os.kill(os.getpid(), number)
+        result = original(*arguments, **named)
+        if calls == count and path.endswith("!"):
+            os.kill(os.getpid(), number)
+        return result
+
+    setattr(owner, name, watched)
+
+
+def _owner(path: str) -> tuple[Any, str]:
+    """The module or class that has the function, and the function's name in it."""
+    *parents, name = path.split(".")
+    for length in range(len(parents), 0, -1):
+        try:
+            owner: Any = import_module(".".join(parents[:length]))
+        except ModuleNotFoundError:
+            continue
+        for parent in parents[length:]:
+            owner = getattr(owner, parent)
+        return owner, name
+    raise ModuleNotFoundError(path)
+
+
+if __name__ == "__main__":
+    # A shell that started the tests in the background has them ignore the interrupt, and so would their children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    arrange(sys.argv[1], getattr(signal, sys.argv[2]))
+    from metahp.cli.main import main
+
+    sys.exit(main(sys.argv[3:]))
