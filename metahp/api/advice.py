@@ -1,9 +1,11 @@
 """Recommend: what past tasks say about a table, from the adviser trained on a knowledge base."""
 
+import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import Metric, kin_metrics, metric_for
 from metahp.core.space import SearchSpace
 from metahp.core.task import Task, TaskType
+from metahp.core.text import encodable
 from metahp.core.trial import Origin, Trial
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.losses import constant_losses
@@ -21,9 +24,9 @@ from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import LEARNERS, learner_named
 from metahp.metafeatures.extract import NAMES, VERSION, at_rows, extract
-from metahp.recommendation.adviser import Adviser
+from metahp.recommendation.adviser import Advice, Adviser
 from metahp.recommendation.result import Recommendation, Recommended
-from metahp.surrogate.encoding import Evidence, comparable, evidence
+from metahp.surrogate.encoding import LARGEST, Evidence, comparable, evidence, is_inside
 
 # 80 % of a normal distribution lie within so many standard deviations.
 Z_80 = 1.2816
@@ -38,6 +41,24 @@ RETRAIN_SHARE = 0.1
 MANY_CELLS = 50_000
 # Raised whenever the arrays of an adviser change their meaning, so that kept ones are trained again.
 ADVISER_VERSION = 9
+_log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """What an adviser is asked: `k` configurations for a task with `metafeatures` (m,).
+
+    A constant prediction has the loss `baseline` on it. With `is_searched` the prior over all configurations is wanted
+    too.
+    """
+
+    task: Task
+    metafeatures: np.ndarray
+    baseline: float
+    k: int
+    is_searched: bool = False
 
 
 def recommend(
@@ -91,11 +112,7 @@ def recommend(
         "numeric": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if not is_cat),
         "categorical": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if is_cat),
     }
-    own = [
-        trial
-        for trial in comparable(base.trials(task=table.task.id))
-        if trial.configuration.learner in names and np.isfinite(trial.loss(chosen.name))
-    ]
+    own = _find_own_trials(base, table.task, chosen, names)
     measured = None
     if own:
         measured = Recommendation(
@@ -112,14 +129,14 @@ def recommend(
         if len(own) >= k and {trial.configuration.learner for trial in own} >= set(names):
             return measured
     metafeatures = extract(table, seconds_left=Budget(budget_seconds).left, seed=seed)
+    baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[chosen.name]
+    question = Question(table.task, metafeatures.vector(), baseline, k)
     try:
-        adviser, notes = trained_adviser(base, table.task.type, chosen, names, seed=seed)
+        adviser, advice, notes = ask_adviser(base, chosen, names, question, seed=seed)
     except KnowledgeBaseError:
         if measured is None:
             raise
         return measured
-    baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[chosen.name]
-    advice = adviser.advise(table.task, metafeatures.vector(), NAMES, baseline, k)
     defaults = set(adviser.knowledge.defaults.values())
     items = tuple(
         Recommended(
@@ -147,6 +164,23 @@ def recommend(
     )
 
 
+def _find_own_trials(base: KnowledgeBase, task: Task, metric: Metric, learners: Sequence[str]) -> list[Trial]:
+    """The comparable trials of a known table with a finite loss, and a configuration that its learner takes."""
+    spaces = _spaces(task.type, learners)
+    trials = [
+        trial
+        for trial in comparable(base.trials(task=task.id))
+        if trial.configuration.learner in spaces and np.isfinite(trial.loss(metric.name))
+    ]
+    kept = [trial for trial in trials if is_inside(trial.configuration, spaces[trial.configuration.learner])]
+    if len(kept) < len(trials):
+        _log.warning(
+            "%d trial(s) of this table are left out: their configuration lies outside its search space.",
+            len(trials) - len(kept),
+        )
+    return kept
+
+
 def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -> tuple[Recommended, ...]:
     """The best measured configurations of a known table, with what was measured."""
     ranked = sorted(own, key=lambda trial: trial.loss(metric.name))
@@ -154,14 +188,16 @@ def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -
     default_loss = {
         trial.configuration.learner: trial.loss(metric.name)
         for trial in own
-        if trial.configuration.id == default[trial.configuration.learner]
+        if trial.configuration.id == default.get(trial.configuration.learner)
     }
     items = []
     for rank, trial in enumerate(ranked[:k], start=1):
         losses = np.asarray(trial.fold_losses[metric.name])
-        half = Z_80 * float(losses.std(ddof=1)) / np.sqrt(losses.size)
+        half = Z_80 * float(losses.std(ddof=1)) / np.sqrt(losses.size) if losses.size > 1 else math.nan
         loss = trial.loss(metric.name)
         seconds = trial.fit_seconds / (trial.protocol.folds - 1) / trial.protocol.repeats
+        # A trial that does not say on how many rows it was measured does not say how long all of them would take.
+        all_rows = task.n_rows / trial.n_rows if trial.n_rows else math.nan
         items.append(
             Recommended(
                 rank,
@@ -170,7 +206,7 @@ def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -
                 metric.score(loss + half),
                 metric.score(loss - half),
                 metric.score(default_loss.get(trial.configuration.learner, float("nan"))),
-                seconds * task.n_rows / trial.n_rows,
+                seconds * all_rows,
                 trial.origin,
             )
         )
@@ -212,16 +248,22 @@ def past_evidence(
     Classification learns from classification and regression from regression: spaces and designs differ between them.
     """
     kin = kin_metrics(metric.name)
-    records = [
+    like = [
         record
         for record in records
         if record.task.type.is_classification == task_type.is_classification and record.metafeatures_version == VERSION
     ]
+    records = [record for record in like if _is_described(record, kin[record.task.type])]
+    if len(records) < len(like):
+        _log.warning(
+            "%d past task(s) are left out: they have no rows, no features or no loss of a constant prediction.",
+            len(like) - len(records),
+        )
     if not records:
         raise KnowledgeBaseError(
             f"The knowledge base has no {task_type} task to learn from. Grow it with scripts/refresh_knowledge_base.py."
         )
-    vectors = np.array([[record.metafeatures.get(name, np.nan) for name in NAMES] for record in records])
+    vectors = np.array([[record.metafeatures.get(name, np.nan) for name in NAMES] for record in records], dtype=float)
     past = evidence(
         [record.task for record in records],
         vectors,
@@ -241,26 +283,88 @@ def past_evidence(
     return past, np.array([constant[task.id] for task in past.tasks])
 
 
+def _is_described(record: TaskRecord, metric: str) -> bool:
+    """Whether a past task has what its losses are compared by."""
+    baseline = record.metafeatures.get(BASELINE + metric, math.nan)
+    return min(record.task.n_rows, record.task.n_features) >= 1 and 1 / LARGEST <= baseline <= LARGEST
+
+
 def trained_adviser(
     base: KnowledgeBase, task_type: TaskType, metric: Metric, learners: Sequence[str], *, seed: int
 ) -> tuple[Adviser, tuple[str, ...]]:
     """The trained adviser, from the cache where the knowledge base has not changed since it was trained."""
-    key = adviser_key(base.content_hash(), task_type, metric, learners, seed)
-    if (arrays := cache.load(base.folder, key)) is not None:
-        return Adviser.from_arrays(arrays, _spaces(task_type, learners)), ()
-    budget = Budget(0.0)
+    adviser, _, notes = _train_and_ask(base, task_type, metric, learners, lambda adviser: None, seed=seed)
+    return adviser, notes
+
+
+def ask_adviser(
+    base: KnowledgeBase, metric: Metric, learners: Sequence[str], question: Question, *, seed: int
+) -> tuple[Adviser, Advice, tuple[str, ...]]:
+    """As `trained_adviser`, and its advice; one from the cache that fails at the question is trained again."""
+
+    def ask(adviser: Adviser) -> Advice:
+        advice = adviser.advise(question.task, question.metafeatures, NAMES, question.baseline, question.k)
+        if question.is_searched:
+            adviser.knowledge.task_prior(question.metafeatures, abstained=advice.abstained)
+        return advice
+
+    return _train_and_ask(base, question.task.type, metric, learners, ask, seed=seed)
+
+
+def _train_and_ask(
+    base: KnowledgeBase,
+    task_type: TaskType,
+    metric: Metric,
+    learners: Sequence[str],
+    ask: Callable[[Adviser], Answer],
+    *,
+    seed: int,
+) -> tuple[Adviser, Answer, tuple[str, ...]]:
+    """A trained adviser with its answer, and what a user should know of how it was found."""
     spaces = _spaces(task_type, learners)
+    key = adviser_key(base.content_hash(), task_type, metric, learners, seed)
+    if (kept := _use_first(cache.find(base.folder, key), spaces, lambda adviser: adviser, ask)) is not None:
+        return *kept, ()
+    budget = Budget(0.0)
     trials = [trial for name in learners for trial in base.trials(learner=name)]
     past, baselines = past_evidence(base.tasks(), trials, task_type, metric, learners)
-    older = cache.newest(base.folder, adviser_key("*", task_type, metric, learners, seed))
-    adviser = _extended(Adviser.from_arrays(older, spaces), past, baselines, seed) if older is not None else None
+    older = cache.find_newest(base.folder, adviser_key("*", task_type, metric, learners, seed), besides=key)
+    kept = _use_first(older, spaces, lambda adviser: _extended(adviser, past, baselines, seed), ask)
     notes: tuple[str, ...] = ()
-    if adviser is None:
+    if kept is None:
         run = _side_by_side if past.losses.size >= MANY_CELLS else map
         adviser = Adviser.learn(past, baselines, spaces, metric=metric.name, seed=seed, run=run)
+        kept = adviser, ask(adviser)
         notes = (f"trained on the knowledge base in {budget.spent():.0f} s; the next call finds the result",)
-    cache.save(base.folder, key, adviser.to_arrays())
-    return adviser, notes
+    cache.save(base.folder, key, kept[0].to_arrays())
+    return *kept, notes
+
+
+def _use_first(
+    files: Iterable[tuple[Path, Mapping[str, np.ndarray]]],
+    spaces: Mapping[str, SearchSpace],
+    prepare: Callable[[Adviser], Adviser | None],
+    ask: Callable[[Adviser], Answer],
+) -> tuple[Adviser, Answer] | None:
+    """The first kept adviser that gives an answer, and the answer; None where there is none.
+
+    Files are not trusted: whatever goes wrong with one is a logged warning. Where `prepare` has no use for an adviser,
+    it has none for the older ones.
+    """
+    for path, arrays in files:
+        try:
+            adviser = prepare(Adviser.from_arrays(arrays, spaces))
+            return None if adviser is None else (adviser, ask(adviser))
+        except MemoryError:
+            raise
+        except Exception as error:
+            _log.warning(
+                "The kept model %s cannot be used (%s: %s) and is trained again.",
+                encodable(str(path)),
+                type(error).__name__,
+                " ".join(encodable(str(error)).split()),
+            )
+    return None
 
 
 def _side_by_side(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:

@@ -2,11 +2,13 @@
 
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from metahp.cli import options, output
+from metahp.core.errors import KnowledgeBaseError
 from metahp.core.text import printable
 
 app = typer.Typer(help="Look at the knowledge base.")
@@ -25,11 +27,24 @@ def info(
     form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TABLE,
     out: options.Output = None,
 ) -> None:
-    """Say how many tasks and trials the knowledge base holds, and of what kind."""
-    from metahp.knowledge.locate import open_knowledge_base
+    """Say how many tasks and trials the knowledge base holds, and of what kind, and whether its file is damaged."""
+    from metahp.knowledge.locate import knowledge_base_path, open_knowledge_base
+    from metahp.knowledge.store import KnowledgeBase
 
-    base = open_knowledge_base(kb)
-    contents = base.info()
+    base = KnowledgeBase(knowledge_base_path(kb))
+    damage = base.verify()
+    # Of a damaged file, what else it seems to hold is not to be trusted.
+    contents = {"path": str(base.file), **({} if damage else open_knowledge_base(kb).info())}
+    contents["damage"] = damage if damage or form is Format.JSON else "none found (every page read)"
+    _write_contents(contents, form, out)
+    if damage:
+        raise KnowledgeBaseError(
+            f"{base.file} is damaged. Put a copy from a backup in its place, or move it away: the next command then "
+            "starts from the knowledge that came with metahp, and from those of your trials that the journal still has."
+        )
+
+
+def _write_contents(contents: dict[str, Any], form: Format, out: Path | None) -> None:
     if form is Format.JSON:
         output.write(output.as_json(contents), out)
     else:

@@ -2,29 +2,48 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from metahp.core.checks import MAX_INT64, MAX_TEXT, check_text, show
+from metahp.core.errors import InputError
 
 Value = float | int | str | bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A learner's name and one value for each of its active hyperparameters.
+    """A learner's name and one value for each of its active hyperparameters, in the order of their names.
 
     Two configurations are equal when learner and values are; `id` is a hash of both, the same on every machine.
+
+    Raises:
+        InputError: a value is no finite number, text, truth value or None, or a name is no text.
     """
 
     learner: str
     items: tuple[tuple[str, Value], ...]
-    id: str = field(compare=False)
+    id: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_text(self.learner, "The learner of a configuration", is_required=True)
+        for name, value in self.items:
+            # Configurations are made by the thousand, and nearly all names and values need no more than this.
+            if not (type(name) is str and name.isidentifier() and len(name) < MAX_TEXT):
+                check_text(name, "The name of a hyperparameter")
+            if not (value is None or value is True or value is False):
+                _check_value(name, value)
+        text = json.dumps([self.learner, self.items], separators=(",", ":"), allow_nan=False)
+        object.__setattr__(self, "id", hashlib.blake2b(text.encode(), digest_size=10).hexdigest())
 
     @classmethod
     def of(cls, learner: str, values: Mapping[str, Value]) -> "Configuration":
         """The configuration of `learner` with `values`, in the order of their names."""
-        items = tuple(sorted(values.items()))
-        text = json.dumps([learner, items], separators=(",", ":"), allow_nan=False)
-        return cls(learner, items, hashlib.blake2b(text.encode(), digest_size=10).hexdigest())
+        try:
+            return cls(learner, tuple(sorted(values.items())))
+        except (TypeError, AttributeError):
+            raise InputError(f"A configuration has values by name, got {show(values)}.") from None
 
     @property
     def values(self) -> dict[str, Value]:
@@ -34,3 +53,15 @@ class Configuration:
     def replaced(self, **changes: Value) -> "Configuration":
         """This configuration with some values changed."""
         return Configuration.of(self.learner, {**self.values, **changes})
+
+
+def _check_value(name: str, value: object) -> None:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InputError(f"The value of '{name}' is a finite number, got {value!r}.")
+    elif isinstance(value, str):
+        check_text(value, f"The value of '{name}'")
+    elif isinstance(value, bool) or not isinstance(value, int) or not -MAX_INT64 <= value <= MAX_INT64:
+        raise InputError(
+            f"The value of '{name}' is a number of at most 64 bits, a text, a truth value or None, got {show(value)}."
+        )

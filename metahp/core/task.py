@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from metahp.core.checks import check_integer, check_kind, check_text
 from metahp.core.errors import InputError
 
 
@@ -25,6 +26,9 @@ class Task:
 
     `id` is a content hash (see `metahp.datasets.fingerprint`); `n_rows` counts the rows that have a target;
     `n_features` the feature columns that are used; `n_classes` is 0 for regression.
+
+    Raises:
+        InputError: a value is of another type or cannot be, or the classes do not fit the type.
     """
 
     id: str
@@ -36,6 +40,12 @@ class Task:
     group: str = ""
 
     def __post_init__(self) -> None:
+        check_text(self.id, "The id of a task")
+        check_kind(self.type, TaskType, "The type of a task")
+        for what in ("n_rows", "n_features", "n_classes"):
+            check_integer(getattr(self, what), f"{what} of a task")
+        check_text(self.name, "The name of a task")
+        check_text(self.group, "The group of a task")
         if self.type is TaskType.BINARY and self.n_classes != 2:
             raise InputError(f"A binary task has 2 classes, this one has {self.n_classes}. Try --task multiclass.")
         if self.type is TaskType.MULTICLASS and self.n_classes < 2:

@@ -2,15 +2,39 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 
+from metahp.core.checks import (
+    MAX_INT32,
+    MAX_INT64,
+    check_integer,
+    check_kind,
+    check_seconds,
+    check_text,
+    check_texts,
+    is_number,
+    show,
+)
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
+from metahp.core.metric import METRICS
 from metahp.core.space import ITERATIONS
+
+# `Protocol.splits` of a user's own objective, which decides by itself how many numbers it gives.
+OBJECTIVE_SPLITS = "objective"
+# Metrics whose loss is at most 1; all other losses have no upper bound.
+BOUNDED_METRICS = frozenset({"roc_auc", "roc_auc_ovr", "accuracy", "balanced_accuracy", "f1_macro"})
+# A score that is rounded, to float32 as in the seed, may pass the perfect one by this much.
+ROUNDING = 1e-9
+
+Record = TypeVar("Record")
 
 
 class TrialState(StrEnum):
@@ -36,6 +60,43 @@ class Origin(StrEnum):
     IMPORTED = "imported"
 
 
+def find_loss_fault(metric: str, losses: Sequence[float]) -> str:
+    """Why these cannot be losses of a metric, in one line; empty where they can.
+
+    Losses of a known metric are at least 0, and at most 1 where the metric is bounded; those of an objective may be any
+    number. NaN is a loss that is not known, infinity one without a bound.
+    """
+    for loss in losses:
+        if not is_number(loss):
+            return f"a loss of {metric} is a number, got {show(loss)}"
+        if loss == -math.inf or (metric in METRICS and loss < -ROUNDING):
+            return f"a loss of {metric} is at least 0, got {loss:g}"
+        if metric in BOUNDED_METRICS and loss > 1 + ROUNDING:
+            return f"a loss of {metric} is at most 1, got {loss:g}"
+    return ""
+
+
+def _check_losses(by_metric: Mapping[str, tuple[float, ...]]) -> None:
+    check_kind(by_metric, Mapping, "Losses by metric")
+    for metric, losses in by_metric.items():
+        check_text(metric, "The metric of a loss", is_required=True)
+        check_kind(losses, tuple, f"The losses of {metric}")
+        if fault := find_loss_fault(metric, losses):
+            raise InputError(f"{fault[0].upper()}{fault[1:]}.")
+
+
+def _find_setters(kind: type) -> tuple[Any, ...]:
+    """What sets the fields of a frozen class, past its checks."""
+    return tuple(getattr(kind, each.name).__set__ for each in fields(kind))
+
+
+def _fill(kind: type[Record], setters: tuple[Any, ...], values: Sequence[Any]) -> Record:
+    value = object.__new__(kind)
+    for setter, each in zip(setters, values, strict=True):
+        setter(value, each)
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """How a configuration is measured: cross-validation folds, repeats, seed and the largest number of rows used.
@@ -51,6 +112,11 @@ class Protocol:
     splits: str = ""
 
     def __post_init__(self) -> None:
+        for what in ("folds", "repeats"):
+            check_integer(getattr(self, what), f"{what} of a protocol", most=MAX_INT32)
+        check_integer(self.seed, "seed of a protocol", least=-MAX_INT64)
+        check_integer(self.max_rows, "max_rows of a protocol")
+        check_text(self.splits, "splits of a protocol")
         if self.folds < 2 or self.repeats < 1 or self.max_rows < 2 * self.folds:
             raise InputError(
                 f"A protocol needs at least 2 folds, 1 repeat and twice as many rows as folds, got {self}."
@@ -59,16 +125,31 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Fold-averaged losses at iteration or epoch checkpoints: `losses[metric][i]` belongs to `checkpoints[i]`."""
+    """Fold-averaged losses at iteration or epoch checkpoints: `losses[metric][i]` belongs to `checkpoints[i]`.
+
+    Checkpoints increase, from 1 on.
+    """
 
     checkpoints: tuple[int, ...]
     losses: Mapping[str, tuple[float, ...]]
 
     def __post_init__(self) -> None:
+        check_kind(self.checkpoints, tuple, "The checkpoints of a curve")
+        for checkpoint in self.checkpoints:
+            check_integer(checkpoint, "A checkpoint of a curve", least=1, most=MAX_INT32)
+        if any(later <= earlier for earlier, later in pairwise(self.checkpoints)):
+            raise InputError(f"The checkpoints of a curve increase, got {show(self.checkpoints)}.")
+        _check_losses(self.losses)
         if any(len(values) != len(self.checkpoints) for values in self.losses.values()):
             raise InputError("A learning curve has one loss per checkpoint and metric.")
 
+    @classmethod
+    def unchecked(cls, *values: Any) -> "Curve":
+        """The curve with these fields, in their order, for a caller that has checked many curves at once."""
+        return _fill(cls, _CURVE_SETTERS, values)
 
+
+_CURVE_SETTERS = _find_setters(Curve)
 EMPTY_CURVE = Curve((), {})
 
 
@@ -83,6 +164,10 @@ class Trial:
 
     Where early stopping kept fewer iterations than were run, `configuration`, losses and seconds are of those that were
     kept, and the curve goes on to the end of the run.
+
+    Raises:
+        InputError: a value is of another type or cannot be: a loss outside the metric's range, other than one loss for
+            each fold and repeat of a complete trial (an objective's may have any number), negative seconds, ….
     """
 
     task: str
@@ -101,10 +186,43 @@ class Trial:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        check_text(self.task, "The task of a trial", is_required=True)
+        check_kind(self.configuration, Configuration, "The configuration of a trial")
+        check_kind(self.protocol, Protocol, "The protocol of a trial")
+        check_integer(self.n_rows, "n_rows of a trial")
+        check_kind(self.state, TrialState, "The state of a trial")
+        check_kind(self.origin, Origin, "The origin of a trial")
+        check_kind(self.curve, Curve, "The curve of a trial")
+        check_seconds(self.fit_seconds, "fit_seconds of a trial")
+        check_seconds(self.predict_seconds, "predict_seconds of a trial")
+        check_text(self.reason, "The reason of a trial")
+        check_integer(self.space_version, "space_version of a trial", most=MAX_INT32)
+        check_texts(self.versions, "The versions of a trial")
+        check_text(self.device, "The device of a trial")
+        _check_losses(self.fold_losses)
+        self._check_folds()
         if self.state is TrialState.COMPLETE and not self.fold_losses:
             raise InputError(f"A complete trial has losses; the one of {self.configuration} has none.")
         if self.state not in (TrialState.COMPLETE, TrialState.PRUNED) and not self.reason:
             raise InputError(f"A trial that is {self.state} says why; the one of {self.configuration} does not.")
+
+    def _check_folds(self) -> None:
+        is_complete, n_folds = self.state is TrialState.COMPLETE, self.protocol.folds * self.protocol.repeats
+        for metric, losses in self.fold_losses.items():
+            if self.protocol.splits == OBJECTIVE_SPLITS:
+                is_right = bool(losses) or not is_complete
+            else:
+                is_right = len(losses) == n_folds if is_complete else len(losses) <= n_folds
+            if not is_right:
+                raise InputError(
+                    f"A {self.state} trial has {'' if is_complete else 'at most '}{n_folds} losses of {metric}, "
+                    f"one per fold and repeat; got {len(losses)}."
+                )
+
+    @classmethod
+    def unchecked(cls, *values: Any) -> "Trial":
+        """The trial with these fields, in their order, for a caller that has checked many trials at once."""
+        return _fill(cls, _TRIAL_SETTERS, values)
 
     @property
     def id(self) -> str:
@@ -121,7 +239,10 @@ class Trial:
     def loss(self, metric: str) -> float:
         """Mean loss over the folds; NaN where the trial has none."""
         losses = self.fold_losses.get(metric)
-        return float(np.mean(losses)) if losses else float("nan")
+        if not losses:
+            return float("nan")
+        with np.errstate(over="ignore"):
+            return float(np.mean(losses))
 
 
 def trial_id(task: str, configuration: Configuration, protocol: Protocol) -> str:
@@ -131,3 +252,6 @@ def trial_id(task: str, configuration: Configuration, protocol: Protocol) -> str
     if protocol.splits:
         values.append(protocol.splits)
     return hashlib.blake2b(json.dumps(values).encode(), digest_size=12).hexdigest()
+
+
+_TRIAL_SETTERS = _find_setters(Trial)

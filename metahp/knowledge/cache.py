@@ -1,21 +1,31 @@
 """Trained surrogates, kept beside the knowledge base they were trained on; arrays only, never pickles."""
 
+import io
 import logging
+import math
 import re
-import uuid
+import time
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from metahp.core.errors import InputError, KnowledgeBaseError
+from metahp.core.text import encodable
+from metahp.files import FOREIGN_SECONDS, sweep, write_file
 from metahp.knowledge.seed import seed_folder
 
 FOLDER_NAME = "surrogate"
 # One per metric, task type and learner set that a person uses, and some to spare.
 NEWEST_KEPT = 24
+# Unpacked, a surrogate of the seed takes some 20 MiB; what says that it needs more than this is none.
+MAX_BYTES = 2**30
+# Clocks of machines that share a folder differ by so much.
+CLOCK_SECONDS = 60.0
+_OLD_UNFINISHED = re.compile(r"\..*\.npz\.[0-9a-f]{32}\.tmp")
+_HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _log = logging.getLogger(__name__)
 
 
@@ -32,43 +42,22 @@ def cache_path(folder: Path, key: str) -> Path:
     return Path(folder) / FOLDER_NAME / f"{key}.npz"
 
 
-def load(folder: Path, key: str) -> dict[str, np.ndarray] | None:
-    """The arrays kept under `key`, from the folder of the knowledge base, else from the seed; None where neither has.
+def find(folder: Path, key: str) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
+    """Files kept under `key` and their arrays: in the folder of the knowledge base, then in the seed.
 
     A file that cannot be read counts as missing, with a logged warning: it is trained again.
     """
+    yield from _read_files(cache_path(place, key) for place in _places(folder))
+
+
+def find_newest(folder: Path, pattern: str, besides: str = "") -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
+    """Files whose key matches the shell pattern and their arrays, the newest first, searched as `find` does.
+
+    The key `besides` is left out.
+    """
     for place in _places(folder):
-        path = cache_path(place, key)
-        if path.is_file() and (arrays := _read(path)) is not None:
-            return arrays
-    return None
-
-
-def newest(folder: Path, pattern: str) -> dict[str, np.ndarray] | None:
-    """The newest arrays whose key matches the shell pattern, searched as `load` does; None where there are none."""
-    for place in _places(folder):
-        paths = (place / FOLDER_NAME).glob(f"{pattern}.npz")
-        for path in sorted(paths, key=lambda file: file.stat().st_mtime_ns, reverse=True):
-            if (arrays := _read(path)) is not None:
-                return arrays
-    return None
-
-
-def _places(folder: Path) -> list[Path]:
-    try:
-        return [folder, seed_folder()]
-    except KnowledgeBaseError:
-        _log.debug("No seed, so no surrogate that came with it.")
-        return [folder]
-
-
-def _read(path: Path) -> dict[str, np.ndarray] | None:
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        _log.warning("The cached surrogate %s cannot be read (%s) and will be trained again.", path, error)
-        return None
+        paths = _sort_by_age((place / FOLDER_NAME).glob(f"{pattern}.npz"))
+        yield from _read_files(path for path in paths if path.stem != besides)
 
 
 def save(folder: Path, key: str, arrays: Mapping[str, np.ndarray], newest_kept: int = NEWEST_KEPT) -> Path | None:
@@ -84,18 +73,87 @@ def save(folder: Path, key: str, arrays: Mapping[str, np.ndarray], newest_kept: 
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
             raise InputError(f"'{name}' holds Python objects; a cache file holds numbers and texts only.")
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        unfinished.replace(path)
+        _sweep(path.parent)
+        write_file(path, content.getvalue())
     except OSError as error:
         _log.warning(
             "The trained surrogate cannot be kept in %s (%s); the next call trains again.", path.parent, error.strerror
         )
         return None
-    files = sorted(path.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-    for old in files[newest_kept:]:
-        old.unlink(missing_ok=True)
+    others = [file for file in _sort_by_age(path.parent.glob("*.npz")) if file != path]
+    for old in others[max(newest_kept - 1, 0) :]:
+        try:
+            old.unlink(missing_ok=True)
+        except OSError as error:
+            _log.debug("%s stays: %s", old, error)
     return path
+
+
+def _places(folder: Path) -> list[Path]:
+    try:
+        return [folder, seed_folder()]
+    except KnowledgeBaseError:
+        _log.debug("No seed, so no surrogate that came with it.")
+        return [folder]
+
+
+def _sort_by_age(paths: Iterable[Path]) -> list[Path]:
+    """Files by the time of their last change; one dated in the future is older than all, for nobody knows its age."""
+    now = time.time()
+    changed = {}
+    for path in paths:
+        try:
+            at = path.stat().st_mtime
+        except OSError:
+            continue
+        changed[path] = at if at <= now + CLOCK_SECONDS else 0.0
+    return sorted(changed, key=lambda path: (changed[path], path.name), reverse=True)
+
+
+def _read_files(paths: Iterable[Path]) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
+    for path in paths:
+        if not path.is_file():
+            continue
+        try:
+            arrays = _read(path)
+        except Exception as error:
+            _log.warning(
+                "The cached surrogate %s cannot be read (%s) and will be trained again.",
+                encodable(str(path)),
+                " ".join(encodable(str(error)).split()),
+            )
+            continue
+        yield path, arrays
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
+        if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+            raise InputError(f"unpacked it would take more than {MAX_BYTES:,} bytes")
+        arrays = {}
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                arrays[member.filename.removesuffix(".npy")] = _read_array(file, member.file_size)
+        return arrays
+
+
+def _read_array(file: IO[bytes], n_bytes: int) -> np.ndarray:
+    """An array in numpy's own format, after a look at how much memory its header asks for."""
+    content = file.read(n_bytes + 1)
+    header = io.BytesIO(content)
+    shape, _, dtype = _HEADER_READERS[np.lib.format.read_magic(header)](header)
+    if dtype.hasobject or header.tell() + dtype.itemsize * math.prod(shape) != len(content):
+        raise InputError("an array in it is of another size than it says, or holds Python objects")
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what ended processes left unfinished, and what earlier versions did a day ago or longer."""
+    sweep(folder)
+    for path in folder.iterdir():
+        if _OLD_UNFINISHED.fullmatch(path.name) and time.time() - path.lstat().st_mtime > FOREIGN_SECONDS:
+            path.unlink(missing_ok=True)

@@ -8,13 +8,13 @@ from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
 from metahp.knowledge.records import TaskRecord
 
-FORMAT_VERSION = 1
+# Of a line of the journal, where `metahp.knowledge.segment` puts it.
+FORMAT_VERSION = 2
 
 
 def trial_to_dict(trial: Trial) -> dict[str, Any]:
     """The trial as JSON-ready values."""
     return {
-        "format": FORMAT_VERSION,
         "id": trial.id,
         "task": trial.task,
         "learner": trial.configuration.learner,
@@ -72,7 +72,6 @@ def task_to_dict(record: TaskRecord) -> dict[str, Any]:
     task = record.task
     return {
         "kind": "task",
-        "format": FORMAT_VERSION,
         "id": task.id,
         "type": str(task.type),
         "n_rows": task.n_rows,

@@ -1,17 +1,14 @@
-"""Tasks and trials as Arrow tables: the one form in which they enter and leave DuckDB and Parquet, in bulk."""
+"""Tasks and trials as Arrow tables: the one form in which they enter DuckDB and Parquet, in bulk."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, pairwise
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 
-from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.task import Task, TaskType
-from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState, trial_id
+from metahp.core.trial import Trial
 from metahp.knowledge.records import TaskRecord
 
 TASK_SCHEMA = pa.schema(
@@ -83,36 +80,6 @@ def tasks_to_table(records: Sequence[TaskRecord]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=TASK_SCHEMA)
 
 
-def tasks_from_table(table: pa.Table) -> list[TaskRecord]:
-    """The records of a table with the columns of `TASK_SCHEMA`.
-
-    Raises:
-        KnowledgeBaseError: a column is missing or of another type, or a value is none that a task can have.
-    """
-    table = conformed(table, TASK_SCHEMA, "tasks")
-    try:
-        return [
-            TaskRecord(
-                Task(
-                    row["id"],
-                    TaskType(row["type"]),
-                    row["n_rows"],
-                    row["n_features"],
-                    row["n_classes"],
-                    row["name"],
-                    row["group"],
-                ),
-                {name: float("nan") if value is None else value for name, value in row["metafeatures"]},
-                row["metafeatures_version"],
-                row["source"],
-                row["licence"],
-            )
-            for row in table.to_pylist()
-        ]
-    except ValueError as error:
-        raise KnowledgeBaseError(f"A task of this knowledge base is not valid: {error}") from error
-
-
 def trials_to_table(trials: Sequence[Trial], number: pa.DataType | None = None) -> pa.Table:
     """One row per trial, columns as `trial_schema(number)`; `number` is float64 unless given."""
     schema = trial_schema(number or pa.float64())
@@ -148,78 +115,8 @@ def trials_to_table(trials: Sequence[Trial], number: pa.DataType | None = None) 
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def trials_from_table(table: pa.Table) -> list[Trial]:
-    """The trials of a table with the columns of `trial_schema`; ids are not read but follow from the content.
-
-    Configurations and protocols that repeat are one object, and the nested columns are cut from flat lists: 25,000
-    trials with curves take about a second.
-
-    Raises:
-        KnowledgeBaseError: a column is missing or of another type, or a value is none that a trial can have.
-    """
-    table = conformed(table, _without_ids(trial_schema(pa.float64())), "trials")
-    column = {
-        name: table[name].to_pylist()
-        for name in (
-            "task",
-            "n_rows",
-            "reason",
-            "fit_seconds",
-            "predict_seconds",
-            "space_version",
-            "device",
-            "state",
-            "origin",
-        )
-    }
-    checkpoints = _lists(_one(table["curve_checkpoints"]))
-    try:
-        versions = [_parsed(text) for text in _interned(table["versions"], json.loads)]
-        states, origins = map(TrialState, column["state"]), map(Origin, column["origin"])
-        curves = map(Curve, checkpoints, _losses_from_array(_one(table["curve_losses"])))
-        return [
-            Trial(*values)
-            for values in zip(
-                column["task"],
-                _configurations(table),
-                _protocols(table),
-                column["n_rows"],
-                states,
-                origins,
-                _losses_from_array(_one(table["fold_losses"])),
-                curves,
-                column["fit_seconds"],
-                column["predict_seconds"],
-                column["reason"],
-                column["space_version"],
-                versions,
-                column["device"],
-                strict=True,
-            )
-        ]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise KnowledgeBaseError(f"A trial of this knowledge base is not valid: {error}") from error
-
-
-def with_ids(table: pa.Table) -> pa.Table:
-    """A table of trials with losses as float64 and the ids of configurations and trials, computed from the content.
-
-    Raises:
-        KnowledgeBaseError: a column is missing or of another type, or a configuration or protocol is not valid.
-    """
-    table = conformed(table, _without_ids(trial_schema(pa.float64())), "trials")
-    try:
-        configurations, protocols = _configurations(table), _protocols(table)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise KnowledgeBaseError(f"A trial of this knowledge base is not valid: {error}") from error
-    ids = [trial_id(*values) for values in zip(table["task"].to_pylist(), configurations, protocols, strict=True)]
-    table = table.append_column("id", pa.array(ids, pa.string()))
-    table = table.append_column("configuration_id", pa.array([c.id for c in configurations], pa.string()))
-    return table.select(trial_schema(pa.float64()).names)
-
-
 def conformed(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
-    """`table` with exactly the columns of `schema`, converted where that is possible, no value missing.
+    """`table` with exactly the columns of `schema`, converted where that is possible.
 
     Raises:
         KnowledgeBaseError: it cannot be.
@@ -230,13 +127,9 @@ def conformed(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
             f"The {what} of this knowledge base lack the column '{missing[0]}'. Expected: {', '.join(schema.names)}."
         )
     try:
-        table = table.select(schema.names).cast(schema)
+        return table.select(schema.names).cast(schema)
     except (pa.ArrowException, ValueError) as error:
         raise KnowledgeBaseError(f"The {what} of this knowledge base have columns of another type: {error}") from error
-    for name in schema.names:
-        if table[name].null_count:
-            raise KnowledgeBaseError(f"The {what} of this knowledge base have missing values in '{name}'.")
-    return table
 
 
 class _JsonTexts:
@@ -251,44 +144,9 @@ class _JsonTexts:
         return self._texts[key]
 
 
-def _without_ids(schema: pa.Schema) -> pa.Schema:
+def without_ids(schema: pa.Schema) -> pa.Schema:
+    """The columns of trials but the ids, which follow from the others."""
     return pa.schema([field for field in schema if field.name not in ("id", "configuration_id")])
-
-
-def _configurations(table: pa.Table) -> list[Configuration]:
-    known: dict[tuple[str, str], Configuration] = {}
-    configurations = []
-    for key in zip(table["learner"].to_pylist(), table["configuration"].to_pylist(), strict=True):
-        if key not in known:
-            known[key] = Configuration.of(key[0], _parsed(json.loads(key[1])))
-        configurations.append(known[key])
-    return configurations
-
-
-def _protocols(table: pa.Table) -> list[Protocol]:
-    known: dict[tuple[int, int, int, int, str], Protocol] = {}
-    protocols = []
-    names = ("folds", "repeats", "seed", "max_rows", "splits")
-    for key in zip(*(table[name].to_pylist() for name in names), strict=True):
-        if key not in known:
-            known[key] = Protocol(*key)
-        protocols.append(known[key])
-    return protocols
-
-
-def _parsed(values: object) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise ValueError(f"expected an object of names and values, got {values!r}")
-    return values
-
-
-def _interned(column: pa.ChunkedArray, read: Callable[[str], object]) -> list[object]:
-    known: dict[str, object] = {}
-    return [known[text] if text in known else known.setdefault(text, read(text)) for text in column.to_pylist()]
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
 
 
 def _numbers(values: Iterable[float], number: pa.DataType) -> pa.Array:
@@ -309,14 +167,3 @@ def _losses_to_array(maps: Sequence[Mapping[str, Sequence[float]]], kind: pa.Dat
 
 def _offsets(lengths: Iterable[int]) -> pa.Array:
     return pa.array(np.concatenate(([0], np.cumsum(np.fromiter(lengths, dtype=np.int64)))).astype(np.int32))
-
-
-def _losses_from_array(array: pa.MapArray) -> list[dict[str, tuple[float, ...]]]:
-    names, losses = array.keys.to_pylist(), _lists(array.items)
-    edges = array.offsets.to_pylist()
-    return [dict(zip(names[start:stop], losses[start:stop], strict=True)) for start, stop in pairwise(edges)]
-
-
-def _lists(array: pa.ListArray) -> list[tuple[Any, ...]]:
-    values, edges = array.values.to_pylist(), array.offsets.to_pylist()
-    return [tuple(values[start:stop]) for start, stop in pairwise(edges)]

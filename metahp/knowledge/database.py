@@ -1,26 +1,25 @@
-"""The DuckDB file: short opens with a bounded wait, migrations, and all the SQL of the knowledge base."""
+"""The DuckDB file: short opens with a bounded wait, creation in one step, and migrations."""
 
 import contextlib
 import os
 import random
 import re
+import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import duckdb
-import pyarrow as pa
 
-from metahp.core.errors import KnowledgeBaseError
-from metahp.knowledge.columns import tasks_from_table, tasks_to_table
-from metahp.knowledge.records import TaskRecord, combined
+from metahp.core.checks import is_encodable
+from metahp.core.errors import BusyError, KnowledgeBaseError
+from metahp.files import HeldError, locked, sync_folder, unfinished_path, write_file
 
 Result = TypeVar("Result")
-Count = tuple[str, str, str, int]
 
 # A file of this storage version is read by DuckDB 1.4 and later. Without access to anything but its own file, a
 # knowledge base from elsewhere cannot make a query read or write another one.
@@ -40,16 +39,20 @@ def opened(file: Path, *, read_only: bool, wait_seconds: float) -> Iterator[duck
     """A connection to an existing knowledge base, closed on leaving.
 
     Raises:
-        KnowledgeBaseError: another process holds the file for longer than `wait_seconds`, or the file is none of
-            ours, damaged, or of a newer version.
+        BusyError: another process holds the file for longer than `wait_seconds`.
+        KnowledgeBaseError: the file is none of ours, damaged, or of a newer version.
     """
     if not _turn.acquire(timeout=max(wait_seconds, 0.0)):
-        raise KnowledgeBaseError(
+        raise BusyError(
             f"{file} is in use by another thread of this process; gave up after "
             f"{wait_seconds:g} s. Try again when it is done."
         )
     try:
-        with _clear_errors(file), contextlib.closing(_current(file, read_only, wait_seconds)) as connection:
+        with (
+            _clear_errors(file),
+            _make_reachable(file, read_only, wait_seconds) as path,
+            contextlib.closing(_current(path, file, read_only, wait_seconds)) as connection,
+        ):
             yield connection
     finally:
         _turn.release()
@@ -60,15 +63,30 @@ def create(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], Result]) -> t
 
     Returns:
         Whether it is now ours (False: another process was first, and its file stands), and what `fill` returned.
+
+    Raises:
+        KnowledgeBaseError: it cannot be created.
     """
+    folder = unfinished_path(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
-            unfinished = Path(folder) / file.name
-            with _clear_errors(file), contextlib.closing(_connected(unfinished, False, 0.0)) as connection:
+        folder.mkdir()
+        try:
+            unfinished = folder / file.name
+            with (
+                _clear_errors(file),
+                _make_reachable(unfinished, False, 0.0) as path,
+                contextlib.closing(_connected(path, file, False, 0.0)) as connection,
+            ):
                 migrate(connection)
                 result = fill(connection)
-            return _named(unfinished, file), result
+                # What closing leaves in a log beside it would stay behind.
+                connection.execute("CHECKPOINT")
+            is_ours = _named(unfinished, file)
+            sync_folder(file.parent)
+            return is_ours, result
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise KnowledgeBaseError(
             f"The knowledge base {file} cannot be created ({error.strerror}: {error.filename}). "
@@ -118,125 +136,63 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def insert(connection: duckdb.DuckDBPyConnection, tasks: Sequence[TaskRecord], trials: pa.Table) -> int:
-    """Add tasks and trials (columns as `trial_schema`) inside the caller's transaction; how many trials were new."""
-    old = known_tasks(connection, {record.task.id for record in tasks})
-    new = united(old, tasks)
-    changed = [record for key, record in new.items() if record is not old.get(key)]
-    if changed:
-        _insert_table(
-            connection, "INSERT OR REPLACE INTO tasks ({0}) SELECT {0} FROM incoming", tasks_to_table(changed)
-        )
-    added = []
-    if trials.num_rows:
-        added = _insert_table(
-            connection, "INSERT INTO trials ({0}) SELECT {0} FROM incoming ON CONFLICT DO NOTHING RETURNING id", trials
-        )
-    total = content_sum(int(setting(connection, "content") or "0", 16), [key for (key,) in added], old, new)
-    set_setting(connection, "content", f"{total:x}")
-    return len(added)
+def wal_path(file: Path) -> Path:
+    """Where DuckDB keeps what it has not yet written into `file`."""
+    return file.with_name(f"{file.name}.wal")
 
 
-def united(old: Mapping[str, TaskRecord], added: Iterable[TaskRecord]) -> dict[str, TaskRecord]:
-    """Records by task id after `added` joined them."""
-    new = dict(old)
-    for record in added:
-        key = record.task.id
-        new[key] = combined(new[key], record) if key in new else record
-    return new
+@contextlib.contextmanager
+def _make_reachable(file: Path, read_only: bool, wait_seconds: float) -> Iterator[str]:
+    """The path of a file as DuckDB takes it: where it would misread the path, that of a copy, written back in the end.
+
+    DuckDB looks for its log elsewhere where a folder has a question mark, takes a backslash for a slash, and no name
+    that is not UTF-8; it also follows links to such folders.
+    """
+    paths = os.path.abspath(file), os.path.realpath(file)
+    if os.name != "posix" or not any(re.search(r"[?\\]", path) or not is_encodable(path) for path in paths):
+        yield paths[0]
+        return
+    with tempfile.TemporaryDirectory(prefix="metahp-") as place, contextlib.ExitStack() as stack:
+        copy = Path(place) / "kb.duckdb"
+        if not read_only:
+            _wait_for_lock(stack, file, wait_seconds)
+        if file.exists():
+            shutil.copyfile(file, copy)
+        try:
+            yield str(copy)
+        finally:
+            if not read_only and copy.exists():
+                write_file(file, copy.read_bytes())
 
 
-def content_sum(
-    total: int, new_trials: Iterable[str], old: Mapping[str, TaskRecord], new: Mapping[str, TaskRecord]
-) -> int:
-    """The sum of all ids after some trials and tasks were added: the same for any order and any batches."""
-    change = sum(int(key, 16) for key in new_trials) + sum(int(record.fingerprint, 16) for record in new.values())
-    return (total + change - sum(int(record.fingerprint, 16) for record in old.values())) % (1 << 96)
+def _wait_for_lock(stack: contextlib.ExitStack, file: Path, wait_seconds: float) -> None:
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            stack.enter_context(locked(file.with_name(f"{file.name}.lock")))
+            return
+        except HeldError as error:
+            if time.monotonic() >= deadline:
+                raise _busy_error(file, str(error), wait_seconds) from error
+        time.sleep(_FIRST_PAUSE)
 
 
-def setting(connection: duckdb.DuckDBPyConnection, key: str) -> str | None:
-    """A value of the table `meta`."""
-    rows = connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchall()
-    return rows[0][0] if rows else None
+def _busy_error(file: Path, holder: str, wait_seconds: float) -> BusyError:
+    return BusyError(
+        f"{file} is in use by {holder}; gave up after {wait_seconds:g} s. Try again when it is done, or "
+        "end that process. Finished trials are safe in the journal."
+    )
 
 
-def set_setting(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> None:
-    """Set a value of the table `meta`."""
-    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, value])
-
-
-def ingested(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> set[str]:
-    """Which of these segments were ingested before."""
-    rows = connection.execute("SELECT name FROM segments WHERE name IN (SELECT unnest(?::VARCHAR[]))", [list(names)])
-    return {name for (name,) in rows.fetchall()}
-
-
-def mark_ingested(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> None:
-    """Remember these segments."""
-    connection.execute("INSERT INTO segments SELECT unnest(?::VARCHAR[]) ON CONFLICT DO NOTHING", [list(names)])
-
-
-def known_tasks(connection: duckdb.DuckDBPyConnection, ids: Iterable[str] | None = None) -> dict[str, TaskRecord]:
-    """Task records by id: those with these `ids`, or all."""
-    if ids is None:
-        rows = connection.sql("SELECT * FROM tasks")
-    else:
-        wanted = list(ids)
-        if not wanted:
-            return {}
-        rows = connection.sql("SELECT * FROM tasks WHERE id IN (SELECT unnest(?::VARCHAR[]))", params=[wanted])
-    return {record.task.id: record for record in tasks_from_table(rows.to_arrow_table())}
-
-
-def known_trials(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> set[str]:
-    """Which of these trials it has."""
-    rows = connection.execute("SELECT id FROM trials WHERE id IN (SELECT unnest(?::VARCHAR[]))", [list(ids)])
-    return {key for (key,) in rows.fetchall()}
-
-
-def select_trials(connection: duckdb.DuckDBPyConnection, task: str | None, learner: str | None) -> pa.Table:
-    """All columns of the trials of one task or learner, or of all."""
-    wanted = {name: value for name, value in (("task", task), ("learner", learner)) if value is not None}
-    where = " AND ".join(f"{name} = ${name}" for name in wanted)
-    return connection.sql(
-        "SELECT * REPLACE (configuration::VARCHAR AS configuration, versions::VARCHAR AS versions) "
-        f"FROM trials {'WHERE ' + where if where else ''}",
-        params=wanted,
-    ).to_arrow_table()
-
-
-def count_trials(connection: duckdb.DuckDBPyConnection) -> list[Count]:
-    """Learner, state and origin of trials, and how many have them."""
-    return connection.execute("SELECT learner, state, origin, count(*) FROM trials GROUP BY ALL").fetchall()
-
-
-def task_types(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Type of every task, by id."""
-    return dict(connection.execute("SELECT id, type FROM tasks").fetchall())
-
-
-def select_ids(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """The id of every trial."""
-    return [key for (key,) in connection.execute("SELECT id FROM trials").fetchall()]
-
-
-def _insert_table(connection: duckdb.DuckDBPyConnection, statement: str, table: pa.Table) -> list[tuple[Any, ...]]:
-    connection.register("incoming", table)
-    try:
-        return connection.execute(statement.format(", ".join(f'"{name}"' for name in table.column_names))).fetchall()
-    finally:
-        connection.unregister("incoming")
-
-
-def _current(file: Path, read_only: bool, wait_seconds: float) -> duckdb.DuckDBPyConnection:
+def _current(path: str, file: Path, read_only: bool, wait_seconds: float) -> duckdb.DuckDBPyConnection:
     """A connection to a file that is ours and has every migration."""
-    connection = _connected(file, read_only, wait_seconds)
+    connection = _connected(path, file, read_only, wait_seconds)
     try:
         if not _is_outdated(connection, file):
             return connection
         if read_only:
             connection.close()
-            connection = _connected(file, False, wait_seconds)
+            connection = _connected(path, file, False, wait_seconds)
         migrate(connection)
         if not read_only:
             return connection
@@ -244,14 +200,14 @@ def _current(file: Path, read_only: bool, wait_seconds: float) -> duckdb.DuckDBP
     except BaseException:
         connection.close()
         raise
-    return _connected(file, read_only, wait_seconds)
+    return _connected(path, file, read_only, wait_seconds)
 
 
-def _connected(file: Path, read_only: bool, wait_seconds: float) -> duckdb.DuckDBPyConnection:
+def _connected(path: str, file: Path, read_only: bool, wait_seconds: float) -> duckdb.DuckDBPyConnection:
     deadline, pause = time.monotonic() + wait_seconds, _FIRST_PAUSE
     while True:
         try:
-            connection = duckdb.connect(str(file), read_only=read_only, config=SETTINGS)
+            connection = duckdb.connect(path, read_only=read_only, config=SETTINGS)
             # Standard output is for data.
             connection.execute("SET enable_progress_bar = false")
             return connection
@@ -260,10 +216,7 @@ def _connected(file: Path, read_only: bool, wait_seconds: float) -> duckdb.DuckD
             if holder is None:
                 raise
             if time.monotonic() >= deadline:
-                raise KnowledgeBaseError(
-                    f"{file} is in use by {holder}; gave up after {wait_seconds:g} s. Try again when it is done, or "
-                    "end that process. Finished trials are safe in the journal."
-                ) from error
+                raise _busy_error(file, holder, wait_seconds) from error
         # Uneven pauses, or processes that wait for one another meet again and again.
         time.sleep(min(pause * random.uniform(0.5, 1.5), max(deadline - time.monotonic(), 0.0)))
         pause = min(2 * pause, _LONGEST_PAUSE)
@@ -311,7 +264,8 @@ def _clear_errors(file: Path) -> Iterator[None]:
     """What DuckDB finds wrong, as one line that names the file."""
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, RuntimeError) as error:
+        # DuckDB raises some of its errors about damaged files as plain RuntimeError.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise KnowledgeBaseError(
             f"The knowledge base {file} cannot be used ({reason}). Check the file and its "

@@ -1,28 +1,32 @@
 """The journal: finished trials and described tasks as immutable files, written without a lock by any process."""
 
+import contextlib
 import json
+import logging
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from metahp.core.errors import KnowledgeBaseError
+from metahp.core.text import encodable
 from metahp.core.trial import Trial
-from metahp.knowledge.codec import FORMAT_VERSION, task_from_dict, task_to_dict, trial_from_dict, trial_to_dict
+from metahp.files import FOREIGN_SECONDS, sweep, sync_folder, write_file
 from metahp.knowledge.records import TaskRecord
+from metahp.knowledge.segment import Segment, make_segments, read_bytes, read_segment, select_lines
 
 SUFFIX = ".jsonl"
-# A segment that cannot be read keeps its content under this ending, which no reader looks at.
+# Lines that cannot be read are kept under this ending, which no reader looks at.
 ASIDE = ".unreadable"
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """What one file of the journal holds."""
-
-    tasks: tuple[TaskRecord, ...]
-    trials: tuple[Trial, ...]
+# Segments that were ingested wait here until the database has been read back.
+ARCHIVE = "archive"
+OWNER = "owner.json"
+# The name of a knowledge base in a folder of its own, whose journal is called `journal`.
+FILE_NAME = "kb.duckdb"
+_OLD_UNFINISHED = re.compile(r"[0-9a-f]{32}\.tmp")
+_log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -30,56 +34,175 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
+        self.archive = self.folder / ARCHIVE
 
-    def append(self, trials: Sequence[Trial], tasks: Sequence[TaskRecord] = ()) -> Path:
-        """Write `tasks` and `trials` as one new segment: to disk first, then under its name in one step."""
+    def append(self, trials: Sequence[Trial], tasks: Sequence[TaskRecord] = ()) -> None:
+        """Write `tasks` and `trials` as a new segment (several where they are many), each to disk in one step.
+
+        Raises:
+            OSError: they cannot be written.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{uuid.uuid4().hex}{SUFFIX}"
-        unfinished = path.with_suffix(".tmp")
-        with unfinished.open("w", encoding="utf-8") as file:
-            for values in (*map(task_to_dict, tasks), *map(trial_to_dict, trials)):
-                file.write(json.dumps(values, separators=(",", ":")) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        return path
+        for content in make_segments(trials, tasks):
+            write_file(self._new_path(), content)
 
     def segments(self) -> list[Path]:
         """Paths of the complete segments."""
-        return sorted(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else []
+        return _list_segments(self.folder)
+
+    def archived(self) -> list[Path]:
+        """Paths of the segments that were ingested and are kept until that has been read back."""
+        return _list_segments(self.archive)
 
     def trials(self) -> Iterator[Trial]:
-        """All trials of all segments.
+        """All readable trials of all segments; one logged warning for each segment in which some are not."""
+        for path in self.segments():
+            try:
+                segment = read_segment(path)
+            except OSError as error:
+                _log.warning("%s", describe_error(path, error))
+                continue
+            if segment.n_lost or segment.newer:
+                _log.warning("%s", describe_faults(path, segment))
+            yield from segment.trials
+
+    def set_aside(self, path: Path, segment: Segment) -> Path | None:
+        """Keep the lines of a segment that cannot be read, byte for byte, under another name; None where all are gone.
+
+        What is no segment at all gets that name itself.
 
         Raises:
-            KnowledgeBaseError: a segment that cannot be read, with its path.
+            OSError: that name cannot be given.
         """
-        for path in self.segments():
-            yield from read_segment(path).trials
+        aside = path.with_suffix(ASIDE)
+        if segment.is_unfit:
+            while os.path.lexists(aside):
+                aside = path.with_name(f"{path.stem}.{uuid.uuid4().hex[:8]}{ASIDE}")
+            path.rename(aside)
+        elif lines := select_lines(read_bytes(path), (fault.place for fault in segment.faults)):
+            write_file(aside, lines)
+        else:
+            return None
+        return aside
+
+    def put_away(self, path: Path, kept: set[int] | None = None) -> None:
+        """Move an ingested segment to the archive: only the lines `kept` where they are given, nothing for none.
+
+        Raises:
+            OSError: it cannot be moved.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if kept is None:
+                self.archive.mkdir(exist_ok=True)
+                path.replace(self.archive / path.name)
+                return
+            if kept:
+                self.archive.mkdir(exist_ok=True)
+                write_file(self.archive / path.name, select_lines(read_bytes(path), kept))
+            path.unlink()
+
+    def bring_back(self, path: Path) -> None:
+        """Move an archived segment into the journal, under a new name: the old one counts as ingested.
+
+        Raises:
+            OSError: it cannot be moved.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(self._new_path())
+
+    def sync(self) -> None:
+        """Make moves between journal and archive durable."""
+        for folder in (self.archive, self.folder):
+            if folder.is_dir():
+                sync_folder(folder)
+
+    def sweep(self) -> None:
+        """Remove what processes that have ended left unfinished."""
+        for folder in (self.folder, self.archive):
+            sweep(folder)
+        for path in _list_folder(self.folder):
+            # Names that earlier versions gave, which do not say whose they are.
+            with contextlib.suppress(OSError):
+                if _OLD_UNFINISHED.fullmatch(path.name) and time.time() - path.lstat().st_mtime > FOREIGN_SECONDS:
+                    path.unlink()
+
+    def check_owner(self, file: Path) -> None:
+        """Refuse the journal of another knowledge base than `file`; one that was moved or copied here is ours.
+
+        Raises:
+            KnowledgeBaseError: it belongs to another existing database, whose journal is this very folder.
+        """
+        owner = self._owner()
+        if owner is None or _is_same(owner, file) or not owner.is_file():
+            return
+        # A link or another name for one folder may hide that it is the same.
+        if _is_same(journal_folder(owner), self.folder):
+            raise KnowledgeBaseError(
+                f"The journal {self.folder} belongs to the knowledge base {owner}, and {file} would share it, so that "
+                "trials of one would end up in the other. Name another path with --kb or METAHP_HOME."
+            )
+
+    def claim(self, file: Path) -> None:
+        """Note that this is the journal of the knowledge base `file`.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        owner = self._owner() if self.folder.is_dir() else file
+        if owner is None or not _is_same(owner, file):
+            write_file(self.folder / OWNER, (json.dumps({"file": os.path.abspath(file)}) + "\n").encode())
+
+    def _owner(self) -> Path | None:
+        """The database that this journal belongs to; None where that is not noted, or cannot be read."""
+        try:
+            return Path(json.loads(read_bytes(self.folder / OWNER))["file"])
+        except Exception as error:
+            _log.debug("No owner of %s: %s", self.folder, error)
+            return None
+
+    def _new_path(self) -> Path:
+        return self.folder / f"{uuid.uuid4().hex}{SUFFIX}"
 
 
-def read_segment(path: Path) -> Segment:
-    """The tasks and trials of one segment.
+def journal_folder(file: Path) -> Path:
+    """The folder of the journal of a database file; two databases in one folder keep theirs apart."""
+    return file.parent / ("journal" if file.name == FILE_NAME else f"{file.stem}.journal")
 
-    Raises:
-        KnowledgeBaseError: the file is not a segment of this version.
-        FileNotFoundError: it is gone, which means that another process has ingested it.
-    """
-    tasks, trials = [], []
+
+def describe_faults(path: Path, segment: Segment) -> str:
+    """What a reader says of a segment that it cannot read whole."""
+    name = f"The journal segment {encodable(str(path))}"
+    if segment.newer:
+        return f"{name} was written by a newer metahp and is left alone. Upgrade with: pip install -U metahp"
+    if segment.is_unfit:
+        return f"{name} is none and is left out: {segment.first_fault}."
+    return f"{name} has {segment.n_lost} record(s) that cannot be read and are left out; {segment.first_fault}."
+
+
+def describe_error(path: Path, error: OSError) -> str:
+    """What is said of a segment that the system does not give at present."""
+    return f"The journal segment {encodable(str(path))} cannot be read ({error.strerror}) and is left where it is."
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    if os.path.abspath(one) == os.path.abspath(other):
+        return True
+    with contextlib.suppress(OSError):
+        return one.samefile(other)
+    return False
+
+
+def _list_segments(folder: Path) -> list[Path]:
+    return sorted(path for path in _list_folder(folder) if path.suffix == SUFFIX and not path.name.startswith("."))
+
+
+def _list_folder(folder: Path) -> list[Path]:
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if not line:
-                continue
-            values = json.loads(line)
-            if values["format"] > FORMAT_VERSION:
-                raise ValueError(f"format {values['format']} is newer than {FORMAT_VERSION}; upgrade metahp")
-            if values.get("kind", "trial") == "task":
-                tasks.append(task_from_dict(values))
-            else:
-                trials.append(trial_from_dict(values))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
         raise KnowledgeBaseError(
-            f"{path} is not a journal segment that this version of metahp can read ({error}). "
-            "Move it aside to go on without its trials."
+            f"The folder {folder} cannot be read ({error.strerror}). Check its permissions, or name another knowledge "
+            "base with --kb PATH or METAHP_HOME."
         ) from error
-    return Segment(tuple(tasks), tuple(trials))

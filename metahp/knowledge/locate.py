@@ -29,6 +29,7 @@ def open_knowledge_base(path: Path | None = None) -> KnowledgeBase:
         KnowledgeBaseError: it cannot be created or read, or the file is no knowledge base.
     """
     kb = KnowledgeBase(knowledge_base_path(path))
+    kb.sweep()
     try:
         seed = seed_folder()
     except KnowledgeBaseError as error:

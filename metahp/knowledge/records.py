@@ -3,12 +3,34 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Real
 
-from metahp.core.errors import InputError
+from metahp.core.checks import MAX_INT32, check_integer, check_kind, check_text, show
+from metahp.core.errors import InputError, MetahpError
 from metahp.core.task import Task
+from metahp.core.text import encodable
 
 # Prefix of the entries of `TaskRecord.metafeatures` that hold a constant prediction's loss, by metric.
 BASELINE = "baseline:"
+_REASON_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a record cannot be read; `place` is its line in a segment, from 1, or its row in a table, from 0."""
+
+    place: int
+    reason: str
+
+    @classmethod
+    def of(cls, place: int, error: Exception) -> "Fault":
+        """The fault that an error tells of, in one short line."""
+        text = " ".join(encodable(str(error)).split())[:_REASON_LENGTH]
+        if isinstance(error, KeyError):
+            text = f"it lacks {text}"
+        elif not isinstance(error, MetahpError):
+            text = f"{type(error).__name__}: {text}"
+        return cls(place, text.rstrip("."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +39,9 @@ class TaskRecord:
 
     `metafeatures` may hold NaN (a group that was skipped); `metafeatures_version` is that of the code that made
     them, 0 where there are none. `source` is a repository and path, or empty for a user's own table.
+
+    Raises:
+        InputError: a value is of another type or cannot be.
     """
 
     task: Task
@@ -26,10 +51,17 @@ class TaskRecord:
     licence: str = ""
 
     def __post_init__(self) -> None:
+        check_kind(self.task, Task, "The task of a task record")
         if not self.task.id:
             raise InputError("A task record needs the content hash of its table as its id; this one is empty.")
-        if self.metafeatures_version < 0:
-            raise InputError(f"Expected a version of the meta-features of 0 or more, got {self.metafeatures_version}.")
+        check_kind(self.metafeatures, Mapping, "The meta-features of a task record")
+        for name, value in self.metafeatures.items():
+            check_text(name, "The name of a meta-feature")
+            if not _is_real(value):
+                raise InputError(f"The meta-feature '{name}' is a number, got {show(value)}.")
+        check_integer(self.metafeatures_version, "The version of the meta-features", most=MAX_INT32)
+        check_text(self.source, "The source of a task record")
+        check_text(self.licence, "The licence of a task record")
 
     @property
     def fingerprint(self) -> str:
@@ -57,3 +89,11 @@ def combined(old: TaskRecord, new: TaskRecord) -> TaskRecord:
     if not names and not blanks:
         return kept
     return replace(kept, task=replace(kept.task, **names), **blanks)
+
+
+def _is_real(value: object) -> bool:
+    """Whether it is a number, of whatever type, that a float can hold."""
+    try:
+        return isinstance(value, Real) and isinstance(float(value), float)
+    except OverflowError:
+        return False

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -12,15 +11,10 @@ import pyarrow.parquet as pq
 
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.trial import Trial
-from metahp.knowledge.columns import (
-    tasks_from_table,
-    tasks_to_table,
-    trial_schema,
-    trials_from_table,
-    trials_to_table,
-    with_ids,
-)
+from metahp.files import sweep, write_file
+from metahp.knowledge.columns import tasks_to_table, trial_schema, trials_to_table
 from metahp.knowledge.records import TaskRecord
+from metahp.knowledge.rows import read_tasks, read_trials, tasks_from_table, trials_from_table, with_ids
 
 TASKS_FILE = "tasks.parquet"
 # Under this key a knowledge base remembers which seed it has.
@@ -83,6 +77,7 @@ def export_seed(source: Readable | tuple[Sequence[TaskRecord], Sequence[Trial]],
                 "Expected letters, digits and underscores."
             )
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     _write(tasks_to_table(sorted(tasks, key=lambda record: record.task.id)), folder / TASKS_FILE)
     written = set()
     for learner, its_trials in by_learner.items():
@@ -101,6 +96,20 @@ def read_seed(folder: Path) -> tuple[list[TaskRecord], list[Trial]]:
     """
     tasks, trials = _tables(folder)
     return tasks_from_table(tasks), trials_from_table(trials)
+
+
+def read_seed_rows(folder: Path) -> tuple[list[TaskRecord], list[Trial], list[str]]:
+    """The tasks and trials of a seed folder that can be read, and what is wrong with the others.
+
+    Raises:
+        KnowledgeBaseError: the folder holds no seed, or a file has other columns.
+    """
+    task_table, trial_table = _tables(folder)
+    tasks, wrong_tasks = read_tasks(task_table)
+    trials, wrong_trials = read_trials(trial_table)
+    faults = [f"task {fault.place + 1}: {fault.reason}" for fault in wrong_tasks]
+    faults += [f"trial {fault.place + 1}: {fault.reason}" for fault in wrong_trials]
+    return [task for task in tasks if task], [trial for trial in trials if trial], faults
 
 
 def import_seed(kb: Writable, folder: Path) -> int:
@@ -157,24 +166,21 @@ def _read(path: Path) -> pa.Table:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     # Bytes of like significance side by side: losses of one task share their exponents, and zstd sees it.
     floats = [column.path for column in _leaves(table) if column.physical_type in ("FLOAT", "DOUBLE")]
     others = [column.path for column in _leaves(table) if column.physical_type not in ("FLOAT", "DOUBLE")]
-    try:
-        pq.write_table(
-            table,
-            unfinished,
-            compression="zstd",
-            compression_level=19,
-            use_dictionary=others,
-            use_byte_stream_split=floats,
-            write_statistics=False,
-            store_schema=False,
-        )
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=others,
+        use_byte_stream_split=floats,
+        write_statistics=False,
+        store_schema=False,
+    )
+    write_file(path, sink.getvalue().to_pybytes())
 
 
 def _leaves(table: pa.Table) -> list[pq.ColumnSchema]:

@@ -1,9 +1,10 @@
 """The knowledge base: tasks and trials in one DuckDB file, with a journal beside it that needs no lock."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,20 +12,28 @@ import duckdb
 import pyarrow as pa
 
 from metahp.core.errors import KnowledgeBaseError
+from metahp.core.text import encodable
 from metahp.core.trial import Origin, Trial
-from metahp.knowledge import database
-from metahp.knowledge.columns import trials_from_table, trials_to_table
-from metahp.knowledge.journal import ASIDE, Journal, Segment, read_segment
+from metahp.files import sweep
+from metahp.knowledge import database, ingest, pages, queries
+from metahp.knowledge.journal import FILE_NAME, Journal, describe_error, describe_faults, journal_folder
 from metahp.knowledge.records import TaskRecord
+from metahp.knowledge.segment import Segment, read_segment
 
-FILE_NAME = "kb.duckdb"
 # Long enough for another process to ingest a long journal, short enough that a person learns who holds the file.
 WAIT_SECONDS = 10.0
-# Segments that one transaction takes in: a journal of any length needs bounded memory, and a kill repeats little.
-SEGMENTS_AT_ONCE = 5000
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All tasks and trials that can be read, and what is wrong with the records that cannot."""
+
+    tasks: list[TaskRecord]
+    trials: list[Trial]
+    faults: list[str]
 
 
 class KnowledgeBase:
@@ -33,6 +42,9 @@ class KnowledgeBase:
     Recording writes to the journal only and never waits. Reading sees the file and the journal together, opens the
     file for a moment, and waits a bounded time where a writer has it. Nothing is touched until a method is called,
     and a knowledge base that does not exist yet reads as empty.
+
+    Every record is read on its own: one that is not valid is left out, and named once in a logged warning. A journal
+    that belongs to another knowledge base is refused by every method that reads or writes it (KnowledgeBaseError).
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,10 +52,9 @@ class KnowledgeBase:
         is_file = path.suffix in (".duckdb", ".db") or path.is_file()
         self.file = path if is_file else path / FILE_NAME
         self.folder = self.file.parent
-        # Two knowledge bases in one folder keep their journals apart.
-        name = "journal" if self.file.name == FILE_NAME else f"{self.file.stem}.journal"
-        self.journal = Journal(self.folder / name)
-        self._segments: dict[str, Segment | None] = {}
+        self.journal = Journal(journal_folder(self.file))
+        self._segments: dict[str, Segment] = {}
+        self._named: set[str] = set()
 
     def record(self, trials: Sequence[Trial] = (), tasks: Sequence[TaskRecord] = ()) -> None:
         """Write trials and tasks to the journal: at once, without a lock, safe after a kill.
@@ -53,27 +64,37 @@ class KnowledgeBase:
         """
         if not trials and not tasks:
             return
-        try:
+        self.journal.check_owner(self.file)
+        with self._clear_errors():
             self.journal.append(trials, tasks)
-        except OSError as error:
-            raise KnowledgeBaseError(
-                f"The journal {self.journal.folder} cannot be written ({error.strerror}). "
-                "Choose another knowledge base with --kb PATH or METAHP_HOME."
-            ) from error
+            self.journal.claim(self.file)
 
     def ingest(self, wait_seconds: float = WAIT_SECONDS) -> int:
         """Move the journal into the file; how many trials were new.
 
-        Doing it twice, or a second time after a kill, changes nothing. A segment that cannot be read is renamed, with
-        a logged warning, and the rest goes on.
+        Doing it twice, or a second time after a kill, changes nothing. What cannot be read is set aside, with one
+        logged warning for each segment, and the rest goes on; a segment of a newer version stays. What was taken in is
+        archived, and deleted by a later ingest that finds it in the file.
 
         Raises:
-            KnowledgeBaseError: another process holds the file for longer than `wait_seconds` (the message says who).
+            BusyError: another process holds the file for longer than `wait_seconds` (the message says who).
+            KnowledgeBaseError: the file or the journal cannot be used.
         """
-        count, paths = 0, self.journal.segments()
-        for start in range(0, len(paths), SEGMENTS_AT_ONCE):
-            count += self._ingest(paths[start : start + SEGMENTS_AT_ONCE], wait_seconds)
+        self.journal.check_owner(self.file)
+        count = 0
+        with self._clear_errors():
+            self.sweep()
+            self._read_back(wait_seconds)
+            if paths := self.journal.segments():
+                self.journal.claim(self.file)
+            for batch in ingest.split_batches(paths):
+                count += self._ingest(batch, wait_seconds)
         return count
+
+    def sweep(self) -> None:
+        """Remove what processes that have ended left unfinished in the folder and the journal."""
+        sweep(self.folder, self.file.name)
+        self.journal.sweep()
 
     def add(
         self,
@@ -93,54 +114,61 @@ class KnowledgeBase:
         def fill(connection: duckdb.DuckDBPyConnection) -> int:
             with database.transaction(connection):
                 for key, value in (settings or {}).items():
-                    database.set_setting(connection, key, value)
-                return database.insert(connection, tasks, trials)
+                    queries.set_setting(connection, key, value)
+                return len(queries.insert(connection, tasks, trials))
 
         return self._write(fill, wait_seconds)
 
     def tasks(self) -> list[TaskRecord]:
         """All task records, in the order of their ids."""
-        pending = self._pending()
-        records = database.united(self._read(database.known_tasks) or {}, pending.tasks)
+        records, faults = self._tasks(self._pending())
+        self._warn_of_rows(faults, "task(s)")
         return [records[key] for key in sorted(records)]
 
     def task(self, id: str) -> TaskRecord | None:
         """The record of one task, by its content hash; None where it is unknown."""
         pending = self._pending()
-        known = self._read(partial(database.known_tasks, ids=[id])) or {}
-        return database.united(known, (record for record in pending.tasks if record.task.id == id)).get(id)
+        known = self._read(partial(queries.known_tasks, ids=[id]))
+        records = known.records if known else {}
+        return queries.united(records, (record for record in pending.tasks if record.task.id == id)).get(id)
 
     def trials(self, *, task: str | None = None, learner: str | None = None) -> list[Trial]:
         """All trials, or those of one task or learner, in the order of their ids."""
-        pending = self._pending()
-        table = self._read(partial(database.select_trials, task=task, learner=learner))
-        trials = {} if table is None else dict(zip(table["id"].to_pylist(), trials_from_table(table), strict=True))
-        for trial in pending.trials:
-            if task in (None, trial.task) and learner in (None, trial.configuration.learner):
-                trials.setdefault(trial.id, trial)
+        trials, faults = self._trials(self._pending(), task, learner)
+        self._warn_of_rows(faults, "trial(s)")
         return [trials[key] for key in sorted(trials)]
+
+    def content(self) -> Content:
+        """Everything that can be read, in the order of ids, and why the rest cannot, which no warning says then."""
+        pending = self._pending(is_told=False)
+        tasks, wrong_tasks = self._tasks(pending)
+        trials, wrong_trials = self._trials(pending, None, None)
+        faults = [describe_faults(self.journal.folder / name, segment) for name, segment in self._find_faulty()]
+        faults += [f"task {key}: {reason}" for key, reason in wrong_tasks.items()]
+        faults += [f"trial {key}: {reason}" for key, reason in wrong_trials.items()]
+        return Content([tasks[key] for key in sorted(tasks)], [trials[key] for key in sorted(trials)], faults)
 
     def trial_ids(self) -> set[str]:
         """The ids of all trials."""
         pending = self._pending()
-        return {*(self._read(database.select_ids) or []), *(trial.id for trial in pending.trials)}
+        return {*(self._read(queries.select_ids) or []), *(trial.id for trial in pending.trials)}
 
     def content_hash(self) -> str:
         """A hash of which trials and task descriptions there are: the same for any order, before and after ingest."""
         pending = self._pending()
         trials, tasks = {trial.id for trial in pending.trials}, pending.tasks
 
-        def look_up(connection: duckdb.DuckDBPyConnection) -> tuple[str, set[str], dict[str, TaskRecord]]:
-            total = database.setting(connection, "content") or "0"
-            known = database.known_trials(connection, sorted(trials)) if trials else set()
-            return total, known, database.known_tasks(connection, {record.task.id for record in tasks})
+        def look_up(connection: duckdb.DuckDBPyConnection) -> tuple[int, set[str], dict[str, TaskRecord]]:
+            known = queries.known_trials(connection, sorted(trials)) if trials else set()
+            old = queries.known_tasks(connection, {record.task.id for record in tasks}).records
+            return queries.content(connection), known, old
 
-        total, known, old = self._read(look_up) or ("0", set(), {})
-        return f"{database.content_sum(int(total, 16), trials - known, old, database.united(old, tasks)):024x}"
+        total, known, old = self._read(look_up) or (0, set(), {})
+        return f"{queries.content_sum(total, trials - known, old, queries.united(old, tasks)):024x}"
 
     def setting(self, key: str) -> str | None:
         """A value that `add` kept."""
-        return self._read(partial(database.setting, key=key))
+        return self._read(partial(queries.setting, key=key))
 
     def info(self) -> dict[str, Any]:
         """What there is: path, size, counts of tasks by type and of trials by learner, state and origin, journal.
@@ -152,11 +180,11 @@ class KnowledgeBase:
 
         def look_up(
             connection: duckdb.DuckDBPyConnection,
-        ) -> tuple[list[database.Count], set[str], dict[str, str], int]:
+        ) -> tuple[list[queries.Count], set[str], dict[str, str], int]:
             return (
-                database.count_trials(connection),
-                database.known_trials(connection, sorted(trials)),
-                database.task_types(connection),
+                queries.count_trials(connection),
+                queries.known_trials(connection, sorted(trials)),
+                queries.task_types(connection),
                 database.version(connection),
             )
 
@@ -178,10 +206,28 @@ class KnowledgeBase:
             "trials_by_state": _totals((state, n) for _, state, _, n in counts),
             "trials_by_origin": _totals((origin, n) for _, _, origin, n in counts),
             "journal": str(self.journal.folder),
-            "pending_segments": len(self._segments),
+            "pending_segments": sum(not segment.is_unfit for segment in self._segments.values()),
             "schema_version": version,
             "content_hash": self.content_hash(),
         }
+
+    def verify(self) -> list[str]:
+        """What is damaged in the file, every page of it read; empty where nothing is.
+
+        What was ingested before is then read back, so that the archive of the journal can go.
+
+        Raises:
+            BusyError: another process holds the file.
+            KnowledgeBaseError: it is none of ours, or of a newer version.
+        """
+        if not self.file.exists():
+            return []
+        damage = pages.find_damage(self.file, WAIT_SECONDS)
+        if not damage:
+            self.journal.check_owner(self.file)
+            with self._clear_errors():
+                self._read_back(WAIT_SECONDS)
+        return damage
 
     def _read(self, function: Callable[[duckdb.DuckDBPyConnection], Result]) -> Result | None:
         """What `function` finds in the file; None where there is no file yet."""
@@ -198,59 +244,90 @@ class KnowledgeBase:
         with database.opened(self.file, read_only=False, wait_seconds=wait_seconds) as connection:
             return function(connection)
 
-    def _pending(self) -> Segment:
-        """What the journal holds. Read before the file: a segment that goes away meanwhile is then in the file."""
-        paths = self.journal.segments()
-        found = {path.name: self._segment(path) for path in paths}
-        self._segments = found
-        return _joined(segment for segment in found.values() if segment)
+    def _tasks(self, pending: Segment) -> tuple[dict[str, TaskRecord], dict[str, str]]:
+        known: queries.Known[TaskRecord] = self._read(queries.known_tasks) or queries.Known({}, {})
+        return queries.united(known.records, pending.tasks), known.faults
 
-    def _segment(self, path: Path) -> Segment | None:
-        """A segment, read once (it never changes); None where it is gone or cannot be read."""
-        if path.name in self._segments:
-            return self._segments[path.name]
-        try:
-            return read_segment(path)
-        except FileNotFoundError:
-            return None
-        except KnowledgeBaseError as error:
-            _log.warning("%s", error)
-            return None
+    def _trials(
+        self, pending: Segment, task: str | None, learner: str | None
+    ) -> tuple[dict[str, Trial], dict[str, str]]:
+        known = self._read(partial(queries.select_trials, task=task, learner=learner))
+        trials = dict(known.records) if known else {}
+        for trial in pending.trials:
+            if task in (None, trial.task) and learner in (None, trial.configuration.learner):
+                trials.setdefault(trial.id, trial)
+        return trials, known.faults if known else {}
+
+    def _pending(self, *, is_told: bool = True) -> Segment:
+        """What the journal holds. Read before the file: a segment that goes away meanwhile is then in the file."""
+        self.journal.check_owner(self.file)
+        found = {}
+        for path in self.journal.segments():
+            try:
+                # Read once: a segment never changes.
+                found[path.name] = self._segments.get(path.name) or read_segment(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self._warn_once(path.name, describe_error(path, error))
+        self._segments = found
+        if is_told:
+            for name, segment in self._find_faulty():
+                self._warn_once(
+                    "newer" if segment.newer else name, describe_faults(self.journal.folder / name, segment)
+                )
+        return Segment(tuple(entry for segment in found.values() for entry in segment.entries))
+
+    def _find_faulty(self) -> list[tuple[str, Segment]]:
+        return [(name, segment) for name, segment in self._segments.items() if segment.n_lost or segment.newer]
 
     def _ingest(self, paths: Sequence[Path], wait_seconds: float) -> int:
-        unreadable: list[Path] = []
+        if not self.file.exists():
+            # Empty at first: what is moved out of the journal has to be in the file that stands in the end.
+            database.create(self.file, lambda connection: None)
+        with database.opened(self.file, read_only=False, wait_seconds=wait_seconds) as connection:
+            return ingest.take_in(connection, self.journal, paths, self._warn_once)
 
-        def fill(connection: duckdb.DuckDBPyConnection) -> int:
-            # Under the lock: what another process has just ingested is either gone or known by its name.
-            done = database.ingested(connection, [path.name for path in paths])
-            segments, unreadable[:] = _read_all([path for path in paths if path.name not in done])
-            content = _joined(segments.values())
-            with database.transaction(connection):
-                count = database.insert(connection, content.tasks, trials_to_table(_distinct(content.trials)))
-                database.mark_ingested(connection, [path.name for path in segments])
-            return count
+    def _read_back(self, wait_seconds: float) -> None:
+        """Compare the archive with the file, if that is a new start: no log was beside it before it is opened."""
+        paths = self.journal.archived()
+        if not self.file.exists():
+            ingest.bring_back(self.journal, paths)
+        elif paths and not database.wal_path(self.file).exists():
+            with database.opened(self.file, read_only=True, wait_seconds=wait_seconds) as connection:
+                ingest.read_back(connection, self.journal)
 
-        count = self._write(fill, wait_seconds)
-        for path in unreadable:
-            aside = path.with_suffix(ASIDE)
-            path.replace(aside)
-            _log.warning("Set %s aside: this version of metahp cannot read it.", aside)
-        for path in set(paths) - set(unreadable):
-            path.unlink(missing_ok=True)
-        return count
+    def _warn_of_rows(self, faults: Mapping[str, str], what: str) -> None:
+        """Warn of rows of the file that are no records, of each once."""
+        fresh = {key: reason for key, reason in faults.items() if f"{what} {key}" not in self._named}
+        if fresh:
+            self._named |= {f"{what} {key}" for key in fresh}
+            key, reason = next(iter(fresh.items()))
+            _log.warning(
+                "%d %s of %s are not valid and are left out; the first is %s: %s.",
+                len(fresh),
+                what,
+                self.file,
+                encodable(key),
+                reason,
+            )
 
+    def _warn_once(self, key: str, message: str) -> None:
+        """Warn of something once."""
+        if key not in self._named:
+            self._named.add(key)
+            _log.warning("%s", message)
 
-def _read_all(paths: Sequence[Path]) -> tuple[dict[Path, Segment], list[Path]]:
-    segments, unreadable = {}, []
-    for path in paths:
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        """Turn what the system says of the journal into one line that names it."""
         try:
-            segments[path] = read_segment(path)
-        except FileNotFoundError:
-            continue
-        except KnowledgeBaseError as error:
-            _log.warning("%s", error)
-            unreadable.append(path)
-    return segments, unreadable
+            yield
+        except OSError as error:
+            raise KnowledgeBaseError(
+                f"The journal {self.journal.folder} cannot be written ({error.strerror}). "
+                "Choose another knowledge base with --kb PATH or METAHP_HOME."
+            ) from error
 
 
 def _totals(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
@@ -258,18 +335,3 @@ def _totals(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     for name, count in counts:
         totals[name] = totals.get(name, 0) + count
     return dict(sorted(totals.items()))
-
-
-def _joined(segments: Iterable[Segment]) -> Segment:
-    segments = list(segments)
-    return Segment(
-        tuple(chain.from_iterable(s.tasks for s in segments)), tuple(chain.from_iterable(s.trials for s in segments))
-    )
-
-
-def _distinct(trials: Sequence[Trial]) -> list[Trial]:
-    """Each trial once, the first that came, in an order that compresses well."""
-    first: dict[str, Trial] = {}
-    for trial in trials:
-        first.setdefault(trial.id, trial)
-    return sorted(first.values(), key=lambda t: (t.task, t.configuration.learner, t.configuration.id))

@@ -1,5 +1,6 @@
 """Trials of past tasks as one matrix: tasks by candidates, where every curve checkpoint is a candidate."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from metahp.core.configuration import Configuration
+from metahp.core.errors import MetahpError
 from metahp.core.regret import is_flat
 from metahp.core.space import ITERATIONS, SearchSpace
 from metahp.core.task import Task
@@ -19,6 +21,9 @@ MIN_COVERAGE = 0.05
 OWN_CANDIDATES, MOST_OWN_CANDIDATES = 20, 2000
 # How far a worst loss may be from the best, as a multiple of the median's distance: one that diverged says nothing.
 MOST_MEDIANS = 100.0
+# Squares of much larger numbers do not fit a float: such a loss counts as one without a bound.
+LARGEST = 1e100
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +89,16 @@ def evidence(
 
     Args:
         tasks: Past tasks; those without a complete trial of some learner's default are left out.
-        metafeatures: One row for each of `tasks`, m of them.
+        metafeatures: One row for each of `tasks`, m of them; those beyond `LARGEST` count as missing.
         trials: Trials of any task and learner; others are passed over, and so are pruned ones and those that do not
-            share the protocol most used on their task and number of rows.
+            share the protocol most used on their task and number of rows. One logged warning counts those that cannot
+            be used: a configuration outside its search space, or a complete trial without the metric.
         metrics: Metric name by task type, so that tasks of several types can share one matrix.
         spaces: Search space by learner.
     """
     n_rows = {task.id: task.n_rows for task in tasks}
-    trials = comparable([t for t in trials if t.task in n_rows and t.configuration.learner in spaces], n_rows)
+    trials = [trial for trial in trials if trial.task in n_rows and trial.configuration.learner in spaces]
+    trials = comparable(_keep_usable(trials, {task.id: metrics[task.type] for task in tasks}, spaces), n_rows)
     used = sorted({(trial.task, _n_used(trial, n_rows)) for trial in trials})
     measured = [
         (place, replace(task, n_rows=n))
@@ -100,6 +107,7 @@ def evidence(
         if task_id == task.id
     ]
     metafeatures = metafeatures[[place for place, _ in measured]]
+    metafeatures = np.where(np.abs(metafeatures) <= LARGEST, metafeatures, np.nan)
     tasks = [task for _, task in measured]
     row = {(task.id, task.n_rows): index for index, task in enumerate(tasks)}
     columns: dict[tuple[str, int | None], int] = {}
@@ -127,17 +135,16 @@ def evidence(
         if trial.state is not TrialState.COMPLETE:
             cells.append((i, own, np.inf, trial.fit_seconds))
             continue
-        cells.append((i, own, trial.loss(metric), trial.fit_seconds))
+        cells.append((i, own, _bound(trial.loss(metric)), trial.fit_seconds))
         folds[i, own] = np.asarray(trial.fold_losses[metric])
         n_iterations = trial.configuration.values.get(ITERATIONS)
         if n_iterations is not None:
-            fewest = spaces[trial.configuration.learner].iterations[0]
+            fewest, most = spaces[trial.configuration.learner].iterations
             for checkpoint, loss in zip(trial.curve.checkpoints, trial.curve.losses.get(metric, ()), strict=False):
-                if checkpoint < fewest or checkpoint == n_iterations:
+                if not fewest <= checkpoint <= most or checkpoint == n_iterations:
                     continue
-                cells.append(
-                    (i, column_of(trial, checkpoint), loss, trial.fit_seconds * checkpoint / float(n_iterations))
-                )
+                seconds_then = trial.fit_seconds * checkpoint / float(n_iterations)
+                cells.append((i, column_of(trial, checkpoint), _bound(loss), seconds_then))
 
     losses = np.full((len(tasks), len(candidates)), np.nan)
     seconds = losses.copy()
@@ -170,6 +177,38 @@ def evidence(
         {learner: place[column] for learner, column in defaults.items()},
         flat,
     )
+
+
+def is_inside(configuration: Configuration, space: SearchSpace) -> bool:
+    """Whether all values of a configuration lie in a search space; it may lack some, as one of an older version."""
+    try:
+        space.to_unit([configuration])
+    except MetahpError:
+        return False
+    return True
+
+
+def _keep_usable(trials: Sequence[Trial], metrics: Mapping[str, str], spaces: Mapping[str, SearchSpace]) -> list[Trial]:
+    """Trials that can be learned from by the metric of their task; one logged warning counts the others."""
+    distinct = {trial.configuration.id: trial.configuration for trial in trials}
+    inside = {key for key, one in distinct.items() if is_inside(one, spaces[one.learner])}
+    kept = [
+        trial
+        for trial in trials
+        if trial.configuration.id in inside
+        and (trial.state is not TrialState.COMPLETE or trial.fold_losses.get(metrics[trial.task]))
+    ]
+    if len(kept) < len(trials):
+        _log.warning(
+            "%d trial(s) of past tasks are left out: their configuration lies outside its search space, or they are "
+            "complete without a loss of the metric asked for.",
+            len(trials) - len(kept),
+        )
+    return kept
+
+
+def _bound(loss: float) -> float:
+    return loss if not loss > LARGEST else float("inf")
 
 
 def comparable(trials: Sequence[Trial], n_rows: Mapping[str, int] | None = None) -> list[Trial]:

@@ -1,6 +1,7 @@
 """The seed, first use, merging and the cache of trained surrogates."""
 
 import logging
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,6 +27,7 @@ from metahp.knowledge.store import KnowledgeBase
 
 
 def some_trials(losses: tuple[float, float, float] = (0.1, 0.2, 0.3)) -> list[Trial]:
+    rmse = "neg_root_mean_squared_error"
     return [
         Trial(
             task,
@@ -34,8 +36,8 @@ def some_trials(losses: tuple[float, float, float] = (0.1, 0.2, 0.3)) -> list[Tr
             100,
             TrialState.COMPLETE,
             Origin.DESIGN,
-            {"accuracy": losses, "roc_auc": losses[::-1]},
-            Curve((5, 10), {"accuracy": losses[:2]}),
+            {rmse: losses, "r2": losses[::-1]},
+            Curve((5, 10), {rmse: losses[:2]}),
             0.5,
             0.25,
             versions={"numpy": "2"},
@@ -207,30 +209,12 @@ def test_merging_is_a_union_that_can_be_repeated(tmp_path: Path, folder: Path) -
     assert one.content_hash() == other.content_hash()
 
 
-def test_a_merge_refuses_what_is_not_there_or_not_valid_and_writes_nothing(tmp_path: Path, folder: Path) -> None:
+def test_a_merge_refuses_what_is_not_there_or_no_knowledge_and_writes_nothing(tmp_path: Path, folder: Path) -> None:
     kb = KnowledgeBase(tmp_path / "kb")
     with pytest.raises(KnowledgeBaseError, match="no knowledge base at"):
         merge(kb, tmp_path / "nothing")
-
-    export_seed(([], [replace(some_trials()[0], fold_losses={"accuracy": (0.1,)})]), tmp_path / "short")
-    with pytest.raises(KnowledgeBaseError, match="has 1 losses of accuracy, expected 3"):
-        merge(kb, tmp_path / "short")
-    export_seed(([], [replace(some_trials()[0], fit_seconds=-1.0)]), tmp_path / "negative")
-    with pytest.raises(KnowledgeBaseError, match="expected 0 or more"):
-        merge(kb, tmp_path / "negative")
-
     path = folder / "trials-linear.parquet"
     table = pq.ParquetFile(path).read()
-    for column, values, words in (
-        ("state", ["splendid"] * table.num_rows, "splendid"),
-        ("configuration", ["[1]"] * table.num_rows, "expected an object"),
-        ("configuration", ["{"] * table.num_rows, "not valid"),
-        ("task", [None] * table.num_rows, "missing values in 'task'"),
-    ):
-        broken = table.set_column(table.column_names.index(column), column, pa.array(values, pa.string()))
-        pq.write_table(broken, path)
-        with pytest.raises(KnowledgeBaseError, match=words):
-            merge(kb, folder)
     pq.write_table(table.drop_columns(["state"]), path)
     with pytest.raises(KnowledgeBaseError, match="does not hold trials of this version"):
         merge(kb, folder)
@@ -240,30 +224,62 @@ def test_a_merge_refuses_what_is_not_there_or_not_valid_and_writes_nothing(tmp_p
     assert not kb.file.exists()
 
 
-def test_a_foreign_knowledge_base_with_bad_values_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("state", "splendid", "splendid"),
+        ("configuration", "[1]", "Expected an object"),
+        ("configuration", "{", "JSONDecodeError"),
+        ("task", None, "The task of a trial is a text"),
+        ("fit_seconds", -1.0, "fit_seconds of a trial is a number from 0"),
+        ("repeats", 2, "has 6 losses of .*, one per fold and repeat; got 3"),
+    ],
+)
+def test_a_merge_leaves_out_records_that_are_not_valid_and_names_the_first(
+    tmp_path: Path, folder: Path, column: str, value: object, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kb = KnowledgeBase(tmp_path / "kb")
+    path = folder / "trials-linear.parquet"
+    table = pq.ParquetFile(path).read()
+    values = [value, *table[column].to_pylist()[1:-1], value]
+    place = table.column_names.index(column)
+    pq.write_table(table.set_column(place, table.schema.field(column), pa.array(values, table[column].type)), path)
+    assert merge(kb, folder) == 10
+    [warning] = caplog.records
+    assert re.search(
+        rf"2 record\(s\) of .* are not valid and are left out; the first: trial \d+: .*{words}", warning.message
+    )
+
+
+def test_bad_rows_of_a_foreign_knowledge_base_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     other, kb = KnowledgeBase(tmp_path / "other"), KnowledgeBase(tmp_path / "kb")
-    other.record(some_trials())
+    other.record(some_trials(), some_tasks())
     other.ingest()
     with database.opened(other.file, read_only=False, wait_seconds=1) as connection:
-        connection.execute("UPDATE trials SET folds = 0")
-    with pytest.raises(KnowledgeBaseError, match="at least 2 folds"):
-        merge(kb, other.file)
+        connection.execute("UPDATE trials SET folds = 0 WHERE learner = 'linear'")
+        connection.execute("UPDATE tasks SET type = 'cubist' WHERE id = 't'")
+    assert merge(kb, other.file) == 6
+    assert [record.task.id for record in kb.tasks()] == ["u"]
+    [warning] = caplog.records
+    assert re.search(r"7 record\(s\) of .*; the first: task t: ValueError: 'cubist'", warning.message)
 
 
 @pytest.mark.usefixtures("bare")
 def test_the_cache_gives_back_what_it_keeps_and_only_the_newest(tmp_path: Path) -> None:
     arrays = {"a": np.arange(3.0), "text": np.array(["x", "yz"])}
-    assert cache.load(tmp_path, "key-1") is None
+    assert list(cache.find(tmp_path, "key-1")) == []
     for number in range(4):
         cache.save(tmp_path, f"key+{number}", arrays, newest_kept=2)
     assert sorted(path.name for path in (tmp_path / "surrogate").iterdir()) == ["key+2.npz", "key+3.npz"]
-    loaded = cache.load(tmp_path, "key+3")
+    [(_, loaded)] = cache.find(tmp_path, "key+3")
     assert {name: array.tolist() for name, array in loaded.items()} == {"a": [0.0, 1.0, 2.0], "text": ["x", "yz"]}
 
 
 def test_the_cache_looks_into_the_seed_too(installed: Path, tmp_path: Path) -> None:
     cache.save(installed, "shipped", {"a": np.ones(2)})
-    assert cache.load(tmp_path / "home", "shipped")["a"].tolist() == [1.0, 1.0]
+    [(path, arrays)] = cache.find(tmp_path / "home", "shipped")
+    assert path == cache.cache_path(installed, "shipped")
+    assert arrays["a"].tolist() == [1.0, 1.0]
     assert not (tmp_path / "home").exists()
 
 
@@ -272,15 +288,15 @@ def test_the_cache_holds_no_pickles_and_survives_damage(tmp_path: Path, caplog: 
     with pytest.raises(InputError, match="Python objects"):
         cache.save(tmp_path, "key", {"a": np.array([{}], dtype=object)})
     with pytest.raises(InputError, match="cache key"):
-        cache.load(tmp_path, "../key")
+        list(cache.find(tmp_path, "../key"))
     path = cache.save(tmp_path, "key", {"a": np.ones(1000)})
     content = path.read_bytes()
     bent = content[:60] + bytes(20) + content[80:]
     for damaged in (content[:50], b"", b"text", bent):
         path.write_bytes(damaged)
-        assert cache.load(tmp_path, "key") is None
+        assert list(cache.find(tmp_path, "key")) == []
     np.savez(path, a=np.array([{}], dtype=object))
-    assert cache.load(tmp_path, "key") is None
+    assert list(cache.find(tmp_path, "key")) == []
     assert "trained again" in caplog.text
     (tmp_path / "file").write_text("")
     with caplog.at_level(logging.WARNING):

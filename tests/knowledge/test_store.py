@@ -21,7 +21,9 @@ from metahp.knowledge.records import TaskRecord, combined
 from metahp.knowledge.store import KnowledgeBase
 
 LOSSES = st.floats(0, 1e6, width=32)
+SHARES = st.floats(0, 1, width=32)
 VALUES = st.one_of(st.booleans(), st.none(), st.integers(-9, 9), st.floats(-9, 9), st.text(max_size=4))
+CHECKPOINTS = st.lists(st.integers(1, 1000), max_size=4, unique=True).map(sorted)
 IN_ONE_FOLDER = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -29,14 +31,16 @@ IN_ONE_FOLDER = settings(max_examples=25, deadline=None, suppress_health_check=[
 def trials(draw: st.DrawFn) -> Trial:
     protocol = Protocol(draw(st.integers(2, 4)), 1, draw(st.integers(0, 3)), draw(st.integers(100, 200)))
     protocol = replace(protocol, splits=draw(st.sampled_from(["", "group:0af3"])))
-    n_folds, checkpoints = protocol.folds, tuple(draw(st.lists(st.integers(1, 1000), max_size=4)))
+    n_folds, checkpoints = protocol.folds, tuple(draw(CHECKPOINTS))
     state = draw(st.sampled_from(TrialState))
     is_complete = state is TrialState.COMPLETE
     names = draw(st.lists(st.sampled_from(["roc_auc", "neg_log_loss", "accuracy"]), min_size=1, unique=True))
-    losses = {name: tuple(draw(st.lists(LOSSES, min_size=n_folds, max_size=n_folds))) for name in names}
-    points = {
-        name: tuple(draw(st.lists(LOSSES, min_size=len(checkpoints), max_size=len(checkpoints)))) for name in names
-    }
+
+    def some_losses(n: int) -> dict[str, tuple[float, ...]]:
+        of = {"neg_log_loss": LOSSES}
+        return {name: tuple(draw(st.lists(of.get(name, SHARES), min_size=n, max_size=n))) for name in names}
+
+    losses, points = some_losses(n_folds), some_losses(len(checkpoints))
     return Trial(
         draw(st.sampled_from(["task-a", "task-b", "aufgabe-ß"])),
         Configuration.of(
@@ -112,11 +116,11 @@ def test_a_knowledge_base_that_does_not_exist_reads_as_empty_and_is_not_created(
 def test_losses_that_are_not_numbers_survive(kb: KnowledgeBase) -> None:
     nan = float("nan")
     kb.record(
-        [replace(a_trial(), fold_losses={"accuracy": (0.1, nan, float("inf"))})],
+        [replace(a_trial(), fold_losses={"neg_log_loss": (0.1, nan, float("inf"))})],
         [replace(a_task(), metafeatures={"skew": nan})],
     )
     for _ in range(2):
-        assert repr(kb.trials()[0].fold_losses) == "{'accuracy': (0.1, nan, inf)}"
+        assert repr(kb.trials()[0].fold_losses) == "{'neg_log_loss': (0.1, nan, inf)}"
         assert repr(kb.task("t").metafeatures) == "{'skew': nan}"
         kb.ingest()
 
@@ -153,7 +157,7 @@ def test_an_unfinished_segment_of_a_killed_writer_is_ignored(kb: KnowledgeBase) 
     assert len(kb.trials()) == 1
 
 
-@pytest.mark.parametrize("content", [b"not json\n", b"\xff\xfe", b"[1]\n", b'{"format": 99}\n', b'{"format": 1}\n'])
+@pytest.mark.parametrize("content", [b"not json\n", b"\xff\xfe", b"[1]\n", b'{"format": 1}\n'])
 def test_a_corrupt_segment_is_set_aside_with_a_warning_and_the_rest_goes_on(
     kb: KnowledgeBase, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -162,9 +166,23 @@ def test_a_corrupt_segment_is_set_aside_with_a_warning_and_the_rest_goes_on(
     assert kb.trials() == [a_trial()]
     with caplog.at_level(logging.WARNING):
         assert kb.ingest() == 1
-    assert "cannot read it" in caplog.text
-    assert (kb.journal.folder / "bad.unreadable").read_bytes() == content
+    assert "are kept in" in caplog.text
+    assert (kb.journal.folder / "bad.unreadable").read_bytes() == content.rstrip(b"\n") + b"\n"
     assert kb.journal.segments() == []
+
+
+def test_a_segment_of_a_newer_version_stays_and_stops_nothing(
+    kb: KnowledgeBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    kb.record([a_trial()])
+    newer = kb.journal.folder / "newer.jsonl"
+    newer.write_bytes(b'{"format": 99}\n')
+    for _ in range(2):
+        assert kb.trials() == [a_trial()]
+        kb.ingest()
+    assert kb.journal.segments() == [newer]
+    [warning] = caplog.records
+    assert "newer metahp" in warning.message
 
 
 def test_content_hash_tells_the_set_and_not_the_order_or_the_place(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metahp.api.advice import trained_adviser
+from metahp.api.advice import Question, ask_adviser
 from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError, UnknownNameError, did_you_mean
 from metahp.core.metric import Metric
@@ -14,7 +14,7 @@ from metahp.core.trial import Origin
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import constant_losses
 from metahp.knowledge.store import KnowledgeBase
-from metahp.metafeatures.extract import NAMES, MetaFeatures
+from metahp.metafeatures.extract import MetaFeatures
 from metahp.recommendation.adviser import Adviser
 from metahp.refinement.strategies import STRATEGIES, strategy_named
 from metahp.refinement.strategy import Strategy, Suggestion
@@ -57,12 +57,12 @@ def past_of(
     n_warm: int,
 ) -> tuple[Past | None, tuple[str, ...]]:
     """What past tasks say, and what a user should know of it; None where there are none to learn from."""
+    baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
+    question = Question(table.task, metafeatures.vector(), baseline, max(1, n_warm), is_searched=True)
     try:
-        adviser, notes = trained_adviser(base, table.task.type, metric, learners, seed=ADVISER_SEED)
+        adviser, advice, notes = ask_adviser(base, metric, learners, question, seed=ADVISER_SEED)
     except KnowledgeBaseError as error:
         return None, (f"a cold start: {error}",)
-    baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
-    advice = adviser.advise(table.task, metafeatures.vector(), NAMES, baseline, max(1, n_warm))
     origin = Origin.PORTFOLIO if advice.abstained else Origin.SURROGATE
     points = tuple(Suggestion(adviser.knowledge.candidates[item.column], origin) for item in advice.items[:n_warm])
     notes = (*metafeatures.warnings, *notes)

@@ -250,7 +250,10 @@ class Study:
                 if sum(entry.file_size for entry in archive.infolist()) > MAX_ARCHIVE_BYTES:
                     raise ValueError(f"more than {MAX_ARCHIVE_BYTES >> 20} MiB when unpacked")
             with np.load(path, allow_pickle=False) as content:
-                return content.get("predictions")
+                predictions = content.get("predictions")
+            if predictions is not None and predictions.dtype != np.float32:
+                raise ValueError(f"expected float32, found {predictions.dtype}")
+            return predictions
         except Exception as error:
             # A damaged archive fails in as many ways as zip and numpy have formats; the trial itself is on record.
             logger.warning("%s cannot be read (%s): its trial takes no part in the ensemble", path, error)

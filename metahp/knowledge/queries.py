@@ -1,0 +1,202 @@
+"""All the SQL of the knowledge base, with bound parameters; rows leave it as values of the domain."""
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from metahp.core.trial import Trial
+from metahp.knowledge.columns import tasks_to_table
+from metahp.knowledge.records import Fault, TaskRecord, combined
+from metahp.knowledge.rows import read_tasks, read_trials
+
+Count = tuple[str, str, str, int]
+Record = TypeVar("Record")
+# Content hashes are numbers of this many bits.
+_MODULUS = 1 << 96
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[Record]):
+    """Records by id, and why the other rows are no records, by id too."""
+
+    records: dict[str, Record]
+    faults: dict[str, str]
+
+
+def insert(connection: duckdb.DuckDBPyConnection, tasks: Sequence[TaskRecord], trials: pa.Table) -> set[str]:
+    """Add tasks and trials (columns as `trial_schema`) inside the caller's transaction; the ids of new trials."""
+    total = content(connection)
+    old = known_tasks(connection, {record.task.id for record in tasks}).records
+    new = united(old, tasks)
+    changed = [record for key, record in new.items() if record is not old.get(key)]
+    if changed:
+        _insert_table(
+            connection, "INSERT OR REPLACE INTO tasks ({0}) SELECT {0} FROM incoming", tasks_to_table(changed)
+        )
+    added = set()
+    if trials.num_rows:
+        rows = _insert_table(
+            connection, "INSERT INTO trials ({0}) SELECT {0} FROM incoming ON CONFLICT DO NOTHING RETURNING id", trials
+        )
+        added = {key for (key,) in rows}
+    set_setting(connection, "content", f"{content_sum(total, added, old, new):x}")
+    return added
+
+
+def remove_unreadable(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> None:
+    """Remove those of these trials that no version can read, in the caller's transaction, so that others may come."""
+    known = known_trials(connection, ids)
+    if known and (faults := select_trials(connection, None, None, sorted(known)).faults):
+        total = (content(connection) - sum(map(_number, faults))) % _MODULUS
+        connection.execute("DELETE FROM trials WHERE id IN (SELECT unnest(?::VARCHAR[]))", [sorted(faults)])
+        set_setting(connection, "content", f"{total:x}")
+
+
+def united(old: Mapping[str, TaskRecord], added: Iterable[TaskRecord]) -> dict[str, TaskRecord]:
+    """Records by task id after `added` joined them."""
+    new = dict(old)
+    for record in added:
+        key = record.task.id
+        new[key] = combined(new[key], record) if key in new else record
+    return new
+
+
+def content(connection: duckdb.DuckDBPyConnection) -> int:
+    """The sum of the ids of all trials and tasks, which is kept; added up anew where what is kept is no number."""
+    kept = setting(connection, "content") or "0"
+    try:
+        return int(kept, 16)
+    except ValueError:
+        everything = known_tasks(connection).records
+        return content_sum(0, select_ids(connection), {}, everything)
+
+
+def content_sum(
+    total: int, new_trials: Iterable[str], old: Mapping[str, TaskRecord], new: Mapping[str, TaskRecord]
+) -> int:
+    """The sum of all ids after some trials and tasks were added: the same for any order and any batches."""
+    change = sum(map(_number, new_trials)) + sum(_number(record.fingerprint) for record in new.values())
+    return (total + change - sum(_number(record.fingerprint) for record in old.values())) % _MODULUS
+
+
+def setting(connection: duckdb.DuckDBPyConnection, key: str) -> str | None:
+    """A value of the table `meta`."""
+    rows = connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchall()
+    return rows[0][0] if rows else None
+
+
+def set_setting(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> None:
+    """Set a value of the table `meta`."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, value])
+
+
+def ingested(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> set[str]:
+    """Which of these segments were ingested before."""
+    rows = connection.execute("SELECT name FROM segments WHERE name IN (SELECT unnest(?::VARCHAR[]))", [list(names)])
+    return {name for (name,) in rows.fetchall()}
+
+
+def mark_ingested(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> None:
+    """Remember these segments."""
+    connection.execute("INSERT INTO segments SELECT unnest(?::VARCHAR[]) ON CONFLICT DO NOTHING", [list(names)])
+
+
+def known_tasks(connection: duckdb.DuckDBPyConnection, ids: Iterable[str] | None = None) -> Known[TaskRecord]:
+    """Task records: those with these `ids`, or all."""
+    if ids is None:
+        rows = connection.sql("SELECT * FROM tasks")
+    else:
+        wanted = list(ids)
+        if not wanted:
+            return Known({}, {})
+        rows = connection.sql("SELECT * FROM tasks WHERE id IN (SELECT unnest(?::VARCHAR[]))", params=[wanted])
+    table = rows.to_arrow_table()
+    return _known(table, *read_tasks(table))
+
+
+def known_trials(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> set[str]:
+    """Which of these trials it has."""
+    rows = connection.execute("SELECT id FROM trials WHERE id IN (SELECT unnest(?::VARCHAR[]))", [list(ids)])
+    return {key for (key,) in rows.fetchall()}
+
+
+def select_trials(
+    connection: duckdb.DuckDBPyConnection, task: str | None, learner: str | None, ids: Sequence[str] | None = None
+) -> Known[Trial]:
+    """The trials of one task or learner, those with these `ids`, or all."""
+    wanted: dict[str, Any] = {
+        name: value for name, value in (("task", task), ("learner", learner)) if value is not None
+    }
+    conditions = [f"{name} = ${name}" for name in wanted]
+    if ids is not None:
+        wanted["ids"] = list(ids)
+        conditions.append("id IN (SELECT unnest($ids::VARCHAR[]))")
+    table = connection.sql(
+        "SELECT * REPLACE (configuration::VARCHAR AS configuration, versions::VARCHAR AS versions) "
+        f"FROM trials {'WHERE ' + ' AND '.join(conditions) if conditions else ''}",
+        params=wanted,
+    ).to_arrow_table()
+    return _known(table, *read_trials(table))
+
+
+def count_trials(connection: duckdb.DuckDBPyConnection) -> list[Count]:
+    """Learner, state and origin of trials, and how many have them."""
+    return connection.execute("SELECT learner, state, origin, count(*) FROM trials GROUP BY ALL").fetchall()
+
+
+def task_types(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Type of every task, by id."""
+    return dict(connection.execute("SELECT id, type FROM tasks").fetchall())
+
+
+def select_ids(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The id of every trial."""
+    return [key for (key,) in connection.execute("SELECT id FROM trials").fetchall()]
+
+
+def read_everything(connection: duckdb.DuckDBPyConnection) -> None:
+    """Read every value of every table, so that DuckDB looks at the checksum of every page that holds one."""
+    columns = connection.execute(
+        "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE NOT internal GROUP BY table_name"
+    ).fetchall()
+    for table, names in columns:
+        hashes = ", ".join(f"bit_xor(hash({_quoted(name)}))" for name in names)
+        connection.execute(f"SELECT {hashes} FROM {_quoted(table)}").fetchall()
+
+
+def block_counts(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """How many blocks the file has, and how many of them are free."""
+    rows = connection.execute("SELECT total_blocks, free_blocks FROM pragma_database_size()").fetchall()
+    return int(rows[0][0]), int(rows[0][1])
+
+
+def _known(table: pa.Table, records: Sequence[Record | None], faults: Sequence[Fault]) -> Known[Record]:
+    ids = table["id"].to_pylist()
+    readable = {key: record for key, record in zip(ids, records, strict=True) if record is not None}
+    return Known(readable, {str(ids[fault.place]): fault.reason for fault in faults})
+
+
+def _insert_table(connection: duckdb.DuckDBPyConnection, statement: str, table: pa.Table) -> list[tuple[Any, ...]]:
+    connection.register("incoming", table)
+    try:
+        return connection.execute(statement.format(", ".join(f'"{name}"' for name in table.column_names))).fetchall()
+    finally:
+        # Fails after an error of the statement, and would hide it.
+        with contextlib.suppress(duckdb.Error):
+            connection.unregister("incoming")
+
+
+def _number(key: str) -> int:
+    """An id as a number; 0 for one that somebody else made up, which then does not count."""
+    try:
+        return int(key, 16)
+    except ValueError:
+        return 0
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
