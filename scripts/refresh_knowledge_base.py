@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from metahp import api
-from metahp.core.errors import MetahpError
+from metahp.core.errors import KnowledgeBaseError, MetahpError
 from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.core.text import printable
@@ -140,17 +140,18 @@ def train_shipped(base: KnowledgeBase, out: Path, n_jobs: int) -> None:
     """Train the advisers that a fresh installation needs first, into `out`; older ones go when all are there."""
     both = dict.fromkeys((("lightgbm",), api.known_learners(base.info())))
     records, trials = base.tasks(), {name: base.trials(learner=name) for names in both for name in names}
-    wanted = [
-        (task_type, metric_for(task_type, metric_name), names)
-        for names in reversed(both)
-        for task_type, metric_name in SHIPPED
-    ]
-    trainings = [
-        functools.partial(
-            api.train_adviser, records, [t for name in question[2] for t in trials[name]], *question, seed=0
-        )
-        for question in wanted
-    ]
+    wanted, trainings = [], []
+    for names in reversed(both):
+        for task_type, metric_name in SHIPPED:
+            question = (task_type, metric_for(task_type, metric_name), names)
+            used = (records, [trial for name in names for trial in trials[name]], *question)
+            try:
+                api.past_evidence(*used)
+            except KnowledgeBaseError as error:
+                print(f"{task_type} {metric_name} {'+'.join(names)}: not trained. {error}", file=sys.stderr)
+                continue
+            wanted.append(question)
+            trainings.append(functools.partial(api.train_adviser, *used, seed=0))
     kept = set()
     for place, adviser in call_each(operator.call, trainings, n_jobs=n_jobs):
         task_type, metric, names = wanted[place]

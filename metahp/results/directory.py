@@ -40,6 +40,7 @@ from metahp.recommendation.export import Folds, training_script
 from metahp.recommendation.result import arguments_of
 from metahp.results.formats import dump_model, suffix_of
 from metahp.results.model import TunedModel
+from metahp.results.untrusted import MAX_DESCRIPTION_BYTES, parse_json, read_file
 
 logger = logging.getLogger(__name__)
 
@@ -133,9 +134,16 @@ def check_directory(directory: str | Path) -> None:
     if path.exists() and not path.is_dir():
         raise InputError(f"--output '{path}' is a file; expected a directory, or a name for a new one.")
     # What a kill left of an earlier attempt does not count, nor the study of a run that has not ended yet.
-    others = (e for e in path.iterdir() if e.name != STUDY and not is_unfinished(e)) if path.is_dir() else ()
+    has_study = (path / STUDY / LOCK).exists()
+    others = (e for e in path.iterdir() if not _is_ours(e, has_study=has_study)) if path.is_dir() else ()
     if any(others) and not (path / BEST).exists():
         raise InputError(f"--output '{path}' holds other files; name a new or empty directory, or an earlier result.")
+
+
+def _is_ours(entry: Path, *, has_study: bool) -> bool:
+    """Whether an entry of a directory without a result is what a run left; files of a result only beside a study."""
+    is_of_result = entry.name == MODELS or _OWN_FILE.fullmatch(entry.name) is not None
+    return entry.name == STUDY or is_unfinished(entry) or (has_study and is_of_result)
 
 
 @contextlib.contextmanager
@@ -158,7 +166,7 @@ def opened(directory: str | Path) -> Iterator[None]:
             stack.callback(_remove_if_unused, study, new)
             _refuse_links(study)
             sweep(path.absolute().parent, path.absolute().name)
-            for folder in (path, study):
+            for folder in (path, study, *study.glob("*"), *study.glob("*/journal")):
                 sweep(folder)
             _check_space(study)
         except HeldError as error:
@@ -210,8 +218,8 @@ def check_is_of(directory: str | Path, file: str | Path) -> None:
         InputError: it does.
     """
     try:
-        other = json.loads((Path(directory) / BEST).read_text(encoding="utf-8"))["task"]["file"]
-    except (OSError, ValueError, KeyError, TypeError):
+        other = parse_json(read_file(Path(directory) / BEST, MAX_DESCRIPTION_BYTES))["task"]["file"]
+    except (InputError, ValueError, KeyError, TypeError):
         return
     if other is not None and other != str(Path(file).absolute()):
         raise InputError(f"'{directory}' holds the result of '{other}'; name another directory with --output.")
@@ -448,9 +456,11 @@ def _replace(target: Path, staging: Path, names: list[str]) -> None:
 def _manifest(target: Path) -> list[str]:
     """The files that the result in `target` says are its own, as far as a result can have files of these names."""
     try:
-        files = json.loads((target / BEST).read_text(encoding="utf-8"))["files"]
-        return [name for name in files if isinstance(name, str) and _OWN_FILE.fullmatch(name)]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        described = parse_json(read_file(target / BEST, MAX_DESCRIPTION_BYTES))
+        return [name for name in described["files"] if isinstance(name, str) and _OWN_FILE.fullmatch(name)]
+    except (InputError, ValueError, KeyError, TypeError) as error:
+        if (target / BEST).exists():
+            logger.warning("the earlier %s cannot be read (%s): files that only it names stay", target / BEST, error)
         return []
 
 

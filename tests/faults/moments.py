@@ -5,9 +5,11 @@ after it where the name ends in `!`. The program is the real one: nothing else i
 """
 
 import os
+import runpy
 import signal
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 # What has to be in place for a moment to be reached at all; by moment.
@@ -34,9 +36,23 @@ MOMENTS = {
     "staging the result": ("metahp.results.directory._stage", 1),
     "replacing a result": ("metahp.results.directory._replace", 1),
     "inside the replacement": ("pathlib.Path.replace", 2),
-    "inside the ingest": ("metahp.knowledge.database.insert", 1),
-    "ingested": ("metahp.knowledge.database.mark_ingested!", 1),
+    "inside the ingest": ("metahp.knowledge.queries.insert", 1),
+    "ingested": ("metahp.knowledge.queries.mark_ingested!", 1),
     "reporting": ("metahp.cli.tune.report", 1),
+}
+# A run of its own that nothing ends.
+NEVER = "never"
+OF_RECOMMEND = {
+    "describing for advice": ("metahp.api.advice.extract", 1),
+    "training": MOMENTS["training"],
+    "keeping a trained adviser": ("metahp.knowledge.cache.save", 1),
+    "printing": ("metahp.cli.output.write_rich", 1),
+}
+OF_REFRESH = {
+    "measuring": ("metahp.evaluation.parallel.TrialPool._next_done", 3),
+    "taking in": ("metahp.knowledge.database.transaction!", 1),
+    "describing tables": ("metahp.evaluation.runner.Runner.call!", 1),
+    "inside the seed": ("os.replace", 12),
 }
 
 
@@ -45,7 +61,7 @@ def arrange(moment: str, number: int) -> None:
     if moment in SETTINGS:
         module, name, value = SETTINGS[moment]
         setattr(import_module(module), name, value)
-    path, count = MOMENTS[moment]
+    path, count = {**MOMENTS, **OF_RECOMMEND, **OF_REFRESH}[moment]
     owner, name = _owner(path.removesuffix("!"))
     original = getattr(owner, name)
     calls = 0
@@ -80,7 +96,13 @@ def _owner(path: str) -> tuple[Any, str]:
 if __name__ == "__main__":
     # A shell that started the tests in the background has them ignore the interrupt, and so would their children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    arrange(sys.argv[1], getattr(signal, sys.argv[2]))
+    if sys.argv[1] != NEVER:
+        arrange(sys.argv[1], getattr(signal, sys.argv[2]))
+    if sys.argv[3] == "refresh":
+        scripts = Path(__file__).parents[2] / "scripts"
+        sys.path.insert(0, str(scripts))
+        sys.argv[:] = sys.argv[3:]
+        runpy.run_path(str(scripts / "refresh_knowledge_base.py"), run_name="__main__")
     from metahp.cli.main import main
 
     sys.exit(main(sys.argv[3:]))

@@ -17,11 +17,15 @@ import psutil
 import pytest
 
 from metahp.files import is_unfinished
+from metahp.knowledge.seed import read_seed
 from metahp.knowledge.store import KnowledgeBase
 from metahp.results.directory import BEST, TRIALS
 from metahp.results.predict import load_result
 
-MOMENTS = runpy.run_path(str(Path(__file__).with_name("moments.py")))["MOMENTS"]
+PROGRAM = Path(__file__).with_name("moments.py")
+MOMENTS, OF_RECOMMEND, OF_REFRESH = (
+    runpy.run_path(str(PROGRAM))[name] for name in ("MOMENTS", "OF_RECOMMEND", "OF_REFRESH")
+)
 MARK = "METAHP_TEST_RUN"
 N_TRIALS = 3
 Known = Any  # the class of the fixture, which `conftest.py` has
@@ -49,7 +53,7 @@ class Run:
     def start(self, *before: str) -> subprocess.CompletedProcess[str]:
         """Run the command to its end; what was asked to send a signal is named `before`."""
         mark = f"{time.monotonic_ns()}"
-        program = [str(Path(__file__).with_name("moments.py")), *before] if before else ["-m", "metahp"]
+        program = [str(PROGRAM), *before] if before or self.words[0] == "refresh" else ["-m", "metahp"]
         environment = {**os.environ, MARK: mark, "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [sys.executable, *program, *self.words],
@@ -116,10 +120,7 @@ def test_a_kill_loses_nothing(moment: str, known: Known, tmp_path: Path) -> None
 def test_a_signal_ends_in_good_order(moment: str, name: str, known: Known, tmp_path: Path) -> None:
     run = Run(tmp_path, known, is_trained=moment != "training")
     done = run.start(moment, name)
-    assert done.returncode == 128 + getattr(signal, name), done.stderr
-    lines = [line for line in done.stderr.splitlines() if ENDINGS[name] in line]
-    assert len(lines) == 1, done.stderr
-    assert "Traceback" not in done.stderr
+    check_ends(done, name)
     assert run.leftovers() == []
     if moment in LATE:
         best = json.loads((run.out / BEST).read_text(encoding="utf-8"))
@@ -134,3 +135,40 @@ def test_a_signal_ends_in_good_order(moment: str, name: str, known: Known, tmp_p
 def best_is_whole(run: Run) -> bool:
     assert_predicts(run)
     return True
+
+
+@pytest.mark.parametrize(("moment", "name"), list(zip(OF_RECOMMEND, [*ENDINGS, "SIGKILL"], strict=True)))
+def test_a_recommendation_ends_in_good_order(moment: str, name: str, known: Known, tmp_path: Path) -> None:
+    run = Run(tmp_path, known, is_trained=moment not in ("training", "keeping a trained adviser"))
+    run.words = ["recommend", str(known.table), "--learner", "linear", "--kb", str(run.home)]
+    check_ends(run.start(moment, name), name)
+    assert name == "SIGKILL" or run.leftovers() == []
+    assert run.start().returncode == 0
+    assert run.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "name"), list(zip(OF_REFRESH, ["SIGTERM", "SIGKILL", "SIGHUP", "SIGKILL"], strict=True))
+)
+def test_a_refresh_ends_in_good_order_and_goes_on(moment: str, name: str, known: Known, tmp_path: Path) -> None:
+    run = Run(tmp_path, known)
+    options = ["--learners", "linear", "--configurations", "linear=4", "--jobs", "2"]
+    seed = tmp_path / "seed"
+    run.words = ["refresh", str(known.table.with_name("MANIFEST.csv")), "--out", str(seed), *options]
+    check_ends(run.start(moment, name), name)
+    assert name == "SIGKILL" or run.leftovers() == []
+    done = run.start("never", "SIGTERM")
+    assert done.returncode == 0, done.stderr
+    assert len(read_seed(seed)[1]) == 16
+    assert run.leftovers() == []
+
+
+def check_ends(done: subprocess.CompletedProcess[str], name: str) -> None:
+    """A kill is a kill; what may be answered ends in one line and its exit code."""
+    number = getattr(signal, name)
+    if name == "SIGKILL":
+        assert done.returncode == -number, done.stderr
+        return
+    assert done.returncode == 128 + number, done.stderr
+    assert len([line for line in done.stderr.splitlines() if ENDINGS[name] in line]) == 1, done.stderr
+    assert "Traceback" not in done.stderr
