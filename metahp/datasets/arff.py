@@ -11,15 +11,19 @@ import numpy as np
 import pandas as pd
 
 from metahp.core.errors import InputError
+from metahp.datasets.limits import check_cells, check_columns
 from metahp.datasets.source import Text
 from metahp.datasets.table import ReadOptions
 
-_QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
-_ATTRIBUTE = re.compile(rf"@attribute\s+({_QUOTED}|[^\s{{]+)\s*(.*)$", re.IGNORECASE)
-_COMMA_FIELD = re.compile(rf"\s*({_QUOTED}|[^,]*?)\s*(,|$)")
-_SPACE_FIELD = re.compile(rf"\s*({_QUOTED}|\S+)(\s+|$)")
-_WEIGHT = re.compile(r",\s*\{[^{}]*\}\s*$")
+# Nothing here gives back what it took (`*+`, `++`): no line, however odd, takes more than time in its length.
+_QUOTED = r"'[^'\\]*+(?:\\.[^'\\]*+)*+'|\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\""
+_ATTRIBUTE = re.compile(rf"@attribute\s++({_QUOTED}|[^\s{{]++)\s*+(.*)$", re.IGNORECASE)
+_COMMA_FIELD = re.compile(rf"\s*+(?:({_QUOTED})\s*+(?=,|$)|([^,]*+))(,|$)")
+_SPACE_FIELD = re.compile(rf"\s*+(?:({_QUOTED})(?=\s|$)|(\S++))(\s++|$)")
+_SPARSE_FIELD = re.compile(rf"\s*+(\d++)\s++(?:({_QUOTED})\s*+(?=,|$)|([^,]++))(?:,|$)|[^,]*+(?:,|$)")
+_WEIGHT = re.compile(r",\s*+\{[^{}]*+\}\s*$")
 _NUMERIC = ("numeric", "real", "integer")
+MAX_INDEX_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ def read_arff(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
     label = text.source.label
     lines = re.split(r"\r\n|\n|\r", text.decoded())
     attributes, n_header = _header(lines, label)
+    # A sparse row is as wide in memory as any other, however short its line.
+    check_cells(sum(line.lstrip().startswith("{") for line in lines[n_header:]), len(attributes), f"'{label}'")
     rows, numbers, is_sparse = [], [], False
     comment = ""
     for number, raw in enumerate(lines[n_header:], start=n_header + 1):
@@ -84,6 +90,7 @@ def _header(lines: list[str], label: str) -> tuple[list[_Attribute], int]:
         if lowered.startswith("@data"):
             if not attributes:
                 raise InputError(f"'{label}', line {number}: @data comes before any @attribute.")
+            check_columns(len(attributes), f"'{label}'")
             return attributes, number
         if lowered.startswith("@attribute"):
             attributes.append(_attribute(line, label, number))
@@ -113,9 +120,9 @@ def _fields(line: str, pattern: re.Pattern[str]) -> list[str]:
         return [field.strip() for field in line.split(",")] if pattern is _COMMA_FIELD else line.split()
     fields, position = [], 0
     while match := pattern.match(line, position):
-        fields.append(_unquoted(match.group(1)))
+        fields.append(_unquoted(match.group(1) or match.group(2).rstrip()))
         position = match.end()
-        if match.group(2) == "" or (pattern is _SPACE_FIELD and position == len(line)):
+        if match.group(3) == "" or (pattern is _SPACE_FIELD and position == len(line)):
             break
     return fields
 
@@ -140,17 +147,19 @@ def _dense(line: str, n_expected: int, label: str, number: int) -> list[str]:
 def _sparse(line: str, attributes: list[_Attribute], label: str, number: int) -> list[str]:
     line = _WEIGHT.sub("", line)
     row = [attribute.sparse_default for attribute in attributes]
-    inside = line[1 : line.rfind("}")].strip() if "}" in line else ""
-    for match in re.finditer(rf"\s*(\d+)\s+({_QUOTED}|[^,]+?)\s*(?:,|$)", inside):
-        index = int(match.group(1))
-        if index >= len(row):
+    fields = list(_SPARSE_FIELD.finditer(line[1 : line.rfind("}")])) if "}" in line else []
+    if "}" not in line or any(match.group(1) is None and match.group().rstrip(",").strip() for match in fields):
+        raise InputError(f"'{label}', line {number}: expected a sparse row {{index value, …}}, found '{line[:40]}'.")
+    for match in fields:
+        digits, quoted, plain = match.groups()
+        if digits is None:
+            continue
+        if len(digits) > MAX_INDEX_DIGITS or int(digits) >= len(row):
             raise InputError(
-                f"'{label}', line {number}: attribute {index} does not exist; "
+                f"'{label}', line {number}: attribute {digits[:20]} does not exist; "
                 f"they are counted from 0 to {len(row) - 1}."
             )
-        row[index] = _unquoted(match.group(2))
-    if "}" not in line or (inside and not re.match(r"\d+\s+\S", inside)):
-        raise InputError(f"'{label}', line {number}: expected a sparse row {{index value, …}}, found '{line[:40]}'.")
+        row[int(digits)] = _unquoted(quoted or plain.rstrip())
     return row
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from metahp.core.errors import InputError
+from metahp.datasets.limits import MAX_LINE_BYTES, check_columns, gibibytes
 from metahp.datasets.source import Text
 from metahp.datasets.table import MISSING_MARKERS, ReadOptions
 
@@ -82,9 +83,15 @@ def _sketch(text: Text, text_columns: Collection[str], min_columns: int) -> _Ske
     parsed = {separator: _sample_rows(decoded, separator, is_whole) for separator in SEPARATORS}
     separator = max(SEPARATORS, key=lambda one: _fit([row for _, row in parsed[one]]))
     lines = parsed[separator]
+    if not lines and decoded.strip():
+        raise InputError(
+            f"'{text.source.label}' has a first line with more than {csv.field_size_limit():,} characters in one "
+            "field; is a quote not closed, or is it a table at all?"
+        )
     if not lines or not first:
         raise InputError(f"'{text.source.label}' is empty; expected a header line and rows.")
     end, header = lines[0]
+    check_columns(len(header), f"'{text.source.label}'")
     rows = [row for _, row in lines[1:]]
     ends = [match.end() for match in _LINE_END.finditer(sample)]
     if len(header) < min_columns:
@@ -150,12 +157,8 @@ def _fit(rows: list[list[str]]) -> tuple[float, int]:
 
 
 def _blank_lines(decoded: str) -> int:
-    count = 0
-    for line in decoded.splitlines():
-        if line.strip():
-            return count
-        count += 1
-    return count
+    blank = decoded[: len(decoded) - len(decoded.lstrip())]
+    return len(_LINE_END.findall(blank.encode()))
 
 
 def _has_decimal_commas(rows: list[list[str]]) -> bool:
@@ -210,9 +213,7 @@ def _read_with_arrow(text: Text, sketch: _Sketch) -> pd.DataFrame:
 
 def _arrow_table(text: Text, sketch: _Sketch, types: dict[str, pa.DataType]) -> pa.Table:
     source = text.source
-    # Arrow's own file objects: its reading threads must not wait for Python's lock.
-    stream = pa.BufferReader(source.data) if source.path is None else pa.OSFile(str(source.path))
-    with stream:
+    with source.open_arrow() as stream:
         stream.seek(text.start + sketch.offset)
         try:
             return pacsv.read_csv(
@@ -280,7 +281,7 @@ def _rows(text: Text, sketch: _Sketch) -> Iterator[list[str]]:
     n_expected = len(sketch.header)
     with text.open() as stream:
         lines = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-        reader = csv.reader(lines, delimiter=sketch.separator, skipinitialspace=True)
+        reader = csv.reader(_bounded(lines, text.source.label), delimiter=sketch.separator, skipinitialspace=True)
         start = 1
         try:
             for row in reader:
@@ -294,3 +295,10 @@ def _rows(text: Text, sketch: _Sketch) -> Iterator[list[str]]:
                 yield row
         except csv.Error as error:
             raise InputError(f"'{text.source.label}', line {start}: {error}; is a quote not closed?") from None
+
+
+def _bounded(lines: io.TextIOWrapper, label: str) -> Iterator[str]:
+    while line := lines.readline(MAX_LINE_BYTES):
+        if len(line) == MAX_LINE_BYTES:
+            raise InputError(f"'{label}' has a line of more than {gibibytes(MAX_LINE_BYTES)}; is it a table at all?")
+        yield line

@@ -10,7 +10,9 @@ import pandas as pd
 
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.task import Task, TaskType
+from metahp.core.text import encodable
 from metahp.datasets.fingerprint import fingerprint
+from metahp.datasets.limits import check_columns
 from metahp.datasets.table import MISSING_MARKERS, Preparation, ReadOptions, Table
 
 MIN_ROWS = 20
@@ -22,7 +24,10 @@ MIN_ROWS_PER_CLASS = 5
 ID_UNIQUE_SHARE = 0.9
 TEXT_WORDS = 4.0
 MIXED_NUMERIC_SHARE = 0.5
-MIN_DATE_LENGTH = 6
+# No date is longer, and on long texts the search for its shape takes the square of their length.
+MIN_DATE_LENGTH, MAX_DATE_LENGTH = 6, 100
+# In seconds, so that 9999-12-31 is a date too: nanoseconds end in 2262.
+_EPOCH = pd.Timestamp(0).as_unit("s")
 _DATE_SHAPE = re.compile(r"\d.*[-/:.].*\d")
 # Columns are typed on this many values first; only a column that could be a number or a date is parsed whole.
 PEEK = 1000
@@ -54,11 +59,12 @@ def build_table(
         warnings: What reading it had to say; comes first in the table's warnings.
 
     Raises:
-        InputError: no rows, fewer than 20 rows with a target, one column, one class, as many classes as rows, no
-            usable feature, or a task type that the target does not allow.
+        InputError: no rows, fewer than 20 rows with a target, one column or too many, one class, as many classes as
+            rows, no usable feature, or a task type that the target does not allow.
         UnknownNameError: no column is called `target`, or no task type is called `task_type`.
     """
     wanted = _known_task_type(task_type)
+    check_columns(frame.shape[1], "The table")
     frame, renamed = with_unique_names(frame)
     warnings = list(warnings)
     if renamed:
@@ -97,7 +103,8 @@ def build_table(
     if features.shape[1] == 0:
         left_out = "; ".join(f"{column} ({why})" for column, why in list(preparation.dropped.items())[:5])
         raise InputError(f"No usable feature column is left beside the target '{target}': {left_out}.")
-    task = Task(task_id, kind, len(frame), features.shape[1], len(classes), name, group or name)
+    names = encodable(name), encodable(group or name)
+    task = Task(task_id, kind, len(frame), features.shape[1], len(classes), *names)
     return Table(task, features, y, target, classes, origin, n_without, preparation, (*warnings, *notes), read)
 
 
@@ -144,7 +151,7 @@ def _dtype_with_missing(dtype: Any) -> Any:
 def _parse_text(column: pd.Series) -> pd.Series:
     codes, values = pd.factorize(column)
     # By way of numpy: pandas' own iteration over Arrow text makes an Arrow scalar of each value.
-    stripped = [str(value).strip() for value in np.asarray(values, dtype=object)]
+    stripped = [encodable(str(value)).strip() for value in np.asarray(values, dtype=object)]
     texts = [None if text in MISSING_MARKERS else text for text in stripped]
     present = [text for text in texts if text is not None]
     if not present:
@@ -181,16 +188,16 @@ def to_dates(texts: np.ndarray | list[str]) -> pd.DatetimeIndex:
 
 
 def _looks_like_dates(sample: list[str]) -> bool:
-    shaped = all(len(text) >= MIN_DATE_LENGTH and _DATE_SHAPE.search(text) for text in sample)
+    shaped = all(MIN_DATE_LENGTH <= len(text) <= MAX_DATE_LENGTH and _DATE_SHAPE.search(text) for text in sample)
     return shaped and bool(to_dates(sample).notna().all())
 
 
 def with_unique_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
-    """The frame with a name of its own for every column, and the new names by position."""
+    """The frame with a name of its own for every column that any encoding can write, and the new names by position."""
     names, renamed, seen = [], {}, set(map(str, frame.columns))
     used: set[str] = set()
     for index, raw in enumerate(frame.columns):
-        name = str(raw).strip()
+        name = encodable(str(raw)).strip()
         if not name or name in used or name.startswith("Unnamed: "):
             stem, count = name if name and not name.startswith("Unnamed: ") else "column", 2
             name = f"{stem}_{index + 1}"
@@ -214,6 +221,7 @@ def _known_task_type(task_type: TaskType | str | None) -> TaskType | None:
 def _find_target(frame: pd.DataFrame, target: str | None) -> tuple[str, str]:
     names = list(frame.columns)
     if target is not None:
+        target = encodable(target).strip()
         if target not in names:
             raise UnknownNameError(f"No column is called '{target}'. {did_you_mean(target, names[:50])}")
         return target, "given"
@@ -245,7 +253,8 @@ def _encode_target(
         return kind, parsed.to_numpy(dtype=float), ()
     codes, distinct = pd.factorize(parsed)
     labels = [number_label(value) for value in distinct] if is_number else [str(value) for value in distinct]
-    classes, positions = np.unique(np.array(labels, dtype=str), return_inverse=True)
+    # As objects: numpy's own text drops a NUL at the end.
+    classes, positions = np.unique(np.array(labels, dtype=object), return_inverse=True)
     codes = positions[codes]
     if len(classes) < 2:
         raise InputError(f"The target '{name}' has a single class '{classes[0]}'; expected at least 2.")
@@ -368,7 +377,7 @@ def _why_useless_text(column: pd.Series) -> str:
 
 def date_parts(column: pd.Series) -> dict[str, pd.Series]:
     """Numeric parts of a date: days since 1970, month, day of the week and hour; missing stays missing."""
-    days = (column - pd.Timestamp(0)) / pd.Timedelta(days=1)
+    days = (column - _EPOCH) / pd.Timedelta(days=1)
     parts = {"days": days, "month": column.dt.month, "weekday": column.dt.day_of_week, "hour": column.dt.hour}
     return {part: values.astype(float) for part, values in parts.items()}
 

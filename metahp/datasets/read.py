@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from metahp.core.errors import InputError
 from metahp.core.task import TaskType
+from metahp.core.text import encodable
 from metahp.datasets.arff import read_arff
 from metahp.datasets.delimited import read_delimited
 from metahp.datasets.infer import build_table
 from metahp.datasets.json_lines import read_json_lines
-from metahp.datasets.source import STANDARD_INPUT, Source, as_text, open_source
+from metahp.datasets.limits import check_cells, check_columns
+from metahp.datasets.parquet import read_parquet
+from metahp.datasets.source import as_text, is_pipe, open_source
 from metahp.datasets.table import ReadOptions, Table
 
 PARQUET_MAGIC = b"PAR1"
@@ -101,8 +103,9 @@ def table_from(X: Any, y: Any = None, *, target: str | None = None, task_type: T
     values = _series_of(y)
     if len(values) != len(frame):
         raise InputError(f"X and y differ in length: {len(frame):,} rows and {len(values):,} targets.")
-    name = target or (str(values.name) if values.name is not None else "target")
-    while name in set(map(str, frame.columns)):
+    name = encodable(target or (str(values.name) if values.name is not None else "target")).strip() or "target"
+    taken = {encodable(str(column)).strip() for column in frame.columns}
+    while name in taken:
         name += "_"
     frame = pd.concat([frame.reset_index(drop=True), values.reset_index(drop=True).rename(name)], axis=1)
     return build_table(frame, target=name, task_type=task_type)
@@ -114,15 +117,19 @@ def frame_of(X: Any) -> pd.DataFrame:
         return X
     if hasattr(X, "to_pandas"):
         return frame_of(X.to_pandas())
-    dense = X.toarray() if hasattr(X, "toarray") else X
+    if hasattr(X, "toarray"):
+        n_rows, n_columns = (*X.shape, 1)[:2]
+        check_columns(n_columns, "The sparse matrix")
+        check_cells(n_rows, n_columns, "The sparse matrix")
+        X = X.toarray()
     try:
-        frame = pd.DataFrame(dense if isinstance(dense, list | dict) else np.asarray(dense))
+        frame = pd.DataFrame(X if isinstance(X, list | dict) else np.asarray(X))
     except (ValueError, TypeError) as error:
         raise InputError(
             f"X cannot be read as rows and columns ({error}); "
             "expected a DataFrame, an array of shape (n, d) or a list of rows."
         ) from None
-    if np.ndim(dense) == 1 and frame.shape[1] == 1:
+    if np.ndim(X) == 1 and frame.shape[1] == 1:
         raise InputError(f"Expected X of shape (n, d), found shape ({len(frame)},). Try X.reshape(-1, 1).")
     is_named = any(isinstance(name, str) for name in frame.columns)
     return frame if is_named else frame.set_axis([f"x{index}" for index in range(frame.shape[1])], axis=1)
@@ -138,7 +145,8 @@ def _series_of(y: Any) -> pd.Series:
         values = values[:, 0]
     if values.ndim != 1:
         raise InputError(f"Expected y of shape (n,), found shape {values.shape}; one target at a time.")
-    return pd.Series(values)
+    # Text as it is: pandas' own type of text takes no half characters.
+    return pd.Series(values, dtype=object if values.dtype.kind in "OU" else None)
 
 
 def _read(
@@ -146,7 +154,7 @@ def _read(
 ) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
     source = open_source(name)
     if source.suffix in PARQUET_SUFFIXES or source.head(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
-        return _read_parquet(source), ReadOptions("parquet"), ()
+        return read_parquet(source), ReadOptions("parquet"), ()
     text = as_text(source)
     with text.open() as stream:
         start = stream.read(1 << 16).decode("utf-8", errors="ignore").lstrip()
@@ -157,18 +165,6 @@ def _read(
     return read_delimited(text, text_columns, min_columns)
 
 
-def _read_parquet(source: Source) -> pd.DataFrame:
-    if source.compression:
-        raise InputError(f"'{source.label}' is a Parquet file inside gzip; unpack it, Parquet is compressed already.")
-    try:
-        return pd.read_parquet(source.open() if source.path is None else source.path, engine="pyarrow")
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(
-            f"'{source.label}' is not a readable Parquet file ({str(error).splitlines()[0].rstrip('.')}). "
-            "Is it cut off, or another format under that name?"
-        ) from None
-
-
 def _declares_relation(start: str) -> bool:
     """Whether the first line that is not a comment is an ARFF one."""
     first = next((line for line in start.splitlines() if line.strip() and not line.startswith("%")), "")
@@ -176,7 +172,7 @@ def _declares_relation(start: str) -> bool:
 
 
 def _stem(source: str) -> str:
-    if source == STANDARD_INPUT:
+    if is_pipe(source):
         return "stdin"
     path = Path(source)
     return path.with_suffix("").stem if path.suffix.lower() == ".gz" else path.stem

@@ -1,18 +1,34 @@
-"""The bytes of a table, from a file or from standard input: found, unpacked, and its text as UTF-8."""
+"""The bytes of a table, from a file, a pipe or standard input: found, unpacked, and its text as UTF-8."""
 
 import codecs
 import difflib
 import gzip
 import io
+import os
+import stat
 import sys
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import pyarrow as pa
+
 from metahp.core.errors import InputError
+from metahp.core.text import printable
+from metahp.datasets.limits import PYTHON_SHARE, gibibytes, memory_bound
 
 STANDARD_INPUT = "-"
+# Where a shell names the pipes of `<(command)` and the standard input; other pipes wait for a writer that may not come.
+_PIPE_FOLDERS = ("/dev/fd/", "/proc/self/fd/")
+_PIPES = ("/dev/stdin", "/proc/self/fd/0")
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device or terminal"),
+    (stat.S_ISBLK, "a device"),
+)
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".arff", ".gz")
 CHUNK_BYTES = 1 << 24
 SNIFFED_BYTES = 1 << 16
@@ -45,7 +61,7 @@ _FOREIGN = {
 class Source:
     """Where the bytes of a table are: a plain file at `path`, or in memory as `data` (standard input, unpacked gzip).
 
-    `label` is what the user called it; `suffix` is that of the unpacked file, in lower case.
+    `label` is what the user called it, as it may be shown; `suffix` is that of the unpacked file, in lower case.
     """
 
     label: str
@@ -60,6 +76,11 @@ class Source:
             return self.path.open("rb")
         assert self.data is not None
         return io.BytesIO(self.data)
+
+    def open_arrow(self) -> pa.NativeFile:
+        """The bytes from the start as one of Arrow's own files, whose threads do not wait for Python's lock."""
+        # As bytes, since Arrow takes no text for a name that is not UTF-8.
+        return pa.BufferReader(self.data) if self.path is None else pa.OSFile(os.fsencode(self.path))
 
     def head(self, size: int = SNIFFED_BYTES) -> bytes:
         """The first `size` bytes."""
@@ -87,59 +108,136 @@ class Text:
         return stream
 
     def decoded(self) -> str:
-        """The whole text."""
+        """The whole text, for parsing in Python.
+
+        Raises:
+            InputError: it is too large for that.
+        """
+        bound = memory_bound() // PYTHON_SHARE
         with self.open() as stream:
-            return stream.read().decode("utf-8")
+            data = _gathered(_chunks(stream), bound, f"'{self.source.label}'", "Save it as CSV or as Parquet.")
+        return data.decode("utf-8")
+
+
+def local_path(name: str) -> str:
+    """The path of a file so that no library takes it for anything else: `~` is written out, `s3:x` becomes `./s3:x`."""
+    path = os.path.expanduser(name)
+    if os.path.isabs(path) or os.path.splitdrive(path)[0]:
+        return path
+    return os.path.join(".", path) if path.startswith("~") or ":" in path.partition("/")[0] else path
+
+
+def is_pipe(name: str) -> bool:
+    """Whether `name` is standard input or the pipe of a `<(command)`, which can be read once only."""
+    if name == STANDARD_INPUT:
+        return True
+    try:
+        is_fifo = stat.S_ISFIFO(os.stat(name).st_mode)
+    except (OSError, ValueError):
+        return False
+    return is_fifo and (name in _PIPES or name.startswith(_PIPE_FOLDERS))
 
 
 def open_source(name: str) -> Source:
     """The source that the user calls `name`: a path, or `-` for standard input; gzip is unpacked.
 
     Raises:
-        InputError: there is no such file, it is a directory, empty, unreadable or a broken gzip archive.
+        InputError: there is no such file, it is a directory, no regular file, empty, unreadable, too large, or a
+            broken gzip archive.
     """
-    if name == STANDARD_INPUT:
-        if sys.stdin is None or sys.stdin.isatty():
-            raise InputError("Expected a table on standard input, found a terminal. Try: metahp … - < table.csv")
-        source = Source("standard input", "", data=sys.stdin.buffer.read())
-    else:
-        path = Path(name).expanduser()
-        _check_file(path)
-        source = Source(path.name, path.suffix.lower(), path=path)
-    if source.head(2) == b"\x1f\x8b":
-        try:
-            with source.open() as packed:
-                data = gzip.decompress(packed.read())
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(
-                f"'{source.label}' is a broken gzip archive ({error}); pack or download it again."
-            ) from None
-        inner = Path(name).with_suffix("").suffix.lower() if source.suffix == ".gz" else ""
-        source = Source(source.label, inner, data=data, compression="gzip")
-    elif source.suffix == ".gz" and source.head(1):
-        raise InputError(
-            f"'{source.label}' is not a gzip archive in spite of its name; "
-            "rename it after what it is, or pack it again."
-        )
+    source = _unpacked(_standard_source() if name == STANDARD_INPUT else _file_source(name))
     if not source.head().strip():
         raise InputError(f"'{source.label}' is empty; expected a header line and rows.")
     return source
 
 
-def _check_file(path: Path) -> None:
+def _standard_source() -> Source:
+    if sys.stdin is None or sys.stdin.closed:
+        raise InputError("Expected a table on standard input, which is closed. Try: metahp … - < table.csv")
+    if sys.stdin.isatty():
+        raise InputError("Expected a table on standard input, found a terminal. Try: metahp … - < table.csv")
+    if not hasattr(sys.stdin, "buffer"):
+        raise InputError("Expected a table on standard input, found text without bytes. Pass a path or a frame.")
     try:
-        if path.is_dir():
-            tables = _tables_in(path)
-            raise InputError(
-                f"'{path}' is a directory, expected a file. "
-                + (f"Try one of: {', '.join(tables[:5])}." if tables else "It holds no table either.")
-            )
-        if not path.exists():
-            raise InputError(f"There is no file '{path}'. {_closest(path)}")
-        with path.open("rb"):
-            pass
+        return Source("standard input", "", data=_from_pipe(sys.stdin.buffer, "standard input"))
     except OSError as error:
-        raise InputError(f"'{path}' cannot be read ({error.strerror}); check its permissions.") from None
+        raise InputError(
+            f"Standard input cannot be read ({error.strerror or error}). Try: metahp … - < table.csv"
+        ) from None
+
+
+def _file_source(name: str) -> Source:
+    path = Path(local_path(name))
+    try:
+        mode = _mode(path)
+        if stat.S_ISREG(mode):
+            with path.open("rb"):
+                return Source(_shown(path.name), path.suffix.lower(), path=path)
+        if is_pipe(name):
+            with path.open("rb") as stream:
+                return Source(_shown(path), "", data=_from_pipe(stream, f"'{_shown(path)}'"))
+    except OSError as error:
+        raise InputError(f"'{_shown(path)}' cannot be read ({error.strerror}); check its permissions.") from None
+    kind = next((kind for test, kind in _KINDS if test(mode)), "no file")
+    hint = f" Try: metahp … - < {_shown(path)}" if stat.S_ISFIFO(mode) else ""
+    raise InputError(f"'{_shown(path)}' is {kind}, expected a file.{hint}")
+
+
+def _mode(path: Path) -> int:
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise InputError(f"There is no file '{_shown(path)}'. {_closest(path)}") from None
+    if stat.S_ISDIR(mode):
+        tables = _tables_in(path)
+        raise InputError(
+            f"'{_shown(path)}' is a directory, expected a file. "
+            + (f"Try one of: {', '.join(map(_shown, tables[:5]))}." if tables else "It holds no table either.")
+        )
+    return mode
+
+
+def _shown(path: str | Path) -> str:
+    """A path as it may stand in a message of one line."""
+    return printable(str(path)).replace("\n", "\\n")
+
+
+def _from_pipe(stream: BinaryIO, what: str) -> bytes:
+    return _gathered(_chunks(stream), memory_bound(), what, "Save it to a file, or pass a part: head -n 1000000")
+
+
+def _unpacked(source: Source) -> Source:
+    """The source itself, or what is in it where it is a gzip archive."""
+    if source.head(2) != b"\x1f\x8b":
+        if source.suffix == ".gz" and source.head(1):
+            raise InputError(
+                f"'{source.label}' is not a gzip archive in spite of its name; "
+                "rename it after what it is, or pack it again."
+            )
+        return source
+    hint = "Unpack it to a file, or take a part: zcat FILE | head -n 1000000"
+    try:
+        with source.open() as packed, gzip.GzipFile(fileobj=packed) as stream:
+            data = _gathered(_chunks(stream), memory_bound(), f"'{source.label}' unpacked", hint)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"'{source.label}' is a broken gzip archive ({error}); pack or download it again.") from None
+    is_named = source.path is not None and source.suffix == ".gz"
+    inner = source.path.with_suffix("").suffix.lower() if source.path is not None and is_named else ""
+    return Source(source.label, inner, data=data, compression="gzip")
+
+
+def _chunks(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    return iter(lambda: stream.read(CHUNK_BYTES), b"")
+
+
+def _gathered(chunks: Iterable[bytes], bound: int, what: str, hint: str) -> bytes:
+    """The chunks as one, unless they are too many."""
+    buffer = io.BytesIO()
+    for chunk in chunks:
+        if buffer.tell() + len(chunk) > bound:
+            raise InputError(f"{what} holds more than {gibibytes(bound)}, the most that is read into memory. {hint}")
+        buffer.write(chunk)
+    return buffer.getvalue()
 
 
 def _tables_in(folder: Path) -> list[str]:
@@ -148,12 +246,14 @@ def _tables_in(folder: Path) -> list[str]:
 
 def _closest(path: Path) -> str:
     if not path.parent.is_dir():
-        return f"The folder '{path.parent}' does not exist either; check the path."
+        return f"The folder '{_shown(path.parent)}' does not exist either; check the path."
     close = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=3)
     if close:
-        return "Did you mean " + " or ".join(f"'{path.parent / name}'" for name in close) + "?"
+        return "Did you mean " + " or ".join(f"'{_shown(path.parent / name)}'" for name in close) + "?"
     tables = _tables_in(path.parent)
-    return f"Tables beside it: {', '.join(tables[:5])}." if tables else "Check the path; no table is in that folder."
+    if tables:
+        return f"Tables beside it: {', '.join(map(_shown, tables[:5]))}."
+    return "Check the path; no table is in that folder."
 
 
 def as_text(source: Source) -> Text:
@@ -187,9 +287,10 @@ def as_text(source: Source) -> Text:
 
 
 def _transcoded(source: Source, encoding: str, warning: str) -> Text:
+    what, hint = f"'{source.label}' as UTF-8", "Save it as UTF-8, or take a part of its rows."
     with source.open() as stream:
         try:
-            data = stream.read().decode(encoding).encode("utf-8")
+            data = _gathered(_as_utf8(_chunks(stream), encoding), memory_bound(), what, hint)
         except UnicodeError as error:
             raise InputError(
                 f"'{source.label}' starts as {encoding.upper()} but is not valid "
@@ -201,6 +302,13 @@ def _transcoded(source: Source, encoding: str, warning: str) -> Text:
         raise InputError(f"'{source.label}' is empty; expected a header line and rows.")
     text = Source(source.label, source.suffix, data=data, compression=source.compression)
     return Text(text, 0, encoding, b'"' in data, (warning,))
+
+
+def _as_utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    for chunk in chunks:
+        yield decoder.decode(chunk).encode("utf-8")
+    yield decoder.decode(b"", final=True).encode("utf-8")
 
 
 def _scan(source: Source) -> tuple[bool, bool]:

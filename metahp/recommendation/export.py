@@ -4,7 +4,7 @@ import ast
 import inspect
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from sklearn.base import BaseEstimator
 from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
 from metahp.core.task import TaskType
+from metahp.datasets.infer import to_numbers
+from metahp.datasets.source import local_path
 from metahp.datasets.table import MISSING_MARKERS, Table
 from metahp.learners.catalogue import learner_named
 from metahp.learners.lightgbm import accepts_names
@@ -51,7 +53,7 @@ def date_parts(column):
     if not pd.api.types.is_datetime64_any_dtype(column):
         column = pd.to_datetime(text(column), format="mixed", utc=True)
     column = column.dt.tz_localize(None)
-    days = (column - pd.Timestamp(0)) / pd.Timedelta(days=1)
+    days = (column - pd.Timestamp(0).as_unit("s")) / pd.Timedelta(days=1)
     parts = {"days": days, "month": column.dt.month, "weekday": column.dt.day_of_week, "hour": column.dt.hour}
     return {part: values.astype(float) for part, values in parts.items()}
 '''
@@ -60,6 +62,8 @@ def date_parts(column):
 # Where a table has fewer rows than quantiles, scikit-learn takes as many quantiles as rows, and says so in each fold.
 _QUANTILES_NOTE = 'warnings.filterwarnings("ignore", message="n_quantiles")  # few rows: as many quantiles as rows'
 _PANDAS_DEFAULTS = frozenset({("compression", "None"), ("decimal", '"."'), ("quotechar", "'\"'"), ("sep", '","')})
+# By these endings pandas takes a file for packed unless it is told that it is not.
+_PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst", ".tar")
 
 
 class _Name(str):
@@ -138,7 +142,8 @@ def training_script(
     _name_columns(estimator)
     model = _code(estimator, imports)
     ending = _ending(metric, table, folds, imports)
-    body = [_constants(table, path, seed), *_functions(table), _features(table, is_lightgbm=is_lightgbm)]
+    path = local_path(path)
+    body = [_constants(table, path, seed), *_functions(table), _features(table, path, is_lightgbm=is_lightgbm)]
     if not is_lightgbm:
         body.append(
             'numeric_columns = X.select_dtypes("number").columns\n'
@@ -150,7 +155,7 @@ def training_script(
     body += [f"model = {model}", ending]
     header = _HEADER.format(
         learner=configuration.learner,
-        file=Path(path).name,
+        file=_escaped(Path(path).name),
         version=version("metahp"),
         verb=verb,
         expectation=expectation,
@@ -158,7 +163,9 @@ def training_script(
         sklearn=_major_minor("scikit-learn"),
         lightgbm=f", LightGBM {_major_minor('lightgbm')} or later" if is_lightgbm else "",
     )
-    return "\n".join([header, _import_lines(imports, is_short=is_short), "", *body]) + "\n"
+    is_unpacked = table.read.format == "arff" and table.read.compression is not None
+    standard = [*(["gzip"] if is_unpacked else []), *(["warnings"] if is_short else [])]
+    return "\n".join([header, _import_lines(imports, standard), "", *body]) + "\n"
 
 
 def _expectation(recommendation: Recommendation) -> str:
@@ -180,8 +187,9 @@ def _major_minor(package: str) -> str:
     return ".".join(version(package).split(".")[:2])
 
 
-def _import_lines(imports: set[tuple[str, str]], *, is_short: bool) -> str:
-    lines = (["import warnings", ""] if is_short else []) + ["import numpy as np", "import pandas as pd"]
+def _import_lines(imports: set[tuple[str, str]], standard: Sequence[str]) -> str:
+    lines = [*(f"import {module}" for module in standard), *([""] if standard else [])]
+    lines += ["import numpy as np", "import pandas as pd"]
     for module in sorted({module for module, _ in imports}):
         names = ", ".join(sorted(name for home, name in imports if home == module))
         lines.append(f"from {module} import {names}")
@@ -217,8 +225,8 @@ def _functions(table: Table) -> list[str]:
     return [_TEXT, _NUMBERS, *([_DATE_PARTS] if table.preparation.dates else []), ""]
 
 
-def _features(table: Table, *, is_lightgbm: bool) -> str:
-    lines = [f"frame = {_read_call(table)}"]
+def _features(table: Table, path: str, *, is_lightgbm: bool) -> str:
+    lines = [_reading(table, path)]
     if table.preparation.renamed:
         lines.append("# Columns with an empty or repeated name, by position.")
         lines.append(f"RENAMED = {_code(dict(table.preparation.renamed), set(), prefix=10)}")
@@ -231,7 +239,7 @@ def _features(table: Table, *, is_lightgbm: bool) -> str:
         lines.append("y = text(frame[TARGET])")
     lines.append("frame, y = frame[y.notna()], y[y.notna()]")
     if table.task.type.is_classification:
-        label = 'y.map("{:g}".format)' if _is_numeric_label(table.classes) else "y"
+        label = '(y + 0.0).map("{:.15g}".format)' if _is_numeric_label(table.classes) else "y"
         lines.append(f"y = np.array({label}.tolist())")
     lines.append("")
     lines.append("columns = {name: numbers(frame[name]) for name in NUMERIC}")
@@ -255,29 +263,47 @@ def _script_names(table: Table) -> tuple[str, ...]:
     return (*table.preparation.numeric, *table.preparation.categorical, *dates)
 
 
-def _read_call(table: Table) -> str:
-    """The call that reads the file, without the arguments that are pandas' defaults."""
+def _reading(table: Table, path: str) -> str:
+    """The lines that read the file into `frame`."""
+    read = table.read
+    if read.format == "parquet":
+        # As an open file: by its path, Parquet's reader may take it for an address or cannot write it.
+        return 'with open(PATH, "rb") as file:\n    frame = pd.read_parquet(file)'
+    if read.format != "arff":
+        return f"frame = {_read_call(table, path)}"
+    # Lines that pandas skips by itself must not have a quote that it takes for the start of a longer one.
+    opened = f'open(PATH, encoding="{read.encoding}")'
+    if read.compression is not None:
+        opened = f'gzip.open(PATH, "rt", encoding="{read.encoding}")'
+    rows = replace(table, read=replace(read, skip_lines=0, compression=None))
+    return (
+        f"with {opened} as file:\n    for _ in range({read.skip_lines}):\n        next(file)\n"
+        f"    frame = {_read_call(rows, '', source='file', depth=1)}"
+    )
+
+
+def _read_call(table: Table, path: str, *, source: str = "PATH", depth: int = 0) -> str:
+    """The call that reads `source`, without the arguments that are pandas' defaults."""
     # The columns' names are in the script already; a placeholder stands for them until the call is written.
     placeholder = [_Name("CATEGORICAL")] if table.preparation.categorical else []
-    call = ast.parse(table.read.pandas_source(_Name("PATH"), placeholder), mode="eval").body
+    call = ast.parse(table.read.pandas_source(_Name(source), placeholder), mode="eval").body
     assert isinstance(call, ast.Call)
     written = {"na_values": "MISSING", "dtype": 'dict.fromkeys(CATEGORICAL, "str")'}
     parts = [ast.unparse(argument) for argument in call.args]
     for keyword in call.keywords:
         value = _code(ast.literal_eval(keyword.value), set()) if isinstance(keyword.value, ast.Constant) else None
-        if (keyword.arg, value) in _PANDAS_DEFAULTS:
+        is_told = keyword.arg == "compression" and path.lower().endswith(_PACKED)
+        if (keyword.arg, value) in _PANDAS_DEFAULTS and not is_told:
             continue
         is_frame_wide = keyword.arg == "dtype" and value is not None
         text = None if is_frame_wide else written.get(str(keyword.arg))
         parts.append(f"{keyword.arg}={text or value or ast.unparse(keyword.value)}")
-    return _bracketed(f"{ast.unparse(call.func)}(", parts, ")", 0, 8)
+    return _bracketed(f"{ast.unparse(call.func)}(", parts, ")", depth, 8)
 
 
 def _is_numeric_label(classes: Sequence[str]) -> bool:
-    try:
-        return bool(classes) and all(math.isfinite(float(label)) for label in classes)
-    except ValueError:
-        return False
+    # As the target itself was read: Python takes more texts for numbers than pandas does, such as `1_000`.
+    return bool(classes) and bool(np.isfinite(to_numbers(np.array(classes, dtype=object))).all())
 
 
 def _ending(metric: Metric, table: Table, folds: Folds, imports: set[tuple[str, str]]) -> str:
@@ -343,7 +369,7 @@ def _code(value: Any, imports: set[tuple[str, str]], *, depth: int = 0, prefix: 
         parts = [_code(item, imports, depth=depth) for item in value]
         return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
     if type(value) is str:
-        return repr(value) if '"' in value else '"' + repr(value)[1:-1] + '"'
+        return repr(value) if '"' in value else f'"{_escaped(value)}"'
     if isinstance(value, BaseEstimator) or type(value).__module__.startswith("sklearn."):
         kind = type(value)
         imports.add(
@@ -358,6 +384,15 @@ def _code(value: Any, imports: set[tuple[str, str]], *, depth: int = 0, prefix: 
     if isinstance(value, np.generic):
         return repr(value.item())
     return repr(value)
+
+
+def _escaped(text: str) -> str:
+    """The text as it may stand between double quotes, in a docstring too: in one line, and ending no string.
+
+    Whatever does not show (control characters, those that change the direction of writing, half characters) is an
+    escape, as `repr` has it.
+    """
+    return repr(text)[1:-1].replace('"', '\\"')
 
 
 def _arguments(value: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.task import TaskType
+from metahp.core.text import encodable
 from metahp.datasets.infer import number_label, to_numbers
 from metahp.datasets.read import frame_of, read_frame
 from metahp.datasets.table import Table
@@ -146,7 +147,7 @@ class TunedModel:
     def score_of(self, outputs: np.ndarray, frame: pd.DataFrame, y: Any = None) -> tuple[float, int]:
         """Score of `outputs` on the rows whose target is known, and how many these are."""
         if y is None:
-            names = {str(name).strip(): name for name in frame.columns}
+            names = {encodable(str(name)).strip(): name for name in frame.columns}
             if self.target not in names:
                 raise InputError(f"A score needs the target, and there is no column '{self.target}'.")
             y = frame[names[self.target]]

@@ -92,6 +92,18 @@ def test_dates_become_their_varying_numeric_parts() -> None:
         assert list(parts.iloc[2]) == [18293.0, 2.0, 5.0]
 
 
+def test_dates_that_nanoseconds_cannot_count_are_dates() -> None:
+    ends = ["9999-12-31", "0001-01-01", *["2020-01-01", "2021-01-01"] * (N // 2 - 1)]
+    for column in (ends, pd.to_datetime(ends), pd.to_datetime(ends).as_unit("s")):
+        table = build_table(base(day=column, y=values("u", "v")))
+        assert table.preparation.dates == ("day",)
+        assert list(table.features["day.days"][:3]) == [2932896.0, -719162.0, 18262.0]
+
+
+def test_a_target_is_found_with_the_spaces_around_its_name() -> None:
+    assert build_table(base(y=values("u", "v")).rename(columns={"y": " y "}), target=" y ").target == "y"
+
+
 def test_useless_columns_are_left_out_by_name() -> None:
     rng = np.random.default_rng(1)
     frame = base(

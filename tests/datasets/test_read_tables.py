@@ -148,6 +148,7 @@ def rows(n: int = 40, last: Callable[[int], str] = lambda i: "ab"[i % 2]) -> str
 
 
 CONTROL = bytes(np.random.default_rng(0).integers(1, 256, 5000).astype("uint8"))
+ARFF_HEAD = "@relation r\n@attribute a numeric\n@data\n"
 BAD: dict[str, tuple[str, bytes | str, str]] = {
     "empty": ("t.csv", b"", "'t.csv' is empty; expected a header"),
     "blank": ("t.csv", "\n \n\n", "is empty"),
@@ -180,6 +181,7 @@ BAD: dict[str, tuple[str, bytes | str, str]] = {
     "JSON array": ("t.json", '[{"a": 1}]', "one JSON array, expected JSON lines"),
     "JSON numbers": ("t.jsonl", "1\n2\n", "line 1: expected a JSON object, found int"),
     "broken JSON": ("t.jsonl", '{"a": 1}\n{"a": \n', "line 2: expected a JSON object, found broken JSON"),
+    "JSON list below blank lines": ("t.jsonl", '{"a": 1}\n\n\n[1]\n', "line 4: expected a JSON object, found list"),
     "ARFF without data": ("t.arff", "@relation r\n@attribute a numeric\n", "without @data"),
     "ARFF without attributes": ("t.arff", "@relation r\n@data\n1\n", "before any @attribute"),
     "ARFF without rows": ("t.arff", "@relation r\n@attribute a numeric\n@data\n", "attributes and no rows"),
@@ -188,6 +190,8 @@ BAD: dict[str, tuple[str, bytes | str, str]] = {
     "ARFF number": ("t.arff", "@relation r\n@attribute a numeric\n@data\nz\n", "line 4: attribute 'a' is numeric"),
     "ARFF ragged": ("t.arff", "@relation r\n@attribute a numeric\n@data\n1,2\n", "line 4: expected 1 values"),
     "ARFF sparse index": ("t.arff", "@relation r\n@attribute a numeric\n@data\n{4 1}\n", "attribute 4 does not exist"),
+    "ARFF sparse index without end": ("t.arff", ARFF_HEAD + "{" + "1" * 9999 + " 1}\n", "attribute 1{20} does not"),
+    "ARFF sparse word": ("t.arff", ARFF_HEAD + "{0 1, what}\n", "line 4: expected a sparse row"),
     "ARFF sparse row": ("t.arff", "@relation r\n@attribute a numeric\n@data\n{0 1\n", "expected a sparse row"),
 }
 
@@ -292,6 +296,19 @@ def test_json_columns_of_two_types_and_absent_keys_are_read(tmp_path: Path) -> N
     table = load_table(tmp_path / "t.jsonl", target="y")
     assert list(table.features["late"].isna()) == [i <= 5 for i in range(40)]
     assert set(table.features["a"]) == {"x", "0", "1", "2", "3", "4"}
+
+
+@pytest.mark.parametrize(
+    "last", ['{"a": 1.5, "y": "u"}', '{"a": 1, "late": 2, "y": "u"}', '{"a": "x", "y": "u"}', '{"a": NaN, "y": "v"}']
+)
+def test_a_late_line_with_another_key_or_type_is_read_as_an_early_one_is(tmp_path: Path, last: str) -> None:
+    lines = [f'{{"a": {i % 9}, "text": "{"x" * 500}{i % 3}", "y": "{"uv"[i % 2]}"}}' for i in range(4000)]
+    tables = []
+    for order in ([*lines, last], [last, *lines]):
+        (tmp_path / "t.jsonl").write_text("\n".join(order))
+        tables.append(load_table(tmp_path / "t.jsonl", target="y"))
+    assert tables[0].task.id == tables[1].task.id
+    assert sorted(tables[0].features) == sorted(tables[1].features)
 
 
 def test_pandas_reads_json_lines_again_without_making_dates_of_them(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def _zipped(frame: pd.DataFrame, path: Path) -> None:
 def _arff(frame: pd.DataFrame, path: Path) -> None:
     kinds = ["numeric" if pd.api.types.is_float_dtype(dtype) else "string" for dtype in frame.dtypes]
     lines = [
-        "% a comment",
+        "% Quinlan's comment",
         "@relation toy",
         *(f"@attribute '{name}' {kind}" for name, kind in zip(frame, kinds, strict=True)),
         "@data",
@@ -167,6 +167,11 @@ def _arff(frame: pd.DataFrame, path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _zipped_arff(frame: pd.DataFrame, path: Path) -> None:
+    _arff(frame, path)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
 @pytest.mark.parametrize(
     ("name", "write"),
     [
@@ -175,10 +180,11 @@ def _arff(frame: pd.DataFrame, path: Path) -> None:
         ("table.tsv", _tsv),
         ("table.csv.gz", _zipped),
         ("table.arff", _arff),
+        ("table.arff.gz", _zipped_arff),
     ],
 )
 def test_the_script_reads_the_format_that_metahp_read(frame: pd.DataFrame, tmp_path: Path, name: str, write) -> None:
-    frame["colour"] = frame["colour"].replace("red", "röt" if name != "table.arff" else "red")
+    frame["colour"] = frame["colour"].replace("red", "röt" if ".arff" not in name else "red")
     path = tmp_path / name
     write(features(frame, "binary"), path)
     table = load_table(path, target="binary")

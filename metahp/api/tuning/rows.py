@@ -15,6 +15,7 @@ from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.trial import Protocol
 from metahp.datasets.infer import build_table, parse_column, with_unique_names
 from metahp.datasets.read import frame_of, load_table, read_frame
+from metahp.datasets.source import is_pipe
 from metahp.datasets.table import Table
 from metahp.evaluation.splits import Splits, by_time, check_complete, from_splitter, grouped
 
@@ -145,8 +146,9 @@ def _full(X: Any, y: Any, target: str | None, task: str | None) -> tuple[Table, 
         raise InputError("Groups, times and outer rows need the raw rows; pass a file, a frame or arrays.")
     kind = task_type_named(task)
     if isinstance(X, str | Path):
-        if str(X) == "-":
-            frame = read_frame("-")
+        if is_pipe(str(X)):
+            # Its rows can be read once.
+            frame = read_frame(X)
             return build_table(frame, target=target, task_type=kind, name="stdin"), frame
         return load_table(X, target=target, task_type=kind), read_frame(X)
     frame = frame_of(X)
