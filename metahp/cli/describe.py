@@ -34,6 +34,7 @@ def describe(
     quiet: options.Quiet = False,
 ) -> None:
     """Show the meta-features of the table in FILE, with the time that each group took."""
+    output.hush(quiet=quiet)
     api = startup.import_api()
     with output.working("describing the table", quiet=quiet):
         table = api.load(file, target=target, task=task)

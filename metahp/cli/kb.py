@@ -35,7 +35,7 @@ def info(
     damage = base.verify()
     # Of a damaged file, what else it seems to hold is not to be trusted.
     contents = {"path": str(base.file), **({} if damage else open_knowledge_base(kb).info())}
-    contents["damage"] = damage if damage or form is Format.JSON else "none found (every page read)"
+    contents["damage"] = damage if damage or form is Format.JSON else "none found (every page in use was read)"
     _write_contents(contents, form, out)
     if damage:
         raise KnowledgeBaseError(

@@ -93,7 +93,8 @@ def _is_usage(error: Exception) -> bool:
 
 def _failed(error: Exception) -> int:
     if isinstance(error, typer.TyperException):
-        output.complain(f"{error.format_message()} (see metahp --help)")
+        dash = ", and name a file that begins with '-' as ./-…" if "No such option" in error.format_message() else ""
+        output.complain(f"{error.format_message()} (see metahp --help{dash})")
         return 2
     message = str(error) or type(error).__name__
     if isinstance(error, MetahpError):

@@ -96,22 +96,36 @@ def warn(messages: Iterable[str], *, quiet: bool) -> None:
 
 
 class _WarningLine(logging.Handler):
-    """Log records as lines on standard error, as all other talk."""
+    """Log records as lines on standard error, as all other talk; none once a command was told to be quiet."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.is_quiet = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        complain(f"{record.levelname.lower()}: {record.getMessage()}")
+        if not self.is_quiet:
+            complain(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+_lines = _WarningLine()
 
 
 @contextmanager
 def logged() -> Iterator[None]:
     """Show what metahp logs as warnings while the body runs."""
-    logger, handler = logging.getLogger("metahp"), _WarningLine(logging.WARNING)
-    logger.addHandler(handler)
+    logger = logging.getLogger("metahp")
+    _lines.is_quiet = False
+    logger.addHandler(_lines)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        logger.removeHandler(_lines)
+
+
+def hush(*, quiet: bool) -> None:
+    """Show no more log records in this command if `quiet`."""
+    _lines.is_quiet = quiet
 
 
 @contextmanager

@@ -22,6 +22,7 @@ def predict(
     quiet: options.Quiet = False,
 ) -> None:
     """Print a prediction for each row of FILE, as CSV, by the model in DIRECTORY."""
+    output.hush(quiet=quiet)
     from metahp.core.errors import InputError
     from metahp.results.predict import load_result
 

@@ -52,6 +52,7 @@ def recommend(
     quiet: options.Quiet = False,
 ) -> None:
     """Recommend hyperparameters for the table in FILE."""
+    output.hush(quiet=quiet)
     if form is Format.PYTHON and file == "-":
         raise InputError("--format python needs a file that the script can read again; standard input is gone by then.")
     api = startup.import_api()
@@ -125,7 +126,7 @@ def _script_command(file: str, given: Mapping[str, object], learners: Sequence[s
     """The command that writes the script of this recommendation; empty for standard input, which is gone by then."""
     if file == "-":
         return ""
-    words = ["metahp", "recommend", file]
+    words = ["metahp", "recommend", f"./{file}" if file.startswith("-") else file]
     for option, value in given.items():
         words += [option, str(value)] if value not in (None, "") else []
     for learner in learners:

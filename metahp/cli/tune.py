@@ -87,6 +87,7 @@ def tune(
     quiet: options.Quiet = False,
 ) -> int:
     """Tune hyperparameters on the table in FILE; the same command again goes on from there."""
+    output.hush(quiet=quiet)
     from metahp.evaluation import interrupts
 
     api = startup.import_api()

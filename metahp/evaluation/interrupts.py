@@ -28,6 +28,7 @@ class _State:
         self.received: list[int] = []
         self.n_waiting = 0
         self.is_held = False
+        self.has_ended = False
         self.n_shields = 0
         self.notify: Callable[[], None] = lambda: None
 
@@ -89,7 +90,7 @@ class Held:
         _state.is_held = False
         try:
             if _state.n_waiting:
-                _state.n_waiting = 0
+                _state.n_waiting, _state.has_ended = 0, True
                 raise Interrupted
             yield
         finally:
@@ -98,7 +99,7 @@ class Held:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[Held]:
-    """Let the body finish when a first signal comes; a second one is raised in it.
+    """Let the body finish when a first signal comes; a second one is raised in it, in or out of `released`.
 
     Outside of `terminable`, as in a notebook, that is so of SIGINT alone. What waits at the end is not raised: the
     caller asks `is_waiting`.
@@ -107,11 +108,11 @@ def held_back() -> Iterator[Held]:
     if own:
         _state.received.clear()
     with _handled(own):
-        _state.is_held, _state.n_waiting = True, 0
+        _state.is_held, _state.n_waiting, _state.has_ended = True, 0, False
         try:
             yield Held()
         finally:
-            _state.is_held, _state.n_waiting = False, 0
+            _state.is_held, _state.n_waiting, _state.has_ended = False, 0, False
 
 
 @contextlib.contextmanager
@@ -122,8 +123,8 @@ def shielded() -> Iterator[None]:
         yield
     finally:
         _state.n_shields -= 1
-    if _state.n_shields == 0 and _state.n_waiting > _state.is_held:
-        _state.n_waiting = 0
+    if _state.n_shields == 0 and _state.n_waiting > (_state.is_held and not _state.has_ended):
+        _state.n_waiting, _state.has_ended = 0, True
         raise Interrupted
 
 
@@ -145,10 +146,11 @@ def _handled(numbers: list[signal.Signals] | list[int]) -> Iterator[None]:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     _state.received.append(number)
-    if _state.n_shields or (_state.is_held and not _state.n_waiting):
+    is_first = not _state.n_waiting and not _state.has_ended
+    if _state.n_shields or (_state.is_held and is_first):
         _state.n_waiting += 1
-        if _state.n_waiting == 1 and _state.is_held:
+        if _state.is_held and is_first:
             _state.notify()
         return
-    _state.n_waiting = 0
+    _state.n_waiting, _state.has_ended = 0, True
     raise Interrupted

@@ -1,6 +1,7 @@
 """The DuckDB file: short opens with a bounded wait, creation in one step, and migrations."""
 
 import contextlib
+import errno
 import os
 import random
 import re
@@ -28,6 +29,7 @@ SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
 }
 SCHEMA = resources.files("metahp.knowledge").joinpath("schema")
+NO_SPACE = os.strerror(errno.ENOSPC)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
 
 # Inside one process DuckDB refuses to open a file both for reading and for writing; threads take turns.
@@ -267,6 +269,11 @@ def _clear_errors(file: Path) -> Iterator[None]:
     except (duckdb.Error, RuntimeError) as error:
         # DuckDB raises some of its errors about damaged files as plain RuntimeError.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if NO_SPACE in reason:
+            raise KnowledgeBaseError(
+                f"The knowledge base {file} cannot be written ({NO_SPACE}). Free some space, or choose another place "
+                "with --kb PATH or METAHP_HOME."
+            ) from error
         raise KnowledgeBaseError(
             f"The knowledge base {file} cannot be used ({reason}). Check the file and its "
             "permissions, or move it away to start afresh."

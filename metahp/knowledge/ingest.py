@@ -74,12 +74,12 @@ def take_in(connection: duckdb.DuckDBPyConnection, journal: Journal, paths: Sequ
     try:
         with transaction(connection):
             added = _insert(connection, segments.values())
-            _finish(connection, journal, segments)
+            _finish(connection, journal, segments, warn)
     except _VALUE_ERRORS as error:
         _log.debug("Segments are taken in record by record: %s", error)
         added, segments = _insert_each(connection, found)
         with transaction(connection):
-            _finish(connection, journal, segments)
+            _finish(connection, journal, segments, warn)
     connection.execute("CHECKPOINT")
     kept: dict[Path, set[int] | None] = dict.fromkeys(done)
     for path, lines in _find_new_lines(segments, added).items():
@@ -198,7 +198,7 @@ def _read(paths: Sequence[Path], journal: Journal, warn: Warn) -> dict[Path, Seg
             segment = read_segment(path)
             if segment.is_unfit:
                 aside = journal.set_aside(path, segment)
-                _log.warning("%s It is now %s.", describe_faults(path, segment), encodable(str(aside)))
+                warn(path.name, f"{describe_faults(path, segment)} It is now {encodable(str(aside))}.")
             elif segment.newer:
                 newer.append((path, segment))
             else:
@@ -239,18 +239,18 @@ def _insert_each(
     return added, sifted
 
 
-def _finish(connection: duckdb.DuckDBPyConnection, journal: Journal, segments: Mapping[Path, Segment]) -> None:
+def _finish(
+    connection: duckdb.DuckDBPyConnection, journal: Journal, segments: Mapping[Path, Segment], warn: Warn
+) -> None:
     """Set aside what cannot be read, before the names of the segments are remembered: a kill must not lose it."""
     for path, segment in segments.items():
         if segment.n_lost:
             aside = journal.set_aside(path, segment)
             where = f" and are kept in {encodable(str(aside))}" if aside else ""
-            _log.warning(
-                "%d record(s) of the journal segment %s cannot be read%s; %s.",
-                segment.n_lost,
-                encodable(str(path)),
-                where,
-                segment.first_fault,
+            warn(
+                path.name,
+                f"{segment.n_lost} record(s) of the journal segment {encodable(str(path))} cannot be read{where}; "
+                f"{segment.first_fault}.",
             )
     queries.mark_ingested(connection, [_name(path) for path in segments])
 

@@ -175,7 +175,7 @@ def describe_faults(path: Path, segment: Segment) -> str:
     if segment.newer:
         return f"{name} was written by a newer metahp and is left alone. Upgrade with: pip install -U metahp"
     if segment.is_unfit:
-        return f"{name} is none and is left out: {segment.first_fault}."
+        return f"{name} is no segment and is left out: {segment.first_fault}."
     return f"{name} has {segment.n_lost} record(s) that cannot be read and are left out; {segment.first_fault}."
 
 

@@ -126,8 +126,11 @@ def check_directory(directory: str | Path) -> None:
             earlier result.
     """
     path = Path(directory)
-    for place in (path, path / MODELS, path / STUDY):
-        if place.is_symlink():
+    entries = list(path.iterdir()) if path.is_dir() else []
+    models = list((path / MODELS).iterdir()) if (path / MODELS).is_dir() else []
+    for place in (path, *entries, *models):
+        is_ours = place.parent != path or place.name == BEST or _is_ours(place, has_study=True)
+        if is_ours and place.is_symlink():
             raise InputError(
                 f"'{place}' is a link, and what is written there would land elsewhere; name the real place."
             )
@@ -135,7 +138,7 @@ def check_directory(directory: str | Path) -> None:
         raise InputError(f"--output '{path}' is a file; expected a directory, or a name for a new one.")
     # What a kill left of an earlier attempt does not count, nor the study of a run that has not ended yet.
     has_study = (path / STUDY / LOCK).exists()
-    others = (e for e in path.iterdir() if not _is_ours(e, has_study=has_study)) if path.is_dir() else ()
+    others = (entry for entry in entries if not _is_ours(entry, has_study=has_study))
     if any(others) and not (path / BEST).exists():
         raise InputError(f"--output '{path}' holds other files; name a new or empty directory, or an earlier result.")
 

@@ -86,7 +86,7 @@ def test_an_objective_of_a_script_still_imports_what_lies_beside_the_script(tmp_
 # Links
 
 
-@pytest.mark.parametrize("name", ["", "models", "study"])
+@pytest.mark.parametrize("name", ["", "models", "study", "best.json", "model.txt"])
 def test_a_result_is_never_written_through_a_link(name: str, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()

@@ -127,8 +127,7 @@ class Study:
             if self._folder is not None:
                 self._write(self._next_place, trial.id, outcome.predictions)
                 self._next_place += 1
-            if self._journal is not None:
-                self._append(trial)
+            self._append([trial])
             self._record([trial])
             self.trials.append(trial)
             self._keep(trial, outcome.predictions)
@@ -183,7 +182,7 @@ class Study:
         return trial.state is TrialState.COMPLETE and math.isfinite(trial.loss(self.metric.name))
 
     def _earlier(self) -> list[Trial]:
-        """The trials of earlier runs, from both places; what only the result directory has is recorded again."""
+        """The trials of earlier runs, from both places, each of which then has them all."""
         recorded, is_readable = [], self._base is not None
         try:
             recorded = self._base.trials(task=self.task) if self._base else []
@@ -197,6 +196,8 @@ class Study:
         )
         if is_readable and (missing := [trial for key, trial in others.items() if key not in mine]):
             self._record(missing)
+        if missing := [trial for key, trial in mine.items() if key not in others]:
+            self._append(missing)
         # A space of a user's own may have changed since.
         spaces = self.spaces.values()
         return [
@@ -217,10 +218,11 @@ class Study:
             self._is_warned = True
             self._n_unrecorded += len(trials)
 
-    def _append(self, trial: Trial) -> None:
-        assert self._journal is not None
+    def _append(self, trials: Sequence[Trial]) -> None:
+        if self._journal is None:
+            return
         try:
-            self._journal.append([trial])
+            self._journal.append(trials)
         except OSError as error:
             raise self._unwritable(error) from error
 
