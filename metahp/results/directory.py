@@ -468,7 +468,8 @@ def _manifest(target: Path) -> list[str]:
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    # The escape of half a character, as in a path that is not UTF-8, is one of JSON too.
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def _known(number: float | None) -> float | None:

@@ -20,7 +20,7 @@ from metahp.core.metric import METRICS, Metric
 from metahp.core.space import SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.text import encodable
-from metahp.core.trial import Origin, Protocol, Trial, TrialState
+from metahp.core.trial import Origin, Protocol, Trial, TrialState, find_loss_fault
 from metahp.evaluation.runner import Outcome
 from metahp.evaluation.worker import reason_of
 from metahp.knowledge.store import KnowledgeBase
@@ -260,6 +260,7 @@ class ObjectivePool:
             scores = self._objective(suggestion.configuration.values)
             losses = tuple(float(self._metric.loss(float(score))) for score in np.atleast_1d(np.asarray(scores)))
             reason = "" if losses and np.isfinite(losses).all() else "a score that is not finite"
+            reason = reason or find_loss_fault(self._metric.name, losses)
         except MemoryError:
             reason = "out of memory"
         except Exception as error:
