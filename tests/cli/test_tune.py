@@ -51,6 +51,7 @@ def start(words: list[str], error: Path) -> subprocess.Popen[bytes]:
     # in the background has them ignore the interrupt, and so would their children.
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
         "from metahp.cli import tune; tune.SECONDS_BETWEEN_LINES = 0.0; "
         "from metahp.cli.main import main; sys.exit(main())"
     )

@@ -14,14 +14,17 @@ def send(number: int = signal.SIGINT) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_is_raised_and_gives_the_exit_code(number: int, code: int) -> None:
-    before = signal.getsignal(number)
-    with terminable():
-        with pytest.raises(Interrupted):
-            send(number)
-        assert interrupts.exit_code() == code
-        with pytest.raises(Interrupted):
-            interrupts.check()
-    assert signal.getsignal(number) is before
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with terminable():
+            with pytest.raises(Interrupted):
+                send(number)
+            assert interrupts.exit_code() == code
+            with pytest.raises(Interrupted):
+                interrupts.check()
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
 
 
 def test_what_is_ignored_stays_ignored() -> None:
