@@ -113,6 +113,8 @@ def held_back() -> Iterator[Held]:
             yield Held()
         finally:
             _state.is_held, _state.n_waiting, _state.has_ended = False, 0, False
+            if own:
+                _state.received.clear()
 
 
 @contextlib.contextmanager

@@ -89,6 +89,7 @@ def test_outside_of_a_command_only_an_interrupt_waits_and_handlers_come_back() -
             send()
             assert held.is_waiting
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        interrupts.check()
     finally:
         signal.signal(signal.SIGINT, before)
 

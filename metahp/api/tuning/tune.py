@@ -23,6 +23,7 @@ from metahp.core.configuration import Value
 from metahp.core.errors import BusyError, InputError, KnowledgeBaseError
 from metahp.core.metric import metric_for
 from metahp.core.space import SearchSpace
+from metahp.evaluation import interrupts
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.runner import Limits
 from metahp.knowledge.locate import knowledge_base_path, open_knowledge_base
@@ -222,6 +223,8 @@ def _opened(given: str | Path | KnowledgeBase | None) -> tuple[KnowledgeBase, di
     except BusyError:
         raise
     except KnowledgeBaseError as error:
+        # DuckDB makes an error of its own of a signal that comes while it reads.
+        interrupts.check()
         logger.warning("a cold start, and earlier trials from the result directory alone: %s", error)
         return given if isinstance(given, KnowledgeBase) else KnowledgeBase(knowledge_base_path(path)), None
 
