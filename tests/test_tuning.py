@@ -499,20 +499,20 @@ def test_boosted_trees_are_stopped_early_and_a_second_call_knows_what_was_run(
     X = frame.drop(columns=["farm", "day"])
     metahp.tune(X, **options, **own, trials=5)
     result = metahp.tune(X, **options, **own, trials=8)
-    trials = result.trials
+    trials, space = result.trials, learner_named("lightgbm").space(TaskType.MULTICLASS)
     for trial, row in zip(trials, result.trials_frame().to_dict("records"), strict=True):
         curve = dict(zip(row["curve_iterations"], row["curve_scores"], strict=True))
-        assert max(curve) == trial.run.values["n_estimators"]
+        assert max(curve) == trial.asked(space).values["n_estimators"]
         assert curve[trial.configuration.values["n_estimators"]] == pytest.approx(row["score"])
-    assert len({trial.run for trial in trials}) == len({trial.id for trial in trials}) == 8
+    assert len({trial.asked(space) for trial in trials}) == len({trial.id for trial in trials}) == 8
     for trial in trials:
-        is_stopped = trial.run != trial.configuration
+        is_stopped = trial.asked(space) != trial.configuration
         assert not is_stopped or trial.origin not in (Origin.USER, Origin.DEFAULT)
         losses = dict(zip(trial.curve.checkpoints, trial.curve.losses["neg_log_loss"], strict=True))
         assert losses[trial.configuration.values["n_estimators"]] == pytest.approx(trial.loss("neg_log_loss"))
-    assert any(trial.run != trial.configuration for trial in trials)
+    assert any(trial.asked(space) != trial.configuration for trial in trials)
     whole = metahp.tune(X, **options, **own, trials=10, early_stopping=False).trials[8:]
-    assert all(trial.run == trial.configuration for trial in whole)
+    assert all(trial.asked(space) == trial.configuration for trial in whole)
 
 
 def test_the_outer_rows_take_no_part(tuned) -> None:
@@ -808,7 +808,7 @@ def test_rows_that_cannot_be_parted_are_refused(frame: pd.DataFrame, options: di
 # A study
 
 
-def test_trials_of_another_version_of_a_space_are_left_alone(base: KnowledgeBase) -> None:
+def test_trials_outside_of_a_narrower_space_are_left_alone(base: KnowledgeBase) -> None:
     result = tune_objective(base, trials=3)
     narrower = SearchSpace("toy_service", 2, (*SPACE.hyperparameters[:2], Categorical("kind", ("a", "c"), "a")))
     first = result.trials[0]

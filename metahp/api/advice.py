@@ -16,6 +16,7 @@ from metahp.core.space import SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.text import encodable
 from metahp.core.trial import Origin, Trial
+from metahp.core.upgrade import upgrade_trials
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.losses import constant_losses
 from metahp.knowledge import cache
@@ -26,7 +27,7 @@ from metahp.learners.catalogue import LEARNERS, learner_named
 from metahp.metafeatures.extract import NAMES, VERSION, at_rows, extract
 from metahp.recommendation.adviser import Advice, Adviser
 from metahp.recommendation.result import Recommendation, Recommended
-from metahp.surrogate.encoding import LARGEST, Evidence, comparable, evidence, is_inside
+from metahp.surrogate.encoding import LARGEST, Evidence, comparable, evidence
 
 # 80 % of a normal distribution lie within so many standard deviations.
 Z_80 = 1.2816
@@ -167,18 +168,15 @@ def recommend(
 def _find_own_trials(base: KnowledgeBase, task: Task, metric: Metric, learners: Sequence[str]) -> list[Trial]:
     """The comparable trials of a known table with a finite loss, and a configuration that its learner takes."""
     spaces = _spaces(task.type, learners)
-    trials = [
-        trial
-        for trial in comparable(base.trials(task=task.id))
-        if trial.configuration.learner in spaces and np.isfinite(trial.loss(metric.name))
-    ]
-    kept = [trial for trial in trials if is_inside(trial.configuration, spaces[trial.configuration.learner])]
+    trials = [trial for trial in base.trials(task=task.id) if trial.configuration.learner in spaces]
+    kept = [trial for _, trial in upgrade_trials(trials, spaces)]
     if len(kept) < len(trials):
         _log.warning(
-            "%d trial(s) of this table are left out: their configuration lies outside its search space.",
+            "%d trial(s) of this table are left out: their configuration lies outside its search space or is that of "
+            "another since a hyperparameter was removed.",
             len(trials) - len(kept),
         )
-    return kept
+    return [trial for trial in comparable(kept) if np.isfinite(trial.loss(metric.name))]
 
 
 def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -> tuple[Recommended, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from metahp.core.metric import metric_for
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Protocol, Trial
+from metahp.core.upgrade import upgrade_trials
 from metahp.datasets.read import TableSource
 from metahp.evaluation.parallel import call_each, run_here
 from metahp.evaluation.runner import Job, Limits
@@ -49,7 +50,7 @@ def searches(
         if trial.task in known and trial.protocol == protocol:
             known[trial.task].append(trial)
     for source, task in tables:
-        own = known[task.id]
+        own = [trial for _, trial in upgrade_trials(known[task.id], {learner: learner_named(learner).space(task.type)})]
         n_left = n_trials - sum(trial.origin is Origin.POSTERIOR for trial in own)
         if n_left > 0:
             yield Search(source, task, learner, protocol, limits, tuple(own), n_left)

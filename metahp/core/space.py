@@ -1,20 +1,19 @@
 """Search spaces: frozen values that turn configurations into points of the unit cube and back."""
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
 from metahp.core.configuration import Configuration, Value
-from metahp.core.errors import InputError, MetahpError, OutOfRangeError, UnknownHyperparameterError, did_you_mean
+from metahp.core.errors import InputError, OutOfRangeError, UnknownHyperparameterError, did_you_mean
 
 # Share of a unit axis kept for each special value (`reg_alpha=0`, `max_depth=None`): enough that a quasi-random
 # design of sixty points meets it several times, little enough that the range keeps most of them.
 SPECIAL_SHARE = 0.12
-
-# The hyperparameter that counts the iterations of a training run: checkpoints of learning curves are values of it.
-ITERATIONS = "n_estimators"
 
 Condition = tuple[str, tuple[Value, ...]]
 
@@ -152,12 +151,17 @@ class SearchSpace:
     """The hyperparameters of a learner, in a fixed order, with a version.
 
     The unit cube has one axis per hyperparameter; an inactive hyperparameter is NaN there. A parent comes before
-    the hyperparameters that depend on it.
+    the hyperparameters that depend on it. `iteration_axis` names the integer hyperparameter that counts the iterations
+    of a training run (trees, epochs), if there is one: checkpoints of learning curves are values of it.
+
+    Raises:
+        InputError: a hyperparameter appears twice or before its parent, or the iteration axis is no plain integer.
     """
 
     learner: str
     version: int
     hyperparameters: tuple[Hyperparameter, ...]
+    iteration_axis: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -170,19 +174,30 @@ class SearchSpace:
                     "which must come before it."
                 )
             seen.add(axis.name)
+        self._check_iteration_axis()
+
+    def _check_iteration_axis(self) -> None:
+        name = self.iteration_axis
+        if name is None:
+            return
+        axis = next((axis for axis in self if axis.name == name), None)
+        if axis is None:
+            raise InputError(
+                f"Search space of '{self.learner}': its iteration axis '{name}' is none of its hyperparameters. "
+                f"{did_you_mean(name, list(self.names))}"
+            )
+        is_plain = isinstance(axis, Number) and axis.is_integer and axis.low >= 1 and not (axis.below or axis.above)
+        if not is_plain or axis.only_if:
+            raise InputError(
+                f"Search space of '{self.learner}': its iteration axis '{name}' must be an integer from 1 on, "
+                "without special values or a condition."
+            )
 
     def __iter__(self) -> Iterator[Hyperparameter]:
         return iter(self.hyperparameters)
 
     def __len__(self) -> int:
         return len(self.hyperparameters)
-
-    def holds(self, configuration: Configuration) -> bool:
-        """Whether it is a configuration of this space, and not of another version of it."""
-        try:
-            return self.configuration(configuration.values) == configuration
-        except MetahpError:
-            return False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -191,9 +206,36 @@ class SearchSpace:
 
     @property
     def iterations(self) -> tuple[int, int]:
-        """The lowest and the highest value of `ITERATIONS`; both are 0 where this space has none."""
-        counted = (axis for axis in self if axis.name == ITERATIONS and isinstance(axis, Number))
+        """The lowest and the highest number of iterations; both are 0 where this space has no iteration axis."""
+        counted = (axis for axis in self if axis.name == self.iteration_axis and isinstance(axis, Number))
         return next(((int(axis.low), int(axis.high)) for axis in counted), (0, 0))
+
+    def iterations_of(self, configuration: Configuration) -> int | None:
+        """How many iterations a configuration asks for; None where nothing counts them."""
+        value = configuration.values.get(self.iteration_axis) if self.iteration_axis else None
+        return int(value) if isinstance(value, int | float) else None
+
+    def with_iterations(self, configuration: Configuration, n_iterations: int) -> Configuration:
+        """`configuration` with so many iterations; itself where nothing counts them."""
+        if self.iteration_axis is None:
+            return configuration
+        return configuration.replaced(**{self.iteration_axis: n_iterations})
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that gives configurations their meaning, in their order; the version number is no part of it.
+
+        Spaces that agree in it have the same configurations, the same unit cube and the same default.
+        """
+        axes = []
+        for axis in self:
+            fields = asdict(axis)
+            if isinstance(axis, Number):
+                # 1 and 1.0 are the same end of a range.
+                fields |= {"low": float(axis.low), "high": float(axis.high)}
+            axes.append(fields)
+        text = json.dumps([self.learner, self.iteration_axis, axes], sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     @property
     def default(self) -> Configuration:
@@ -207,10 +249,11 @@ class SearchSpace:
             UnknownHyperparameterError: a name that this space does not have.
             OutOfRangeError: a value outside its range.
         """
+        names = self.names
         for name in values:
-            if name not in self.names:
+            if name not in names:
                 raise UnknownHyperparameterError(
-                    f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(self.names))}"
+                    f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(names))}"
                 )
         chosen: dict[str, Value] = {}
         for axis in self.hyperparameters:
@@ -219,6 +262,23 @@ class SearchSpace:
                 axis.to_unit(value)
                 chosen[axis.name] = value
         return Configuration.of(self.learner, chosen)
+
+    def upgraded(self, configuration: Configuration) -> Configuration | None:
+        """A configuration of any version of this space as one of this version; None where it is none.
+
+        A hyperparameter that it lacks takes its default, with which the library ran before the space had it. One that
+        this space no longer has is dropped, whatever its value was: this space does not know which value was the
+        library's. None where a value lies outside its range or is no longer a choice, and for another learner. A
+        configuration of this version comes back as it is.
+        """
+        if configuration.learner != self.learner:
+            return None
+        names = self.names
+        try:
+            found = self.configuration({name: value for name, value in configuration.items if name in names})
+        except OutOfRangeError:
+            return None
+        return configuration if found == configuration else found
 
     def to_unit(self, configurations: Sequence[Configuration]) -> np.ndarray:
         """Points in the unit cube, shape (n, d); NaN where a hyperparameter is inactive.

@@ -25,7 +25,7 @@ from metahp.core.checks import (
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import METRICS
-from metahp.core.space import ITERATIONS
+from metahp.core.space import SearchSpace
 
 # `Protocol.splits` of a user's own objective, which decides by itself how many numbers it gives.
 OBJECTIVE_SPLITS = "objective"
@@ -163,7 +163,8 @@ class Trial:
     twice is one trial.
 
     Where early stopping kept fewer iterations than were run, `configuration`, losses and seconds are of those that were
-    kept, and the curve goes on to the end of the run.
+    kept, and the curve goes on to the end of the run. `space_version` is that of the search space from which the
+    configuration came; `SearchSpace.upgraded` makes it one of another version.
 
     Raises:
         InputError: a value is of another type or cannot be: a loss outside the metric's range, other than one loss for
@@ -229,12 +230,11 @@ class Trial:
         """Content hash of task, configuration and protocol."""
         return trial_id(self.task, self.configuration, self.protocol)
 
-    @property
-    def run(self) -> Configuration:
+    def asked(self, space: SearchSpace) -> Configuration:
         """The configuration that was run: `configuration`, with all iterations where early stopping kept fewer."""
-        if ITERATIONS not in self.configuration.values or not self.curve.checkpoints:
+        if space.iterations_of(self.configuration) is None or not self.curve.checkpoints:
             return self.configuration
-        return self.configuration.replaced(**{ITERATIONS: self.curve.checkpoints[-1]})
+        return space.with_iterations(self.configuration, self.curve.checkpoints[-1])
 
     def loss(self, metric: str) -> float:
         """Mean loss over the folds; NaN where the trial has none."""

@@ -10,7 +10,6 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import metrics_for
-from metahp.core.space import ITERATIONS
 from metahp.core.task import Task
 from metahp.core.trial import EMPTY_CURVE, Curve, Protocol
 from metahp.datasets.table import Table
@@ -78,8 +77,10 @@ def measure(
     rows = sampled_rows(table, protocol)
     parts = _parts(table, rows, protocol, splits)
     metrics = [metric.name for metric in metrics_for(table.task.type)]
-    stops_early = bool(early_stopping) and learner.stops_early
-    fewest = learner.space(table.task.type).iterations[0]
+    space = learner.space(table.task.type)
+    # What the space cannot say could not be trained again.
+    stops_early = bool(early_stopping) and learner.stops_early and space.iteration_axis is not None
+    fewest = space.iterations[0]
     tested: list[tuple[np.ndarray, Sequence[np.ndarray]]] = []
     checkpoints: tuple[int, ...] = ()
     curves, fit_seconds, predict_seconds, kept, pruned = [], 0.0, 0.0, -1, ""
@@ -119,7 +120,7 @@ def measure(
         predictions = _over_all_rows(table.task.n_rows, [(test, course[kept]) for test, course in tested])
     n_rows = len(rows) if splits is None else len(np.unique(np.concatenate([a for part in parts for a in part])))
     return Measurement(
-        configuration.replaced(**{ITERATIONS: checkpoints[kept]}) if share < 1 else configuration,
+        space.with_iterations(configuration, checkpoints[kept]) if share < 1 else configuration,
         {name: tuple(curve[kept][name] for curve in curves) for name in metrics},
         EMPTY_CURVE if pruned else curve,
         share * fit_seconds,

@@ -18,6 +18,7 @@ import numpy as np
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, WorkerError
+from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
@@ -229,6 +230,8 @@ def _trial(job: Job, answer: Measurement | tuple[TrialState, str]) -> Trial:
     learner = learner_named(job.configuration.learner)
     library = "lightgbm" if learner.name == "lightgbm" else "scikit-learn"
     versions = {library: version(library)}
+    # It is the same for all types of tasks.
+    space_version = learner.space(TaskType.BINARY).version
     if not isinstance(answer, Measurement):
         state, reason = answer
         return Trial(
@@ -241,6 +244,7 @@ def _trial(job: Job, answer: Measurement | tuple[TrialState, str]) -> Trial:
             fold_losses={},
             fit_seconds=job.limits.seconds if state is TrialState.TIMEOUT else 0.0,
             reason=reason,
+            space_version=space_version,
             versions=versions,
         )
     return Trial(
@@ -255,5 +259,6 @@ def _trial(job: Job, answer: Measurement | tuple[TrialState, str]) -> Trial:
         fit_seconds=round(answer.fit_seconds, 5),
         predict_seconds=round(answer.predict_seconds, 5),
         reason=answer.pruned,
+        space_version=space_version,
         versions=versions,
     )

@@ -50,7 +50,7 @@ class Learner(Protocol):
     stops_early: bool
 
     def space(self, task_type: TaskType) -> SearchSpace:
-        """The search space for tasks of this type."""
+        """The search space for tasks of this type; its version is the same for all types."""
 
     def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
         """Tuned defaults that others have published, by source; values not named are the library's defaults."""

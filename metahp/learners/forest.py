@@ -52,6 +52,7 @@ class Forest:
                 Float("max_samples", 0.3, 0.95, None, above=(None,), only_if=("bootstrap", (True,))),
                 Categorical("categorical", ("ordinal", "onehot"), "ordinal"),
             ),
+            iteration_axis="n_estimators",
         )
 
     def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:

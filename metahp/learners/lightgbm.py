@@ -38,6 +38,7 @@ _SPACE = SearchSpace(
         Categorical("extra_trees", (False, True), False),
         Float("cat_smooth", 1.0, 100.0, 10.0, is_log=True),
     ),
+    iteration_axis="n_estimators",
 )
 
 # Hyperparameters not named by a source keep LightGBM's default. `min_child_weight` of 1e-7 is written as 1e-3, the

@@ -28,7 +28,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.space import Categorical, Hyperparameter, SearchSpace
 from metahp.core.trial import Origin
-from metahp.refinement.strategy import Observation, Strategy, Suggestion
+from metahp.refinement.strategy import Observation, Strategy, Suggestion, check_configuration, upgrade_observation
 
 # Optuna's own default for TPE and GP: so many trials before there is a model. Warm points count.
 N_STARTUP = 10
@@ -80,7 +80,7 @@ class Search:
         owners = proposers if len(proposers) > 1 else [proposers[0]] * len(spaces)
         self._proposer_of = dict(zip(self._spaces, owners, strict=True))
         for suggestion in warm:
-            self._check(suggestion.configuration)
+            check_configuration(suggestion.configuration, self._spaces)
         self._warm = deque(warm)
         self._seen: set[str] = set()
         self._n_trials = 0
@@ -106,18 +106,10 @@ class Search:
         Raises:
             UnknownNameError, OutOfRangeError: the configuration is in none of the search spaces.
         """
-        self._check(observation.asked)
+        observation = upgrade_observation(observation, self._spaces)
         self._proposer_of[observation.asked.learner].tell(observation)
         self._note(observation.asked)
         self._seen.add(observation.configuration.id)
-
-    def _check(self, configuration: Configuration) -> None:
-        if configuration.learner not in self._spaces:
-            raise UnknownNameError(
-                f"'{configuration.learner}' is not searched here. "
-                f"{did_you_mean(configuration.learner, list(self._spaces))}"
-            )
-        self._spaces[configuration.learner].to_unit([configuration])
 
     def _noted(self, suggestion: Suggestion) -> Suggestion:
         self._note(suggestion.configuration)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from metahp.core.configuration import Configuration
-from metahp.core.errors import InputError, UnknownNameError, did_you_mean
-from metahp.core.space import ITERATIONS, SearchSpace
+from metahp.core.errors import InputError
+from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.acquisition import expected_best_loss
 from metahp.refinement.pool import N_LOCAL, fixed_pool, trust_region, trust_region_side
 from metahp.refinement.posterior import MIN_VARIANCE, Cross, Observed, Points, Posterior, Settings, torch_device
-from metahp.refinement.strategy import Observation, Suggestion
+from metahp.refinement.strategy import Observation, Suggestion, check_configuration, upgrade_observation
 from metahp.refinement.task_process import TaskProcess
 from metahp.surrogate.prior import TaskPrior
 
@@ -77,9 +77,11 @@ class Transfer:
         self._device = torch_device(device)
         self._settings = settings or Settings()
         self._only_candidates = only_candidates
-        self._stopped_early = frozenset(stopped_early)
+        self._stopped_early = frozenset(
+            space.learner for space in spaces if space.learner in stopped_early and space.iteration_axis
+        )
         for configuration in (*candidates, *(each.configuration for each in warm)):
-            self._check(configuration)
+            check_configuration(configuration, self._spaces)
         self._pool = list(candidates) if only_candidates else fixed_pool(spaces, candidates, seed=seed)
         self._place = {each.id: place for place, each in enumerate(self._pool)}
         self._weights = torch.as_tensor(prior.weights, dtype=torch.float64, device=self._device)
@@ -96,7 +98,7 @@ class Transfer:
         self._same: dict[str, list[int]] = {}
         for place, each in enumerate(self._pool):
             if each.learner in self._stopped_early:
-                self._same.setdefault(_stem(each), []).append(place)
+                self._same.setdefault(self._stem(each), []).append(place)
         self._ran: dict[str, float] = {}
         # Ids of what was run where fewer iterations were told.
         self._runs: set[str] = set()
@@ -126,7 +128,7 @@ class Transfer:
         Raises:
             UnknownNameError, OutOfRangeError: the configuration is in none of the search spaces.
         """
-        self._check(observation.configuration)
+        observation = upgrade_observation(observation, self._spaces)
         if observation.run is not None:
             # Fewer iterations were better than all, so more would be worse.
             self._tried.pop(observation.run.id, None)
@@ -134,14 +136,6 @@ class Transfer:
             self._leave_out(observation.run, math.inf)
         self._note(observation.configuration)
         self._told[observation.configuration.id] = observation
-
-    def _check(self, configuration: Configuration) -> None:
-        if configuration.learner not in self._spaces:
-            raise UnknownNameError(
-                f"'{configuration.learner}' is not searched here. "
-                f"{did_you_mean(configuration.learner, list(self._spaces))}"
-            )
-        self._spaces[configuration.learner].to_unit([configuration])
 
     def _note(self, configuration: Configuration) -> None:
         if configuration.id in self._tried:
@@ -154,20 +148,20 @@ class Transfer:
             self._is_open[place] = False
         self._tried[configuration.id] = points, Cross.of(points, self._fixed)
         if configuration.learner in self._stopped_early:
-            self._leave_out(configuration, _iterations(configuration))
+            self._leave_out(configuration, self._iterations(configuration))
 
     def _is_left_out(self, configuration: Configuration) -> bool:
         """Whether it was asked for or told, or a run that may be stopped early says all about it."""
         if configuration.learner not in self._stopped_early:
             return configuration.id in self._tried
-        return _iterations(configuration) <= self._ran.get(_stem(configuration), 0)
+        return self._iterations(configuration) <= self._ran.get(self._stem(configuration), 0)
 
     def _leave_out(self, run: Configuration, n_iterations: float) -> None:
         """Never ask for up to so many iterations of what was run."""
-        stem = _stem(run)
+        stem = self._stem(run)
         self._ran[stem] = max(n_iterations, self._ran.get(stem, 0))
         for place in self._same.get(stem, ()):
-            if _iterations(self._pool[place]) <= n_iterations:
+            if self._iterations(self._pool[place]) <= n_iterations:
                 self._is_open[place] = False
 
     def _longer(self, chosen: Configuration) -> Configuration:
@@ -175,8 +169,19 @@ class Transfer:
         own = (each.loss for each in self._told.values() if each.configuration.learner == chosen.learner)
         if chosen.learner not in self._stopped_early or not all(map(math.isfinite, own)):
             return chosen
-        n_iterations = min(LONGER * _iterations(chosen), self._spaces[chosen.learner].iterations[1])
-        return chosen.replaced(**{ITERATIONS: n_iterations})
+        space = self._spaces[chosen.learner]
+        return space.with_iterations(chosen, min(LONGER * self._iterations(chosen), space.iterations[1]))
+
+    def _iterations(self, configuration: Configuration) -> int:
+        """Of a configuration of a learner that is stopped early."""
+        n_iterations = self._spaces[configuration.learner].iterations_of(configuration)
+        assert n_iterations is not None
+        return n_iterations
+
+    def _stem(self, configuration: Configuration) -> str:
+        """An id of what configurations that differ in their iterations only have in common."""
+        space = self._spaces[configuration.learner]
+        return space.with_iterations(configuration, space.iterations[0]).id
 
     def _points(self, configurations: Sequence[Configuration]) -> Points:
         inputs = self._prior.kernel.inputs(configurations)
@@ -259,15 +264,3 @@ def _highest(
     new = [(value, configurations[place]) for value, place in zip(found.tolist(), places.tolist(), strict=True)]
     ranked = sorted([*others, *new], key=lambda each: each[0], reverse=True)[:N_TOP]
     return [each for each in ranked if each[0] > -math.inf]
-
-
-def _iterations(configuration: Configuration) -> int:
-    """Of a configuration of a learner that is stopped early."""
-    n_iterations = configuration.values[ITERATIONS]
-    assert isinstance(n_iterations, int | float)
-    return int(n_iterations)
-
-
-def _stem(configuration: Configuration) -> str:
-    """An id of what configurations that differ in their iterations only have in common."""
-    return configuration.replaced(**{ITERATIONS: None}).id

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from metahp.core.configuration import Configuration
-from metahp.core.errors import MetahpError
 from metahp.core.regret import is_flat
-from metahp.core.space import ITERATIONS, SearchSpace
+from metahp.core.space import SearchSpace
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Trial, TrialState
+from metahp.core.upgrade import upgrade_trials
 
 # A candidate is shared where at least this share of the tasks that know its learner have measured it, and two have.
 MIN_COVERAGE = 0.05
@@ -92,7 +92,8 @@ def evidence(
         metafeatures: One row for each of `tasks`, m of them; those beyond `LARGEST` count as missing.
         trials: Trials of any task and learner; others are passed over, and so are pruned ones and those that do not
             share the protocol most used on their task and number of rows. One logged warning counts those that cannot
-            be used: a configuration outside its search space, or a complete trial without the metric.
+            be used: a configuration outside its search space, or a complete trial without the metric. Trials of older
+            versions of a space count as what `upgrade_trials` makes of them.
         metrics: Metric name by task type, so that tasks of several types can share one matrix.
         spaces: Search space by learner.
     """
@@ -122,7 +123,9 @@ def evidence(
         if key not in columns:
             columns[key] = len(candidates)
             candidates.append(
-                trial.configuration if checkpoint is None else trial.configuration.replaced(**{ITERATIONS: checkpoint})
+                trial.configuration
+                if checkpoint is None
+                else spaces[trial.configuration.learner].with_iterations(trial.configuration, checkpoint)
             )
             origins.append(trial.origin)
             final.append(checkpoint is None)
@@ -137,13 +140,14 @@ def evidence(
             continue
         cells.append((i, own, _bound(trial.loss(metric)), trial.fit_seconds))
         folds[i, own] = np.asarray(trial.fold_losses[metric])
-        n_iterations = trial.configuration.values.get(ITERATIONS)
+        space = spaces[trial.configuration.learner]
+        n_iterations = space.iterations_of(trial.configuration)
         if n_iterations is not None:
-            fewest, most = spaces[trial.configuration.learner].iterations
+            fewest, most = space.iterations
             for checkpoint, loss in zip(trial.curve.checkpoints, trial.curve.losses.get(metric, ()), strict=False):
                 if not fewest <= checkpoint <= most or checkpoint == n_iterations:
                     continue
-                seconds_then = trial.fit_seconds * checkpoint / float(n_iterations)
+                seconds_then = trial.fit_seconds * checkpoint / n_iterations
                 cells.append((i, column_of(trial, checkpoint), _bound(loss), seconds_then))
 
     losses = np.full((len(tasks), len(candidates)), np.nan)
@@ -179,29 +183,18 @@ def evidence(
     )
 
 
-def is_inside(configuration: Configuration, space: SearchSpace) -> bool:
-    """Whether all values of a configuration lie in a search space; it may lack some, as one of an older version."""
-    try:
-        space.to_unit([configuration])
-    except MetahpError:
-        return False
-    return True
-
-
 def _keep_usable(trials: Sequence[Trial], metrics: Mapping[str, str], spaces: Mapping[str, SearchSpace]) -> list[Trial]:
-    """Trials that can be learned from by the metric of their task; one logged warning counts the others."""
-    distinct = {trial.configuration.id: trial.configuration for trial in trials}
-    inside = {key for key, one in distinct.items() if is_inside(one, spaces[one.learner])}
-    kept = [
+    """Trials of the current spaces with a loss of their task's metric; one logged warning counts the others."""
+    measured = [
         trial
         for trial in trials
-        if trial.configuration.id in inside
-        and (trial.state is not TrialState.COMPLETE or trial.fold_losses.get(metrics[trial.task]))
+        if trial.state is not TrialState.COMPLETE or trial.fold_losses.get(metrics[trial.task])
     ]
+    kept = [trial for _, trial in upgrade_trials(measured, spaces)]
     if len(kept) < len(trials):
         _log.warning(
-            "%d trial(s) of past tasks are left out: their configuration lies outside its search space, or they are "
-            "complete without a loss of the metric asked for.",
+            "%d trial(s) of past tasks are left out: their configuration lies outside its search space or is that of "
+            "another since a hyperparameter was removed, or they are complete without a loss of the metric asked for.",
             len(trials) - len(kept),
         )
     return kept

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, OutOfRangeError, UnknownHyperparameterError
-from metahp.core.space import SPECIAL_SHARE, Categorical, Float, Integer, SearchSpace
+from metahp.core.space import SPECIAL_SHARE, Categorical, Float, Integer, Number, SearchSpace
 from metahp.core.task import TaskType
 from metahp.learners.catalogue import LEARNERS
 
@@ -110,12 +111,151 @@ def test_a_value_outside_its_range_is_refused(space: SearchSpace, values: dict, 
         space.configuration(values)
 
 
-def test_a_space_holds_its_own_configurations_and_not_those_of_another_version(space: SearchSpace) -> None:
-    assert space.holds(space.default)
-    other = SearchSpace("toy", 2, (*space.hyperparameters, Float("added", 0.0, 1.0, 0.5)))
-    assert not space.holds(other.default)
-    assert not other.holds(space.default)
-    assert not SearchSpace("another", 1, space.hyperparameters).holds(space.default)
+@given(points())
+def test_a_configuration_of_the_current_version_comes_back_as_it_is(case: tuple[SearchSpace, np.ndarray]) -> None:
+    space, unit = case
+    [configuration] = space.from_unit(unit)
+    assert space.upgraded(configuration) is configuration
+
+
+@given(points(), st.data())
+def test_an_older_configuration_takes_the_defaults_of_what_is_new(
+    case: tuple[SearchSpace, np.ndarray], data: st.DataObject
+) -> None:
+    space, unit = case
+    added = data.draw(st.sampled_from(space.hyperparameters)).name
+    older = _without(space, added)
+    [configuration] = older.from_unit(older.to_unit(older.from_unit(unit[:, [n in older.names for n in space.names]])))
+    upgraded = space.upgraded(configuration)
+    assert upgraded == space.configuration(configuration.values)
+    assert space.upgraded(older.default) == space.default
+    # And what the older version knows is as it was.
+    assert older.upgraded(upgraded) == configuration
+
+
+@given(points(), st.data())
+def test_an_upgrade_drops_what_is_gone_and_is_a_valid_configuration(
+    case: tuple[SearchSpace, np.ndarray], data: st.DataObject
+) -> None:
+    space, unit = case
+    removed = data.draw(st.sampled_from(space.hyperparameters)).name
+    newer = _without(space, removed)
+    [configuration] = space.from_unit(unit)
+    upgraded = newer.upgraded(configuration)
+    assert newer.configuration(upgraded.values) == newer.upgraded(upgraded) == upgraded
+    assert upgraded.items == tuple(item for item in configuration.items if item[0] in newer.names)
+
+
+@given(points(), st.data())
+def test_only_what_lies_outside_a_narrowed_range_has_no_upgrade(
+    case: tuple[SearchSpace, np.ndarray], data: st.DataObject
+) -> None:
+    space, unit = case
+    numbers = [axis for axis in space if isinstance(axis, Number)]
+    axis = data.draw(st.sampled_from(numbers))
+    high = axis.low + 0.6 * (axis.high - axis.low)
+    lower = replace(axis, high=high, default=axis.low)
+    newer = replace(space, hyperparameters=tuple(lower if one is axis else one for one in space))
+    [configuration] = space.from_unit(unit)
+    value = configuration.values.get(axis.name, axis.low)
+    is_special = value in (*axis.below, *axis.above)
+    assert (newer.upgraded(configuration) is configuration) == (is_special or value <= high)
+    assert (newer.upgraded(configuration) is None) == (not is_special and value > high)
+
+
+def _without(space: SearchSpace, name: str) -> SearchSpace:
+    """The space without a hyperparameter and those that depend on it."""
+    kept = tuple(axis for axis in space if axis.name != name and (axis.only_if is None or axis.only_if[0] != name))
+    is_counted = space.iteration_axis in {axis.name for axis in kept}
+    return SearchSpace(
+        space.learner, space.version + 1, kept, iteration_axis=space.iteration_axis if is_counted else None
+    )
+
+
+def test_an_upgrade_by_hand(space: SearchSpace) -> None:
+    wavy = space.configuration({"kind": "wavy", "waves": 4})
+    assert _without(space, "kind").upgraded(wavy) == Configuration.of(
+        "toy", {"rate": 0.1, "depth": None, "penalty": 0.0}
+    )
+    fewer = replace(
+        space, hyperparameters=(*space.hyperparameters[:3], Categorical("kind", ("plain", "bumpy"), "plain"))
+    )
+    assert fewer.upgraded(wavy) is None
+    # A new hyperparameter with a condition is added only where it is active.
+    crests = Float("crests", 0.0, 1.0, 0.5, only_if=("kind", ("wavy",)))
+    more = replace(space, hyperparameters=(*space.hyperparameters, crests))
+    assert more.upgraded(wavy) == wavy.replaced(crests=0.5)
+    assert more.upgraded(space.default) == space.default
+    # What has become conditional is dropped where it is not active.
+    depth = replace(space.hyperparameters[1], only_if=("kind", ("wavy",)))
+    moved = replace(space, hyperparameters=(*(axis for axis in space if axis.name != "depth"), depth))
+    assert "depth" not in moved.upgraded(space.default).values
+    assert space.upgraded(Configuration.of("another", space.default.values)) is None
+
+
+def test_a_fingerprint_is_of_what_a_space_means() -> None:
+    axes = (Integer("n", 1, 9, 3), Float("x", 0, 1, 0.5), Categorical("c", ("a", "b"), "a"))
+    space = SearchSpace("toy", 1, axes)
+    assert space.fingerprint == "c56c95c97d57f9f0"
+    assert SearchSpace("toy", 7, (axes[0], Float("x", 0.0, 1.0, 0.5), axes[2])).fingerprint == space.fingerprint
+    n, x, c = axes
+    others = [
+        SearchSpace("another", 1, axes),
+        SearchSpace("toy", 1, axes, iteration_axis="n"),
+        SearchSpace("toy", 1, (x, n, c)),
+        SearchSpace("toy", 1, axes[:2]),
+        *(
+            SearchSpace("toy", 1, (n, changed, c))
+            for changed in (
+                replace(x, name="y"),
+                replace(x, low=0.25),
+                replace(x, high=2.0),
+                replace(x, default=0.25),
+                replace(x, low=0.25, is_log=True),
+                replace(x, is_integer=True),
+                replace(x, below=(None,)),
+                replace(x, above=(None,)),
+                replace(x, only_if=("n", (3,))),
+            )
+        ),
+        SearchSpace("toy", 1, (n, x, replace(c, choices=("a", "b", "d")))),
+        SearchSpace("toy", 1, (n, x, replace(c, default="b"))),
+    ]
+    assert len({space.fingerprint, *(other.fingerprint for other in others)}) == 1 + len(others)
+
+
+def test_iterations_are_those_of_the_iteration_axis() -> None:
+    axes = (Integer("epochs", 5, 50, 10), Float("x", 0.0, 1.0, 0.5))
+    counted, plain = SearchSpace("toy", 1, axes, iteration_axis="epochs"), SearchSpace("toy", 1, axes)
+    assert (counted.iterations, plain.iterations) == ((5, 50), (0, 0))
+    assert (counted.iterations_of(counted.default), plain.iterations_of(plain.default)) == (10, None)
+    assert counted.with_iterations(counted.default, 7) == counted.default.replaced(epochs=7)
+    assert plain.with_iterations(plain.default, 7) == plain.default
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("epoch", "'epoch' is none of its hyperparameters.*Did you mean 'epochs'"),
+        ("x", "'x' must be an integer from 1 on"),
+        ("kind", "'kind' must be an integer"),
+        ("depth", "without special values"),
+        ("waves", "or a condition"),
+        ("zero", "from 1 on"),
+    ],
+)
+def test_an_iteration_axis_that_does_not_count_is_refused(name: str, words: str) -> None:
+    axes = (
+        Integer("epochs", 5, 50, 10),
+        Float("x", 1.0, 2.0, 1.5),
+        Categorical("kind", ("a", "b"), "a"),
+        Integer("depth", 1, 9, None, above=(None,)),
+        Integer("waves", 1, 5, 3, only_if=("kind", ("b",))),
+        Integer("zero", 0, 5, 3),
+    )
+    with pytest.raises(InputError, match=words) as caught:
+        SearchSpace("toy", 1, axes, iteration_axis=name)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_space_that_makes_no_sense_is_refused() -> None:

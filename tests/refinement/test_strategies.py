@@ -8,12 +8,12 @@ import pytest
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, OutOfRangeError, UnknownNameError
-from metahp.core.space import Categorical, Integer, SearchSpace
+from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
 from metahp.learners.catalogue import learner_named
 from metahp.refinement.strategies import STRATEGIES, strategy_named
-from metahp.refinement.strategy import Observation, Strategy, Suggestion
+from metahp.refinement.strategy import Observation, Strategy, Suggestion, upgrade_observation
 
 NAMES = ["random", "grid", "tpe", "gp", "cmaes", "nsga2"]
 LIGHTGBM = learner_named("lightgbm").space(TaskType.REGRESSION)
@@ -227,6 +227,24 @@ def test_a_run_that_was_stopped_early_is_finished_and_what_was_kept_of_it_is_not
         kept = asked.replaced(n_estimators=max(10, int(asked.values["n_estimators"]) // 2))
         search.tell(Observation(kept, bowl(space)(kept), run=None if kept == asked else asked))
         seen |= {asked.id, kept.id}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trials_of_an_older_version_of_the_space_are_told_as_ones_of_this_version(name: str) -> None:
+    older = SearchSpace("small", 1, (*SMALL.hyperparameters[:-1], Float("gone", 0.0, 1.0, 0.5)))
+    old_way, new_way = (strategy_named(name, [SMALL], seed=0) for _ in range(2))
+    rng = np.random.default_rng(1)
+    for configuration in older.from_unit(rng.random((5, len(older)))):
+        old_way.tell(Observation(configuration, 1.0))
+        new_way.tell(Observation(SMALL.upgraded(configuration), 1.0))
+    assert old_way.ask() == new_way.ask()
+
+
+def test_a_run_that_is_longer_than_the_space_allows_now_is_told_as_what_was_kept() -> None:
+    shorter = SearchSpace("trees", 2, (Integer("n_estimators", 1, 50, 10),), iteration_axis="n_estimators")
+    kept, run_ = (Configuration.of("trees", {"n_estimators": n, "gone": 1}) for n in (40, 80))
+    upgraded = upgrade_observation(Observation(kept, 0.5, 0.1, run_), {"trees": shorter})
+    assert upgraded == Observation(Configuration.of("trees", {"n_estimators": 40}), 0.5, 0.1, None)
 
 
 def test_an_unknown_name_is_refused_with_the_closest() -> None:

@@ -146,7 +146,12 @@ def test_only_failures_still_leave_something_to_ask():
     assert len({each.configuration.id for each in asked}) == 9
 
 
-TREES = SearchSpace("trees", 1, (*BOWL.hyperparameters, Integer("n_estimators", 10, 400, 100, is_log=True)))
+TREES = SearchSpace(
+    "trees",
+    1,
+    (*BOWL.hyperparameters, Integer("n_estimators", 10, 400, 100, is_log=True)),
+    iteration_axis="n_estimators",
+)
 
 
 def trees(*warm: Suggestion) -> Transfer:
@@ -262,3 +267,18 @@ def test_trust_region_points_lie_within_half_a_side_and_change_only_some_axes(sp
     assert moved.max() <= 0.1 + 1e-6
     assert (moved < 1e-6).any()
     assert {each.values["kind"] for each in points} == {"plain", "wavy"}
+
+
+def test_trials_of_an_older_version_of_the_space_are_told_as_ones_of_this_version():
+    flat = SearchSpace("bowl", 0, (BOWL.hyperparameters[0], Float("gone", 0.0, 1.0, 0.5)))
+    old_way, new_way = transfer(), transfer()
+    for configuration in flat.from_unit(np.random.default_rng(1).random((4, 2))):
+        old_way.tell(Observation(configuration, 10.0))
+        new_way.tell(Observation(BOWL.upgraded(configuration), 10.0))
+    assert old_way.ask() == new_way.ask()
+
+
+def test_a_learner_without_an_iteration_axis_is_not_stopped_early():
+    search = Transfer(BowlPrior(BowlKernel(BOWL)), [BOWL], stopped_early=["bowl"], seed=0, device="cpu")
+    search.tell(Observation(BOWL.default, 10.0))
+    assert search.ask().configuration != BOWL.default

@@ -17,7 +17,12 @@ from metahp.surrogate.prior import INTERPOLATED, Knowledge, Settings
 from metahp.surrogate.scenarios import feature_distances, near_width, similarities
 from metahp.surrogate.validation import batch_regret, group_folds, random_regret
 
-SPACE = SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5), Integer("n_estimators", 1, 100, 10, is_log=True)))
+SPACE = SearchSpace(
+    "toy",
+    1,
+    (Float("x", 0.0, 1.0, 0.5), Integer("n_estimators", 1, 100, 10, is_log=True)),
+    iteration_axis="n_estimators",
+)
 METRIC = "neg_root_mean_squared_error"
 N_FEATURES = 3
 

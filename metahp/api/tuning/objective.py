@@ -21,6 +21,7 @@ from metahp.core.space import SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.text import encodable
 from metahp.core.trial import Origin, Protocol, Trial, TrialState, find_loss_fault
+from metahp.core.upgrade import upgrade_trials
 from metahp.evaluation.runner import Outcome
 from metahp.evaluation.worker import reason_of
 from metahp.knowledge.store import KnowledgeBase
@@ -88,9 +89,8 @@ def best_of_past(
     if k == 0:
         return [], 0
     ranked: dict[str, list[Trial]] = {}
-    for trial in base.trials(learner=space.learner):
-        is_like = trial.task != task and trial.state is TrialState.COMPLETE and metric.name in trial.fold_losses
-        if is_like and math.isfinite(trial.loss(metric.name)) and space.holds(trial.configuration):
+    for trial in _past_trials(base, space, metric, task):
+        if trial.state is TrialState.COMPLETE and math.isfinite(trial.loss(metric.name)):
             ranked.setdefault(trial.task, []).append(trial)
     for trials in ranked.values():
         trials.sort(key=lambda trial: trial.loss(metric.name))
@@ -143,13 +143,7 @@ def learned_of_past(
     base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], seed: int
 ) -> Learned | None:
     """What past tasks of this space say about a new one; None where there are none with a complete default."""
-    trials = [
-        trial
-        for trial in base.trials(learner=space.learner)
-        if trial.task != task
-        and (metric.name in trial.fold_losses or trial.state is not TrialState.COMPLETE)
-        and space.holds(trial.configuration)
-    ]
+    trials = _past_trials(base, space, metric, task)
     # Losses are told by how much better they are than the default's.
     defaults = [trial for trial in trials if trial.configuration == space.default]
     ids = {trial.task for trial in defaults if trial.state is TrialState.COMPLETE}
@@ -186,6 +180,16 @@ def learned_of_past(
     own = np.array([metafeatures[name] for name in names], dtype=float)
     learn = learn_calibrated if _can_calibrate(past) else Knowledge.learn
     return Learned(learn(past, spaces, seed=seed), own, few, len(past.tasks))
+
+
+def _past_trials(base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str) -> list[Trial]:
+    """Trials of other tasks than `task` as ones of this version of the space, complete ones with the metric."""
+    trials = [
+        trial
+        for trial in base.trials(learner=space.learner)
+        if trial.task != task and (metric.name in trial.fold_losses or trial.state is not TrialState.COMPLETE)
+    ]
+    return [trial for _, trial in upgrade_trials(trials, {space.learner: space})]
 
 
 def _can_calibrate(past: Evidence) -> bool:

@@ -13,11 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, KnowledgeBaseError, MetahpError
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.trial import Protocol as Measured
+from metahp.core.upgrade import upgrade_trials
 from metahp.evaluation import interrupts
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.runner import Outcome
@@ -104,11 +106,14 @@ class Study:
         self._n_unrecorded = 0
         places = self._places()
         self._next_place = max(places.values(), default=-1) + 1
-        self.trials = sorted(self._earlier(), key=lambda trial: (places.get(trial.id, -1), trial.id))
+        # Places go by the ids that trials were recorded under, whatever version of the space they are of.
+        recorded = {trial.id: upgraded for trial, upgraded in self._earlier()}
+        earlier = sorted(recorded, key=lambda key: (places.get(key, -1), key))
+        self.trials = [recorded[key] for key in earlier]
         self.n_earlier, self._n_unrecorded = len(self.trials), 0
-        for trial in self.trials:
-            if trial.id in places and trial.state is TrialState.COMPLETE:
-                self._keep(trial, self._read(places[trial.id], trial.id))
+        for key, trial in zip(earlier, tuple(self.trials), strict=True):
+            if key in places and trial.state is TrialState.COMPLETE:
+                self._keep(trial, self._read(places[key], key))
 
     @property
     def n_recorded(self) -> int:
@@ -139,8 +144,12 @@ class Study:
             return Observation(trial.configuration, math.inf)
         is_complete = trial.state is TrialState.COMPLETE
         noise = standard_error(trial.fold_losses[self.metric.name]) if is_complete else math.nan
-        run = trial.run
+        run = self.asked(trial)
         return Observation(trial.configuration, loss, noise, None if run == trial.configuration else run)
+
+    def asked(self, trial: Trial) -> Configuration:
+        """The configuration that was run, whatever early stopping kept of it."""
+        return trial.asked(self.spaces[trial.configuration.learner])
 
     def best(self, where: Callable[[Trial], bool] = lambda trial: True) -> Trial | None:
         """The complete trial with the lowest loss (the first of equals); None where there is none."""
@@ -181,8 +190,11 @@ class Study:
     def _is_scored(self, trial: Trial) -> bool:
         return trial.state is TrialState.COMPLETE and math.isfinite(trial.loss(self.metric.name))
 
-    def _earlier(self) -> list[Trial]:
-        """The trials of earlier runs, from both places, each of which then has them all."""
+    def _earlier(self) -> list[tuple[Trial, Trial]]:
+        """The trials of earlier runs, from both places, each of which then has them all.
+
+        Each as it was recorded and as one of the current search spaces, outside of which there is none.
+        """
         recorded, is_readable = [], self._base is not None
         try:
             recorded = self._base.trials(task=self.task) if self._base else []
@@ -198,11 +210,15 @@ class Study:
             self._record(missing)
         if missing := [trial for key, trial in mine.items() if key not in others]:
             self._append(missing)
-        # A space of a user's own may have changed since.
-        spaces = self.spaces.values()
-        return [
-            trial for trial in {**others, **mine}.values() if any(space.holds(trial.configuration) for space in spaces)
-        ]
+        trials = [trial for trial in {**others, **mine}.values() if trial.configuration.learner in self.spaces]
+        kept = upgrade_trials(trials, self.spaces)
+        if len(kept) < len(trials):
+            logger.warning(
+                "%d earlier trial(s) are left out: their configuration lies outside its search space, which has "
+                "changed, or is now that of another trial",
+                len(trials) - len(kept),
+            )
+        return kept
 
     def _record(self, trials: Sequence[Trial]) -> None:
         """Add trials to the knowledge base, or leave them in the result directory where that cannot be."""

@@ -150,7 +150,7 @@ def _past(
 
 def _left_out(study: Study, own: Sequence[Configuration], learners: Sequence[str]) -> Iterator[str]:
     """What was asked for and is not among the trials."""
-    if n_left := len(set(own) - {trial.run for trial in study.trials}):
+    if n_left := len(set(own) - {study.asked(trial) for trial in study.trials}):
         yield f"own configurations that were not tried: {n_left}"
     if unmeasured := [each for each in learners if each not in {trial.configuration.learner for trial in study.trials}]:
         yield f"no trial of {', '.join(unmeasured)}"
