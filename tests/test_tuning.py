@@ -808,13 +808,52 @@ def test_rows_that_cannot_be_parted_are_refused(frame: pd.DataFrame, options: di
 # A study
 
 
-def test_trials_outside_of_a_narrower_space_are_left_alone(base: KnowledgeBase) -> None:
-    result = tune_objective(base, trials=3)
+def test_trials_outside_of_a_narrower_space_are_left_out_and_counted(
+    base: KnowledgeBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = tune_objective(base, trials=6)
     narrower = SearchSpace("toy_service", 2, (*SPACE.hyperparameters[:2], Categorical("kind", ("a", "c"), "a")))
     first = result.trials[0]
     study = Study(first.task, first.protocol, result.metric, [narrower], base=base, folder=None)
     kept = [trial for trial in result.trials if trial.configuration.values["kind"] == "a"]
     assert sorted(trial.id for trial in study.trials) == sorted(trial.id for trial in kept)
+    assert 0 < len(kept) < 6
+    assert f"{6 - len(kept)} earlier trial(s) are left out" in caplog.text
+
+
+def test_trials_of_an_older_space_count_for_the_history_of_a_study(
+    base: KnowledgeBase, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"strategy": "tpe", "output": tmp_path / "out"}
+    first = tune_objective(base, trials=5, **options)
+    added = Float("added", 0.0, 1.0, 0.5)
+    second = tune_objective(
+        base, space=SearchSpace("toy_service", 2, (*SPACE.hyperparameters, added)), trials=7, **options
+    )
+    assert (second.n_earlier, second.n_recorded) == (5, 2)
+    earlier = [trial.configuration for trial in second.trials[:5]]
+    # In the same order, which the result directory keeps.
+    assert earlier == [trial.configuration.replaced(added=0.5) for trial in first.trials]
+    assert [trial.space_version for trial in second.trials] == [2] * 7
+    # What was recorded stays as it was.
+    assert sorted(trial.space_version for trial in base.trials()) == [1] * 5 + [2] * 2
+    third = tune_objective(base, space=SearchSpace("toy_service", 3, SPACE.hyperparameters[:2]), trials=8, **options)
+    assert third.n_earlier == len({trial.configuration.replaced(added=0, kind="a") for trial in second.trials})
+    assert ("earlier trial(s) are left out" in caplog.text) == (third.n_earlier < 7)
+
+
+@pytest.mark.parametrize("described", [{}, {"size": 1.0}])
+def test_past_tasks_of_an_older_space_are_learned_from(base: KnowledgeBase, described: dict) -> None:
+    for number in range(3):
+        tune_objective(base, name=f"past {number}", trials=6, metafeatures=described and {"size": float(number)})
+    best = max(base.trials(), key=lambda trial: bowl(trial.configuration.values)).configuration
+    newer = SearchSpace("toy_service", 2, (*SPACE.hyperparameters, Float("added", 0.0, 1.0, 0.5)))
+    points, n_past = best_of_past(base, newer, metric_of(None, "maximize"), "new", {}, 20)
+    assert n_past == 3
+    assert best.replaced(added=0.5) in [point.configuration for point in points]
+    assert all(newer.upgraded(point.configuration) == point.configuration for point in points)
+    found = learned_of_past(base, newer, metric_of(None, "maximize"), "new", described, 0)
+    assert found.n_tasks == 3
 
 
 def test_a_strategy_is_told_what_failed_and_what_was_pruned(tuned) -> None:

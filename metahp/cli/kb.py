@@ -27,14 +27,22 @@ def info(
     form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TABLE,
     out: options.Output = None,
 ) -> None:
-    """Say how many tasks and trials the knowledge base holds, and of what kind, and whether its file is damaged."""
+    """Say how many tasks and trials the knowledge base holds, and of what kind, and whether its file is damaged.
+
+    Of the trials on tables it says how many nothing can be learned from: those of learners that this installation does
+    not know, those outside of today's search spaces, and those without a loss of the usual metric.
+    """
+    from metahp.knowledge.coverage import count_unused
     from metahp.knowledge.locate import knowledge_base_path, open_knowledge_base
     from metahp.knowledge.store import KnowledgeBase
 
     base = KnowledgeBase(knowledge_base_path(kb))
     damage = base.verify()
     # Of a damaged file, what else it seems to hold is not to be trusted.
-    contents = {"path": str(base.file), **({} if damage else open_knowledge_base(kb).info())}
+    contents: dict[str, Any] = {"path": str(base.file)}
+    if not damage:
+        opened = open_knowledge_base(kb)
+        contents |= {**opened.info(), **count_unused(opened)}
     contents["damage"] = damage if damage or form is Format.JSON else "none found (every page in use was read)"
     _write_contents(contents, form, out)
     if damage:
@@ -65,6 +73,8 @@ def _title(name: str) -> str:
 
 
 def _shown(value: Any) -> str:
+    if value == {}:
+        return "none"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_shown(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):

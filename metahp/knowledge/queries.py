@@ -8,10 +8,11 @@ from typing import Any, Generic, TypeVar
 import duckdb
 import pyarrow as pa
 
-from metahp.core.trial import Trial
+from metahp.core.task import TaskType
+from metahp.core.trial import OBJECTIVE_SPLITS, Trial, TrialState
 from metahp.knowledge.columns import tasks_to_table
-from metahp.knowledge.records import Fault, TaskRecord, combined
-from metahp.knowledge.rows import read_tasks, read_trials
+from metahp.knowledge.records import Fault, Tally, TaskRecord, combined
+from metahp.knowledge.rows import read_configuration, read_tasks, read_trials
 
 Count = tuple[str, str, str, int]
 Record = TypeVar("Record")
@@ -146,6 +147,40 @@ def select_trials(
 def count_trials(connection: duckdb.DuckDBPyConnection) -> list[Count]:
     """Learner, state and origin of trials, and how many have them."""
     return connection.execute("SELECT learner, state, origin, count(*) FROM trials GROUP BY ALL").fetchall()
+
+
+def count_configurations(connection: duckdb.DuckDBPyConnection, metrics: Mapping[TaskType, str]) -> list[Tally]:
+    """Trials of tables by configuration and task type; `metrics` are those that complete ones should have.
+
+    A row that is no configuration counts for nothing: readers of records tell of it.
+    """
+    rows = connection.execute(
+        """
+        SELECT learner, any_value(configuration)::VARCHAR, type, count(*),
+            count(*) FILTER (state = $complete AND NOT map_contains(fold_losses, metric))
+        FROM trials
+            LEFT JOIN tasks ON tasks.id = trials.task
+            LEFT JOIN (SELECT unnest($types) AS type, unnest($metrics) AS metric) USING (type)
+        WHERE splits <> $objective
+        GROUP BY learner, configuration_id, type
+        """,
+        {
+            "complete": str(TrialState.COMPLETE),
+            "types": [str(kind) for kind in metrics],
+            "metrics": list(metrics.values()),
+            "objective": OBJECTIVE_SPLITS,
+        },
+    ).fetchall()
+    tallies = []
+    for learner, text, kind, n_trials, n_unmeasured in rows:
+        with contextlib.suppress(Exception):
+            tallies.append(Tally(read_configuration(learner, text), task_type_of(kind), n_trials, n_unmeasured))
+    return tallies
+
+
+def task_type_of(name: str | None) -> TaskType | None:
+    """The type called `name`; None where there is none."""
+    return TaskType(name) if name in set(TaskType) else None
 
 
 def task_types(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:

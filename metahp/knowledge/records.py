@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 
 from metahp.core.checks import MAX_INT32, check_integer, check_kind, check_text, show
+from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, MetahpError
-from metahp.core.task import Task
+from metahp.core.task import Task, TaskType
 from metahp.core.text import encodable
 
 # Prefix of the entries of `TaskRecord.metafeatures` that hold a constant prediction's loss, by metric.
@@ -31,6 +32,19 @@ class Fault:
         elif not isinstance(error, MetahpError):
             text = f"{type(error).__name__}: {text}"
         return cls(place, text.rstrip("."))
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many trials there are of a configuration on tables of one task type, None where that is not known.
+
+    `n_unmeasured` of them are complete and have no loss of a metric that was asked for.
+    """
+
+    configuration: Configuration
+    task_type: TaskType | None
+    n_trials: int
+    n_unmeasured: int
 
 
 @dataclass(frozen=True, slots=True)

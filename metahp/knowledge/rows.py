@@ -255,9 +255,14 @@ def _to_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     return column.to_numpy(zero_copy_only=False)
 
 
+def read_configuration(learner: str, text: str) -> Configuration:
+    """The configuration whose values are a JSON text; raises whatever is wrong with it."""
+    return Configuration.of(learner, _parsed(json.loads(text)))
+
+
 def _configurations(table: pa.Table) -> list[Any]:
     keys = zip(table["learner"].to_pylist(), table["configuration"].to_pylist(), strict=True)
-    return _interned(keys, lambda key: Configuration.of(key[0], _parsed(json.loads(key[1]))))
+    return _interned(keys, lambda key: read_configuration(*key))
 
 
 def _protocols(table: pa.Table) -> list[Any]:

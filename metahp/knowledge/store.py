@@ -12,12 +12,13 @@ import duckdb
 import pyarrow as pa
 
 from metahp.core.errors import KnowledgeBaseError
+from metahp.core.task import TaskType
 from metahp.core.text import encodable
-from metahp.core.trial import Origin, Trial
+from metahp.core.trial import OBJECTIVE_SPLITS, Origin, Trial, TrialState
 from metahp.files import sweep
 from metahp.knowledge import database, ingest, pages, queries
 from metahp.knowledge.journal import FILE_NAME, Journal, describe_error, describe_faults, journal_folder
-from metahp.knowledge.records import TaskRecord
+from metahp.knowledge.records import Tally, TaskRecord
 from metahp.knowledge.segment import Segment, read_segment
 
 # Long enough for another process to ingest a long journal, short enough that a person learns who holds the file.
@@ -210,6 +211,30 @@ class KnowledgeBase:
             "schema_version": version,
             "content_hash": self.content_hash(),
         }
+
+    def tallies(self, metrics: Mapping[TaskType, str]) -> list[Tally]:
+        """How many trials of tables there are of each configuration on each type of task.
+
+        Complete ones without a loss of the metric that `metrics` names for their type are counted too.
+        """
+        pending = self._pending()
+        trials = {trial.id: trial for trial in pending.trials if trial.protocol.splits != OBJECTIVE_SPLITS}
+
+        def look_up(connection: duckdb.DuckDBPyConnection) -> tuple[list[Tally], set[str], dict[str, str]]:
+            return (
+                queries.count_configurations(connection, metrics),
+                queries.known_trials(connection, sorted(trials)),
+                queries.task_types(connection),
+            )
+
+        tallies, known, types = self._read(look_up) or ([], set(), {})
+        types = {**{record.task.id: str(record.task.type) for record in pending.tasks}, **types}
+        for trial in (trial for key, trial in trials.items() if key not in known):
+            kind = queries.task_type_of(types.get(trial.task))
+            is_measured = kind is None or metrics[kind] in trial.fold_losses
+            is_unmeasured = trial.state is TrialState.COMPLETE and not is_measured
+            tallies.append(Tally(trial.configuration, kind, 1, int(is_unmeasured)))
+        return tallies
 
     def verify(self) -> list[str]:
         """What is damaged in the file, every page of it read; empty where nothing is.

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from metahp.core.errors import InputError, WorkerError
+from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
@@ -19,7 +20,8 @@ from metahp.evaluation.protocol import measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.runner import Job, Limits, Runner, Workload
 from metahp.evaluation.splits import by_time
-from metahp.learners.catalogue import learner_named
+from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.learners.forest import Forest
 
 FOREST = learner_named("random_forest")
 
@@ -67,6 +69,20 @@ def test_limits_crashes_and_errors_are_trials_and_the_next_job_runs(source: Tabl
     assert "gone.parquet" in gone.reason or "FileNotFound" in gone.reason
     for again in (after_late, after_large, after_crash):
         _same(again, first)
+
+
+def test_a_trial_says_of_which_version_of_the_space_it_is(
+    source: TableSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Newer(Forest):
+        def space(self, task_type: TaskType) -> SearchSpace:
+            return replace(super().space(task_type), version=7)
+
+    monkeypatch.setitem(LEARNERS, "random_forest", Newer("random_forest"))
+    with Runner() as runner:
+        trials = [runner.run(job(each)) for each in (source, TableSource(str(tmp_path / "gone.parquet")))]
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.FAILED]
+    assert [trial.space_version for trial in trials] == [7, 7]
 
 
 def test_a_trial_in_a_worker_is_the_measurement_made_here(source: TableSource) -> None:
@@ -201,7 +217,8 @@ from metahp.core.trial import Origin, Protocol
 from metahp.datasets.read import TableSource
 from metahp.evaluation.parallel import TrialPool
 from metahp.evaluation.runner import Job
-from metahp.learners.catalogue import learner_named
+from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.learners.forest import Forest
 
 source = TableSource(sys.argv[1], "target")
 task = source.load().task

@@ -56,6 +56,15 @@ def make_split(table: Table) -> Split:
     )
 
 
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=LEARNERS)
+def test_a_space_has_one_version_for_all_task_types_and_counts_its_iterations(learner: Learner) -> None:
+    spaces = [learner.space(task_type) for task_type in TaskType]
+    assert len({space.version for space in spaces}) == 1
+    assert {space.learner for space in spaces} == {learner.name}
+    counted = "n_estimators" if "n_estimators" in spaces[0].names else None
+    assert {space.iteration_axis for space in spaces} == {counted}
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("task_type", TaskType)
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))

@@ -210,15 +210,15 @@ class Study:
             self._record(missing)
         if missing := [trial for key, trial in mine.items() if key not in others]:
             self._append(missing)
-        trials = [trial for trial in {**others, **mine}.values() if trial.configuration.learner in self.spaces]
-        kept = upgrade_trials(trials, self.spaces)
-        if len(kept) < len(trials):
+        earlier = [trial for trial in {**others, **mine}.values() if trial.configuration.learner in self.spaces]
+        pairs = upgrade_trials(earlier, self.spaces)
+        if len(pairs) < len(earlier):
             logger.warning(
                 "%d earlier trial(s) are left out: their configuration lies outside its search space, which has "
                 "changed, or is now that of another trial",
-                len(trials) - len(kept),
+                len(earlier) - len(pairs),
             )
-        return kept
+        return pairs
 
     def _record(self, trials: Sequence[Trial]) -> None:
         """Add trials to the knowledge base, or leave them in the result directory where that cannot be."""
