@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from metahp.api.advice import adviser_key, known_learners, past_evidence, recommend, train_adviser
+from metahp.api.advice import known_learners, recommend
 from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
 from metahp.api.tables import describe, load, task_type_named
 
@@ -17,16 +17,13 @@ __all__ = [
     "SEED_PROTOCOL",
     "ManifestRow",
     "TuneResult",
-    "adviser_key",
     "describe",
     "known_learners",
     "load",
-    "past_evidence",
     "read_manifest",
     "recommend",
     "refresh",
     "task_type_named",
-    "train_adviser",
     "tune",
 ]
 

@@ -47,6 +47,28 @@ DEFAULT_METRIC = {
 }
 
 
+def canonical_metric(name: str) -> str:
+    """The metric under which the losses of `name` are kept for all task types of its kind: ROC AUC has two names."""
+    return "roc_auc" if name == "roc_auc_ovr" else name
+
+
+def stored_metrics(*, is_classification: bool) -> tuple[str, ...]:
+    """The canonical metrics of classification or regression, whose losses every trial has."""
+    types = _CLASSES if is_classification else (TaskType.REGRESSION,)
+    return tuple(dict.fromkeys(canonical_metric(each.name) for each in _ALL if set(each.task_types) & set(types)))
+
+
+def guiding_metric(name: str) -> str:
+    """The default metric whose meta-model serves `name`, as a canonical name: similar tasks are so by either.
+
+    Rankings are guided by ROC AUC, other scores of classes by log loss, those of numbers by root mean squared error.
+    """
+    if TaskType.REGRESSION in METRICS[name].task_types:
+        return DEFAULT_METRIC[TaskType.REGRESSION]
+    own = canonical_metric(name)
+    return own if own == DEFAULT_METRIC[TaskType.BINARY] else DEFAULT_METRIC[TaskType.MULTICLASS]
+
+
 def metrics_for(task_type: TaskType) -> tuple[Metric, ...]:
     """The metrics that every trial of a task of this type stores."""
     return tuple(metric for metric in _ALL if task_type in metric.task_types)

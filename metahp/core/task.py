@@ -1,7 +1,9 @@
 """A task: a table with a target and a task type, known by its content."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from metahp.core.checks import check_integer, check_kind, check_text
 from metahp.core.errors import InputError
@@ -52,3 +54,8 @@ class Task:
             raise InputError(f"A multiclass task needs at least 2 classes, this one has {self.n_classes}.")
         if self.type is TaskType.REGRESSION and self.n_classes != 0:
             raise InputError("A regression task has no classes.")
+
+
+def task_from_dict(values: Mapping[str, Any]) -> Task:
+    """The task whose fields are `values`."""
+    return Task(**{**values, "type": TaskType(str(values["type"]))})

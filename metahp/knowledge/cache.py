@@ -50,6 +50,19 @@ def find(folder: Path, key: str) -> Iterator[tuple[Path, dict[str, np.ndarray]]]
     yield from _read_files(cache_path(place, key) for place in _places(folder))
 
 
+def read(paths: Iterable[Path]) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
+    """Files and their arrays; one that cannot be read is left out with a logged warning."""
+    yield from _read_files(paths)
+
+
+def list_newest(folder: Path, pattern: str) -> list[Path]:
+    """Files whose key matches the shell pattern: in the folder of the knowledge base, then in the seed.
+
+    In each the newest come first.
+    """
+    return [path for place in _places(folder) for path in _sort_by_age((place / FOLDER_NAME).glob(f"{pattern}.npz"))]
+
+
 def find_newest(folder: Path, pattern: str, besides: str = "") -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
     """Files whose key matches the shell pattern and their arrays, the newest first, searched as `find` does.
 

@@ -16,6 +16,8 @@ from metahp.knowledge.rows import read_configuration, read_tasks, read_trials
 
 Count = tuple[str, str, str, int]
 Record = TypeVar("Record")
+# Hexadecimal digits of an id that are added up: a column of so many fits a 64-bit integer each.
+SUMMED_DIGITS = 12
 # Content hashes are numbers of this many bits.
 _MODULUS = 1 << 96
 
@@ -142,6 +144,28 @@ def select_trials(
         params=wanted,
     ).to_arrow_table()
     return _known(table, *read_trials(table))
+
+
+def select_trials_of(
+    connection: duckdb.DuckDBPyConnection, tasks: Sequence[str], learners: Sequence[str]
+) -> Known[Trial]:
+    """The trials of some tasks and learners."""
+    table = connection.sql(
+        "SELECT * REPLACE (configuration::VARCHAR AS configuration, versions::VARCHAR AS versions) FROM trials "
+        "WHERE task IN (SELECT unnest($tasks::VARCHAR[])) AND learner IN (SELECT unnest($learners::VARCHAR[]))",
+        params={"tasks": list(tasks), "learners": list(learners)},
+    ).to_arrow_table()
+    return _known(table, *read_trials(table))
+
+
+def sum_trials(connection: duckdb.DuckDBPyConnection, learners: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """By task how many trials of some learners there are, and the sum of the first digits of their ids."""
+    rows = connection.execute(
+        f"SELECT task, count(*), sum(TRY_CAST('0x' || substr(id, 1, {SUMMED_DIGITS}) AS BIGINT)) FROM trials "
+        "WHERE learner IN (SELECT unnest(?::VARCHAR[])) GROUP BY task",
+        [list(learners)],
+    ).fetchall()
+    return {task: (count, int(total or 0)) for task, count, total in rows}
 
 
 def count_trials(connection: duckdb.DuckDBPyConnection) -> list[Count]:

@@ -139,6 +139,35 @@ class KnowledgeBase:
         self._warn_of_rows(faults, "trial(s)")
         return [trials[key] for key in sorted(trials)]
 
+    def trials_of(self, tasks: Sequence[str], learners: Sequence[str]) -> list[Trial]:
+        """All trials of some tasks and learners, in the order of their ids."""
+        pending = self._pending()
+        known = self._read(partial(queries.select_trials_of, tasks=tasks, learners=learners))
+        trials = dict(known.records) if known else {}
+        for trial in pending.trials:
+            if trial.task in tasks and trial.configuration.learner in learners:
+                trials.setdefault(trial.id, trial)
+        self._warn_of_rows(known.faults if known else {}, "trial(s)")
+        return [trials[key] for key in sorted(trials)]
+
+    def sums(self, learners: Sequence[str]) -> dict[str, str]:
+        """By task a text that changes with its description and with its trials of some learners."""
+        pending = self._pending()
+        trials = {trial.id: trial for trial in pending.trials if trial.configuration.learner in learners}
+
+        def look_up(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, tuple[int, int]], set[str]]:
+            return queries.sum_trials(connection, learners), queries.known_trials(connection, sorted(trials))
+
+        counted, known = self._read(look_up) or ({}, set())
+        for key, trial in trials.items():
+            if key not in known:
+                count, total = counted.get(trial.task, (0, 0))
+                counted[trial.task] = count + 1, total + int(key[: queries.SUMMED_DIGITS], 16)
+        return {
+            record.task.id: f"{record.fingerprint} {' '.join(map(str, counted.get(record.task.id, (0, 0))))}"
+            for record in self.tasks()
+        }
+
     def content(self) -> Content:
         """Everything that can be read, in the order of ids, and why the rest cannot, which no warning says then."""
         pending = self._pending(is_told=False)

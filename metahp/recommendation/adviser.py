@@ -1,22 +1,18 @@
-"""The adviser: trained on past tasks, it turns a task's meta-features into k candidates and what to expect of them."""
+"""The adviser: past tasks and a forecast; it turns a task's meta-features into k candidates and what to expect."""
 
-import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from metahp.core.space import SearchSpace
-from metahp.core.task import Task, TaskType
+from metahp.core.task import Task
 from metahp.recommendation.abstention import why_abstain
 from metahp.recommendation.result import Neighbour, TrackRecord
-from metahp.recommendation.selection import greedy_batch
-from metahp.surrogate.calibration import calibrated, unseen
-from metahp.surrogate.encoding import Evidence
-from metahp.surrogate.forecast import Forecast, relative
-from metahp.surrogate.prior import Knowledge, Settings
+from metahp.surrogate.evidence import Evidence
+from metahp.surrogate.forecast import Forecast, Levels, relative
+from metahp.surrogate.metamodel import MetaModel, to_bytes
+from metahp.surrogate.prior import PastTasks, Prior
 from metahp.surrogate.validation import batch_regret, group_folds, n_random, random_regret, worth_in_random_trials
 
 VALIDATION_FOLDS = 5
@@ -27,10 +23,8 @@ N_NEIGHBOURS = 3
 IS_COPY = 0.5
 N_REASONS = 3
 
-_Learned = tuple[Knowledge, Forecast]
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Advised:
     """One candidate of an advice: its column, and its expected loss, interval and default as losses."""
 
@@ -42,192 +36,199 @@ class Advised:
     fit_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Advice:
-    """The candidates to try first, with reasons; `abstained` says why it is the portfolio, or is empty."""
+    """The candidates to try first, with reasons, and the prior from which they come."""
 
     items: tuple[Advised, ...]
     neighbours: tuple[Neighbour, ...]
     reasons: tuple[str, ...]
-    abstained: str
+    prior: Prior
 
 
-@dataclass(frozen=True, eq=False)
-class Adviser:
-    """Knowledge, forecast, and how well both did on past tasks that were left out.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Validation:
+    """How well the advice for some learners did on past tasks, each left out with its group.
 
-    `residuals` are errors of the forecast's log relative loss for the first candidates of a batch, each past task left
-    out with its group, shape (t, TRACK_RECORD_K), NaN where unknown. `n_learned` counts the tasks that the surrogate
-    was trained on; `extended` adds others to them.
+    `residuals` are errors of the forecast's log relative loss for the first candidates of a batch, shape
+    (t, TRACK_RECORD_K), NaN where unknown; `learners` (t, TRACK_RECORD_K) are places in `names`, -1 where unknown.
     """
 
-    knowledge: Knowledge
-    forecast: Forecast
-    tasks: tuple[Task, ...]
+    names: tuple[str, ...]
     residuals: np.ndarray
+    learners: np.ndarray
     track_record: TrackRecord | None
-    n_learned: int
 
     @classmethod
-    def learn(
-        cls,
-        past: Evidence,
-        baselines: np.ndarray,
-        spaces: Mapping[str, SearchSpace],
-        *,
-        metric: str,
-        seed: int,
-        settings: Settings | None = None,
-        run: Callable[[Callable[[np.ndarray], _Learned], Sequence[np.ndarray]], Iterable[_Learned]] = map,
-    ) -> "Adviser":
-        """Train on past tasks, `baselines` (t,) being their constant predictions' losses, and validate by groups.
+    def nothing(cls) -> "Validation":
+        """What there is before anything was validated: no interval and no track record."""
+        shape = (0, TRACK_RECORD_K)
+        return cls(names=(), residuals=np.zeros(shape), learners=np.zeros(shape, dtype=np.int8), track_record=None)
 
-        The prior's settings are calibrated on the tasks left out in turn, unless they are given. `run` trains: it calls
-        a function with each of some arguments, side by side if it likes, and gives the results in their order.
+    def of(self, names: Iterable[str]) -> "Validation":
+        """What of it holds for advice that is chosen from these learners only."""
+        wanted = frozenset(names)
+        if wanted == frozenset(self.names):
+            return self
+        is_wanted = np.array([name in wanted for name in self.names] + [False])
+        return replace(self, residuals=np.where(is_wanted[self.learners], self.residuals, np.nan), track_record=None)
+
+    def intervals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles `INTERVAL` of the residuals, each (2,): of the first candidate of a batch, and of later ones.
+
+        What a batch adds to its first is chosen for being unlike it, and its losses are told less well.
         """
-        residuals = np.full((len(past.tasks), TRACK_RECORD_K), np.nan)
-        regret = np.full((len(past.tasks), 2), np.nan)
-        groups = [task.group or task.id for task in past.tasks]
-        trains, tests = zip(*group_folds(groups, VALIDATION_FOLDS, seed=seed), strict=True)
-        everyone = np.arange(len(past.tasks))
-        *parts, (everything, forecast_of_all) = run(
-            functools.partial(_learned, past, baselines, spaces, seed=seed), [*trains, everyone]
-        )
-        settings = settings or calibrated(
-            [each for test, (part, _) in zip(tests, parts, strict=True) for each in unseen(part, past, test.tolist())]
-        )
-        # Others say nothing of how learners compare.
-        whole = ~np.isnan(past.losses[:, list(past.defaults.values())]).any(axis=1)
-        for test, (learned, forecast) in zip(tests, parts, strict=True):
-            part = replace(learned, settings=settings)
-            for row, prior in zip(test, part.priors(past.metafeatures[test]), strict=True):
-                measured = np.flatnonzero(~np.isnan(past.losses[row, part.columns]))
-                if not measured.size:
-                    continue
-                batch = measured[greedy_batch(*part.drawn(prior, measured), TRACK_RECORD_K)]
-                if whole[row]:
-                    regret[row] = batch_regret(past, int(row), part.columns[batch].tolist(), (1, TRACK_RECORD_K))
-                expected = forecast.relative_loss(
-                    {column: part.candidates[column] for column in batch},
-                    past.metafeatures[row],
-                    prior.weights,
-                    prior.shift,
-                )
-                found = relative(past.losses[row, part.columns[batch]], baselines[row])
-                residuals[row, : len(batch)] = found - [expected[column][0] for column in batch]
+        return _quantiles(self.residuals[:, :1]), _quantiles(self.residuals[:, 1:])
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything as plain arrays; `from_arrays` reads them."""
+        record = asdict(self.track_record) if self.track_record else None
+        about = to_bytes(json.dumps({"names": self.names, "track_record": record}))
+        return {"about": about, "residuals": self.residuals.astype(np.float32), "learners": self.learners}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Validation":
+        """The validation that `to_arrays` wrote."""
+        about = json.loads(arrays["about"].tobytes())
+        record = about["track_record"]
         return cls(
-            replace(everything, settings=settings),
-            forecast_of_all,
-            past.tasks,
-            residuals,
-            _track_record(past, regret, tuple(spaces), metric),
-            len(past.tasks),
+            names=tuple(about["names"]),
+            residuals=arrays["residuals"].astype(float),
+            learners=arrays["learners"],
+            track_record=TrackRecord(**record) if record else None,
         )
 
-    def extended(self, past: Evidence, baselines: np.ndarray, *, seed: int) -> "Adviser":
-        """The same surrogate and track record with the worlds of `past`; `baselines` as for `learn`."""
-        knowledge = self.knowledge.extended(past, seed=seed, baselines=baselines)
-        forecast = _forecast(past, baselines, knowledge, seed=seed)
-        return replace(self, knowledge=knowledge, forecast=forecast, tasks=past.tasks)
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Adviser:
+    """Past tasks, a forecast, and how well both did on past tasks that were left out."""
+
+    past: PastTasks
+    forecast: Forecast
+    validation: Validation
+
+    @classmethod
+    def of(cls, past: PastTasks, levels: Levels, validation: Validation | None = None) -> "Adviser":
+        """The adviser of past tasks; without a validation no score has an interval."""
+        return cls(past=past, forecast=Forecast.of(past, levels), validation=validation or Validation.nothing())
 
     def advise(
         self,
         task: Task,
         metafeatures: np.ndarray,
         names: tuple[str, ...],
-        baseline: float,
+        constant: float,
         k: int,
         *,
         among: np.ndarray | None = None,
     ) -> Advice:
-        """The first `k` candidates for `task`, whose constant prediction has the loss `baseline`.
+        """The first `k` candidates for `task`, where a constant prediction has the loss `constant`.
 
         They are chosen from the candidates `among`, from all where it is None.
         """
-        has_copy = bool(self.knowledge.copied(metafeatures).max() >= IS_COPY)
-        abstained = why_abstain(task, self.tasks, metafeatures, names, has_copy=has_copy)
-        prior = self.knowledge.prior(metafeatures, abstained=abstained)
-        among = np.arange(len(self.knowledge.candidates)) if among is None else among
-        batch = among[greedy_batch(*self.knowledge.drawn(prior, among), k)].tolist()
-        expected = self.forecast.relative_loss(
-            {column: self.knowledge.candidates[column] for column in batch}, metafeatures, prior.weights, prior.shift
-        )
-        # What a batch adds to its first is chosen for being unlike it, and its losses are told less well.
-        first, later = _quantiles(self.residuals[:, :1]), _quantiles(self.residuals[:, 1:])
+        prior = self.prior(task, metafeatures, names, constant)
+        batch = prior.batch(k, among)
+        first, later = self.validation.intervals()
         items = []
-        for place, column in enumerate(batch):
-            loss, default = expected[column]
-            low, high = later if place else first
+        for rank, (column, (loss, default)) in enumerate(
+            zip(batch, self.forecast.relative_loss(batch, metafeatures, prior), strict=True)
+        ):
+            low, high = later if rank else first
             items.append(
                 Advised(
                     column=column,
-                    loss=float(baseline * np.exp(loss)),
-                    low=float(baseline * np.exp(loss + low)),
-                    high=float(baseline * np.exp(loss + high)),
-                    default_loss=float(baseline * np.exp(default)),
+                    loss=float(constant * np.exp(loss)),
+                    low=float(constant * np.exp(loss + low)),
+                    high=float(constant * np.exp(loss + high)),
+                    default_loss=float(constant * np.exp(default)),
                     fit_seconds=self.forecast.fit_seconds(task, column),
                 )
             )
         similar: dict[str, float] = {}
-        for i in np.argsort(-prior.similarity):
+        for i in np.argsort(-prior.similarity, kind="stable"):
+            past_task = self.past.evidence.tasks[i]
             # A task with several numbers of rows counts once.
-            similar.setdefault(self.tasks[i].name or self.tasks[i].id, float(prior.similarity[i]))
+            similar.setdefault(past_task.name or past_task.id, float(prior.similarity[i]))
         neighbours = tuple(Neighbour(*pair) for pair in list(similar.items())[:N_NEIGHBOURS])
-        reasons = () if abstained else self._reasons(metafeatures, names, batch[0])
-        return Advice(tuple(items), neighbours, reasons, abstained)
+        reasons = () if prior.abstained else self._reasons(metafeatures, names, batch[0])
+        return Advice(items=tuple(items), neighbours=neighbours, reasons=reasons, prior=prior)
+
+    def prior(self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], constant: float) -> Prior:
+        """The prior of `task`, which abstains where past tasks are no guide; arguments as of `advise`."""
+        has_copy = bool(self.past.copied(metafeatures).max() >= IS_COPY)
+        abstained = why_abstain(task, self.past.evidence.tasks, metafeatures, names, has_copy=has_copy)
+        if self.past.model.surrogate is None:
+            abstained = abstained or "no model of them is trained"
+        return self.past.prior(metafeatures, unit=constant, abstained=abstained)
 
     def _reasons(self, metafeatures: np.ndarray, names: tuple[str, ...], first: int) -> tuple[str, ...]:
         """The meta-features that speak most for the first candidate against its learner's default."""
-        default = self.knowledge.defaults[self.knowledge.candidates[first].learner]
-        if default == first:
+        surrogate, evidence = self.past.model.surrogate, self.past.evidence
+        default = evidence.defaults.get(evidence.candidates[first].learner, first)
+        if default == first or surrogate is None:
             return ()
-        chosen, other = self.knowledge.surrogate.contributions(metafeatures, self.knowledge.encoded[[first, default]])
+        chosen, other = surrogate.contributions(metafeatures, self.past.encoded[[first, default]])
         moved = chosen - other
-        strongest = np.argsort(moved)[:N_REASONS]
+        strongest = np.argsort(moved, kind="stable")[:N_REASONS]
         return tuple(f"{names[i]} = {metafeatures[i]:.3g}" for i in strongest if moved[i] < 0)
 
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything as plain arrays, without objects, for a cache file."""
-        tasks = [{**asdict(task), "type": str(task.type)} for task in self.tasks]
-        record = asdict(self.track_record) if self.track_record else None
-        return {
-            **{f"knowledge.{name}": array for name, array in self.knowledge.to_arrays().items()},
-            **{f"forecast.{name}": array for name, array in self.forecast.to_arrays().items()},
-            "residuals": self.residuals,
-            "n_learned": np.array(self.n_learned),
-            "about": np.frombuffer(json.dumps({"tasks": tasks, "track_record": record}).encode(), dtype=np.uint8),
-        }
 
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], spaces: Mapping[str, SearchSpace]) -> "Adviser":
-        """The adviser that `to_arrays` wrote; `spaces` are those it was trained with."""
-        about = json.loads(arrays["about"].tobytes())
-        return cls(
-            Knowledge.from_arrays(_part(arrays, "knowledge."), spaces),
-            Forecast.from_arrays(_part(arrays, "forecast.")),
-            tuple(task_from_dict(task) for task in about["tasks"]),
-            arrays["residuals"],
-            TrackRecord(**about["track_record"]) if about["track_record"] else None,
-            int(arrays["n_learned"]),
-        )
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """A meta-model that was trained without some groups of past tasks."""
+
+    groups: frozenset[str]
+    model: MetaModel
 
 
-def _learned(
-    past: Evidence, baselines: np.ndarray, spaces: Mapping[str, SearchSpace], rows: np.ndarray, *, seed: int
-) -> _Learned:
-    """What the tasks `rows` teach."""
-    part, baselines = past.rows(rows), baselines[rows]
-    knowledge = Knowledge.learn(part, spaces, seed=seed, baselines=baselines)
-    return knowledge, _forecast(part, baselines, knowledge, seed=seed)
+def split_groups(evidence: Evidence, *, seed: int) -> Iterator[tuple[Evidence, frozenset[str]]]:
+    """The evidence without each of `VALIDATION_FOLDS` sets of groups, and that set."""
+    groups = evidence.groups
+    for train, test in group_folds(groups, VALIDATION_FOLDS, seed=seed):
+        yield evidence.rows(train), frozenset(groups[row] for row in test)
 
 
-def _forecast(past: Evidence, baselines: np.ndarray, knowledge: Knowledge, *, seed: int) -> Forecast:
-    return Forecast.fit(past.columns(knowledge.columns), baselines, knowledge.worlds, seed=seed)
+def validate(evidence: Evidence, parts: Sequence[LeftOut], *, seed: int) -> Validation:
+    """How well the advice does on past tasks whose groups the parts were trained without.
+
+    `evidence` may be of another metric than the parts were trained for, and about some of their learners.
+    """
+    groups = np.array(evidence.groups)
+    n, names = len(evidence.tasks), tuple(evidence.spaces)
+    residuals = np.full((n, TRACK_RECORD_K), np.nan)
+    learners = np.full((n, TRACK_RECORD_K), -1, dtype=np.int8)
+    regret = np.full((n, 2), np.nan)
+    place = {(each.id, final): j for j, (each, final) in enumerate(_keys(evidence))}
+    # Others say nothing of how learners compare.
+    whole = ~np.isnan(evidence.losses[:, list(evidence.defaults.values())]).any(axis=1)
+    for part in parts:
+        is_test = np.isin(groups, sorted(part.groups))
+        test = np.flatnonzero(is_test)
+        if is_test.all() or not test.size:
+            continue
+        known = evidence.rows(np.flatnonzero(~is_test))
+        past = PastTasks.read(known, part.model)
+        forecast = Forecast.of(past, Levels.fit(known, seed=seed))
+        columns = np.array([place[each.id, final] for each, final in _keys(past.evidence)], dtype=int)
+        for row, prior in zip(test, past.priors(evidence.metafeatures[test]), strict=True):
+            measured = np.flatnonzero(~np.isnan(evidence.losses[row, columns]))
+            if not measured.size:
+                continue
+            batch = prior.batch(TRACK_RECORD_K, measured)
+            losses = evidence.losses[row, columns[batch]]
+            if whole[row]:
+                regret[row] = batch_regret(evidence, int(row), columns[batch].tolist(), (1, TRACK_RECORD_K))
+            expected = forecast.relative_loss(batch, evidence.metafeatures[row], prior)
+            found = relative(losses, evidence.constants[row])
+            residuals[row, : len(batch)] = found - [loss for loss, _ in expected]
+            learners[row, : len(batch)] = [names.index(prior.candidates[column].learner) for column in batch]
+    return Validation(
+        names=names, residuals=residuals, learners=learners, track_record=_track_record(evidence, regret, names)
+    )
 
 
-def task_from_dict(values: Mapping[str, Any]) -> Task:
-    """The task whose fields are `values`."""
-    return Task(**{**values, "type": TaskType(str(values["type"]))})
+def _keys(evidence: Evidence) -> Iterator[tuple]:
+    return zip(evidence.candidates, evidence.is_final.tolist(), strict=True)
 
 
 def _quantiles(residuals: np.ndarray) -> np.ndarray:
@@ -239,20 +240,17 @@ def _quantiles(residuals: np.ndarray) -> np.ndarray:
     return np.quantile(known, INTERVAL, method="weibull") if known.size else np.full(len(INTERVAL), np.nan)
 
 
-def _track_record(past: Evidence, regret: np.ndarray, learners: tuple[str, ...], metric: str) -> TrackRecord | None:
-    live = np.flatnonzero(~past.flat & ~np.isnan(regret[:, 0]))
+def _track_record(evidence: Evidence, regret: np.ndarray, names: tuple[str, ...]) -> TrackRecord | None:
+    flat = np.zeros(len(regret), dtype=bool) if evidence.flat is None else evidence.flat
+    live = np.flatnonzero(~flat & ~np.isnan(regret[:, 0]))
     if not live.size:
         return None
     first = regret[live, 0]
     wins = float((first < 1).mean() + 0.5 * (first == 1).mean())
     worth = float("nan")
-    if len(learners) == 1:
-        counts = range(1, min(n_random(past, int(row)) for row in live) + 1)
-        curve = np.mean([random_regret(past, int(row), counts) for row in live], axis=0)
+    if len(names) == 1:
+        counts = range(1, min(n_random(evidence, int(row)) for row in live) + 1)
+        curve = np.mean([random_regret(evidence, int(row), counts) for row in live], axis=0)
         # At least so many: those that were counted may not reach it.
         worth = min(worth_in_random_trials(curve, float(regret[live, 1].mean())), float(len(curve)))
-    return TrackRecord("+".join(learners), metric, len(live), TRACK_RECORD_K, wins, worth)
-
-
-def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return TrackRecord("+".join(names), evidence.metric, len(live), TRACK_RECORD_K, wins, worth)

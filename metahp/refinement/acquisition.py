@@ -53,9 +53,9 @@ def expected_best_loss(scenarios: Tensor, weights: Tensor, chosen: Tensor) -> Te
     """Expected best loss of each candidate together with the chosen ones, before anything is observed, shape (n,).
 
     Args:
-        scenarios: Loss of each candidate in each world, shape (t, n).
-        weights: Of the worlds, shape (t,).
-        chosen: Loss of what is chosen already in each world, shape (t, k); k may be zero.
+        scenarios: Loss of each candidate in each scenario, shape (t, n).
+        weights: Of the scenarios, shape (t,).
+        chosen: Loss of what is chosen already in each scenario, shape (t, k); k may be zero.
     """
     best = torch.cat([torch.full_like(chosen[:, :0].sum(dim=1, keepdim=True), math.inf), chosen], dim=1).amin(dim=1)
     return weights @ torch.minimum(scenarios, best[:, None])

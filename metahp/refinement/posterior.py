@@ -1,27 +1,27 @@
 """The prior of a task conditioned on its trials: a Bayesian mixture of Gaussian processes in float64.
 
-Symbols: `t` worlds, `n` points, `o` observed trials, `p` dimensions; S (t, n) what the worlds say, w their weights,
-m = w S, D = √w (S − m), v the worlds' mean variance, e = exp(b) the scale of the new task's loss.
+Symbols: `t` scenarios, `n` points, `o` observed trials, `p` dimensions; S (t, n) what the scenarios say, w their
+weights, m = w S, D = √w (S − m), v the scenarios' mean variance, e = exp(b) the scale of the new task's loss.
 
 A component is a guess at what the new task is like:
 
-- *its mean*: one of the worlds S_j, then with the covariance a v M, or the mean m of all, then with the covariance
-  DᵀD + a v M: a linear blend of worlds. M is the Matérn-5/2 kernel. Where the worlds fit badly, a large a wins, and the
-  local term takes over.
+- *its mean*: one of the scenarios S_j, then with the covariance a v M, or the mean m of all, then with the covariance
+  DᵀD + a v M: a linear blend of scenarios. M is the Matérn-5/2 kernel. Where the scenarios fit badly, a large a wins,
+  and the local term takes over.
 - *its amplitude* a, from a short grid, and so *the noise of its trials*, where they do not tell it.
 - *its log scale* b, from a grid about what past tasks had.
 
 Where trials do not tell their noise, one more component has the mean m and a covariance of the task's own: a v M with
-length scales, amplitude and noise that its trials choose (`metahp.refinement.relevance`), for the axes that matter
-differ between tasks. Where they tell it, a process of the task's own (`metahp.refinement.task_process`) soon takes the
-mixture's place.
+length scales, amplitude and noise that its trials choose (`metahp.surrogate.gaussian_process`), for the axes that
+matter differ between tasks. Where they tell it, a process of the task's own (`metahp.refinement.task_process`) soon
+takes the mixture's place.
 
 The level of the loss is unknown to all of them: a constant with a wide prior. Weights are prior weights times powers of
 marginal likelihoods. Components that differ in mean and scale only share a Cholesky factor.
 
-A loss beyond the clip says only that it is there: its density is taken in units of the scale, and no world can win by
-making the scale so small that all losses are clipped. The likelihood's power is below one, because no component is the
-truth: full likelihoods soon leave one of them, sure of itself, and a search that never looks elsewhere.
+A loss beyond the clip says only that it is there: its density is taken in units of the scale, and no scenario can win
+by making the scale so small that all losses are clipped. The likelihood's power is below one, because no component is
+the truth: full likelihoods soon leave one of them, sure of itself, and a search that never looks elsewhere.
 """
 
 import itertools
@@ -36,7 +36,7 @@ from torch import Tensor
 
 from metahp.core.errors import InputError
 from metahp.refinement.acquisition import log_expected_improvement, log_mixture
-from metahp.refinement.relevance import N_LEARNED_FROM, Relevance
+from metahp.surrogate.gaussian_process import N_LEARNED_FROM, Relevance
 
 # Keeps the Cholesky factor of a singular covariance defined; losses are of order one.
 JITTER = 1e-6
@@ -52,10 +52,10 @@ MIN_VARIANCE = 1e-8
 class Settings:
     """What the mixture is made of, chosen by regret on left-out tasks of six published suites.
 
-    `amplitudes` and `noises` are shares of the worlds' mean variance. Trials that do not tell their noise have one of
-    `noises`; where some do, the first of them is the least that any has. `blend` is the prior weight of the components
-    that blend all worlds, beside one for all single worlds, and `own` that of those with length scales of the task's
-    own, which are learned from `least_own` trials on, as the process of the task's own is that takes its place.
+    `amplitudes` and `noises` are shares of the scenarios' mean variance. Trials that do not tell their noise have one
+    of `noises`; where some do, the first of them is the least that any has. `blend` is the prior weight of components
+    that blend all scenarios, beside one for all single scenarios, and `own` that of those with length scales of the
+    task's own, which are learned from `least_own` trials on, as the process of the task's own is that takes its place.
     `n_scales` log scales lie within `scale_width` standard deviations of their prior mean. Losses are clipped at `clip`
     scales above the incumbent. `level` is the prior standard deviation of the loss's level, in scales. `power` is that
     of the likelihoods. So many as `n_components` components are looked at over all candidates. `own` and `least_own`
@@ -79,7 +79,7 @@ class Settings:
 class Points:
     """What the prior says of n configurations, in float64.
 
-    Kernel inputs (n, p), the worlds' normalised losses S (t, n), their mean m (n,) and weighted deviations D (t, n).
+    Kernel inputs (n, p), the scenarios' normalised losses S (t, n), their mean m (n,) and weighted deviations D (t, n).
     """
 
     inputs: Tensor
@@ -89,11 +89,11 @@ class Points:
 
     @classmethod
     def of(cls, inputs: np.ndarray, scenarios: np.ndarray, weights: Tensor) -> "Points":
-        """Points with `inputs` (n, p) and `scenarios` (t, n), on the device of the worlds' `weights` (t,)."""
-        worlds = torch.as_tensor(scenarios, dtype=torch.float64, device=weights.device)
-        mean = weights @ worlds
-        deviations = (worlds - mean) * weights.sqrt()[:, None]
-        return cls(torch.as_tensor(inputs, dtype=torch.float64, device=weights.device), worlds, mean, deviations)
+        """Points with `inputs` (n, p) and `scenarios` (t, n), on the device of the scenarios' `weights` (t,)."""
+        scenarios = torch.as_tensor(scenarios, dtype=torch.float64, device=weights.device)
+        mean = weights @ scenarios
+        deviations = (scenarios - mean) * weights.sqrt()[:, None]
+        return cls(torch.as_tensor(inputs, dtype=torch.float64, device=weights.device), scenarios, mean, deviations)
 
     @classmethod
     def joined(cls, parts: Sequence["Points"]) -> "Points":
@@ -147,7 +147,7 @@ class Observed:
 class _Kind(Enum):
     """What the components of a kernel take the new task for."""
 
-    WORLD, BLEND, OWN = range(3)
+    SCENARIO, BLEND, OWN = range(3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,9 +192,9 @@ class Posterior:
     """The mixture after `observed`, at least one trial of which is finite.
 
     Args:
-        weights: Of the worlds, shape (t,), summing to one.
+        weights: Of the scenarios, shape (t,), summing to one.
         log_scale: Mean and standard deviation of the log of past tasks' loss scales.
-        variance: The worlds' mean variance over the candidates, above zero.
+        variance: The scenarios' mean variance over the candidates, above zero.
         observed: Trials of the task. Components believe that a pending trial will give what they expect of it, which
             leaves their mean as it is and takes their variance there away.
         settings: What the mixture is made of.
@@ -249,11 +249,11 @@ class Posterior:
         n_unclipped = (y < settings.clip).sum(dim=0)
         y = y.clamp(max=settings.clip)
         among, even = Cross.of(self._points, self._points), torch.zeros_like(self._weights[:1])
-        world, blend = self._points.scenarios, self._points.mean[None]
+        scenario, blend = self._points.scenarios, self._points.mean[None]
         kinds: list[tuple[_Kind, float, float, Tensor | None, Tensor, Tensor]] = [
             (kind, amplitude * v, noise * v, None, means, prior)
             for kind, means, prior in (
-                (_Kind.WORLD, world, self._weights.log()),
+                (_Kind.SCENARIO, scenario, self._weights.log()),
                 (_Kind.BLEND, blend, even + math.log(settings.blend)),
             )
             for amplitude, noise in itertools.product(settings.amplitudes, self._noises)
@@ -323,7 +323,7 @@ class Posterior:
             # What a trial will measure, noise included: on a table, luck that stays.
             prior: float | Tensor = kernel.amplitude + kernel.noise + settings.level**2
             means, believed = points.mean[None], self._points.mean[None, o:]
-            if kernel.kind is _Kind.WORLD:
+            if kernel.kind is _Kind.SCENARIO:
                 means, believed = points.scenarios[index], self._points.scenarios[index, o:]
             elif kernel.kind is _Kind.BLEND:
                 prior = prior + torch.linalg.vector_norm(points.deviations, dim=0) ** 2

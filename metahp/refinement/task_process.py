@@ -1,9 +1,10 @@
 """A Gaussian process of one task: the axes that matter on it, its noise and its scale, from its own trials.
 
-The loss is level + b m(x) + f(x) + noise: m is the mean of the past tasks' worlds, b the slope that turns it into this
-task's scale, and f has a Matérn-5/2 covariance with one length scale per axis (`metahp.refinement.relevance`). With few
-trials all of them stay near what past tasks set; where the worlds say nothing of the task, b becomes small. The noise
-is learned as well: what the folds tell counts the folds' difficulty, which all trials share.
+The loss is level + b m(x) + f(x) + noise: m is the mean of the past tasks' scenarios, b the slope that turns it into
+this task's scale, and f has a Matérn-5/2 covariance with one length scale per axis
+(`metahp.surrogate.gaussian_process`). With few trials all of them stay near what past tasks set; where the scenarios
+say nothing of the task, b becomes small. The noise is learned as well: what the folds tell counts the folds'
+difficulty, which all trials share.
 
 On real tables it was ahead of the mixture in `metahp.refinement.posterior` (`scripts/benchmark_live.py`); on look-ups
 without noise it is behind at ten trials (`scripts/benchmark_refinement.py`).
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from metahp.refinement.acquisition import log_expected_improvement
 from metahp.refinement.posterior import JITTER, MIN_VARIANCE, Observed, Points, matern52
-from metahp.refinement.relevance import N_LEARNED_FROM, Relevance
+from metahp.surrogate.gaussian_process import N_LEARNED_FROM, Relevance
 
 # A loss counts as no worse than so many spreads, median minus best, above the best, and so does that of a failed trial.
 CLIP = 4.0

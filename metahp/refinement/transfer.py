@@ -1,4 +1,4 @@
-"""The `transfer` strategy: past tasks' worlds and the trials so far say what to try next."""
+"""The `transfer` strategy: past tasks' scenarios and the trials so far say what to try next."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ from metahp.refinement.pool import N_LOCAL, fixed_pool, trust_region, trust_regi
 from metahp.refinement.posterior import MIN_VARIANCE, Cross, Observed, Points, Posterior, Settings, torch_device
 from metahp.refinement.strategy import Observation, Suggestion, check_configuration, upgrade_observation
 from metahp.refinement.task_process import TaskProcess
-from metahp.surrogate.prior import TaskPrior
+from metahp.surrogate.prior import Prior
 
 # Weight of a candidate's own mean loss beside what it adds to the chosen ones.
 TIE_BREAK = 1e-6
@@ -33,36 +33,34 @@ CLIMBING_SIDES = (0.2, 0.14, 0.1, 0.07)
 class Transfer:
     """A `Strategy`: the warm points, then the candidate of the greatest expected improvement.
 
-    It is expected by the mixture of past tasks' worlds (`metahp.refinement.posterior`); where trials tell their noise,
-    from the fifth that finished by a process of the task's own (`metahp.refinement.task_process`).
+    It is expected by the mixture of past tasks' scenarios (`metahp.refinement.posterior`); where trials tell their
+    noise, from the fifth that finished by a process of the task's own (`metahp.refinement.task_process`).
 
     Args:
         prior: What past tasks say about this one.
         spaces: Search spaces, one per learner.
-        candidates: Known configurations; they are part of the pool.
-        only_candidates: Ask for nothing but `candidates` (a look-up table) and the warm points.
+        table: Ask for nothing but these configurations (a look-up table) and the warm points; None for all of the
+            spaces, of which the prior's candidates are then a part of the pool.
         warm: What is asked first, in this order.
         stopped_early: Learners of which fewer iterations may be told than were asked for; those get longer runs.
-        unit: What the observations' losses are divided by before they meet the prior's scale.
         seed: Decides, with what is told, all that is asked.
         device: `auto`, `cpu` or `cuda`.
         settings: What the posterior is made of.
 
     Raises:
-        InputError: no space, two of the same learner, a unit that is not above zero, or a device that is not there.
+        InputError: no space, two of the same learner, a prior whose unit is not above zero, or a device that is not
+            there.
         UnknownNameError, OutOfRangeError: a warm point or candidate that is in none of the spaces.
     """
 
     def __init__(
         self,
-        prior: TaskPrior,
+        prior: Prior,
         spaces: Sequence[SearchSpace],
         *,
-        candidates: Sequence[Configuration] = (),
-        only_candidates: bool = False,
+        table: Sequence[Configuration] | None = None,
         warm: Sequence[Suggestion] = (),
         stopped_early: Collection[str] = (),
-        unit: float = 1.0,
         seed: int,
         device: str = "auto",
         settings: Settings | None = None,
@@ -71,18 +69,19 @@ class Transfer:
         if not spaces or len(self._spaces) < len(spaces):
             learners = ", ".join(space.learner for space in spaces)
             raise InputError(f"A search needs one search space per learner, got {learners or 'none'}.")
-        if not unit > 0:
-            raise InputError(f"The unit of the loss is a number above zero, got {unit}.")
-        self._prior, self._seed, self._unit = prior, seed, unit
+        if not prior.unit > 0:
+            raise InputError(f"The unit of the loss is a number above zero, got {prior.unit}.")
+        self._prior, self._seed = prior, seed
         self._device = torch_device(device)
         self._settings = settings or Settings()
-        self._only_candidates = only_candidates
+        self._is_table = table is not None
+        candidates = prior.candidates if table is None else table
         self._stopped_early = frozenset(
             space.learner for space in spaces if space.learner in stopped_early and space.iteration_axis
         )
         for configuration in (*candidates, *(each.configuration for each in warm)):
             check_configuration(configuration, self._spaces)
-        self._pool = list(candidates) if only_candidates else fixed_pool(spaces, candidates, seed=seed)
+        self._pool = fixed_pool(spaces, candidates, seed=seed) if table is None else list(table)
         self._place = {each.id: place for place, each in enumerate(self._pool)}
         self._weights = torch.as_tensor(prior.weights, dtype=torch.float64, device=self._device)
         self._fixed = self._points(self._pool)
@@ -184,16 +183,15 @@ class Transfer:
         return space.with_iterations(configuration, space.iterations[0]).id
 
     def _points(self, configurations: Sequence[Configuration]) -> Points:
-        inputs = self._prior.kernel.inputs(configurations)
-        scenarios = np.minimum(self._prior.scenarios_at(inputs), self._settings.clip)
-        return Points.of(inputs, scenarios, self._weights)
+        scenarios = self._prior.at(configurations)
+        return Points.of(scenarios.inputs, np.minimum(scenarios.values, self._settings.clip), self._weights)
 
     def _best(self) -> Configuration | None:
         process = self._process()
         value = process.log_improvement if process else self._value()
         top = _highest(self._pool, torch.where(self._is_open, value(self._fixed), -math.inf))
         incumbent = min(self._told.values(), key=lambda each: each.loss, default=None)
-        if not self._only_candidates and incumbent is not None and math.isfinite(incumbent.loss):
+        if not self._is_table and incumbent is not None and math.isfinite(incumbent.loss):
             space = self._spaces[incumbent.configuration.learner]
             own = [each.loss for each in self._told.values() if each.configuration.learner == space.learner]
             rng = np.random.default_rng([self._seed, len(self._tried)])
@@ -240,7 +238,7 @@ class Transfer:
         return [name for name in self._tried if name not in self._told]
 
     def _before_any_trial(self, points: Points) -> torch.Tensor:
-        """Minus the expected best loss; once every world is served, a further pick should still be good by itself."""
+        """Minus the expected best loss; once every scenario is served, a further pick should be good by itself."""
         chosen = torch.cat(
             [self._fixed.scenarios[:, :0], *(self._tried[name][0].scenarios for name in self._pending())], dim=1
         )
@@ -249,7 +247,7 @@ class Transfer:
 
     def _observed(self) -> Observed:
         losses, noise = (
-            torch.tensor(values, dtype=torch.float64, device=self._device) / self._unit
+            torch.tensor(values, dtype=torch.float64, device=self._device) / self._prior.unit
             for values in zip(*((each.loss, each.noise) for each in self._told.values()), strict=True)
         )
         points = Points.joined([self._tried[name][0] for name in (*self._told, *self._pending())])

@@ -1,15 +1,15 @@
 """How far to trust similarity and surrogate: measured on past tasks that were left out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import lsq_linear
 
 from metahp.core.regret import DEFAULT_SCALED_CLIP
-from metahp.core.space import SearchSpace
-from metahp.surrogate.encoding import Evidence, normalised_losses
-from metahp.surrogate.prior import Knowledge, Settings, unknown_learners
+from metahp.surrogate.evidence import Evidence, normalised_losses
+from metahp.surrogate.metamodel import MetaModel, Settings, unknown_learners
+from metahp.surrogate.prior import PastTasks
 from metahp.surrogate.validation import group_folds
 
 INNER_FOLDS = 3
@@ -22,13 +22,16 @@ MOST_SHIFT = 0.33
 # Nor is full trust well placed, though it may have the least squared error: where the similar tasks mislead, the others
 # are what a batch can fall back on. A trust of 1 instead of .75 gave .33 instead of .31 at k = 1.
 MOST_TRUST = 0.75
+# On tables both caps bind for every set of learners and metric that was calibrated on the seed, so that nothing is left
+# to calibrate there.
+OF_TABLES = Settings(shift=MOST_SHIFT, trust=MOST_TRUST)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Unseen:
     """A left-out task: what knowledge of the others says of the candidates, and its own normalised losses, each (c,).
 
-    `average` is the mean of the worlds, `similar` their mean weighted by similarity, `moved` how far the surrogate
+    `average` is the mean of the past tasks, `similar` their mean weighted by similarity, `moved` how far the surrogate
     moves this task from the average one.
     """
 
@@ -38,35 +41,39 @@ class Unseen:
     losses: np.ndarray
 
 
-def unseen(knowledge: Knowledge, past: Evidence, rows: Sequence[int]) -> Iterator[Unseen]:
-    """What `knowledge`, learned without the tasks `rows` of `past`, says of each of them.
+def unseen(past: PastTasks, evidence: Evidence, rows: Sequence[int]) -> Iterator[Unseen]:
+    """What `past`, learned without the tasks `rows` of `evidence`, says of each of them.
 
     A task that shares hardly any candidate with the others, or lacks learners that the others have, says nothing of how
     well they foretell it, and is passed over.
     """
-    settings = replace(knowledge.settings, shift=1.0, trust=1.0)
-    trusting = replace(knowledge, settings=settings)
-    average = knowledge.worlds[knowledge.whole].mean(axis=0)
-    part = past.columns(knowledge.columns)
+    settings = replace(past.model.settings, shift=1.0, trust=1.0)
+    trusting = replace(past, model=replace(past.model, settings=settings))
+    average = past.values[past.whole].mean(axis=0)
+    place = {(each.id, final): j for j, (each, final) in enumerate(_keys(evidence))}
+    part = evidence.columns(np.array([place[each.id, final] for each, final in _keys(past.evidence)], dtype=int))
     rows = [row for row in rows if (~np.isnan(part.losses[row])).sum() >= MIN_KNOWN]
-    defaults = list(part.defaults.values())
-    losses, _ = normalised_losses(part.losses[rows], defaults, clip=DEFAULT_SCALED_CLIP)
-    for own, prior in zip(losses, trusting.priors(past.metafeatures[rows]), strict=True):
-        if not knowledge.whole.all() and unknown_learners(own[None], knowledge.encoded).any():
+    losses, _ = normalised_losses(part.losses[rows], list(part.defaults.values()), clip=DEFAULT_SCALED_CLIP)
+    for own, prior in zip(losses, trusting.priors(evidence.metafeatures[rows]), strict=True):
+        if not past.whole.all() and unknown_learners(own[None], past.encoded).any():
             continue
-        yield Unseen(average, prior.weights @ knowledge.worlds, prior.shift, own)
+        yield Unseen(average=average, similar=prior.weights @ past.values, moved=prior.shift, losses=own)
 
 
-def calibrated(found: Sequence[Unseen], settings: Settings | None = None) -> Settings:
+def _keys(evidence: Evidence) -> Iterator[tuple]:
+    return zip(evidence.candidates, evidence.is_final.tolist(), strict=True)
+
+
+def calibrate(left_out: Sequence[Unseen], settings: Settings | None = None) -> Settings:
     """The shares of similarity and surrogate with which the prior's mean has least squared error on unseen tasks.
 
     The shape of a task's losses counts, not their level: each task is centred on its own mean.
     """
     settings = settings or Settings()
-    if len(found) < MIN_TASKS:
+    if len(left_out) < MIN_TASKS:
         return settings
     rows, targets = [], []
-    for task in found:
+    for task in left_out:
         known = ~np.isnan(task.losses)
         columns = (task.similar - task.average, task.moved, task.losses - task.average)
         similar, moved, target = (column[known] - column[known].mean() for column in columns)
@@ -76,13 +83,11 @@ def calibrated(found: Sequence[Unseen], settings: Settings | None = None) -> Set
     return replace(settings, trust=float(trust), shift=float(shift))
 
 
-def learn_calibrated(
-    past: Evidence, spaces: Mapping[str, SearchSpace], *, seed: int, baselines: np.ndarray | None = None
-) -> Knowledge:
-    """Knowledge of past tasks whose settings are calibrated on these same tasks, left out by groups."""
-    found: list[Unseen] = []
-    if len(past.tasks) >= MIN_TASKS:
-        groups = [task.group or task.id for task in past.tasks]
-        for train, test in group_folds(groups, INNER_FOLDS, seed=seed):
-            found += unseen(Knowledge.learn(past.rows(train), spaces, seed=seed), past, test.tolist())
-    return Knowledge.learn(past, spaces, seed=seed, settings=calibrated(found), baselines=baselines)
+def fit_calibrated(evidence: Evidence, *, seed: int) -> PastTasks:
+    """Past tasks as read by a meta-model whose settings are calibrated on these same tasks, left out by groups."""
+    left_out: list[Unseen] = []
+    if len(evidence.tasks) >= MIN_TASKS:
+        for train, test in group_folds(evidence.groups, INNER_FOLDS, seed=seed):
+            part = evidence.rows(train)
+            left_out += unseen(PastTasks.read(part, MetaModel.fit(part, seed=seed)), evidence, test.tolist())
+    return PastTasks.read(evidence, MetaModel.fit(evidence, seed=seed, settings=calibrate(left_out)), seed=seed)

@@ -1,15 +1,16 @@
 """From normalised loss back to what a user understands: expected loss and training seconds of a candidate."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import lightgbm
 import numpy as np
 
-from metahp.core.configuration import Configuration
 from metahp.core.task import Task
-from metahp.surrogate.encoding import Evidence
+from metahp.surrogate.evidence import Evidence
+from metahp.surrogate.prior import PastTasks, Prior
 
 # A loss is compared with that of a constant prediction; below this share of it, differences are those of a solved
 # task and a logarithm would only blow up their noise.
@@ -33,18 +34,57 @@ _LEVEL = {
 _LEVEL_ROUNDS = 150
 
 
-@dataclass(frozen=True, eq=False)
+class Levels:
+    """Models of log(default loss / constant loss) given a task's meta-features, for each learner."""
+
+    def __init__(self, boosters: Mapping[str, lightgbm.Booster]) -> None:
+        self._boosters = dict(boosters)
+
+    @classmethod
+    def fit(cls, evidence: Evidence, *, seed: int) -> "Levels":
+        """Fit on the past tasks that have a complete trial of a learner's default; a fraction of a second each."""
+        boosters = {}
+        for learner, column in evidence.defaults.items():
+            default = relative(evidence.losses[:, column], evidence.constants)
+            known = np.isfinite(default)
+            data = lightgbm.Dataset(evidence.metafeatures[known], default[known], free_raw_data=True)
+            boosters[learner] = lightgbm.train({**_LEVEL, "seed": seed}, data, num_boost_round=_LEVEL_ROUNDS)
+        return cls(boosters)
+
+    @property
+    def learners(self) -> frozenset[str]:
+        """The learners that there is a model of."""
+        return frozenset(self._boosters)
+
+    def predict(self, learner: str, metafeatures: np.ndarray) -> float:
+        """Log of the default's loss over the constant's on a task with `metafeatures` (m,); NaN where nobody knows."""
+        if learner not in self._boosters:
+            return float("nan")
+        return float(np.asarray(self._boosters[learner].predict(metafeatures[None, :], num_threads=1))[0])
+
+    def to_text(self) -> str:
+        """All models as one text."""
+        return json.dumps({name: model.model_to_string() for name, model in self._boosters.items()})
+
+    @classmethod
+    def from_text(cls, text: str, learners: Collection[str]) -> "Levels":
+        """What `to_text` wrote, of these learners."""
+        texts = json.loads(text)
+        return cls({name: lightgbm.Booster(model_str=texts[name]) for name in learners if name in texts})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Forecast:
     """Predicts the loss of candidates relative to a constant prediction, and their seconds of training.
 
-    `levels` holds for each learner a model of log(default loss / constant loss) given the meta-features; `ratios` the
-    log of each candidate's loss over its learner's default loss on the past tasks, shape (t, c); `seconds` the
-    coefficients of log seconds for (1, log rows, log features, log classes), and one offset per candidate. `units` has
-    for each learner log(default loss / best loss) on the past tasks, shape (t,): what a unit of normalised loss is
-    worth there; `defaults` the columns of the library defaults, `most_rows` the largest number of rows of a past task.
+    `ratios` holds the log of each candidate's loss over its learner's default loss on the past tasks, shape (t, c);
+    `seconds` the coefficients of log seconds for (1, log rows, log features, log classes), and one offset per
+    candidate. `units` has for each learner log(default loss / best loss) on the past tasks, shape (t,): what a unit of
+    normalised loss is worth there; `defaults` the columns of the library defaults, `most_rows` the largest number of
+    rows of a past task.
     """
 
-    levels: Mapping[str, lightgbm.Booster]
+    levels: Levels
     ratios: np.ndarray
     seconds: np.ndarray
     offsets: np.ndarray
@@ -53,59 +93,60 @@ class Forecast:
     most_rows: int
 
     @classmethod
-    def fit(cls, past: Evidence, baselines: np.ndarray, worlds: np.ndarray, *, seed: int) -> "Forecast":
-        """Fit on past tasks whose constant predictions have the losses `baselines`, shape (t,).
-
-        `worlds` (t, c) are the normalised losses without a gap: they stand in where a trial is missing or failed.
-        """
-        ratios = np.zeros_like(past.losses)
-        levels = {}
-        for learner, column in past.defaults.items():
-            own = np.array([candidate.learner == learner for candidate in past.candidates])
-            default = relative(past.losses[:, column], baselines)
-            default[~np.isfinite(default)] = np.nan
-            ratios[:, own] = relative(past.losses[:, own], baselines[:, None]) - default[:, None]
-            known = ~np.isnan(default)
-            data = lightgbm.Dataset(past.metafeatures[known], default[known], free_raw_data=True)
-            levels[learner] = lightgbm.train({**_LEVEL, "seed": seed}, data, num_boost_round=_LEVEL_ROUNDS)
-        ratios = np.where(np.isfinite(ratios), ratios, np.nan)
+    def of(cls, past: PastTasks, levels: Levels) -> "Forecast":
+        """From what past tasks measured; their interpolated losses stand in where a trial is missing or failed."""
+        evidence = past.evidence
+        ratios = np.zeros_like(evidence.losses)
         units = {}
-        for learner in past.defaults:
-            own = np.array([candidate.learner == learner for candidate in past.candidates])
-            best = np.fmin.reduce(ratios[:, own], axis=1, initial=0.0)
+        for learner, column in evidence.defaults.items():
+            own = np.array([candidate.learner == learner for candidate in evidence.candidates])
+            default = relative(evidence.losses[:, column], evidence.constants)
+            default[~np.isfinite(default)] = np.nan
+            measured = relative(evidence.losses[:, own], evidence.constants[:, None]) - default[:, None]
+            measured = np.where(np.isfinite(measured), measured, np.nan)
+            best = np.fmin.reduce(measured, axis=1, initial=0.0)
             units[learner] = -best
-            ratios[:, own] = np.where(np.isnan(ratios[:, own]), best[:, None] * (1 - worlds[:, own]), ratios[:, own])
-        size = _size([(task.n_rows, task.n_features, task.n_classes) for task in past.tasks])
-        log_seconds = np.log(np.maximum(past.fit_seconds, 1e-4))
+            ratios[:, own] = np.where(np.isnan(measured), best[:, None] * (1 - past.values[:, own]), measured)
+        size = _size([(task.n_rows, task.n_features, task.n_classes) for task in evidence.tasks])
+        log_seconds = np.log(np.maximum(evidence.fit_seconds, 1e-4))
         known = ~np.isnan(log_seconds)
         offsets = np.nanmean(log_seconds, axis=0)
         rows, columns = np.nonzero(known)
         coefficients, *_ = np.linalg.lstsq(size[rows], log_seconds[rows, columns] - offsets[columns], rcond=None)
-        return cls(levels, ratios, coefficients, offsets, units, past.defaults, max(task.n_rows for task in past.tasks))
+        return cls(
+            levels=levels,
+            ratios=ratios,
+            seconds=coefficients,
+            offsets=offsets,
+            units=units,
+            defaults=evidence.defaults,
+            most_rows=max(task.n_rows for task in evidence.tasks),
+        )
 
     def relative_loss(
-        self, candidates: Mapping[int, Configuration], metafeatures: np.ndarray, weights: np.ndarray, shift: np.ndarray
-    ) -> dict[int, tuple[float, float]]:
-        """Log relative loss of candidates and of their learner's default, by column.
-
-        `metafeatures` has shape (m,), `weights` are those of the past tasks, shape (t,), and `shift`, shape (c,), is
-        how far the surrogate moves the scenarios, in normalised loss: one unit is the distance from a learner's best
-        to its default.
+        self, columns: Sequence[int], metafeatures: np.ndarray, prior: Prior
+    ) -> list[tuple[float, float]]:
+        """Log relative loss of candidates and of their learner's default, on a task with `metafeatures` (m,).
 
         Of the past ratios it takes the weighted median: their mean is ruled by the few tasks on which a candidate
         failed badly, so that the very candidate chosen for its clipped regret was often expected to do worse than
-        the default. On left-out tasks the median errs less, too.
+        the default. On left-out tasks the median errs less, too. The surrogate's shift is in normalised loss: one unit
+        is the distance from a learner's best to its default.
         """
-        level = {
-            name: float(np.asarray(model.predict(metafeatures[None, :], num_threads=1))[0])
-            for name, model in self.levels.items()
+        expected = []
+        levels = {
+            learner: self.levels.predict(learner, metafeatures)
+            for learner in {prior.candidates[column].learner for column in columns}
         }
-        expected = {}
-        for column, candidate in candidates.items():
-            unit = float(weights @ self.units[candidate.learner])
-            moved = unit * (shift[column] - shift[self.defaults[candidate.learner]])
-            ratio = weighted_median(self.ratios[:, column], weights) + moved
-            expected[column] = (level[candidate.learner] + ratio, level[candidate.learner])
+        for column in columns:
+            learner = prior.candidates[column].learner
+            if learner not in self.defaults:
+                expected.append((math.nan, math.nan))
+                continue
+            unit = float(prior.weights @ self.units[learner])
+            moved = unit * (prior.shift[column] - prior.shift[self.defaults[learner]])
+            ratio = weighted_median(self.ratios[:, column], prior.weights) + moved
+            expected.append((levels[learner] + ratio, levels[learner]))
         return expected
 
     def fit_seconds(self, task: Task, column: int) -> float:
@@ -114,34 +155,6 @@ class Forecast:
         size = _size([(seen, task.n_features, task.n_classes)])[0]
         # Past trials summed three fits on two thirds of the rows: together, two fits on all rows.
         return float(np.exp(size @ self.seconds + self.offsets[column]) / 2 * task.n_rows / seen)
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything as plain arrays."""
-        texts = json.dumps({name: model.model_to_string() for name, model in self.levels.items()})
-        return {
-            "levels": np.frombuffer(texts.encode(), dtype=np.uint8),
-            "ratios": self.ratios.astype(np.float16),
-            "seconds": self.seconds,
-            "offsets": self.offsets,
-            "units": np.array(list(self.units.values())),
-            "defaults": np.frombuffer(json.dumps(dict(self.defaults)).encode(), dtype=np.uint8),
-            "most_rows": np.array(self.most_rows),
-        }
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Forecast":
-        """The forecast that `to_arrays` wrote."""
-        texts = json.loads(arrays["levels"].tobytes())
-        defaults = json.loads(arrays["defaults"].tobytes())
-        return cls(
-            {name: lightgbm.Booster(model_str=text) for name, text in texts.items()},
-            arrays["ratios"].astype(float),
-            arrays["seconds"],
-            arrays["offsets"],
-            dict(zip(defaults, arrays["units"], strict=True)),
-            defaults,
-            int(arrays["most_rows"]),
-        )
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:

@@ -10,7 +10,7 @@ N_TREES = 300
 # Chosen with the rest by regret on left-out tasks: leaves of 3 or 5 tasks, and extremely randomised trees, came close.
 MIN_TASKS_IN_LEAF = 8
 SHARE_OF_FEATURES = 0.3
-# What differs between worlds is described by so many principal components.
+# What differs between tasks is described by so many principal components.
 N_COMPONENTS = 20
 
 
@@ -30,15 +30,14 @@ class Forest:
     middle: np.ndarray
 
     @classmethod
-    def fit(cls, metafeatures: np.ndarray, worlds: np.ndarray, *, seed: int) -> "Forest":
-        """Grow trees that tell the worlds (t, c), normalised losses without a gap, by their meta-features (t, m)."""
+    def fit(cls, metafeatures: np.ndarray, losses: np.ndarray, *, seed: int) -> "Forest":
+        """Grow trees that tell the losses (t, c), normalised losses without a gap, by their meta-features (t, m)."""
         known = ~np.isnan(metafeatures).all(axis=0)
         middle = np.zeros(metafeatures.shape[1])
         middle[known] = np.nanmedian(metafeatures[:, known], axis=0)
         if not known.any():
-            nothing = np.zeros(0, dtype=np.int32)
-            return cls(nothing, nothing, np.zeros(0), nothing, nothing, middle)
-        centred = worlds - worlds.mean(axis=1, keepdims=True)
+            return cls.empty(len(middle))
+        centred = losses - losses.mean(axis=1, keepdims=True)
         u, s, _ = np.linalg.svd(centred - centred.mean(axis=0), full_matrices=False)
         components = (u * s)[:, :N_COMPONENTS]
         if components.shape[1] == 1:
@@ -58,6 +57,12 @@ class Forest:
         left, right = (np.where(is_leaf, places, side).astype(np.int32) for side in children)
         thresholds = np.concatenate([tree.threshold for tree in trees])
         return cls(roots.astype(np.int32), np.where(is_leaf, 0, features), thresholds, left, right, middle)
+
+    @classmethod
+    def empty(cls, m: int) -> "Forest":
+        """A forest without trees for `m` meta-features, in which all tasks are alike."""
+        nothing = np.zeros(0, dtype=np.int32)
+        return cls(nothing, nothing, np.zeros(0), nothing, nothing, np.zeros(m))
 
     def leaves(self, metafeatures: np.ndarray) -> np.ndarray:
         """The leaf of each tree into which each task falls, shape (t, r), for meta-features (t, m)."""
@@ -79,6 +84,14 @@ class Forest:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Forest":
         """The forest that `to_arrays` wrote."""
         return cls(**arrays)
+
+
+def proximities(own: np.ndarray, past: np.ndarray) -> np.ndarray:
+    """The share of trees in which a task, with leaves (r,), has the leaf of each past task, (t, r): shape (t,).
+
+    Source: Breiman, 2001, "Random Forests", on proximities.
+    """
+    return np.asarray((past == own).mean(axis=1)) if own.size else np.zeros(len(past))
 
 
 def shared_leaves(own: np.ndarray, past: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from scipy.special import gammaln
 
 from metahp.core.regret import default_scaled_regret
 from metahp.core.trial import Origin
-from metahp.surrogate.encoding import Evidence
+from metahp.surrogate.evidence import Evidence
 
 
 def group_folds(groups: Sequence[str], n_folds: int, *, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

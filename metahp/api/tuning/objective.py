@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from metahp.api.tuning.past import Known
 from metahp.core.configuration import Value
 from metahp.core.errors import InputError
 from metahp.core.metric import METRICS, Metric
@@ -27,11 +26,12 @@ from metahp.evaluation.worker import reason_of
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import LEARNERS
 from metahp.recommendation.abstention import MIN_PAST_TASKS
-from metahp.recommendation.selection import greedy_batch
 from metahp.refinement.strategy import Suggestion
-from metahp.surrogate.calibration import INNER_FOLDS, MIN_TASKS, learn_calibrated
-from metahp.surrogate.encoding import Evidence, evidence
-from metahp.surrogate.prior import Knowledge
+from metahp.surrogate.calibration import INNER_FOLDS, MIN_TASKS, fit_calibrated
+from metahp.surrogate.evidence import Evidence
+from metahp.surrogate.measurements import collect_evidence
+from metahp.surrogate.metamodel import MetaModel
+from metahp.surrogate.prior import PastTasks, Prior
 
 # Default metric name of an objective.
 OBJECTIVE = "objective"
@@ -114,34 +114,37 @@ def best_of_past(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Learned:
-    """What was learned of a new task from past tasks of its space.
+class LearnedPast:
+    """Past tasks of a new task's space, and its meta-features (m,) by which they differ; None where none does."""
 
-    `metafeatures` (m,) are its own, None where it has none; `abstained` says why they are not gone by, or is empty.
-    """
-
-    knowledge: Knowledge
+    past: PastTasks
     metafeatures: np.ndarray | None
-    abstained: str
-    n_tasks: int
 
-    def prior(self) -> Known:
-        """The prior, the configurations that past tasks know, and the unit of the loss."""
-        prior = self.knowledge.task_prior(self.metafeatures, abstained=self.abstained)
-        # Losses of an objective are in the units of past losses: there is no constant prediction to compare with.
-        return prior, self.knowledge.candidates, 1.0
+    @property
+    def n_tasks(self) -> int:
+        """The number of past tasks."""
+        return len(self.past.evidence.tasks)
+
+    def prior(self) -> Prior:
+        """The prior of the new task; it abstains where its meta-features are no guide.
+
+        Losses of an objective are in the units of past losses: there is no constant prediction to compare with.
+        """
+        n_described = int(np.isfinite(self.past.evidence.metafeatures).any(axis=1).sum())
+        few = f"only {n_described} past tasks are described" if n_described < MIN_PAST_TASKS else ""
+        return self.past.prior(self.metafeatures, abstained=few)
 
     def points(self, k: int) -> list[Suggestion]:
-        """The `k` configurations to begin with; none where the meta-features are not gone by."""
-        if self.metafeatures is None or self.abstained:
+        """The `k` configurations to begin with; none where the prior abstains."""
+        prior = self.prior()
+        if prior.abstained:
             return []
-        batch = greedy_batch(*self.knowledge.drawn(self.knowledge.prior(self.metafeatures)), k)
-        return [Suggestion(self.knowledge.candidates[column], Origin.SURROGATE) for column in batch]
+        return [Suggestion(prior.candidates[column], Origin.SURROGATE) for column in prior.batch(k)]
 
 
-def learned_of_past(
+def learn_past(
     base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], seed: int
-) -> Learned | None:
+) -> LearnedPast | None:
     """What past tasks of this space say about a new one; None where there are none with a complete default."""
     trials = _past_trials(base, space, metric, task)
     # Losses are told by how much better they are than the default's.
@@ -160,26 +163,24 @@ def learned_of_past(
     if not names:
         # All past tasks are then equally like the new one; this only tells them apart from each other.
         vectors = np.arange(len(records), dtype=float)[:, None]
-    spaces = {space.learner: space}
-    past = evidence(
+    evidence = collect_evidence(
         # Tasks that share a name are told apart by their meta-features, as the new one is from them: each is left out
         # by itself, not with all others of its name.
         [replace(record.task, group=record.task.id) for record in records],
         vectors,
         trials,
+        metric=metric.name,
         metrics={str(kind): metric.name for kind in TaskType},
-        spaces=spaces,
+        spaces={space.learner: space},
     )
-    if not past.tasks:
+    if not evidence.tasks:
         return None
-    if not names:
-        # There is no similarity to calibrate.
-        return Learned(Knowledge.learn(past, spaces, seed=seed), None, "", len(past.tasks))
-    n_described = int(np.isfinite(past.metafeatures).any(axis=1).sum())
-    few = f"only {n_described} past tasks are described" if n_described < MIN_PAST_TASKS else ""
-    own = np.array([metafeatures[name] for name in names], dtype=float)
-    learn = learn_calibrated if _can_calibrate(past) else Knowledge.learn
-    return Learned(learn(past, spaces, seed=seed), own, few, len(past.tasks))
+    if not names or not _can_calibrate(evidence):
+        # Without meta-features there is no similarity to calibrate.
+        past = PastTasks.read(evidence, MetaModel.fit(evidence, seed=seed), seed=seed)
+    else:
+        past = fit_calibrated(evidence, seed=seed)
+    return LearnedPast(past, np.array([metafeatures[name] for name in names], dtype=float) if names else None)
 
 
 def _past_trials(base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str) -> list[Trial]:
@@ -192,17 +193,17 @@ def _past_trials(base: KnowledgeBase, space: SearchSpace, metric: Metric, task: 
     return [trial for _, trial in upgrade_trials(trials, {space.learner: space})]
 
 
-def _can_calibrate(past: Evidence) -> bool:
+def _can_calibrate(evidence: Evidence) -> bool:
     """Whether enough tasks share configurations, and a meta-feature differs among those that are not left out."""
-    measured = ~np.isnan(past.losses)
+    measured = ~np.isnan(evidence.losses)
     shared = measured[:, measured.sum(axis=0) > 1].sum(axis=1)
-    n_left_out = -(-len(past.tasks) // INNER_FOLDS)
+    n_left_out = -(-len(evidence.tasks) // INNER_FOLDS)
 
     def still_differs(values: np.ndarray) -> bool:
         counts = np.unique(values[np.isfinite(values)], return_counts=True)[1]
         return int(counts.sum() - counts.max(initial=0)) > n_left_out
 
-    return int((shared >= MIN_SHARED).sum()) >= MIN_TASKS and any(map(still_differs, past.metafeatures.T))
+    return int((shared >= MIN_SHARED).sum()) >= MIN_TASKS and any(map(still_differs, evidence.metafeatures.T))
 
 
 class ObjectivePool:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from metahp.api.tuning.attempts import configurations_of
-from metahp.api.tuning.objective import Cost, Learned, ObjectivePool, best_of_past, learned_of_past, objective_task
-from metahp.api.tuning.past import Known, in_order, strategy_of
+from metahp.api.tuning.objective import Cost, LearnedPast, ObjectivePool, best_of_past, learn_past, objective_task
+from metahp.api.tuning.past import in_order, strategy_of
 from metahp.api.tuning.search import Search
 from metahp.api.tuning.tuned import TuneResult, tuned_of
 from metahp.core.configuration import Value
@@ -17,6 +17,7 @@ from metahp.evaluation import interrupts
 from metahp.knowledge.records import TaskRecord
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.results.directory import Objective, ResultContent, write_result
+from metahp.surrogate.prior import Prior
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +46,14 @@ def tune_objective(
     )
 
     @functools.cache
-    def learned() -> Learned | None:
+    def learned() -> LearnedPast | None:
         is_needed = is_open and not search.is_cold and search.is_readable
-        return learned_of_past(search.base, space, metric, task.id, metafeatures, search.seed) if is_needed else None
+        return learn_past(search.base, space, metric, task.id, metafeatures, search.seed) if is_needed else None
 
     if metafeatures and n_past >= MIN_PAST_TASKS and (found := learned()) and (better := found.points(search.n_warm)):
         points, n_past = better, found.n_tasks
 
-    def prior() -> Known | None:
+    def prior() -> Prior | None:
         found = learned()
         return found.prior() if found else None
 

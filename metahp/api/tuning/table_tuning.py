@@ -12,7 +12,7 @@ import pandas as pd
 
 from metahp.api.tables import record_of
 from metahp.api.tuning.attempts import configurations_of
-from metahp.api.tuning.past import Past, in_order, past_of, strategy_of
+from metahp.api.tuning.past import find_prior, in_order, strategy_of
 from metahp.api.tuning.rows import Rows
 from metahp.api.tuning.search import Search
 from metahp.api.tuning.study import WARM, Study
@@ -36,6 +36,7 @@ from metahp.refinement.strategy import Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.results.directory import ResultContent, write_result
 from metahp.results.model import TunedModel, fit_model
+from metahp.surrogate.prior import Prior
 
 logger = logging.getLogger(__name__)
 
@@ -72,13 +73,11 @@ def tune_table(
     spaces = [learner_named(each).space(table.task.type) for each in learners]
     own = configurations_of(search.configurations, spaces)
     study = search.study(table.task.id, protocol, metric, spaces)
-    past, notes = _past(search, study, table, learners, budget_seconds)
-    points = past.points if past else ()
+    prior, points, notes = _prior(search, study, table, learners, budget_seconds)
     ordered = in_order(own, points, [space.default for space in spaces])
-    prior = past.prior if past else lambda: None
     strategy, used = strategy_of(
         search.strategy,
-        prior,
+        lambda: prior,
         spaces,
         ordered,
         seed=search.seed,
@@ -95,7 +94,7 @@ def tune_table(
             *notes,
             f"votes are no probabilities, which {metric.name} judges: an ensemble that averages usually does better",
         )
-    if past and rows.whole and search.base.trials(task=rows.whole):
+    if prior and rows.whole and search.base.trials(task=rows.whole):
         notes = (*notes, "past tasks include this table with the rows that are set aside, so their score flatters")
     plan = Plan(
         table,
@@ -107,7 +106,7 @@ def tune_table(
         search.n_trials,
         study.n_earlier,
         sum(suggestion.origin in WARM for suggestion in ordered[: search.n_trials]),
-        len(past.adviser.tasks) if past else 0,
+        prior.n_tasks if prior else 0,
         0 if rows.outer is None else len(rows.outer),
         search.is_recorded,
         (*table.warnings, *notes),
@@ -133,19 +132,22 @@ def tune_table(
         return replace(result, ended="interrupted") if held.is_waiting else result
 
 
-def _past(
+def _prior(
     search: Search, study: Study, table: Table, learners: Sequence[str], budget_seconds: float
-) -> tuple[Past | None, tuple[str, ...]]:
-    """What past tasks say about the table and what a user should know of it; the table is on record after this."""
+) -> tuple[Prior | None, list[Suggestion], tuple[str, ...]]:
+    """As `find_prior`, where it is needed; the table is on record after this."""
     if not search.is_open(study) or (search.is_cold and not search.is_recorded):
-        return None, ()
-    past: Past | None = None
+        return None, [], ()
+    prior: Prior | None = None
+    points: list[Suggestion] = []
     notes: tuple[str, ...] = ()
     described = extract(table, seconds_left=Budget(budget_seconds).left, seed=search.seed)
     if not search.is_cold:
-        past, notes = past_of(search.base, table, study.metric, described, learners, search.n_warm)
+        prior, points, notes = find_prior(
+            search.base, table, study.metric, described, learners, search.n_warm, search.budget.left()
+        )
     search.record(record_of(table, described))
-    return past, notes
+    return prior, points, notes
 
 
 def _left_out(study: Study, own: Sequence[Configuration], learners: Sequence[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How similar past tasks are to a new one: by their meta-features, and by where its losses are expected to go."""
+"""How similar past tasks are to a new one: by their meta-features, and by the leaves that they share in a forest."""
 
 import numpy as np
 
@@ -10,33 +10,22 @@ LEAST_SHARED = 1e-6
 FARTHEST = 4.0
 
 
-def similarities(
-    predicted: np.ndarray,
-    worlds: np.ndarray,
-    apart: np.ndarray,
-    shared: np.ndarray,
-    *,
-    temperature: float,
-    near: float,
-) -> np.ndarray:
-    """Weights of the worlds, shape (t,), summing to one.
+def similarities(apart: np.ndarray, shared: np.ndarray, *, near: float) -> np.ndarray:
+    """Weights of past tasks as scenarios, shape (t,), summing to one.
 
     Args:
-        predicted: The surrogate's mean normalised loss of the candidates on the new task, shape (c,).
-        worlds: Normalised losses of the candidates on past tasks, shape (t, c).
         apart: Distances of meta-features, shape (t,), as `feature_distances` gives them.
         shared: How much of the new task's leaves of a forest is each past task's, shape (t,), as `shared_leaves` gives.
-        temperature: Root-mean-square difference of losses at which a world's weight by losses alone would have fallen
-            by exp(-1/2); infinite for equal weights.
         near: Squared distance of meta-features at which a weight by them alone would have fallen by exp(-1).
 
-    A weight is the square root of the product of the three: a world is similar when its losses go where the surrogate
-    expects the new task's losses to go, when the tables look alike, and when they do so in what tells losses apart.
+    A weight is the square root of the product of the two: a past task is similar where the tables look alike, and where
+    they do so in what tells losses apart. The distance between losses and what the surrogate expects of them was a
+    third part, and level (README, "What was kept and what was thrown away").
     """
-    energy = distances(predicted, worlds) ** 2 / (2 * temperature**2) + (apart**2 / near if near > 0 else 0.0)
+    energy = apart**2 / near if near > 0 else np.zeros_like(apart)
     energy = energy - np.log(np.maximum(shared, LEAST_SHARED))
     weights = np.exp(-(energy - energy.min()) / 2)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def feature_distances(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
@@ -50,12 +39,6 @@ def near_width(metafeatures: np.ndarray) -> float:
         return 0.0
     squared = np.sort([feature_distances(row, metafeatures) ** 2 for row in metafeatures], axis=1)
     return float(np.median(squared[:, min(NEAR, len(metafeatures) - 1)] - squared[:, 1]))
-
-
-def distances(predicted: np.ndarray, worlds: np.ndarray) -> np.ndarray:
-    """Root-mean-square difference between profiles, each centred on its own mean, shape (t,)."""
-    centred = worlds - worlds.mean(axis=1, keepdims=True)
-    return np.sqrt(((centred - (predicted - predicted.mean())) ** 2).mean(axis=1))
 
 
 # A task this much closer than past tasks usually are to their nearest is the same table with a few rows changed.

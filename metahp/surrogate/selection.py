@@ -7,8 +7,8 @@ def greedy_batch(scenarios: np.ndarray, weights: np.ndarray, k: int) -> list[int
     """Columns of the `k` candidates that together minimise the expected best loss, in the order of their choice.
 
     Args:
-        scenarios: Loss of each candidate in each possible world, shape (t, c), finite.
-        weights: Of the worlds, shape (t,), summing to one.
+        scenarios: Loss of each candidate in each possible scenario, shape (t, c), finite.
+        weights: Of the scenarios, shape (t,), summing to one.
         k: How many; at most c are returned, all different.
 
     The expected improvement of a set is submodular, so greedy choice reaches (1 - 1/e) of the best (Nemhauser et al.,
@@ -18,7 +18,7 @@ def greedy_batch(scenarios: np.ndarray, weights: np.ndarray, k: int) -> list[int
     chosen: list[int] = []
     for _ in range(min(k, scenarios.shape[1])):
         expected = weights @ np.minimum(scenarios, best[:, None])
-        # Ties, once every world is served, are broken by the mean loss: a further pick should still be good by itself.
+        # Ties, once every scenario is served, are broken by the mean loss: a further pick should be good by itself.
         expected = expected + 1e-6 * (weights @ scenarios)
         expected[chosen] = np.inf
         pick = int(expected.argmin())

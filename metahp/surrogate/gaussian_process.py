@@ -1,0 +1,375 @@
+"""Gaussian processes in numpy: past tasks as functions over all configurations, and the kernels that they share.
+
+Symbols: `n` points in `p` dimensions, `t` tasks, `c` candidates. All covariances are Matérn-5/2 plus noise.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, cholesky, solve, solve_triangular
+from scipy.optimize import OptimizeResult, minimize
+from threadpoolctl import threadpool_limits
+
+from metahp.core.configuration import Configuration
+from metahp.core.space import Categorical, SearchSpace
+from metahp.surrogate.evidence import encode
+
+# Distance of two choices of a categorical, in units of a numeric axis, before length scales are learned.
+CHOICE_DISTANCE = 0.7
+# What length scales are learned from: enough to tell the axes apart, little enough for a few seconds.
+LEARNING_TASKS = 24
+LEARNING_POINTS = 120
+LEARNING_STEPS = 40
+# Weight of a unit normal prior on each log length scale, for the mean log likelihood of a task.
+PRIOR_WEIGHT = 0.1
+# Tasks share a factor of the configurations that no fewer than this share of them, and two, have measured.
+SHARED = 0.05
+# A task is interpolated from at most so many of its configurations; solving costs their cube.
+MOST_POINTS = 800
+JITTER = 1e-6
+# Groups of tasks that are solved side by side; each takes matrices of its own.
+N_THREADS = 4
+# Configurations that a group is asked of at once, so that its matrices stay small.
+BLOCK = 1000
+# Cosines that a random function is a sum of.
+N_COSINES = 256
+# An optimiser has converged where a step gains less than this share of the log likelihood: a hundredth of a nat among
+# a hundred points moves no length scale that anybody could see.
+TOLERANCE = 1e-5
+# How many times the steps of the first attempt a second one may take.
+MORE_STEPS = 5
+# Priors of the kernel of one task, mean and standard deviation of the logs: of the length scales (in those of past
+# tasks), of the amplitude and the noise (as variances, in that of the losses) and of the slope.
+LENGTH, AMPLITUDE, NOISE, SLOPE = (0.0, 1.0), (0.0, 1.0), (-2.0, 1.0), (0.0, 1.0)
+# Prior variance of the level of one task, in that of the losses.
+LEVEL = 4.0
+# So many of the best trials of one task are learned from: a step of the optimiser takes the cube of their number.
+N_LEARNED_FROM = 100
+N_STEPS = 30
+# How many standard deviations the optimiser may leave the means of the priors by.
+FARTHEST = 4.0
+_log = logging.getLogger(__name__)
+
+# A point to its value and gradient.
+Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+def matern52(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """Matérn-5/2 correlations of points A (n, p) and B (m, p), one length scale in each direction, shape (n, m)."""
+    squared = (A**2).sum(axis=1)[:, None] + (B**2).sum(axis=1) - 2 * A @ B.T
+    r = np.sqrt(5.0 * np.maximum(squared, 0.0))
+    return (1.0 + r + r * r / 3.0) * np.exp(-r)
+
+
+def matern52_draws(inputs: np.ndarray, n: int, *, seed: int) -> np.ndarray:
+    """Draws of `n` random functions of unit variance with that correlation at points (c, p), shape (n, c).
+
+    Sums of cosines whose frequencies follow the kernel's spectral density, a Student t distribution with five degrees
+    of freedom (Rahimi and Recht, 2007, "Random features for large-scale kernel machines").
+    """
+    rng = np.random.default_rng(seed)
+    frequencies = rng.normal(size=(inputs.shape[1], N_COSINES)) * np.sqrt(5.0 / rng.chisquare(5.0, size=N_COSINES))
+    waves = np.cos(inputs @ frequencies + rng.uniform(0.0, 2.0 * np.pi, size=N_COSINES))
+    return rng.normal(size=(n, N_COSINES)) @ waves.T * np.sqrt(2.0 / N_COSINES)
+
+
+def find_minimum(objective: Objective, start: np.ndarray, bounds: np.ndarray, n_steps: int, what: str) -> np.ndarray:
+    """The point with the lowest value that L-BFGS-B finds within `bounds` (p, 2), shape (p,).
+
+    Where it has not converged after `n_steps` steps, or met a matrix that has no Cholesky factor, it tries again from
+    the best point so far with more steps. A logged warning says so where that does not converge either, and calls the
+    parameters `what`; they are then the best that were found, or `start` where nothing has a value.
+    """
+
+    def safe(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        try:
+            value, gradient = objective(theta)
+        except np.linalg.LinAlgError:
+            return np.inf, np.zeros_like(theta)
+        return (value, gradient) if np.isfinite(value) else (np.inf, np.zeros_like(theta))
+
+    def run(at: np.ndarray, steps: int) -> OptimizeResult:
+        options = {"maxiter": steps, "ftol": TOLERANCE}
+        # On matrices this small, threads of a linear algebra library only wait for each other.
+        with threadpool_limits(1):
+            return minimize(safe, at, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+
+    found = run(start, n_steps)
+    if not (found.success and np.isfinite(found.fun)):
+        again = run(found.x if np.isfinite(found.fun) else start, MORE_STEPS * n_steps)
+        found = again if np.isfinite(again.fun) else found
+    if not np.isfinite(found.fun):
+        _log.warning("%s could not be learned: no likelihood is a number. Their usual values are used.", what)
+        return start
+    if not found.success:
+        _log.warning("%s did not converge (%s). The best that were found are used.", what, found.message)
+    return np.asarray(found.x)
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Covariance of a task's losses at two configurations, learned from past tasks.
+
+    `spaces` are the search spaces by learner, `length_scales` (p,) belong to the columns of `raw_inputs`, `amplitude`
+    is the variance of a task's losses and `noise` that of a measurement, both in units of that variance.
+    """
+
+    spaces: Mapping[str, SearchSpace]
+    length_scales: np.ndarray
+    amplitude: float = 1.0
+    noise: float = 0.05
+
+    @classmethod
+    def learn(cls, spaces: Mapping[str, SearchSpace], inputs: np.ndarray, losses: np.ndarray, *, seed: int) -> "Kernel":
+        """Maximise the mean marginal likelihood of some tasks.
+
+        Args:
+            spaces: Search space by learner.
+            inputs: `raw_inputs` of the columns of `losses`, shape (c, p).
+            losses: Normalised, shape (t, c), NaN where not measured.
+            seed: Chooses the tasks and points that are looked at.
+        """
+        rng = np.random.default_rng(seed)
+        samples: list[tuple[np.ndarray, np.ndarray]] = []
+        for row in rng.permutation(len(losses)):
+            known = np.flatnonzero(~np.isnan(losses[row]))
+            if known.size > LEARNING_POINTS:
+                known = rng.choice(known, LEARNING_POINTS, replace=False)
+            y = losses[row, known]
+            if known.size > 2 and y.std() > JITTER and len(samples) < LEARNING_TASKS:
+                samples.append((inputs[known], (y - y.mean()) / y.std()))
+        start = np.concatenate([np.full(inputs.shape[1], -0.5), [0.0, -3.0]])
+        if not samples:
+            return cls(spaces, np.exp(start[:-2]))
+        bounds = np.array([(-3.5, 3.5)] * inputs.shape[1] + [(-3.0, 3.0), (-7.0, 1.0)])
+
+        def penalised(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = negative_log_likelihood(theta, samples)
+            gradient[:-2] += PRIOR_WEIGHT * theta[:-2]
+            return value + 0.5 * PRIOR_WEIGHT * float((theta[:-2] ** 2).sum()), gradient
+
+        found = find_minimum(penalised, start, bounds, LEARNING_STEPS, "The length scales of past tasks")
+        return cls(spaces, np.exp(found[:-2]), float(np.exp(found[-2])), float(np.exp(found[-1])))
+
+    def inputs(self, configurations: Sequence[Configuration]) -> np.ndarray:
+        """Coordinates in which the correlation is Matérn-5/2 of the plain distance, shape (n, p)."""
+        return raw_inputs(encode(configurations, self.spaces), self.spaces) / self.length_scales
+
+
+def raw_inputs(encoded: np.ndarray, spaces: Mapping[str, SearchSpace]) -> np.ndarray:
+    """Kernel coordinates before scaling, shape (n, p), of configurations as `encode` gives them.
+
+    A numeric axis is its unit coordinate, a choice of two is one column, one of more is a column per choice, and so
+    is the learner where there are several. Inactive hyperparameters lie in the middle.
+    """
+    columns = []
+    if len(spaces) > 1:
+        columns += [np.where(encoded[:, 0] == index, CHOICE_DISTANCE, 0.0) for index in range(len(spaces))]
+    axes = [axis for space in spaces.values() for axis in space]
+    for axis, values in zip(axes, encoded[:, 1:].T, strict=True):
+        if not isinstance(axis, Categorical):
+            columns.append(np.where(np.isnan(values), 0.5, values))
+        elif len(axis.choices) == 2:
+            columns.append(CHOICE_DISTANCE * np.where(np.isnan(values), 0.5, values > 0.5))
+        else:
+            index = np.floor(np.nan_to_num(values, nan=-1.0) * len(axis.choices))
+            columns += [np.where(index == k, CHOICE_DISTANCE, 0.0) for k in range(len(axis.choices))]
+    return np.column_stack(columns)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Group:
+    """Tasks that measured the same configurations, beside a few of their own.
+
+    `points` (m, p) are scaled by the kernel's length scales, `coefficients` (m, g) are zero at other tasks' own points,
+    `means` (g,) and `rows` (g,) are those of the tasks.
+    """
+
+    points: np.ndarray
+    coefficients: np.ndarray
+    means: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Interpolation:
+    """Expected losses of past tasks at any configuration: the mean of one Gaussian process for each task."""
+
+    kernel: Kernel
+    groups: tuple[_Group, ...]
+    n_tasks: int
+
+    @classmethod
+    def fit(cls, kernel: Kernel, inputs: np.ndarray, losses: np.ndarray, *, seed: int = 0) -> "Interpolation":
+        """Interpolate `losses` (t, c), NaN where not measured, at `inputs` (c, p), scaled by the length scales.
+
+        Tasks that share most of their configurations share a factor of these; what each has beside them changes its
+        solution by the Schur complement.
+        """
+        known = ~np.isnan(losses)
+        common = known & (known.sum(axis=0) >= max(SHARED * len(known), 2))
+        # Where a task has more of its own than it shares, there is nothing to save.
+        common[2 * common.sum(axis=1) < known.sum(axis=1)] = False
+        alone = ~common.any(axis=1)
+        common[alone] = known[alone]
+        by_pattern: dict[bytes, list[int]] = {}
+        for row, pattern in enumerate(common):
+            by_pattern.setdefault(pattern.tobytes(), []).append(row)
+
+        def solved(pattern: bytes, members: list[int]) -> _Group:
+            columns = np.flatnonzero(np.frombuffer(pattern, dtype=bool))
+            rows = np.array(members)
+            own = known[rows] & ~np.isin(np.arange(known.shape[1]), columns)
+            means = np.array([losses[row, known[row]].mean() if known[row].any() else 0.0 for row in members])
+            if columns.size > MOST_POINTS:
+                columns = np.sort(np.random.default_rng(seed).choice(columns, MOST_POINTS, replace=False))
+            return _solve_group(kernel, inputs, losses, columns, own, means, rows)
+
+        with threadpool_limits(1), ThreadPoolExecutor(N_THREADS) as pool:
+            groups = tuple(pool.map(solved, by_pattern.keys(), by_pattern.values()))
+        return cls(kernel, groups, len(losses))
+
+    def at(self, inputs: np.ndarray, *, share: float = 1.0, wanted: np.ndarray | None = None) -> np.ndarray:
+        """Expected losses of every task at `inputs` (n, p), scaled by the length scales, shape (t, n).
+
+        With a `share` below one they lie nearer to the mean of their task. Of the cells that are not `wanted` (t, n)
+        some may be NaN, which saves their time.
+        """
+        values = np.full((self.n_tasks, len(inputs)), np.nan)
+
+        def fill(group: _Group) -> None:
+            columns = np.arange(len(inputs)) if wanted is None else np.flatnonzero(wanted[group.rows].any(axis=0))
+            for start in range(0, len(columns), BLOCK):
+                block = columns[start : start + BLOCK]
+                correlation = self.kernel.amplitude * matern52(inputs[block], group.points)
+                values[np.ix_(group.rows, block)] = (share * (correlation @ group.coefficients) + group.means).T
+
+        with threadpool_limits(1), ThreadPoolExecutor(N_THREADS) as pool:
+            list(pool.map(fill, self.groups))
+        return values
+
+
+def _solve_group(
+    kernel: Kernel,
+    inputs: np.ndarray,
+    losses: np.ndarray,
+    columns: np.ndarray,
+    own: np.ndarray,
+    means: np.ndarray,
+    rows: np.ndarray,
+) -> _Group:
+    """Coefficients of tasks `rows` that all measured `columns`, and each what `own` (g, c) says beside them."""
+    noise = kernel.noise + JITTER
+    points = inputs[columns]
+    covariance = kernel.amplitude * matern52(points, points)
+    covariance[np.diag_indices_from(covariance)] += noise
+    residuals = (losses[np.ix_(rows, columns)] - means[:, None]).T
+    factor = cholesky(covariance, lower=True) if columns.size else covariance
+    white = solve_triangular(factor, residuals, lower=True) if columns.size else residuals
+    others = np.flatnonzero(own.any(axis=0))
+    extra = np.zeros((others.size, rows.size))
+    if others.size:
+        added = inputs[others]
+        cross = kernel.amplitude * matern52(points, added)
+        reduced = solve_triangular(factor, cross, lower=True) if columns.size else cross
+        for task, row in enumerate(rows):
+            at = np.flatnonzero(own[task, others])
+            if not at.size:
+                continue
+            schur = kernel.amplitude * matern52(added[at], added[at]) - reduced[:, at].T @ reduced[:, at]
+            schur[np.diag_indices_from(schur)] += noise
+            unexplained = losses[row, others[at]] - means[task] - reduced[:, at].T @ white[:, task]
+            extra[at, task] = solve(schur, unexplained, assume_a="pos")
+        white = white - reduced @ extra
+        points = np.vstack([points, added])
+    shared = solve_triangular(factor, white, lower=True, trans="T") if columns.size else white
+    return _Group(points, np.vstack([shared, extra]), means, rows)
+
+
+def negative_log_likelihood(
+    theta: np.ndarray, samples: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> tuple[float, np.ndarray]:
+    """Of Matérn-5/2 Gaussian processes, a mean over `samples`: points (n, p) and their values (n,), without a mean.
+
+    With its gradient in `theta`: p log length scales, log amplitude and log noise.
+    """
+    values, gradients, _ = zip(*(likelihood_of(theta, inputs, y) for inputs, y in samples), strict=True)
+    return float(np.mean(values)), np.mean(gradients, axis=0)
+
+
+def likelihood_of(
+    theta: np.ndarray, inputs: np.ndarray, y: np.ndarray, level: float = 0.0
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Negative log likelihood of one sample, its gradient in `theta` and in `y` (n,).
+
+    `level` is the prior variance of a constant that is added to the process.
+
+    Raises:
+        LinAlgError: the covariance has no Cholesky factor.
+    """
+    scales, amplitude, noise = np.exp(theta[:-2]), np.exp(theta[-2]), np.exp(theta[-1])
+    x = inputs / scales
+    squared = (x**2).sum(axis=1)[:, None] + (x**2).sum(axis=1) - 2 * x @ x.T
+    r = np.sqrt(5.0 * np.maximum(squared, 0.0))
+    decay = np.exp(-r)
+    correlation = (1.0 + r + r * r / 3.0) * decay
+    covariance = amplitude * correlation + level
+    covariance[np.diag_indices_from(covariance)] += noise + JITTER
+    factor = cho_factor(covariance, lower=True)
+    inverse = cho_solve(factor, np.eye(len(y)))
+    weights = inverse @ y
+    outer = 0.5 * (inverse - np.outer(weights, weights))
+    # d correlation / d log length scale = 5/3 (1 + r) exp(-r) times the squared scaled distance along that axis.
+    slope = outer * amplitude * (5.0 / 3.0) * (1.0 + r) * decay
+    gradient = np.empty_like(theta)
+    gradient[:-2] = 2.0 * (slope.sum(axis=1) @ x**2 - ((slope @ x) * x).sum(axis=0))
+    gradient[-2] = (outer * correlation).sum() * amplitude
+    gradient[-1] = np.trace(outer) * noise
+    return 0.5 * float(y @ weights) + float(np.log(np.diag(factor[0])).sum()), gradient, weights
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Relevance:
+    """Which axes matter on one task: loss = level + slope m(x) + f(x) + noise, where m is what the prior expects.
+
+    Length scales (p,) in units of those of past tasks; amplitude (of f), noise and level are variances.
+    """
+
+    length_scales: np.ndarray
+    amplitude: float
+    noise: float
+    slope: float
+    level: float
+
+    @classmethod
+    def learn(cls, inputs: np.ndarray, mean: np.ndarray, losses: np.ndarray) -> "Relevance":
+        """The mode of the posterior of a Gaussian process with a Matérn-5/2 kernel.
+
+        Args:
+            inputs: Points divided by the length scales of past tasks, shape (n, p).
+            mean: m, what the prior expects there, shape (n,).
+            losses: Shape (n,), in a unit in which the slope may be expected to be one.
+        """
+        unit = float(losses.std()) or 1.0
+        y = (losses - losses.mean()) / unit
+        middle, width = np.array([LENGTH] * inputs.shape[1] + [AMPLITUDE, NOISE, SLOPE]).T
+        middle[-1] -= np.log(unit)
+
+        def negative_log_posterior(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            expected, apart = np.exp(theta[-1]) * mean, (theta - middle) / width
+            value, gradient, by_y = likelihood_of(theta[:-1], inputs, y - expected, LEVEL)
+            return value + 0.5 * float(apart @ apart), np.append(gradient, -by_y @ expected) + apart / width
+
+        bounds = np.column_stack([middle - FARTHEST * width, middle + FARTHEST * width])
+        found = find_minimum(negative_log_posterior, middle, bounds, N_STEPS, "The length scales of this task")
+        amplitude, noise, slope = np.exp(found[-3:]).tolist()
+        return cls(
+            length_scales=np.exp(found[:-3]),
+            amplitude=amplitude * unit**2,
+            noise=noise * unit**2,
+            slope=slope * unit,
+            level=LEVEL * unit**2,
+        )

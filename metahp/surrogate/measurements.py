@@ -1,0 +1,424 @@
+"""Trials of past tasks as matrices: tasks by candidates, where every curve checkpoint is a candidate."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from metahp.core.configuration import Configuration
+from metahp.core.regret import is_flat
+from metahp.core.space import SearchSpace
+from metahp.core.task import Task, task_from_dict
+from metahp.core.trial import Origin, Trial, TrialState
+from metahp.core.upgrade import upgrade_trials
+from metahp.surrogate.evidence import Evidence
+
+# A candidate is shared where at least this share of the tasks that know its learner have measured it, and two have.
+MIN_COVERAGE = 0.05
+# Of the candidates that are not shared, the best of each task are kept, which a search has found: so many of a task,
+# fewer where all together would be more than the second number.
+OWN_CANDIDATES, MOST_OWN_CANDIDATES = 20, 2000
+# Squares of much larger numbers do not fit a float: such a loss counts as one without a bound.
+LARGEST = 1e100
+# Bits of the mantissa of a loss that a file keeps: a relative error of 3e-5, far below the noise of any trial.
+KEPT_BITS, _MANTISSA_BITS, _INFINITY_BITS = 14, 23, 0x7F800000
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Measurements:
+    """What past tasks of one kind measured, for every metric: the store from which `evidence` takes its part.
+
+    Fields are those of `Evidence`; `losses` and `constants` are by metric. `folds` has the losses on each fold by
+    metric and cell, where they were kept.
+    """
+
+    spaces: Mapping[str, SearchSpace]
+    tasks: tuple[Task, ...]
+    metafeatures: np.ndarray
+    constants: Mapping[str, np.ndarray]
+    candidates: tuple[Configuration, ...]
+    origins: tuple[Origin, ...]
+    is_final: np.ndarray
+    losses: Mapping[str, np.ndarray]
+    fit_seconds: np.ndarray
+    folds: Mapping[str, Mapping[tuple[int, int], np.ndarray]] | None = None
+
+    def evidence(self, metric: str, learners: Sequence[str]) -> Evidence:
+        """The evidence for one metric about the candidates of some learners.
+
+        Tasks without a complete trial of the default of any of them, or without a usable loss of a constant
+        prediction, have no part in it.
+        """
+        spaces = {name: self.spaces[name] for name in sorted(learners)}
+        columns = np.array([j for j, each in enumerate(self.candidates) if each.learner in spaces], dtype=int)
+        place = {
+            (self.candidates[column].id, bool(self.is_final[column])): index for index, column in enumerate(columns)
+        }
+        keys = {learner: (space.default.id, True) for learner, space in spaces.items()}
+        defaults = {learner: place[key] for learner, key in keys.items() if key in place}
+        losses, constants = self.losses[metric][:, columns], self.constants[metric]
+        is_usable = (constants >= 1 / LARGEST) & (constants <= LARGEST)
+        rows = np.flatnonzero(np.isfinite(losses[:, list(defaults.values())]).any(axis=1) & is_usable)
+        flat = None
+        if self.folds is not None:
+            folds, default = self.folds[metric], [int(columns[index]) for index in defaults.values()]
+            final = np.isin(np.arange(len(self.candidates)), columns) & self.is_final
+            flat = np.array([_is_flat(self.losses[metric][i], final, folds, int(i), default) for i in rows], dtype=bool)
+        return Evidence(
+            metric=metric,
+            spaces=spaces,
+            tasks=tuple(self.tasks[i] for i in rows),
+            metafeatures=self.metafeatures[rows],
+            constants=constants[rows],
+            candidates=tuple(self.candidates[j] for j in columns),
+            origins=tuple(self.origins[j] for j in columns),
+            is_final=self.is_final[columns],
+            losses=losses[rows],
+            fit_seconds=self.fit_seconds[np.ix_(rows, columns)],
+            defaults=defaults,
+            flat=flat,
+        )
+
+    def without(self, ids: frozenset[str]) -> "Measurements":
+        """All tasks but those with these ids; candidates stay."""
+        rows = np.array([i for i, task in enumerate(self.tasks) if task.id not in ids], dtype=int)
+        return replace(
+            self,
+            tasks=tuple(self.tasks[i] for i in rows),
+            metafeatures=self.metafeatures[rows],
+            constants={metric: values[rows] for metric, values in self.constants.items()},
+            losses={metric: values[rows] for metric, values in self.losses.items()},
+            fit_seconds=self.fit_seconds[rows],
+            folds=None,
+        )
+
+    def joined(self, others: "Measurements") -> "Measurements":
+        """The tasks of both, and the candidates of both: one that only one of them has is missing in the other."""
+        keys = [(each.id, final) for each, final in zip(self.candidates, self.is_final.tolist(), strict=True)]
+        place = {key: column for column, key in enumerate(keys)}
+        added, target = [], []
+        for column, (each, final) in enumerate(zip(others.candidates, others.is_final.tolist(), strict=True)):
+            if (each.id, final) not in place:
+                place[each.id, final] = len(place)
+                added.append(column)
+            target.append(place[each.id, final])
+
+        def stacked(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+            values = np.full((len(ours) + len(theirs), len(place)), np.nan)
+            values[: len(ours), : len(keys)] = ours
+            values[len(ours) :, target] = theirs
+            return values
+
+        return replace(
+            self,
+            tasks=self.tasks + others.tasks,
+            metafeatures=np.vstack([self.metafeatures, others.metafeatures]),
+            constants={
+                metric: np.concatenate([values, others.constants[metric]]) for metric, values in self.constants.items()
+            },
+            candidates=self.candidates + tuple(others.candidates[j] for j in added),
+            origins=self.origins + tuple(others.origins[j] for j in added),
+            is_final=np.concatenate([self.is_final, others.is_final[added]]),
+            losses={metric: stacked(values, others.losses[metric]) for metric, values in self.losses.items()},
+            fit_seconds=stacked(self.fit_seconds, others.fit_seconds),
+            folds=None,
+        )
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything but the folds as plain arrays, losses to four digits; `from_arrays` reads them."""
+        about = {
+            "spaces": {name: space.fingerprint for name, space in self.spaces.items()},
+            "tasks": [{**asdict(task), "type": str(task.type)} for task in self.tasks],
+            "candidates": [[each.learner, each.values] for each in self.candidates],
+            "origins": [str(origin) for origin in self.origins],
+            "metrics": list(self.losses),
+        }
+        with np.errstate(over="ignore"):
+            return {
+                "about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
+                "is_final": self.is_final,
+                "metafeatures": self.metafeatures,
+                **_pack("fit_seconds", self.fit_seconds),
+                **{
+                    name: array
+                    for metric, values in self.losses.items()
+                    for name, array in _pack(f"losses/{metric}", values).items()
+                },
+                **{f"constants/{metric}": values for metric, values in self.constants.items()},
+            }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], spaces: Mapping[str, SearchSpace]) -> "Measurements":
+        """What `to_arrays` wrote, of the learners among `spaces` whose search space is the same."""
+        about = json.loads(arrays["about"].tobytes())
+        same = {
+            name: spaces[name]
+            for name, fingerprint in about["spaces"].items()
+            if name in spaces and spaces[name].fingerprint == fingerprint
+        }
+        columns = np.array([j for j, (learner, _) in enumerate(about["candidates"]) if learner in same], dtype=int)
+        return cls(
+            spaces=same,
+            tasks=tuple(map(task_from_dict, about["tasks"])),
+            metafeatures=arrays["metafeatures"],
+            constants={metric: arrays[f"constants/{metric}"] for metric in about["metrics"]},
+            candidates=tuple(Configuration.of(*about["candidates"][j]) for j in columns),
+            origins=tuple(Origin(about["origins"][j]) for j in columns),
+            is_final=arrays["is_final"][columns],
+            losses={metric: _unpack(arrays, f"losses/{metric}")[:, columns] for metric in about["metrics"]},
+            fit_seconds=_unpack(arrays, "fit_seconds")[:, columns],
+        )
+
+
+def collect_measurements(
+    tasks: Sequence[Task],
+    metafeatures: np.ndarray,
+    trials: Sequence[Trial],
+    *,
+    metrics: Mapping[str, Mapping[str, str]],
+    spaces: Mapping[str, SearchSpace],
+    constants: Mapping[str, np.ndarray] | None = None,
+    deciding: Sequence[str] = (),
+) -> Measurements:
+    """Collect the trials of `tasks` for the learners in `spaces`.
+
+    Args:
+        tasks: Past tasks; those without a complete trial of some learner's default are left out.
+        metafeatures: One row for each of `tasks`, m of them; those beyond `LARGEST` count as missing.
+        trials: Trials of any task and learner; others are passed over, and so are pruned ones and those that do not
+            share the protocol most used on their task and number of rows. One logged warning counts those that cannot
+            be used: a configuration outside its search space, or a complete trial without any of the metrics. Trials of
+            older versions of a space count as what `upgrade_trials` makes of them.
+        metrics: For each metric its name by task type, so that tasks of several types can share one matrix.
+        spaces: Search space by learner.
+        constants: Losses of a constant prediction by metric, one for each of `tasks`; 1 where they are None.
+        deciding: Metrics by whose losses candidates are kept that only one task has measured; all where empty.
+    """
+    n_rows = {task.id: task.n_rows for task in tasks}
+    names = {task.id: {metric: by_type[task.type] for metric, by_type in metrics.items()} for task in tasks}
+    trials = [trial for trial in trials if trial.task in n_rows and trial.configuration.learner in spaces]
+    trials = comparable(_keep_usable(trials, names, spaces), n_rows)
+    used = sorted({(trial.task, _n_used(trial, n_rows)) for trial in trials})
+    places = {task.id: place for place, task in enumerate(tasks)}
+    measured = sorted((places[task_id], n) for task_id, n in used)
+    origin_rows = [place for place, _ in measured]
+    metafeatures = metafeatures[origin_rows]
+    metafeatures = np.where(np.abs(metafeatures) <= LARGEST, metafeatures, np.nan)
+    tasks = [replace(tasks[place], n_rows=n) for place, n in measured]
+    row = {(task.id, task.n_rows): index for index, task in enumerate(tasks)}
+    columns: dict[tuple[str, int | None], int] = {}
+    candidates: list[Configuration] = []
+    origins: list[Origin] = []
+    final: list[bool] = []
+    seconds_cells: list[tuple[int, int, float]] = []
+    cells: dict[str, list[tuple[int, int, float]]] = {metric: [] for metric in metrics}
+    folds: dict[str, dict[tuple[int, int], np.ndarray]] = {metric: {} for metric in metrics}
+
+    def column_of(trial: Trial, checkpoint: int | None) -> int:
+        key = (trial.configuration.id, checkpoint)
+        if key not in columns:
+            columns[key] = len(candidates)
+            candidates.append(
+                trial.configuration
+                if checkpoint is None
+                else spaces[trial.configuration.learner].with_iterations(trial.configuration, checkpoint)
+            )
+            origins.append(trial.origin)
+            final.append(checkpoint is None)
+        return columns[key]
+
+    for trial in trials:
+        i = row[trial.task, _n_used(trial, n_rows)]
+        own = column_of(trial, None)
+        seconds_cells.append((i, own, trial.fit_seconds))
+        if trial.state is not TrialState.COMPLETE:
+            for metric in metrics:
+                cells[metric].append((i, own, np.inf))
+            continue
+        for metric, name in names[trial.task].items():
+            if losses := trial.fold_losses.get(name):
+                cells[metric].append((i, own, _bound(trial.loss(name))))
+                folds[metric][i, own] = np.asarray(losses)
+        space = spaces[trial.configuration.learner]
+        n_iterations = space.iterations_of(trial.configuration)
+        if n_iterations is None:
+            continue
+        fewest, most = space.iterations
+        for place, checkpoint in enumerate(trial.curve.checkpoints):
+            if not fewest <= checkpoint <= most or checkpoint == n_iterations:
+                continue
+            column = column_of(trial, checkpoint)
+            seconds_cells.append((i, column, trial.fit_seconds * checkpoint / n_iterations))
+            for metric, name in names[trial.task].items():
+                curve = trial.curve.losses.get(name, ())
+                if place < len(curve):
+                    cells[metric].append((i, column, _bound(curve[place])))
+
+    shape = len(tasks), len(candidates)
+    matrices = {metric: _matrix(found, shape) for metric, found in cells.items()}
+    seconds = _matrix(seconds_cells, shape)
+    defaults = [columns[space.default.id, None] for space in spaces.values() if (space.default.id, None) in columns]
+    has_default = [np.isfinite(values[:, defaults]).any(axis=1) for values in matrices.values()]
+    kept_rows = np.flatnonzero(np.any(has_default, axis=0)) if has_default else np.arange(0)
+    is_final = np.array(final, dtype=bool)
+    covered = np.zeros(len(candidates), dtype=bool)
+    covered[defaults] = True
+    ids = [tasks[i].id for i in kept_rows]
+    for metric in deciding or metrics:
+        covered |= _kept_columns(matrices[metric][kept_rows], ids, candidates, is_final)
+    # In the order of their content, so that the order of the trials changes nothing.
+    kept = np.array(sorted(np.flatnonzero(covered), key=lambda j: (candidates[j].id, final[j])), dtype=int)
+    new_row = {int(i): index for index, i in enumerate(kept_rows)}
+    new_column = {int(j): index for index, j in enumerate(kept)}
+    return Measurements(
+        spaces=spaces,
+        tasks=tuple(tasks[i] for i in kept_rows),
+        metafeatures=metafeatures[kept_rows],
+        constants={
+            metric: np.ones(len(kept_rows))
+            if constants is None
+            else np.asarray(constants[metric], dtype=float)[[origin_rows[i] for i in kept_rows]]
+            for metric in metrics
+        },
+        candidates=tuple(candidates[j] for j in kept),
+        origins=tuple(origins[j] for j in kept),
+        is_final=is_final[kept],
+        losses={metric: values[np.ix_(kept_rows, kept)] for metric, values in matrices.items()},
+        fit_seconds=seconds[np.ix_(kept_rows, kept)],
+        folds={
+            metric: {
+                (new_row[i], new_column[j]): values
+                for (i, j), values in found.items()
+                if i in new_row and j in new_column
+            }
+            for metric, found in folds.items()
+        },
+    )
+
+
+def collect_evidence(
+    tasks: Sequence[Task],
+    metafeatures: np.ndarray,
+    trials: Sequence[Trial],
+    *,
+    metric: str,
+    metrics: Mapping[str, str],
+    spaces: Mapping[str, SearchSpace],
+) -> Evidence:
+    """The evidence of one metric, called `metrics` by task type; arguments as of `collect_measurements`."""
+    found = collect_measurements(tasks, metafeatures, trials, metrics={metric: metrics}, spaces=spaces)
+    return found.evidence(metric, list(spaces))
+
+
+def _pack(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    """A matrix that takes little room once it is compressed: which cells are known, and these, byte by byte.
+
+    They are rounded to `KEPT_BITS` of their mantissa.
+    """
+    known = ~np.isnan(values)
+    dropped = np.uint32(_MANTISSA_BITS - KEPT_BITS)
+    bits = values[known].astype(np.float32).view(np.uint32)
+    half = np.uint32(1) << (dropped - np.uint32(1))
+    rounded = np.where(bits >= _INFINITY_BITS, bits, (bits + half) >> dropped << dropped)
+    planes = np.ascontiguousarray(rounded.astype("<u4").view(np.uint8).reshape(-1, 4).T)
+    shape = np.array(values.shape, dtype=np.int64)
+    return {f"{name}/shape": shape, f"{name}/known": np.packbits(known), f"{name}/bytes": planes}
+
+
+def _unpack(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """What `_pack` made, shape (t, c)."""
+    shape = tuple(map(int, arrays[f"{name}/shape"]))
+    known = np.unpackbits(arrays[f"{name}/known"], count=shape[0] * shape[1]).astype(bool)
+    values = np.full(shape[0] * shape[1], np.nan)
+    values[known] = np.ascontiguousarray(arrays[f"{name}/bytes"].T).view("<f4")[:, 0]
+    return values.reshape(shape)
+
+
+def _matrix(cells: Sequence[tuple[int, int, float]], shape: tuple[int, int]) -> np.ndarray:
+    """A matrix with these cells, NaN elsewhere."""
+    values = np.full(shape, np.nan)
+    if cells:
+        rows, columns, numbers = zip(*cells, strict=True)
+        values[list(rows), list(columns)] = numbers
+    return values
+
+
+def _keep_usable(
+    trials: Sequence[Trial], names: Mapping[str, Mapping[str, str]], spaces: Mapping[str, SearchSpace]
+) -> list[Trial]:
+    """Trials of the current spaces with a loss of a metric of their task; one logged warning counts the others."""
+    measured = [
+        trial
+        for trial in trials
+        if trial.state is not TrialState.COMPLETE
+        or any(trial.fold_losses.get(name) for name in names[trial.task].values())
+    ]
+    kept = [trial for _, trial in upgrade_trials(measured, spaces)]
+    if len(kept) < len(trials):
+        _log.warning(
+            "%d trial(s) of past tasks are left out: their configuration lies outside its search space or is that of "
+            "another since a hyperparameter was removed, or they are complete without a loss of the metric asked for.",
+            len(trials) - len(kept),
+        )
+    return kept
+
+
+def _bound(loss: float) -> float:
+    return loss if not loss > LARGEST else float("inf")
+
+
+def comparable(trials: Sequence[Trial], n_rows: Mapping[str, int] | None = None) -> list[Trial]:
+    """Of each task the trials of the protocol that most of its trials have, without the pruned ones.
+
+    Losses on other rows or folds are other losses, and a pruned trial has those of its first folds only. With the
+    number of rows `n_rows` of each task, each number of rows used of it has a protocol of its own.
+    """
+    keys = [(trial.task, _n_used(trial, n_rows) if n_rows else 0) for trial in trials]
+    counts = Counter((key, trial.protocol) for key, trial in zip(keys, trials, strict=True))
+    main = {key: protocol for (key, protocol), _ in sorted(counts.items(), key=lambda item: item[1])}
+    return [
+        trial
+        for key, trial in zip(keys, trials, strict=True)
+        if trial.protocol == main[key] and trial.state is not TrialState.PRUNED
+    ]
+
+
+def _n_used(trial: Trial, n_rows: Mapping[str, int]) -> int:
+    """The rows that a trial used, also where it failed."""
+    return min(n_rows[trial.task], trial.protocol.max_rows)
+
+
+def _kept_columns(
+    losses: np.ndarray, task_ids: Sequence[str], candidates: Sequence[Configuration], is_final: np.ndarray
+) -> np.ndarray:
+    """Which candidates to keep, shape (c,): the shared ones, and of the others the best few of each task.
+
+    A task with a row of losses for each of several numbers of rows counts once.
+    """
+    measured = ~np.isnan(losses)
+    tasks = np.array(task_ids)
+    count = sum((measured[tasks == task].any(axis=0) for task in set(task_ids)), start=np.zeros(losses.shape[1], int))
+    learners = np.array([candidate.learner for candidate in candidates])
+    most = {learner: count[learners == learner].max(initial=0) for learner in set(learners.tolist())}
+    kept = count >= np.maximum(MIN_COVERAGE * np.array([most[learner] for learner in learners.tolist()]), 2)
+    kept |= (count > 0) & (count == np.array([most[learner] for learner in learners.tolist()]))
+    own = np.where(measured & ~kept & is_final, losses, np.inf)
+    n_own = min(OWN_CANDIDATES, max(1, MOST_OWN_CANDIDATES // len(losses))) if len(losses) else 0
+    for values in own:
+        best = np.argsort(values)[:n_own]
+        kept[best[np.isfinite(values[best])]] = True
+    return kept
+
+
+def _is_flat(
+    losses: np.ndarray, is_final: np.ndarray, folds: Mapping[tuple[int, int], np.ndarray], row: int, defaults: list[int]
+) -> bool:
+    default = min((column for column in defaults if (row, column) in folds), key=lambda column: losses[column])
+    best = int(np.nanargmin(np.where(is_final, losses, np.nan)))
+    pair = folds[row, best], folds[row, default]
+    # An objective of a user's own may have left some folds out; then only the means can be compared.
+    return is_flat(*(pair if len(pair[0]) == len(pair[1]) else (each.mean(keepdims=True) for each in pair)))
