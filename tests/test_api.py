@@ -1,6 +1,7 @@
 """The story end to end on tiny tables: refresh, recommend, recognise."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,12 +10,16 @@ import pytest
 import metahp
 from metahp import api
 from metahp.api import advice, incumbents
+from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, KnowledgeBaseError, UnknownNameError
 from metahp.core.metric import METRICS
+from metahp.core.space import Float, SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, TrialState
 from metahp.evaluation.runner import Limits
 from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.catalogue import LEARNERS
+from metahp.learners.linear import Linear
 from metahp.metafeatures.extract import NAMES
 
 N_TABLES = 6
@@ -192,6 +197,75 @@ def test_past_tasks_are_asked_where_a_known_table_has_fewer_trials_than_are_want
     recommendation = metahp.recommend(_table(0), target="target", learners=["linear"], k=9, knowledge_base=base)
     assert not recommendation.is_known_task
     assert recommendation.abstained
+
+
+class Changed(Linear):
+    """The learner `linear` with another version of its search space for classification."""
+
+    def __init__(self, *hyperparameters):
+        self.hyperparameters = hyperparameters
+
+    def space(self, task_type):
+        return SearchSpace("linear", 2, self.hyperparameters)
+
+
+C, *REST = Linear().space(TaskType.BINARY).hyperparameters
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "n_left_out"),
+    [
+        ((C, *REST, Float("added", 0.0, 1.0, 0.5)), 0),
+        ((C, REST[0], *REST[2:]), 0),
+        ((replace(C, high=10.0), *REST), N_TABLES),
+    ],
+    ids=["one more", "one less", "narrower"],
+)
+def test_recommend_learns_from_trials_of_an_older_search_space(
+    refreshed, tmp_path, monkeypatch, caplog, hyperparameters, n_left_out
+):
+    _, measured, _ = refreshed
+    base = KnowledgeBase(tmp_path)
+    trials = measured.trials()
+    # One of the four configurations lies far out.
+    some = next(trial.configuration for trial in trials if trial.origin is Origin.DESIGN)
+    far = some.replaced(C=900.0)
+    base.record([replace(t, configuration=far) if t.configuration == some else t for t in trials], measured.tasks())
+    learner = Changed(*hyperparameters)
+    space = learner.space(TaskType.BINARY)
+    monkeypatch.setitem(LEARNERS, "linear", learner)
+    found = metahp.recommend(_table(95), learners="linear", k=2, knowledge_base=base)
+    assert len(found.items) == 2
+    assert all(space.upgraded(item.configuration) == item.configuration for item in found.items)
+    assert ("6 trial(s) of past tasks are left out" in caplog.text) == bool(n_left_out)
+    assert n_left_out or "left out" not in caplog.text
+    past, _ = api.past_evidence(base.tasks(), base.trials(), TaskType.BINARY, METRICS["roc_auc"], ["linear"])
+    assert past.losses.shape == (N_TABLES, 3 if n_left_out else 4)
+    assert np.isfinite(past.losses).all()
+    known = metahp.recommend(_table(0), target="target", learners="linear", k=3, knowledge_base=base)
+    assert known.is_known_task
+    assert all(space.upgraded(item.configuration) == item.configuration for item in known.items)
+    assert all(np.isfinite(item.default_score) for item in known.items)
+
+
+def test_an_unknown_learner_in_the_knowledge_base_stops_neither_recommend_nor_tune(refreshed, tmp_path):
+    _, measured, _ = refreshed
+    base = KnowledgeBase(tmp_path)
+    # It has more trials than any learner that is known, of defaults too.
+    unknown = [
+        replace(trial, configuration=Configuration.of("oracle", {"depth": depth}), origin=Origin.DEFAULT)
+        for trial in measured.trials()
+        for depth in range(3)
+    ]
+    base.record([*measured.trials(), *unknown], measured.tasks())
+    base.ingest()
+    assert base.info()["defaults_by_learner"]["oracle"] > base.info()["defaults_by_learner"]["linear"]
+    assert api.known_learners(base.info()) == ("linear",)
+    found = metahp.recommend(_table(94), k=2, knowledge_base=base)
+    assert [item.configuration.learner for item in found.items] == ["linear"] * 2
+    assert metahp.recommend(_table(0), target="target", k=2, knowledge_base=base).is_known_task
+    tuned = metahp.tune(_table(94), target="target", trials=3, knowledge_base=base, strategy="random", ensemble=False)
+    assert {trial.configuration.learner for trial in tuned.trials} == {"linear"}
 
 
 @pytest.mark.parametrize(

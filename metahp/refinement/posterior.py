@@ -90,10 +90,10 @@ class Points:
     @classmethod
     def of(cls, inputs: np.ndarray, scenarios: np.ndarray, weights: Tensor) -> "Points":
         """Points with `inputs` (n, p) and `scenarios` (t, n), on the device of the scenarios' `weights` (t,)."""
-        scenarios = torch.as_tensor(scenarios, dtype=torch.float64, device=weights.device)
-        mean = weights @ scenarios
-        deviations = (scenarios - mean) * weights.sqrt()[:, None]
-        return cls(torch.as_tensor(inputs, dtype=torch.float64, device=weights.device), scenarios, mean, deviations)
+        values = torch.as_tensor(scenarios, dtype=torch.float64, device=weights.device)
+        mean = weights @ values
+        deviations = (values - mean) * weights.sqrt()[:, None]
+        return cls(torch.as_tensor(inputs, dtype=torch.float64, device=weights.device), values, mean, deviations)
 
     @classmethod
     def joined(cls, parts: Sequence["Points"]) -> "Points":

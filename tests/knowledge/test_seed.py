@@ -40,6 +40,7 @@ def some_trials(losses: tuple[float, float, float] = (0.1, 0.2, 0.3)) -> list[Tr
             Curve((5, 10), {rmse: losses[:2]}),
             0.5,
             0.25,
+            space_version=n + 1,
             versions={"numpy": "2"},
         )
         for task in ("t", "u")
