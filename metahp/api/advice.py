@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from metahp.api.tables import load
+from metahp.api.tables import describe, load
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import Metric, kin_metrics, metric_for
 from metahp.core.space import SearchSpace
@@ -23,7 +23,7 @@ from metahp.knowledge.locate import open_knowledge_base
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import LEARNERS, learner_named
-from metahp.metafeatures.extract import NAMES, VERSION, at_rows, extract
+from metahp.metafeatures.extract import NAMES, VERSION, at_rows
 from metahp.recommendation.adviser import Advice, Adviser
 from metahp.recommendation.result import Recommendation, Recommended
 from metahp.surrogate.encoding import LARGEST, Evidence, comparable, evidence, is_inside
@@ -86,7 +86,7 @@ def recommend(
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
         knowledge_base: A knowledge base or the path of one; None for the user's own.
         seed: Of the meta-features' samples and of the training of surrogates.
-        budget_seconds: For the meta-features.
+        budget_seconds: Work for the meta-features, in seconds of one core of a common machine.
 
     Raises:
         InputError, UnknownNameError: input that cannot be used; KnowledgeBaseError: no past task of this kind.
@@ -128,7 +128,7 @@ def recommend(
         # Fewer, as an interrupted search leaves them, are not all that there is to say; the adviser knows them too.
         if len(own) >= k and {trial.configuration.learner for trial in own} >= set(names):
             return measured
-    metafeatures = extract(table, seconds_left=Budget(budget_seconds).left, seed=seed)
+    metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
     baseline = constant_losses(table.y, table.task.type, table.task.n_classes)[chosen.name]
     question = Question(table.task, metafeatures.vector(), baseline, k)
     try:
