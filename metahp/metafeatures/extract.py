@@ -37,6 +37,9 @@ GROUP_OF: dict[str, str] = {name: group for group, names in _NAMES.items() for n
 # Logarithms of the number of rows, or of it over something else.
 _GROWS_WITH_ROWS = np.isin(NAMES, ["log_n_rows", "log_rows_per_feature", "log_rows_per_class"])
 
+# The expected seconds of the steps are fitted to the 425 tables of the seed, on a core of a 2.8 GHz Xeon: a description
+# takes 1.01 times its expected processor seconds in the median, 0.67 to 1.46 times on nine of ten tables.
+
 # The description ends once it has taken this many times the expected seconds: load alone makes processor seconds two or
 # three times as many.
 TOO_SLOW = 10.0

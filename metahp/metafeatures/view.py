@@ -115,8 +115,10 @@ class View:
     def order(self) -> tuple[np.ndarray, np.ndarray]:
         """All rows and all columns in canonical order, as indices; an order that the seed shuffles."""
         rows, columns = _keys(self._matrix, self.table.y)
+        row_ties, column_ties = _keys_of_ties(self._matrix, rows, columns)
         salt = _mix(np.array([self.seed], dtype=np.uint64) + _MISSING)
-        return np.argsort(_mix(rows ^ salt), kind="stable"), np.argsort(_mix(columns ^ salt), kind="stable")
+        by_column = (self.table.is_categorical, column_ties, _mix(columns ^ salt))
+        return np.lexsort((row_ties, _mix(rows ^ salt))), np.lexsort(by_column)
 
     @cached_property
     def sample(self) -> Sample:
@@ -180,6 +182,21 @@ def _keys(matrix: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             sums += cells @ (columns[part] | _ONE)
         rows = _mix(target + _mix(sums))
     return rows, columns
+
+
+def _keys_of_ties(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys that order rows and columns whose first keys are equal, 0 for all columns that need none.
+
+    One round alone does not tell rare flags apart that are set equally often in each class.
+    """
+    sums, second = np.zeros_like(rows), np.zeros_like(columns)
+    _, places, counts = np.unique(columns, return_inverse=True, return_counts=True)
+    tied = np.flatnonzero(counts[places] > 1)
+    for column in tied if matrix.size > REHASHED_CELLS else ():
+        cells = _mix(_bits(matrix[:, column]))
+        second[column] = (rows | _ONE) @ cells
+        sums += cells * (second[column] | _ONE)
+    return sums, second
 
 
 def _bits(values: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""The same table is described the same, byte for byte, whatever else the machine does and in whatever order it comes."""
+"""A table is described the same, byte for byte, whatever else the machine does and in whatever order it comes."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,6 +57,30 @@ def test_neither_load_nor_order_changes_a_bit(n: int, classes: int) -> None:
     assert usual.warnings == loaded.warnings == both.warnings == ()
     assert loaded.vector().tobytes() == usual.vector().tobytes()
     assert both.vector().tobytes() == usual.vector().tobytes()
+
+
+def sparse() -> pd.DataFrame:
+    """So large that columns are hashed once, and ten flags are set as often as one another in each class."""
+    n = 30_000
+    data = pd.DataFrame(np.random.default_rng(0).normal(size=(n, 25)), columns=[f"x{i}" for i in range(25)])
+    data["target"] = np.where(np.arange(n) % 2 == 0, "yes", "no")
+    for i in range(10):
+        data[f"flag{i}"] = np.isin(np.arange(n), [2 * i, 2 * i + 1, 2 * i + 100]).astype(float)
+    return data
+
+
+def coded_twice() -> pd.DataFrame:
+    """A number and a category of the same codes."""
+    codes = np.random.default_rng(0).integers(0, 3, 400)
+    return frame(400, 2).assign(number=codes.astype(float), category=np.array(["a", "b", "c"])[codes])
+
+
+@pytest.mark.parametrize("make", [sparse, coded_twice])
+def test_columns_that_look_alike_do_not_let_the_order_in(make: Callable[[], pd.DataFrame]) -> None:
+    data = make()
+    shuffled = data.sample(frac=1.0, random_state=1)[data.columns[::-1]]
+    usual = api.describe(data, target="target")
+    assert api.describe(shuffled, target="target").vector().tobytes() == usual.vector().tobytes()
 
 
 def test_advice_is_the_same_to_the_byte_on_a_busy_machine(known, tmp_path: Path) -> None:
