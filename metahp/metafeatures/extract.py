@@ -52,8 +52,8 @@ PATIENCE_SECONDS = 10.0
 class MetaFeatures:
     """Numbers that describe a task's dataset.
 
-    `values` has every name of `NAMES`, NaN where undefined, skipped or failed; `seconds` says what each group took by
-    the clock; `warnings` has one line for each failure, and one for all that the budget does not allow.
+    `values` has every name of `NAMES`, NaN where undefined, skipped or failed; `seconds` says how much processor time
+    each group took; `warnings` has one line for each failure, and one for all that the budget does not allow.
     """
 
     values: Mapping[str, float]
@@ -139,8 +139,8 @@ def run_steps(
         taken = sum(seconds.values())
         if taken > max(TOO_SLOW * expected, PATIENCE_SECONDS):
             notes.append(
-                f"{_lacking(steps[place:])}: it took {taken:.0f} s of processor time instead of {expected:.2g} s, and "
-                "was ended; try again in a process that does nothing else"
+                f"{_lacking(steps[place:])}; what came before took {taken:.0f} s of processor time instead of "
+                f"{expected:.2g} s, so try again in a process that does nothing else"
             )
             break
         start = clock()

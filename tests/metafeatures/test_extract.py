@@ -286,7 +286,7 @@ def test_a_description_ends_where_it_takes_far_longer_than_expected() -> None:
     assert math.isfinite(found.values["missing_share"])
     assert {"probes", "landmarks"} <= groups_missing(found.values)
     (line,) = found.warnings
-    assert "about as good as a fixed portfolio: it took 10 s of processor time instead of 0.0" in line
+    assert "about as good as a fixed portfolio; what came before took 10 s of processor time instead of 0.0" in line
 
 
 def test_budget_changes_what_is_known_and_never_its_value() -> None:
