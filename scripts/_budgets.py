@@ -1,4 +1,4 @@
-"""Regret against the seconds that describing the left-out table may take."""
+"""Regret against the budget of work for describing the left-out table."""
 
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -10,17 +10,17 @@ from joblib import Parallel, delayed
 from metahp import api
 from metahp.core.space import SearchSpace
 from metahp.datasets.read import TableSource
-from metahp.metafeatures.extract import NAMES, at_rows, extract
+from metahp.metafeatures.extract import NAMES, at_rows
 from metahp.recommendation.adviser import Adviser
 from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.validation import batch_regret
 
-# Task id to meta-features (b, m) and the seconds that they took (b,), for b budgets.
+# Task id to meta-features (b, m) and the processor seconds that they took (b,), for b budgets.
 Described = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def described(tables: Path, names: Collection[str], budgets: Sequence[float], n_jobs: int) -> Described:
-    """Tables of a folder with a MANIFEST.csv, by name, described within each of the budgets, in seconds of one core."""
+    """Tables of a folder with a MANIFEST.csv, by name, described within each of the budgets."""
     sources = [row.source for row in api.read_manifest(tables / "MANIFEST.csv") if row.source.name in names]
     return dict(Parallel(n_jobs=n_jobs)(delayed(_describe)(source, budgets) for source in sources))
 
@@ -30,7 +30,7 @@ def _describe(source: TableSource, budgets: Sequence[float]) -> tuple[str, tuple
     vectors, seconds = [], []
     for budget in budgets:
         start = time.process_time()
-        vectors.append(extract(table, seconds_left=lambda: budget - (time.process_time() - start), seed=0).vector())  # noqa: B023
+        vectors.append(api.describe(table, budget_seconds=budget).vector())
         seconds.append(time.process_time() - start)
     return table.task.id, (np.array(vectors), np.array(seconds))
 

@@ -44,11 +44,9 @@ from metahp.core.metric import METRICS, kin_metrics
 from metahp.core.trial import Origin
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
-from metahp.evaluation.budget import Budget
 from metahp.evaluation.losses import constant_losses, losses_of
 from metahp.evaluation.protocol import measure
 from metahp.learners.catalogue import learner_named
-from metahp.metafeatures.extract import extract
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
@@ -120,7 +118,7 @@ def warm(source: TableSource, knowledge: Knowledge, n: int, metric: str, seed: i
 
     def search_of(table: Table) -> Transfer:
         space = learner_named(LEARNER).space(table.task.type)
-        metafeatures = extract(table, seconds_left=Budget(BUDGET_SECONDS).left, seed=0).vector()
+        metafeatures = api.describe(table, budget_seconds=BUDGET_SECONDS).vector()
         batch = advise(knowledge, metafeatures, N_WARM_TRANSFER).metahp
         place = {int(column): i for i, column in enumerate(knowledge.columns)}
         points = [Suggestion(knowledge.candidates[place[column]], Origin.SURROGATE) for column in batch]

@@ -42,10 +42,8 @@ from metahp import api
 from metahp.core.metric import METRICS, kin_metrics
 from metahp.core.task import TaskType
 from metahp.datasets.read import TableSource
-from metahp.evaluation.budget import Budget
 from metahp.evaluation.losses import losses_of
 from metahp.learners.catalogue import learner_named
-from metahp.metafeatures.extract import extract
 from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.prior import Knowledge
 
@@ -59,7 +57,7 @@ SOLVED = 1e-3
 def run_metahp(source: TableSource, knowledge: Knowledge, past: Evidence, metric: str) -> dict[str, float]:
     """Outer losses of metahp's first, the portfolio's first and the default, and of a constant prediction."""
     table, part, y = divided(source)
-    metafeatures = extract(table, seconds_left=Budget(BUDGET_SECONDS).left, seed=0)
+    metafeatures = api.describe(table, budget_seconds=BUDGET_SECONDS)
     advice = advise(knowledge, metafeatures.vector(), 1)
     constant = table.y.mean() if part.task_type is TaskType.REGRESSION else np.bincount(table.y) / len(table.y)
     predictions = {

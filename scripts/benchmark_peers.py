@@ -53,12 +53,10 @@ from metahp.core.metric import METRICS, kin_metrics
 from metahp.core.regret import default_scaled_regret
 from metahp.core.task import TaskType
 from metahp.datasets.read import TableSource
-from metahp.evaluation.budget import Budget
 from metahp.evaluation.losses import losses_of
 from metahp.evaluation.protocol import folds, sampled_rows
 from metahp.knowledge.records import TaskRecord
 from metahp.learners.catalogue import learner_named
-from metahp.metafeatures.extract import extract
 from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.validation import expected_best_of_random
 
@@ -77,7 +75,7 @@ def run_default(source: TableSource, metric: str) -> dict[str, float]:
     table, learner = source.load(), learner_named(LEARNER)
     result = timed(table, learner, learner.space(table.task.type).default, api.SEED_PROTOCOL, metric)
     start = time.process_time()
-    extract(table, seconds_left=Budget(BUDGET_SECONDS).left, seed=0)
+    api.describe(table, budget_seconds=BUDGET_SECONDS)
     return {**asdict(result), "describe_seconds": time.process_time() - start}
 
 

@@ -31,7 +31,7 @@ from metahp.evaluation.splits import from_splitter
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import learner_named
-from metahp.metafeatures.extract import VERSION, extract
+from metahp.metafeatures.extract import VERSION
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Suggestion
 from metahp.surrogate.prior import Settings
@@ -651,7 +651,7 @@ def contrary(base: KnowledgeBase) -> tuple[KnowledgeBase, pd.DataFrame]:
     frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(30)])
     frame["target"] = np.where(X[:, 0] + rng.normal(scale=3.0, size=80) > 0, "yes", "no")
     table = metahp.load(frame)
-    values = {**extract(table, seconds_left=lambda: 10.0, seed=0).values, "baseline:neg_log_loss": 0.69}
+    values = {**metahp.describe(table, budget_seconds=10.0).values, "baseline:neg_log_loss": 0.69}
     learner = learner_named("linear")
     configurations = [configuration for configuration, _ in design(learner, TaskType.BINARY, 10)]
     configurations.append(learner.space(TaskType.BINARY).configuration({"C": 1e-4}))

@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 
 from metahp.api.advisers import ask_about, learner_spaces
-from metahp.api.tables import load
+from metahp.api.tables import describe, load
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import Metric, metric_for
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Trial
 from metahp.core.upgrade import upgrade_trials
-from metahp.evaluation.budget import Budget
 from metahp.knowledge.locate import open_knowledge_base
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import LEARNERS, learner_named
-from metahp.metafeatures.extract import extract
 from metahp.recommendation.result import Recommendation, Recommended
 from metahp.surrogate.measurements import comparable
 
@@ -55,7 +53,7 @@ def recommend(
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
         knowledge_base: A knowledge base or the path of one; None for the user's own.
         seed: Of the meta-features' samples and of the estimators; past tasks say the same whatever it is.
-        budget_seconds: For the meta-features.
+        budget_seconds: Work for the meta-features, in seconds of one core of a common machine.
 
     Raises:
         InputError, UnknownNameError: input that cannot be used; KnowledgeBaseError: no past task of this kind.
@@ -97,7 +95,7 @@ def recommend(
         # Fewer, as an interrupted search leaves them, are not all that there is to say; the adviser knows them too.
         if len(own) >= k and {trial.configuration.learner for trial in own} >= set(names):
             return measured
-    metafeatures = extract(table, seconds_left=Budget(budget_seconds).left, seed=seed)
+    metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
     try:
         adviser, advice, notes = ask_about(base, table, chosen, names, metafeatures, k)
     except KnowledgeBaseError:

@@ -4,11 +4,20 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from metahp.api.models import (
+    Model,
+    kept_model_paths,
+    measurements_key,
+    model_key,
+    n_cells,
+    train_model,
+    training_seconds,
+)
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import Metric, canonical_metric, guiding_metric, kin_metrics, stored_metrics
 from metahp.core.space import SearchSpace
@@ -23,8 +32,7 @@ from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import LEARNERS, learner_named
 from metahp.metafeatures.extract import NAMES, VERSION, MetaFeatures, at_rows
-from metahp.recommendation.adviser import Advice, Adviser, LeftOut, Validation, split_groups, validate
-from metahp.surrogate.calibration import MIN_TASKS, OF_TABLES
+from metahp.recommendation.adviser import Advice, Adviser
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.forecast import Levels
 from metahp.surrogate.measurements import Measurements, collect_measurements
@@ -33,52 +41,16 @@ from metahp.surrogate.prior import PastTasks
 
 # One to learn from and one to see whether it helps.
 MIN_PAST_TASKS = 2
-# Raised whenever kept arrays change their meaning, so that older files are made again.
-FILE_VERSION = 10
 # With this many new tasks, as a share of those that a model was trained on, it is worth training again.
 RETRAIN_SHARE = 0.1
 # Measured cells of past tasks from which a question trains a model, and those with which it validates it too: about
 # eight and two seconds of one core. With more, `train` does it in the open.
 MOST_CELLS_TRAINED, MOST_CELLS_VALIDATED = 60_000, 6_000
-# Seconds of one core that training takes for each measured cell and each task (measured on the seed, 18 models).
-SECONDS_PER_CELL, SECONDS_PER_TASK = 1.6e-4, 1.5e-2
 # Of the time that is left to a study, training may take this share.
 MOST_SHARE_OF_TIME = 0.1
 # Changed trials from which the measurements that they joined are kept for the next question.
 MANY_CHANGED = 500
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Model:
-    """A meta-model with what was fitted and validated along with it for each metric that it serves."""
-
-    meta: MetaModel
-    levels: Mapping[str, str]
-    validations: Mapping[str, Validation]
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything as plain arrays, for a file."""
-        return {
-            **{f"meta/{name}": values for name, values in self.meta.to_arrays().items()},
-            **{f"levels/{metric}": to_bytes(text) for metric, text in self.levels.items()},
-            **{
-                f"validation/{metric}/{name}": values
-                for metric, validation in self.validations.items()
-                for name, values in validation.to_arrays().items()
-            },
-        }
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], spaces: Mapping[str, SearchSpace]) -> "Model":
-        """The model that `to_arrays` wrote; errors as of `MetaModel.from_arrays`."""
-        levels = _part(arrays, "levels/")
-        validated = {name.split("/")[1] for name in arrays if name.startswith("validation/")}
-        return cls(
-            meta=MetaModel.from_arrays(_part(arrays, "meta/"), spaces),
-            levels={metric: text.tobytes().decode() for metric, text in levels.items()},
-            validations={m: Validation.from_arrays(_part(arrays, f"validation/{m}/")) for m in validated},
-        )
 
 
 def ask_about(
@@ -266,47 +238,32 @@ def _models(
     base: KnowledgeBase, past: Measurements, evidence: Evidence, seconds_left: float
 ) -> Iterator[tuple[Model | None, tuple[str, ...]]]:
     """Models for the evidence with what a user should know of them, the best one first, and none as the last."""
-    guide = guiding_metric(evidence.metric)
-    is_small = n_cells(evidence) <= MOST_CELLS_VALIDATED
-    for path, n_tasks in _kept_models(base, evidence, guide):
-        n_new = len(evidence.tasks) - n_tasks
-        is_old = n_new > RETRAIN_SHARE * n_tasks
+    guide = past.evidence(guiding_metric(evidence.metric), list(evidence.spaces))
+    is_small = n_cells(guide) <= MOST_CELLS_VALIDATED
+    tasks = {task.id for task in evidence.tasks}
+    for path in kept_model_paths(base.folder, guide):
+        model = _load_model(path, past.spaces)
+        # A model of tasks that are not here says nothing of those that are.
+        if model is None or len(model.tasks & tasks) < (1 - RETRAIN_SHARE) * len(model.tasks):
+            continue
+        n_new = len(tasks - model.tasks)
+        is_old = n_new > RETRAIN_SHARE * len(model.tasks)
         if is_old and is_small:
             break
-        model = _load_model(path, past.spaces)
-        if model is None:
-            continue
-        notes = (f"{n_new} tasks are new since the model was trained; `metahp kb train` learns from them",)
-        yield model, notes if is_old else ()
-    name = " + ".join(evidence.spaces)
-    seconds = training_seconds(evidence, is_validated=is_small)
-    if n_cells(evidence) > MOST_CELLS_TRAINED or seconds > MOST_SHARE_OF_TIME * seconds_left:
-        why = "in this study's time" if n_cells(evidence) <= MOST_CELLS_TRAINED else "in passing"
-        yield None, (f"no model of {name} is trained, and training takes too long {why}: `metahp kb train` trains it",)
+        is_old_note = f"{n_new} tasks are new since the models were trained; `metahp kb train` learns from them"
+        yield model, (is_old_note,) if is_old else ()
+    names, n_seconds = " + ".join(evidence.spaces), training_seconds(guide, is_validated=is_small)
+    is_large = n_cells(guide) > MOST_CELLS_TRAINED
+    if is_large or n_seconds > MOST_SHARE_OF_TIME * seconds_left:
+        why = "more than a minute" if is_large else "too much of this study's time"
+        yield None, (f"no model of {names} is trained, and that takes {why}: `metahp kb train` does it",)
         return
     clock = Budget(0.0)
-    _log.warning("training a model of %s on %d past tasks, about %.0f s", name, len(evidence.tasks), max(seconds, 1.0))
-    trained = replace(past.evidence(guide, list(evidence.spaces)))
-    model = train_model(past, trained, seed=0, is_validated=is_small)
-    cache.save(base.folder, model_key(trained, base.content_hash()), model.to_arrays())
-    notes = (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)
-    yield model, notes
+    _log.warning("training a model of %s on %d past tasks, about %.0f s", names, len(guide.tasks), max(n_seconds, 1.0))
+    model = train_model(past, guide, seed=0, is_validated=is_small)
+    cache.save(base.folder, model_key(guide, base.content_hash()), model.to_arrays())
+    yield model, (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)
     yield None, ()
-
-
-def _kept_models(base: KnowledgeBase, evidence: Evidence, guide: str) -> list[tuple[Path, int]]:
-    """Files of models that know all learners of the evidence, and the tasks they learned from, the best one first.
-
-    That is one of fewer learners, then one of more tasks, then one of the user's own.
-    """
-    kind = kind_of(evidence.tasks[0].type)
-    found = []
-    prefix = _prefix("model", kind) + f"{guide}-"
-    for order, path in enumerate(cache.list_newest(base.folder, f"{prefix}*")):
-        scope, n_tasks, _ = path.stem.removeprefix(prefix).split("-")
-        if set(evidence.spaces) <= (names := set(scope.split("."))) and n_tasks.isdigit():
-            found.append((len(names), -int(n_tasks), order, path))
-    return [(path, -n_tasks) for _, n_tasks, _, path in sorted(found)]
 
 
 def _load_model(path: Path, spaces: Mapping[str, SearchSpace]) -> Model | None:
@@ -319,64 +276,9 @@ def _load_model(path: Path, spaces: Mapping[str, SearchSpace]) -> Model | None:
     return None
 
 
-def train_model(past: Measurements, evidence: Evidence, *, seed: int, is_validated: bool = True) -> Model:
-    """Train on the evidence of a default metric, and fit and validate for all metrics that it guides."""
-    parts = []
-    settings = OF_TABLES if len(evidence.tasks) >= MIN_TASKS else None
-    if is_validated:
-        parts = [
-            LeftOut(groups, MetaModel.fit(part, seed=seed, settings=settings))
-            for part, groups in split_groups(evidence, seed=seed)
-            if len(set(part.groups)) >= 1 and part.tasks
-        ]
-    meta = MetaModel.fit(evidence, seed=seed, settings=settings)
-    served = [metric for metric in past.losses if guiding_metric(metric) == evidence.metric]
-    parts_of = {metric: past.evidence(metric, list(evidence.spaces)) for metric in served}
-    return Model(
-        meta=meta,
-        levels={metric: Levels.fit(part, seed=seed).to_text() for metric, part in parts_of.items()},
-        validations={metric: validate(part, parts, seed=seed) for metric, part in parts_of.items() if parts},
-    )
-
-
-def training_seconds(evidence: Evidence, *, is_validated: bool = True) -> float:
-    """About how long `train_model` takes on one core, in seconds."""
-    once = SECONDS_PER_CELL * n_cells(evidence) + SECONDS_PER_TASK * len(evidence.tasks)
-    return once * (1 + 5 * is_validated)
-
-
-def n_cells(evidence: Evidence) -> int:
-    """Measured losses."""
-    return int((~np.isnan(evidence.losses)).sum())
-
-
-def kind_of(task_type: TaskType) -> str:
-    """Classification or regression, each of which learns from its own past tasks."""
-    return "classification" if task_type.is_classification else "regression"
-
-
-def model_key(evidence: Evidence, content: str) -> str:
-    """The name of a kept model: what it is asked for, the number of tasks it learned from, and the content hash."""
-    prefix = _prefix("model", kind_of(evidence.tasks[0].type))
-    return f"{prefix}{evidence.metric}-{'.'.join(evidence.spaces)}-{len(evidence.tasks)}-{content}"
-
-
-def measurements_key(task_type: TaskType, content: str) -> str:
-    """The name of kept measurements."""
-    return f"{_prefix('measured', kind_of(task_type))}{content}"
-
-
-def _prefix(what: str, kind: str) -> str:
-    return f"v{FILE_VERSION}-{what}-{kind}-"
-
-
 def learner_spaces(task_type: TaskType, learners: Sequence[str]) -> dict[str, SearchSpace]:
     """The search spaces of some learners by name, in the order of their names."""
     return {name: learner_named(name).space(task_type) for name in sorted(learners)}
-
-
-def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
 
 
 def _reason(error: Exception) -> str:

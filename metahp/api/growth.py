@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metahp.api.tables import record_of, task_type_named
+from metahp.api.tables import describe, record_of, task_type_named
 from metahp.core.errors import InputError
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, trial_id
 from metahp.datasets.read import TableSource
-from metahp.evaluation.budget import Budget
 from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge import seed as seeds
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.catalogue import DESIGN_SIZES, LEARNERS, learner_named
-from metahp.metafeatures.extract import VERSION, extract
+from metahp.metafeatures.extract import VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +171,7 @@ def _protocols(n_rows: int, wanted: Sequence[float]) -> list[tuple[Protocol, Lim
 
 def _describe_row(row: ManifestRow) -> TaskRecord:
     table = row.source.load()
-    metafeatures = extract(table, seconds_left=Budget(SEED_BUDGET_SECONDS).left, seed=0)
+    metafeatures = describe(table, budget_seconds=SEED_BUDGET_SECONDS, seed=0)
     if metafeatures.warnings:
         logger.warning("%s: %s", table.task.name, "; ".join(metafeatures.warnings))
     return record_of(table, metafeatures, source=row.origin, licence=row.licence)

@@ -1,5 +1,6 @@
 """Load and describe a table, and make a record of it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ from metahp.core.metric import metrics_for
 from metahp.core.task import TaskType
 from metahp.datasets.read import load_table, table_from
 from metahp.datasets.table import Table
-from metahp.evaluation.budget import Budget
 from metahp.evaluation.losses import constant_losses
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.metafeatures.extract import MetaFeatures, extract
@@ -51,8 +51,9 @@ def describe(
     budget_seconds: float = 2.0,
     seed: int = 0,
 ) -> MetaFeatures:
-    """The meta-features of a table, within `budget_seconds`; what does not fit is NaN and named in `warnings`."""
-    return extract(load(X, y, target=target, task=task), seconds_left=Budget(budget_seconds).left, seed=seed)
+    """The meta-features of a table, within `budget_seconds` of work; the rest is NaN and named in `warnings`."""
+    table = load(X, y, target=target, task=task)
+    return extract(table, budget_seconds=budget_seconds, clock=time.process_time, seed=seed)
 
 
 def record_of(table: Table, metafeatures: MetaFeatures, *, source: str = "", licence: str = "") -> TaskRecord:

@@ -1,4 +1,4 @@
-"""`metahp describe FILE`: the meta-features of a table, by group, with the time that each group took."""
+"""`metahp describe FILE`: the meta-features of a table, by group, with the processor time that each group took."""
 
 import math
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def describe(
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show the meta-features of the table in FILE, with the time that each group took."""
+    """Show the meta-features of the table in FILE, with the processor time that each group took."""
     output.hush(quiet=quiet)
     api = startup.import_api()
     with output.working("describing the table", quiet=quiet):
@@ -80,4 +80,6 @@ def _report(table: "Table", metafeatures: "MetaFeatures", file: str) -> Iterator
             rows.add_row(f"  {name}", "–" if math.isnan(value) else f"{value:.5g}")
         yield rows
     yield ""
-    yield Text(f"{len(metafeatures.values)} meta-features in {sum(metafeatures.seconds.values()):.2f} s")
+    yield Text(
+        f"{len(metafeatures.values)} meta-features in {sum(metafeatures.seconds.values()):.2f} s of processor time"
+    )

@@ -23,7 +23,10 @@ Learners = Annotated[
         help="lightgbm, random_forest, extra_trees or linear; may be repeated.  [default: all]",
     ),
 ]
-Budget = Annotated[float, typer.Option("--budget-seconds", min=0.0, help="Time for the meta-features.")]
+Budget = Annotated[
+    float,
+    typer.Option("--budget-seconds", min=0.0, help="Work for the meta-features, in seconds of a common core."),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of samples and models.")]
 KnowledgeBasePath = Annotated[
     Path | None, typer.Option("--kb", help="Knowledge base to use.  [default: METAHP_HOME, else in your data folder]")

@@ -31,6 +31,10 @@ _PLAIN = str.maketrans({"×": "x", "·": "|", "–": "-", "±": "+/-", "…": ".
 _JSON_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
+# The argument that a warning of the library may advise; here it is an option.
+_ARGUMENT = re.compile(r"\bbudget_seconds=")
+
+
 class Reported(int):
     """An exit code of a command that has told already why it ended."""
 
@@ -92,7 +96,7 @@ def warn(messages: Iterable[str], *, quiet: bool) -> None:
     """One line on standard error for each warning, none if `quiet`."""
     if not quiet:
         for message in messages:
-            complain(f"warning: {message}")
+            complain(f"warning: {_ARGUMENT.sub('--budget-seconds ', message)}")
 
 
 class _WarningLine(logging.Handler):

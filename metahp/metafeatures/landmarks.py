@@ -116,17 +116,10 @@ _LANDMARKS: dict[str, Callable[[Fold], np.ndarray]] = {
     "shallow_tree": _tree(5, 5),
     "naive_bayes": _naive_bayes,
 }
-# Seconds per cell of the encoded sample, from timings on one core.
-_SECONDS_PER_CELL = {
-    "linear": 1.2e-6,
-    "nearest": 4e-7,
-    "neighbours": 4e-7,
-    "stump": 4e-7,
-    "shallow_tree": 1e-6,
-    "naive_bayes": 3e-7,
-}
-_SECONDS_PER_FIT = 4e-3
-
+SECONDS_PER_FIT = 2e-3
+SECONDS_PER_CELL = 6e-8
+# Of a training row and a test row, whose distance two of the landmarks take.
+SECONDS_PER_PAIR = 1e-8
 
 # Those that are also set against the reference probe; how the others compare follows from these.
 _COMPARED = ("linear", "neighbours", "shallow_tree")
@@ -142,12 +135,14 @@ NAMES: tuple[str, ...] = tuple(name for landmark in _LANDMARKS for name in _name
 def steps(view: View) -> list[Step]:
     """One step per landmark."""
     course = _Course(view)
-    n, d, _, folds = view.model_shape
-    cells = min(n, MAX_ROWS) * min(max(d, 10), MAX_ENCODED)
+    n, d, classes, folds = view.model_shape
+    n = min(n, MAX_ROWS)
+    fits = folds * (SECONDS_PER_FIT + n * d * SECONDS_PER_CELL)
+    distances = n * n * (1 - 1 / folds) * SECONDS_PER_PAIR
+    expected = {"linear": classes * fits, "nearest": distances, "neighbours": distances}
 
     def step(landmark: str) -> Step:
-        seconds = folds * (_SECONDS_PER_FIT + cells * _SECONDS_PER_CELL[landmark])
-        return Step(_names(landmark), seconds, lambda values: course.run(landmark, values))
+        return Step(_names(landmark), expected.get(landmark, fits), lambda values: course.run(landmark, values))
 
     return [step(landmark) for landmark in _LANDMARKS]
 

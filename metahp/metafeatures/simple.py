@@ -16,7 +16,7 @@ from metahp.metafeatures.view import Step, Values, View
 
 # More than two values among the first rows settle that a column is not binary.
 PEEK = 200
-SECONDS_PER_CELL = 3e-9
+SECONDS_PER_CELL = 1.5e-9
 
 
 def _log_n_rows(table: Table) -> float:
@@ -125,11 +125,11 @@ def steps(view: View) -> list[Step]:
     table = view.table
 
     def step(name: str, feature: Callable[[Table], float]) -> Step:
-        return Step((name,), 0.0, lambda _: {name: feature(table)})
+        return Step((name,), 0.0, lambda _: {name: feature(table)}, is_count=True)
 
     return [
         *(step(name, feature) for name, feature in _FEATURES.items()),
-        Step(_GAPS, table.task.n_rows * table.task.n_features * SECONDS_PER_CELL, lambda _: _gaps(table)),
+        Step(_GAPS, table.matrix.size * SECONDS_PER_CELL, lambda _: _gaps(table), is_count=True),
     ]
 
 

@@ -1,6 +1,6 @@
 """A table as the meta-features see it: in an order of rows and columns that depends on the values alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,7 +28,9 @@ MIN_CLASS_ROWS = 20
 REHASHED_CELLS = 1_000_000
 REHASH_ROUNDS = 3
 CHUNK_CELLS = 1 << 18
-SECONDS_PER_CELL = 1.5e-8
+# Of the canonical order; sorting the keys costs a row as much as this many cells.
+SECONDS_PER_CELL = 1.3e-8
+CELLS_PER_ROW = 10
 
 # Odd constants of splitmix64 (Steele et al., 2014, "Fast splittable pseudorandom number generators").
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -43,15 +45,16 @@ Values = Mapping[str, float]
 class Step:
     """Meta-features that are computed together.
 
-    `run` gets the values of the steps before it and gives one value for each of `names`; `expected_seconds` is a
-    guess for one core of a common machine, which the caller corrects by how long earlier steps took; a step is left
-    out where the value named by `needs` is missing.
+    `run` gets the values of the steps before it and gives one value for each of `names`; `expected_seconds` of one
+    core of a common machine follow from the shape of the table alone; a step is left out where the value named by
+    `needs` is missing. A count reads the table as it is, at next to no cost; other steps wait for its canonical order.
     """
 
     names: tuple[str, ...]
     expected_seconds: float
     run: Callable[[Values], Values]
     needs: str = ""
+    is_count: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class View:
     def __init__(self, table: Table, seed: int) -> None:
         self.table = table
         self.seed = seed
+        # Made here, so that no step pays for what training needs as well.
+        self._matrix = table.matrix
 
     @property
     def is_multiclass(self) -> bool:
@@ -86,6 +91,11 @@ class View:
     def shape(self) -> tuple[int, int]:
         """Rows and columns of `sample`, known without making it."""
         return min(self.table.task.n_rows, MAX_ROWS), min(self.table.task.n_features, MAX_COLUMNS)
+
+    @property
+    def n_numeric(self) -> float:
+        """Expected number of numeric columns in `sample`."""
+        return self.shape[1] * (1.0 - float(self.table.is_categorical.mean()))
 
     @property
     def model_shape(self) -> tuple[int, int, int, int]:
@@ -99,15 +109,16 @@ class View:
     @property
     def seconds_to_order(self) -> float:
         """Expected seconds for the canonical order, on which both samples wait."""
-        cells = self.table.task.n_rows * (self.table.task.n_features + 2)
-        return cells * SECONDS_PER_CELL * (REHASH_ROUNDS if cells <= REHASHED_CELLS else 1)
+        return self.table.task.n_rows * (self.table.task.n_features + CELLS_PER_ROW) * SECONDS_PER_CELL
 
     @cached_property
     def order(self) -> tuple[np.ndarray, np.ndarray]:
         """All rows and all columns in canonical order, as indices; an order that the seed shuffles."""
-        rows, columns = _keys(self.table.matrix, self.table.y)
+        rows, columns = _keys(self._matrix, self.table.y)
+        row_ties, column_ties = _keys_of_ties(self._matrix, rows, columns)
         salt = _mix(np.array([self.seed], dtype=np.uint64) + _MISSING)
-        return np.argsort(_mix(rows ^ salt), kind="stable"), np.argsort(_mix(columns ^ salt), kind="stable")
+        by_column = (self.table.is_categorical, column_ties, _mix(columns ^ salt))
+        return np.lexsort((row_ties, _mix(rows ^ salt))), np.lexsort(by_column)
 
     @cached_property
     def sample(self) -> Sample:
@@ -142,7 +153,7 @@ class View:
         # Neighbours in target order are tested in different folds, so a class of two rows is never wholly held out.
         fold = np.empty(len(rows), dtype=np.int64)
         fold[np.argsort(y, kind="stable")] = np.arange(len(rows)) % folds
-        X = np.asfortranarray(self.table.matrix[np.ix_(rows, columns)])
+        X = np.asfortranarray(self._matrix[np.ix_(rows, columns)])
         task_type = self.table.task.type
         if task_type is TaskType.MULTICLASS and n_classes == 2:
             task_type = TaskType.BINARY
@@ -156,32 +167,52 @@ def _keys(matrix: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     like the colours of a graph.
     """
     n, d = matrix.shape
-    rounds = REHASH_ROUNDS if matrix.size <= REHASHED_CELLS else 1
     step = max(1, CHUNK_CELLS // n)
+    parts = [slice(start, start + step) for start in range(0, d, step)]
+    hashed: Iterable[tuple[slice, np.ndarray]] = ((part, _mix(_bits(matrix[:, part]))) for part in parts)
+    rounds = 1
+    if matrix.size <= REHASHED_CELLS:
+        hashed, rounds = list(hashed), REHASH_ROUNDS
     target = _mix(_bits(y.astype(float)))
     rows, columns = target, np.empty(d, dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        for _ in range(rounds):
-            sums = np.zeros(n, dtype=np.uint64)
-            for start in range(0, d, step):
-                cells = _mix(_bits(matrix[:, start : start + step]))
-                keys = _mix((cells * (rows | _ONE)[:, None]).sum(axis=0, dtype=np.uint64))
-                sums += (cells * (keys | _ONE)).sum(axis=1, dtype=np.uint64)
-                columns[start : start + step] = keys
-            rows = _mix(target + _mix(sums))
+    for _ in range(rounds):
+        sums = np.zeros(n, dtype=np.uint64)
+        for part, cells in hashed:
+            columns[part] = _mix((rows | _ONE) @ cells)
+            sums += cells @ (columns[part] | _ONE)
+        rows = _mix(target + _mix(sums))
     return rows, columns
 
 
+def _keys_of_ties(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys that order rows and columns whose first keys are equal, 0 for all columns that need none.
+
+    One round alone does not tell rare flags apart that are set equally often in each class.
+    """
+    sums, second = np.zeros_like(rows), np.zeros_like(columns)
+    _, places, counts = np.unique(columns, return_inverse=True, return_counts=True)
+    tied = np.flatnonzero(counts[places] > 1)
+    for column in tied if matrix.size > REHASHED_CELLS else ():
+        cells = _mix(_bits(matrix[:, column]))
+        second[column] = (rows | _ONE) @ cells
+        sums += cells * (second[column] | _ONE)
+    return sums, second
+
+
 def _bits(values: np.ndarray) -> np.ndarray:
-    # + 0.0 makes -0.0 and 0.0 one value; NaN has many bit patterns.
-    return np.where(np.isnan(values), _MISSING, (values + 0.0).view(np.uint64))
+    values = values + 0.0  # makes -0.0 and 0.0 one value
+    bits = values.view(np.uint64)
+    bits[np.isnan(values)] = _MISSING  # NaN has many bit patterns
+    return bits
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        values = (values ^ (values >> np.uint64(30))) * _MIX_1
-        values = (values ^ (values >> np.uint64(27))) * _MIX_2
-        return values ^ (values >> np.uint64(31))
+    values = values ^ (values >> np.uint64(30))
+    values *= _MIX_1
+    values ^= values >> np.uint64(27)
+    values *= _MIX_2
+    values ^= values >> np.uint64(31)
+    return values
 
 
 def _standardised(y: np.ndarray) -> np.ndarray:

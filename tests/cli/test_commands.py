@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from io import StringIO
@@ -207,3 +208,8 @@ def test_a_reader_that_goes_away_is_met_in_silence(table_file: Path) -> None:
     os.close(write)
     assert done.stderr == ""
     assert done.returncode == 1
+
+
+def test_a_warning_names_the_budget_as_an_option(table_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["describe", str(table_file), "--budget-seconds", "0"]) == 0
+    assert re.search(r"as a fixed portfolio; --budget-seconds [\d.]+ allows all", capsys.readouterr().err)

@@ -1,7 +1,10 @@
-"""What holds for all meta-features at once: invariance, odd tables, the time budget."""
+"""What holds for all meta-features at once: invariance, odd tables, the budget of work."""
 
 import math
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,14 +13,10 @@ import pytest
 from metahp.core.task import Task, TaskType
 from metahp.datasets.infer import build_table
 from metahp.datasets.table import Table
-from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES, VERSION, at_rows, extract, run_group
-from metahp.metafeatures.view import Step, Values
+from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES, VERSION, at_rows, choose_steps, extract
+from metahp.metafeatures.view import Step
 
 PLENTY = 1e6
-
-
-def plenty() -> float:
-    return PLENTY
 
 
 def frame(n: int, *, classes: int, seed: int = 0) -> pd.DataFrame:
@@ -59,17 +58,6 @@ def raw_table(features: pd.DataFrame, y: np.ndarray, n_classes: int) -> Table:
     return Table(task, features, y, "target", tuple(map(str, range(n_classes))))
 
 
-class Ticking:
-    """A clock that loses a fixed time at every look."""
-
-    def __init__(self, seconds: float, tick: float) -> None:
-        self.left, self.tick = seconds, tick
-
-    def __call__(self) -> float:
-        self.left -= self.tick
-        return self.left
-
-
 def assert_close(first: np.ndarray, second: np.ndarray, groups: dict[str, float]) -> None:
     for name, one, other in zip(NAMES, first, second, strict=True):
         tolerance = groups.get(GROUP_OF[name], 1e-9)
@@ -85,7 +73,7 @@ def test_names_are_unique_and_grouped() -> None:
 
 @pytest.mark.parametrize("classes", [0, 2, 4])
 def test_every_meta_feature_is_finite_on_a_common_table(classes: int) -> None:
-    found = extract(table_of(frame(300, classes=classes)), seconds_left=plenty)
+    found = extract(table_of(frame(300, classes=classes)), budget_seconds=PLENTY, clock=time.process_time)
     assert found.warnings == ()
     assert found.version == VERSION
     assert tuple(found.values) == NAMES
@@ -95,7 +83,7 @@ def test_every_meta_feature_is_finite_on_a_common_table(classes: int) -> None:
 
 
 def test_fewer_rows_change_what_counts_rows_and_nothing_else() -> None:
-    whole = extract(table_of(frame(300, classes=2)), seconds_left=lambda: 0.0).vector()
+    whole = extract(table_of(frame(300, classes=2)), budget_seconds=0.0, clock=time.process_time).vector()
     fewer = at_rows(np.array([whole, whole]), np.array([300, 100]))
     np.testing.assert_allclose(fewer[0], whole)
     moved = {NAMES[i] for i in np.flatnonzero(~np.isclose(fewer[1], whole, equal_nan=True))}
@@ -107,8 +95,8 @@ def test_fewer_rows_change_what_counts_rows_and_nothing_else() -> None:
 def test_order_of_rows_and_columns_does_not_matter(n: int, classes: int) -> None:
     data = frame(n, classes=classes)
     shuffled = data.sample(frac=1.0, random_state=3).iloc[:, [4, 6, 2, 0, 5, 3, 1]]
-    first = extract(table_of(data), seconds_left=plenty).vector()
-    second = extract(table_of(shuffled), seconds_left=plenty).vector()
+    first = extract(table_of(data), budget_seconds=PLENTY, clock=time.process_time).vector()
+    second = extract(table_of(shuffled), budget_seconds=PLENTY, clock=time.process_time).vector()
     assert_close(first, second, {"probes": 1e-6, "landmarks": 1e-6})
 
 
@@ -123,16 +111,16 @@ def test_columns_alike_but_for_their_rows_are_told_apart() -> None:
     }
     data = pd.DataFrame({**flags, "target": np.where(y == 1, "yes", "no")})
     shuffled = data.sample(frac=1.0, random_state=1)[[*reversed(data.columns)]]
-    first = extract(table_of(data), seconds_left=plenty).vector()
-    second = extract(table_of(shuffled), seconds_left=plenty).vector()
+    first = extract(table_of(data), budget_seconds=PLENTY, clock=time.process_time).vector()
+    second = extract(table_of(shuffled), budget_seconds=PLENTY, clock=time.process_time).vector()
     assert_close(first, second, {"probes": 1e-6, "landmarks": 1e-6})
 
 
 def test_same_seed_gives_the_same_values_and_another_seed_another_sample() -> None:
     table = table_of(frame(2000, classes=2))
-    first = extract(table, seconds_left=plenty, seed=1)
-    assert dict(first.values) == dict(extract(table, seconds_left=plenty, seed=1).values)
-    other = extract(table, seconds_left=plenty, seed=2)
+    first = extract(table, budget_seconds=PLENTY, clock=time.process_time, seed=1)
+    assert dict(first.values) == dict(extract(table, budget_seconds=PLENTY, clock=time.process_time, seed=1).values)
+    other = extract(table, budget_seconds=PLENTY, clock=time.process_time, seed=2)
     assert first.values["probe_skill"] != other.values["probe_skill"]
     assert first.values["log_n_rows"] == other.values["log_n_rows"]
 
@@ -203,7 +191,7 @@ ODD = [
 
 @pytest.mark.parametrize("make", ODD, ids=lambda make: make.__name__)
 def test_odd_tables_have_every_meta_feature(make: Callable[[], Table]) -> None:
-    found = extract(make(), seconds_left=plenty)
+    found = extract(make(), budget_seconds=PLENTY, clock=time.process_time)
     assert found.warnings == ()
     assert [name for name, value in found.values.items() if not math.isfinite(value)] == []
 
@@ -212,80 +200,108 @@ def test_a_failure_is_a_missing_value_and_a_warning() -> None:
     # Twenty classes of which one alone has two rows: nothing to cross-validate.
     y = np.array([*range(19), 19, 19])
     table = raw_table(pd.DataFrame({"a": np.arange(21.0)}), y, 20)
-    found = extract(table, seconds_left=plenty)
+    found = extract(table, budget_seconds=PLENTY, clock=time.process_time)
     assert any("failed: ValueError: fewer than two classes have two rows" in line for line in found.warnings)
     assert math.isnan(found.values["probe_skill"])
     assert math.isfinite(found.values["class_entropy"])
 
 
+def groups_missing(values: Mapping[str, float]) -> set[str]:
+    return {GROUP_OF[name] for name, value in values.items() if math.isnan(value)}
+
+
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
-def test_without_time_only_counts_are_taken_and_the_rest_is_named(seconds: float) -> None:
-    found = extract(table_of(frame(200, classes=2)), seconds_left=lambda: seconds)
+def test_without_a_budget_only_counts_are_taken_and_the_rest_is_named(seconds: float) -> None:
+    found = extract(table_of(frame(200, classes=2)), budget_seconds=seconds, clock=time.process_time)
     assert tuple(found.values) == NAMES
     assert found.values["log_n_rows"] == pytest.approx(math.log(200))
-    for group in GROUPS[1:]:
-        assert all(math.isnan(found.values[name]) for name in NAMES if GROUP_OF[name] == group)
-        assert any(line.startswith(group) and "skipped: the budget of 0 s" in line for line in found.warnings)
+    assert groups_missing(found.values) == set(GROUPS[1:])
+    (line,) = found.warnings
+    assert line.startswith(
+        "described without statistical, information, probes, landmarks, so the advice is about as good as a fixed "
+        "portfolio; budget_seconds="
+    )
 
 
-class Clock:
-    """A clock that only work moves."""
+@pytest.mark.parametrize("classes", [0, 2, 4])
+def test_the_budget_that_the_warning_names_allows_all_meta_features(classes: int) -> None:
+    table = table_of(frame(300, classes=classes))
+    (line,) = extract(table, budget_seconds=0.0, clock=time.process_time).warnings
+    named = re.search(r"budget_seconds=([\d.]+) allows all", line)
+    assert named is not None
+    assert extract(table, budget_seconds=float(named[1]), clock=time.process_time).warnings == ()
 
-    def __init__(self, left: float) -> None:
-        self.left = left
+
+def step(name: str, seconds: float, *, needs: str = "", is_count: bool = False) -> Step:
+    return Step((name,), seconds, lambda _: {name: 1.0}, needs, is_count)
+
+
+def test_steps_that_do_not_fit_the_budget_are_left_out_by_hand() -> None:
+    steps = [
+        step("count", 9.0, is_count=True),
+        step("long", 4.0),
+        step("short", 1.0),
+        step("needy", 0.1, needs="long"),
+        step("other", 1.5),
+        step("last", 0.5),
+    ]
+    chosen, skipped = choose_steps(steps, 2.0, 14.0)
+    # The first of the others pays 2 for the order; of the 5 beside the count, 3 + 1.5 + 0.5 are spent.
+    assert [(each.names[0], each.expected_seconds) for each in chosen] == [
+        ("count", 9.0),
+        ("short", 3.0),
+        ("other", 1.5),
+        ("last", 0.5),
+    ]
+    assert [each.names[0] for each in skipped] == ["long", "needy"]
+    assert choose_steps(steps, 2.0, 1e6) == (
+        [replace(each, expected_seconds=(9, 6, 1, 0.1, 1.5, 0.5)[i]) for i, each in enumerate(steps)],
+        [],
+    )
+
+
+class Ticking:
+    """A clock that every look moves on."""
+
+    def __init__(self, tick: float) -> None:
+        self.now, self.tick = 0.0, tick
 
     def __call__(self) -> float:
-        return self.left
+        self.now += self.tick
+        return self.now
 
 
-@pytest.mark.parametrize("slowness", [0.1, 1.0, 1.3, 5.0])
-@pytest.mark.parametrize("budget", [0.3, 1.0, 3.0])
-def test_steps_that_would_overrun_the_budget_are_not_started(budget: float, slowness: float) -> None:
-    clock = Clock(budget)
-    expected = [0.05, 0.4, 0.1, 0.1, 0.5, 0.05, 0.05, 0.3]
-
-    def step(number: int) -> Step:
-        def run(values: Values) -> Values:
-            clock.left -= slowness * expected[number]
-            return {f"f{number}": 1.0}
-
-        return Step((f"f{number}",), expected[number], run)
-
-    values: dict[str, float] = {}
-    notes, pace = run_group("probes", [step(i) for i in range(8)], values, clock, budget, 1.0)
-    assert clock.left >= 0
-    assert pace == pytest.approx(max(slowness, 0.2))
-    assert (len(values) == 8) == (notes == [])
-    assert "f0" in values
-    if notes:
-        assert f"skipped: the budget of {budget:g} s does not allow more" in notes[0]
+@pytest.mark.parametrize("tick", [0.0, 0.001, 0.1])
+def test_no_clock_changes_what_is_described(tick: float) -> None:
+    table = table_of(frame(300, classes=2))
+    usual = extract(table, budget_seconds=2.0, clock=time.process_time)
+    found = extract(table, budget_seconds=2.0, clock=Ticking(tick))
+    assert found.vector().tobytes() == usual.vector().tobytes()
+    assert found.warnings == ()
+    assert found.seconds["probes"] == pytest.approx(11 * tick)
 
 
-@pytest.mark.parametrize("tick", [0.01, 0.05, 0.2])
-def test_nothing_but_counts_starts_once_the_clock_has_run_out(tick: float) -> None:
-    clock = Ticking(2.0, tick)
-    found = extract(table_of(frame(300, classes=2)), seconds_left=clock)
-    assert tuple(found.values) == NAMES
-    assert all(math.isfinite(found.values[name]) for name in NAMES[:14])
-    # Every group that ends before its last feature says so.
-    for group in GROUPS:
-        is_whole = all(math.isfinite(found.values[name]) for name in NAMES if GROUP_OF[name] == group)
-        assert is_whole != any(line.startswith(group) for line in found.warnings)
-    assert found.warnings or tick == 0.01
+def test_a_description_ends_where_it_takes_far_longer_than_expected() -> None:
+    found = extract(table_of(frame(300, classes=2)), budget_seconds=2.0, clock=Ticking(0.6))
+    assert math.isfinite(found.values["missing_share"])
+    assert {"probes", "landmarks"} <= groups_missing(found.values)
+    (line,) = found.warnings
+    assert "about as good as a fixed portfolio; what came before took 10 s of processor time instead of 0.0" in line
 
 
 def test_budget_changes_what_is_known_and_never_its_value() -> None:
     table = table_of(frame(300, classes=2))
-    full = extract(table, seconds_left=plenty).vector()
-    part = extract(table, seconds_left=Ticking(1.5, 0.04)).vector()
-    known = ~np.isnan(part)
+    full = extract(table, budget_seconds=PLENTY, clock=time.process_time).vector()
+    found = extract(table, budget_seconds=0.1, clock=time.process_time)
+    known = ~np.isnan(found.vector())
     assert 0 < known.sum() < len(NAMES)
-    np.testing.assert_array_equal(part[known], full[known])
+    np.testing.assert_array_equal(found.vector()[known], full[known])
+    assert "so the advice is less certain than it could be; budget_seconds=" in found.warnings[0]
 
 
 def test_ten_thousand_columns_are_capped() -> None:
     rng = np.random.default_rng(0)
     features = pd.DataFrame(rng.normal(size=(40, 10_000)))
-    found = extract(raw_table(features, rng.integers(0, 2, 40), 2), seconds_left=plenty)
+    found = extract(raw_table(features, rng.integers(0, 2, 40), 2), budget_seconds=PLENTY, clock=time.process_time)
     assert found.warnings == ()
     assert found.values["log_n_features"] == pytest.approx(math.log(10_000))

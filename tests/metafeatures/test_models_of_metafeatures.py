@@ -1,6 +1,7 @@
 """Probes and landmarks say what they are meant to say."""
 
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from metahp.metafeatures import probes
 from metahp.metafeatures.extract import extract
 from metahp.metafeatures.probes import constant_raw, order_loss, row_losses
 from metahp.metafeatures.view import MODEL_CLASSES, Sample, View
+
+PLENTY = 1e6
 
 
 def table(X: np.ndarray, y: np.ndarray, n_classes: int) -> Table:
@@ -52,8 +55,8 @@ def test_constant_prediction_is_smoothed_class_shares() -> None:
 def test_noise_has_no_skill_and_signal_has() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(600, 4))
-    noise = extract(table(X, rng.integers(0, 2, 600), 2), seconds_left=lambda: 1e6).values
-    signal = extract(table(X, (X[:, 0] > 0).astype(np.int64), 2), seconds_left=lambda: 1e6).values
+    noise = extract(table(X, rng.integers(0, 2, 600), 2), budget_seconds=PLENTY, clock=time.process_time).values
+    signal = extract(table(X, (X[:, 0] > 0).astype(np.int64), 2), budget_seconds=PLENTY, clock=time.process_time).values
     assert noise["probe_skill"] > -0.02
     assert signal["probe_skill"] < -2
     assert noise["probe_four_leaves"] < 0
@@ -63,8 +66,10 @@ def test_noise_has_no_skill_and_signal_has() -> None:
 def test_linear_target_favours_the_linear_landmark_and_steps_the_trees() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 5))
-    line = extract(table(X, X @ np.arange(1.0, 6.0), 0), seconds_left=lambda: 1e6).values
-    boxes = extract(table(X, np.sign(X[:, 0]) * np.sign(X[:, 1]), 0), seconds_left=lambda: 1e6).values
+    line = extract(table(X, X @ np.arange(1.0, 6.0), 0), budget_seconds=PLENTY, clock=time.process_time).values
+    boxes = extract(
+        table(X, np.sign(X[:, 0]) * np.sign(X[:, 1]), 0), budget_seconds=PLENTY, clock=time.process_time
+    ).values
     assert line["landmark_linear_to_probe"] < -1
     assert boxes["landmark_linear_to_probe"] > 1
 
@@ -73,7 +78,7 @@ def test_deep_interaction_favours_more_leaves() -> None:
     rng = np.random.default_rng(0)
     X = rng.integers(0, 2, size=(1500, 4)).astype(float)
     y = X.sum(axis=1) % 2
-    found = extract(table(X, y.astype(np.int64), 2), seconds_left=lambda: 1e6).values
+    found = extract(table(X, y.astype(np.int64), 2), budget_seconds=PLENTY, clock=time.process_time).values
     assert found["probe_four_leaves"] > 0.1
 
 
@@ -105,5 +110,5 @@ def test_probes_do_not_depend_on_the_number_of_threads(n_classes: int, monkeypat
     described = []
     for threads in (1, 3):
         monkeypatch.setattr(probes, "THREADS", threads)
-        described.append(extract(table(X, y, n_classes), seconds_left=lambda: 1e6).vector())
+        described.append(extract(table(X, y, n_classes), budget_seconds=PLENTY, clock=time.process_time).vector())
     np.testing.assert_array_equal(*described)

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metahp.api.tables import load
+from metahp.api.tables import describe, load
 from metahp.core.space import Float, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
-from metahp.metafeatures.extract import NAMES, extract
+from metahp.metafeatures.extract import NAMES
 from metahp.recommendation.abstention import MIN_PAST_TASKS, why_abstain
 from metahp.recommendation.adviser import Adviser
 from metahp.recommendation.selection import greedy_batch
@@ -50,7 +50,7 @@ def _table(n: int, d: int, y: np.ndarray, *, seed: int = 0, task: str = "binary"
 
 
 def _advice(adviser, table):
-    metafeatures = extract(table, seconds_left=lambda: 60.0, seed=0).vector()
+    metafeatures = describe(table, budget_seconds=60.0).vector()
     return adviser.advise(table.task, metafeatures, NAMES, 0.7, 3)
 
 

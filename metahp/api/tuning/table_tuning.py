@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from metahp.api.tables import record_of
+from metahp.api.tables import describe, record_of
 from metahp.api.tuning.attempts import configurations_of
 from metahp.api.tuning.past import find_prior, in_order, strategy_of
 from metahp.api.tuning.rows import Rows
@@ -23,13 +23,11 @@ from metahp.core.metric import Metric
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.evaluation import interrupts
-from metahp.evaluation.budget import Budget
 from metahp.evaluation.parallel import TrialPool
 from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import pruning_after
 from metahp.evaluation.runner import Job, Limits, Workload
 from metahp.learners.catalogue import learner_named
-from metahp.metafeatures.extract import extract
 from metahp.recommendation.result import arguments_of
 from metahp.refinement.ensemble import cross_fitted_gain, loss_of_many, select_ensemble, votes
 from metahp.refinement.strategy import Suggestion
@@ -141,7 +139,7 @@ def _prior(
     prior: Prior | None = None
     points: list[Suggestion] = []
     notes: tuple[str, ...] = ()
-    described = extract(table, seconds_left=Budget(budget_seconds).left, seed=search.seed)
+    described = describe(table, budget_seconds=budget_seconds, seed=search.seed)
     if not search.is_cold:
         prior, points, notes = find_prior(
             search.base, table, study.metric, described, learners, search.n_warm, search.budget.left()

@@ -130,7 +130,7 @@ def tune(
         prune: End a trial after its first folds where it is hopeless.
         early_stopping: Of the iterations of boosted trees keep those where the mean loss over the folds is lowest; a
             default and your own configurations keep all of theirs.
-        budget_seconds: For the meta-features.
+        budget_seconds: Work for the meta-features, in seconds of one core of a common machine.
         command: The command line, kept in the result.
         on_start: Called with what is about to be done on a table.
         on_trial: Called at the start and after every trial.

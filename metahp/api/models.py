@@ -1,0 +1,133 @@
+"""Trained models of past tasks: one for each learner, one between all of them, and how they are kept."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from metahp.core.metric import guiding_metric
+from metahp.core.space import SearchSpace
+from metahp.core.task import TaskType
+from metahp.knowledge import cache
+from metahp.recommendation.adviser import LeftOut, Validation, split_groups, validate
+from metahp.surrogate.calibration import MIN_TASKS, OF_TABLES
+from metahp.surrogate.evidence import Evidence
+from metahp.surrogate.forecast import Levels
+from metahp.surrogate.measurements import Measurements
+from metahp.surrogate.metamodel import MetaModel, to_bytes
+
+# Raised whenever kept arrays change their meaning, so that older files are made again.
+FILE_VERSION = 10
+# Seconds of one core that training takes for each measured cell and each task (measured on the seed, 15 models).
+SECONDS_PER_CELL, SECONDS_PER_TASK = 1.6e-4, 1.5e-2
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Model:
+    """A meta-model with what was fitted and validated along with it for each metric that it serves.
+
+    `tasks` are the ids of the tasks that it learned from.
+    """
+
+    tasks: frozenset[str]
+    meta: MetaModel
+    levels: Mapping[str, str]
+    validations: Mapping[str, Validation]
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything as plain arrays, for a file."""
+        return {
+            "tasks": to_bytes(json.dumps(sorted(self.tasks))),
+            **{f"meta/{name}": values for name, values in self.meta.to_arrays().items()},
+            **{f"levels/{metric}": to_bytes(text) for metric, text in self.levels.items()},
+            **{
+                f"validation/{metric}/{name}": values
+                for metric, validation in self.validations.items()
+                for name, values in validation.to_arrays().items()
+            },
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], spaces: Mapping[str, SearchSpace]) -> "Model":
+        """The model that `to_arrays` wrote; errors as of `MetaModel.from_arrays`."""
+        levels = _part(arrays, "levels/")
+        validated = {name.split("/")[1] for name in arrays if name.startswith("validation/")}
+        return cls(
+            tasks=frozenset(json.loads(arrays["tasks"].tobytes())),
+            meta=MetaModel.from_arrays(_part(arrays, "meta/"), spaces),
+            levels={metric: text.tobytes().decode() for metric, text in levels.items()},
+            validations={m: Validation.from_arrays(_part(arrays, f"validation/{m}/")) for m in validated},
+        )
+
+
+def train_model(past: Measurements, evidence: Evidence, *, seed: int, is_validated: bool = True) -> Model:
+    """Train on the evidence of a default metric, and fit and validate for all metrics that it guides."""
+    parts = []
+    settings = OF_TABLES if len(evidence.tasks) >= MIN_TASKS else None
+    if is_validated:
+        parts = [
+            LeftOut(groups, MetaModel.fit(part, seed=seed, settings=settings))
+            for part, groups in split_groups(evidence, seed=seed)
+            if part.tasks
+        ]
+    meta = MetaModel.fit(evidence, seed=seed, settings=settings)
+    served = [metric for metric in past.losses if guiding_metric(metric) == evidence.metric]
+    parts_of = {metric: past.evidence(metric, list(evidence.spaces)) for metric in served}
+    return Model(
+        tasks=frozenset(task.id for task in evidence.tasks),
+        meta=meta,
+        levels={metric: Levels.fit(part, seed=seed).to_text() for metric, part in parts_of.items()},
+        validations={metric: validate(part, parts, seed=seed) for metric, part in parts_of.items() if parts},
+    )
+
+
+def training_seconds(evidence: Evidence, *, is_validated: bool = True) -> float:
+    """About how long `train_model` takes on one core, in seconds."""
+    once = SECONDS_PER_CELL * n_cells(evidence) + SECONDS_PER_TASK * len(evidence.tasks)
+    return once * (1 + 5 * is_validated)
+
+
+def n_cells(evidence: Evidence) -> int:
+    """Measured losses."""
+    return int((~np.isnan(evidence.losses)).sum())
+
+
+def kind_of(task_type: TaskType) -> str:
+    """Classification or regression, each of which learns from its own past tasks."""
+    return "classification" if task_type.is_classification else "regression"
+
+
+def model_key(evidence: Evidence, content: str) -> str:
+    """The name of a kept model: what it is asked for, the number of tasks it learned from, and the content hash."""
+    prefix = _prefix("model", kind_of(evidence.tasks[0].type))
+    return f"{prefix}{evidence.metric}-{'.'.join(evidence.spaces)}-{len(evidence.tasks)}-{content}"
+
+
+def kept_model_paths(folder: Path, evidence: Evidence) -> list[Path]:
+    """Files of models that know all learners of the evidence of a default metric, the best one first.
+
+    That is one of fewer learners, then one that learned from more tasks, then one of the user's own.
+    """
+    prefix = f"{_prefix('model', kind_of(evidence.tasks[0].type))}{evidence.metric}-"
+    found = []
+    for order, path in enumerate(cache.list_newest(folder, f"{prefix}*")):
+        scope, _, rest = path.stem.removeprefix(prefix).partition("-")
+        names, n_tasks = set(scope.split(".")), rest.partition("-")[0]
+        if set(evidence.spaces) <= names and n_tasks.isdigit():
+            found.append((len(names), -int(n_tasks), order, path))
+    return [path for *_, path in sorted(found)]
+
+
+def measurements_key(task_type: TaskType, content: str) -> str:
+    """The name of kept measurements."""
+    return f"{_prefix('measured', kind_of(task_type))}{content}"
+
+
+def _prefix(what: str, kind: str) -> str:
+    return f"v{FILE_VERSION}-{what}-{kind}-"
+
+
+def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,137 @@
+"""Train: the models that questions are answered with, of each learner and between all of them, in the open."""
+
+import functools
+import json
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metahp.api.advice import known_learners
+from metahp.api.advisers import MIN_PAST_TASKS, read_past
+from metahp.api.models import Model, measurements_key, model_key, n_cells, train_model, training_seconds
+from metahp.core.errors import KnowledgeBaseError
+from metahp.core.metric import guiding_metric
+from metahp.core.task import TaskType
+from metahp.knowledge import cache
+from metahp.knowledge.locate import open_knowledge_base
+from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.catalogue import learner_named
+from metahp.surrogate.evidence import Evidence
+from metahp.surrogate.measurements import Measurements
+from metahp.surrogate.metamodel import to_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A model that was trained, or why it was not.
+
+    `kind` is classification or regression, `metric` the default metric that it learned from; `win_rate` is the share of
+    past tasks, each left out with its group, on which the first configuration beat the default, NaN where unknown.
+    """
+
+    kind: str
+    metric: str
+    learners: tuple[str, ...]
+    n_tasks: int
+    win_rate: float
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingProgress:
+    """How far a training is: models done of all, and the seconds of one core that the others take, about."""
+
+    n_done: int
+    n_models: int
+    seconds_left: float
+
+
+def train(
+    knowledge_base: str | Path | KnowledgeBase | None = None,
+    *,
+    learners: str | Sequence[str] | None = None,
+    jobs: int = 1,
+    output: str | Path | None = None,
+    on_progress: Callable[[TrainingProgress, Trained | None], None] = lambda progress, trained: None,
+) -> list[Trained]:
+    """Train a model of each learner, and one between all, for each default metric; what is trained already stays.
+
+    Args:
+        knowledge_base: A knowledge base or the path of one; None for the user's own.
+        learners: Name or names of learners; None for all that the knowledge base knows well enough.
+        jobs: How many models to train side by side, each in a process of its own.
+        output: The folder in whose folder `surrogate` models are kept; that of the knowledge base where it is None.
+        on_progress: Called once at the start with None, and after each model.
+
+    Raises:
+        UnknownNameError: there is no learner of a name; KnowledgeBaseError: the knowledge base cannot be read.
+    """
+    from metahp.evaluation.parallel import call_each
+
+    base = (
+        knowledge_base
+        if isinstance(knowledge_base, KnowledgeBase)
+        else open_knowledge_base(Path(knowledge_base) if knowledge_base else None)
+    )
+    folder = base.folder if output is None else Path(output)
+    names = (learners,) if isinstance(learners, str) else tuple(learners or known_learners(base.info()))
+    for name in names:
+        learner_named(name)
+    content = base.content_hash()
+    wanted: list[tuple[Measurements, Evidence]] = []
+    skipped: list[Trained] = []
+    for task_type in (TaskType.BINARY, TaskType.REGRESSION):
+        try:
+            past = read_past(base, task_type, names)
+        except KnowledgeBaseError as error:
+            skipped.append(_skipped(task_type, "", names, str(error)))
+            continue
+        sums = base.sums(tuple(past.spaces))
+        cache.save(
+            folder, measurements_key(task_type, content), {**past.to_arrays(), "sums": to_bytes(json.dumps(sums))}
+        )
+        for metric in (metric for metric in past.losses if guiding_metric(metric) == metric):
+            for scope in dict.fromkeys((*((name,) for name in names), tuple(sorted(names)))):
+                evidence = past.evidence(metric, scope)
+                if len(set(evidence.groups)) < MIN_PAST_TASKS:
+                    skipped.append(_skipped(task_type, metric, scope, "fewer than two distinct tasks have trials"))
+                elif not cache.cache_path(folder, model_key(evidence, content)).exists():
+                    wanted.append((past, evidence))
+    # The longest first, so that the last ones do not wait for one of them.
+    wanted.sort(key=lambda pair: -n_cells(pair[1]))
+    seconds = [training_seconds(evidence) for _, evidence in wanted]
+    on_progress(TrainingProgress(n_done=0, n_models=len(wanted), seconds_left=sum(seconds)), None)
+    done: list[Trained] = []
+    jobs_of = [functools.partial(train_model, past, evidence, seed=0) for past, evidence in wanted]
+    left = dict(enumerate(seconds))
+    for place, model in call_each(operator.call, jobs_of, n_jobs=jobs):
+        evidence = wanted[place][1]
+        cache.save(folder, model_key(evidence, content), model.to_arrays())
+        done.append(_trained(evidence, model))
+        del left[place]
+        progress = TrainingProgress(n_done=len(done), n_models=len(wanted), seconds_left=sum(left.values()))
+        on_progress(progress, done[-1])
+    return [*done, *skipped]
+
+
+def _trained(evidence: Evidence, model: Model) -> Trained:
+    record = model.validations[evidence.metric].track_record
+    return Trained(
+        kind="classification" if evidence.tasks[0].type.is_classification else "regression",
+        metric=evidence.metric,
+        learners=tuple(evidence.spaces),
+        n_tasks=len(evidence.tasks),
+        win_rate=record.win_rate if record else float("nan"),
+    )
+
+
+def _skipped(task_type: TaskType, metric: str, learners: Sequence[str], why: str) -> Trained:
+    return Trained(
+        kind="classification" if task_type.is_classification else "regression",
+        metric=metric,
+        learners=tuple(learners),
+        n_tasks=0,
+        win_rate=float("nan"),
+        why_not=why,
+    )
