@@ -26,7 +26,7 @@ from metahp.evaluation.protocol import measure
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.seed import TASKS_FILE, read_seed
 from metahp.learners.base import Learner
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.recommendation.selection import greedy_batch
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation

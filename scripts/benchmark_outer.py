@@ -44,7 +44,7 @@ from metahp.core.task import TaskType
 from metahp.datasets.read import TableSource
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.losses import losses_of
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.metafeatures.extract import extract
 from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.prior import Knowledge

@@ -57,7 +57,7 @@ from metahp.evaluation.budget import Budget
 from metahp.evaluation.losses import losses_of
 from metahp.evaluation.protocol import folds, sampled_rows
 from metahp.knowledge.records import TaskRecord
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.metafeatures.extract import extract
 from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.validation import expected_best_of_random

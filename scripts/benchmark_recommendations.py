@@ -34,7 +34,7 @@ from metahp.core.space import SearchSpace
 from metahp.core.trial import Trial
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.seed import read_seed
-from metahp.learners.catalogue import LEARNERS
+from metahp.learners.registry import LEARNERS
 from metahp.metafeatures.extract import NAMES
 from metahp.recommendation.adviser import Adviser
 from metahp.recommendation.selection import greedy_batch

@@ -27,7 +27,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
 from metahp.evaluation.design import design
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.recommendation.selection import greedy_batch
 from metahp.refinement.posterior import Settings
 from metahp.refinement.strategies import strategy_named

@@ -22,7 +22,7 @@ from metahp.knowledge import cache
 from metahp.knowledge.locate import open_knowledge_base
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, learner_named
 from metahp.metafeatures.extract import NAMES, VERSION, at_rows, extract
 from metahp.recommendation.adviser import Advice, Adviser
 from metahp.recommendation.result import Recommendation, Recommended

@@ -16,7 +16,7 @@ from metahp.datasets.infer import build_table
 from metahp.datasets.table import Table
 from metahp.evaluation.design import design
 from metahp.learners.base import Learner, Split, checkpoints_below
-from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, learner_named
 
 SHAPES = ("numeric", "gaps", "all_categorical", "mixed", "one_column", "one_category")
 N_CONFIGURATIONS = 5

@@ -24,7 +24,7 @@ from metahp.core.trial import Origin, Protocol, Trial, TrialState, find_loss_fau
 from metahp.evaluation.runner import Outcome
 from metahp.evaluation.worker import reason_of
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import LEARNERS
+from metahp.learners.registry import LEARNERS
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.recommendation.selection import greedy_batch
 from metahp.refinement.strategy import Suggestion

@@ -19,8 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, TargetEncoder
 from sklearn.tree._tree import Tree
 
-from metahp.learners.catalogue import learner_named
-from metahp.results.expected import Expected
+from metahp.learners.expected import Expected
 
 # A forest predicts with as many threads as jobs; more than this helps nobody.
 MAX_JOBS = 1024
@@ -30,20 +29,13 @@ _OF_THE_RUN = ("random_state", "n_jobs")
 _NOT_COMPARED = (*_OF_THE_RUN, "steps")
 
 
-def check_fitted(model: Pipeline, expected: Expected) -> None:
-    """Check that `model` is what the learner makes of the configuration, fitted on the features and classes.
+def check_fitted(model: Any, wanted: Any, expected: Expected) -> None:
+    """Check that `model` is `wanted`, the learner's unfitted estimator, fitted on the features and classes.
 
     Raises:
         ValueError: it is another pipeline, or its parts do not fit together.
     """
-    unfitted = learner_named(expected.configuration.learner).estimator(
-        expected.configuration,
-        expected.task_type,
-        numeric=expected.numeric,
-        categorical=expected.categorical,
-        seed=0,
-    )
-    _check(model, unfitted, expected)
+    _check(model, wanted, expected)
 
 
 def _check(found: Any, wanted: Any, expected: Expected) -> None:
@@ -102,7 +94,8 @@ def _check_columns(found: ColumnTransformer, wanted: ColumnTransformer, expected
     indices = {name: [places[column] for column in columns] for name, columns in names}
     _require(list(found.feature_names_in_) == list(expected.features), "the features of preparation.json")
     _require(found._transformer_to_input_indices == {"remainder": []} | indices, "the columns of preparation.json")
-    _require(found.sparse_output_ is False, "a dense output of ColumnTransformer")
+    may_be_sparse = any(value is True for name, value in wanted.get_params().items() if name.endswith("sparse_output"))
+    _require(found.sparse_output_ is False or may_be_sparse, "a dense output of ColumnTransformer")
     for (_, transformer, columns), (_, unfitted, _) in zip(fitted, wanted.transformers, strict=True):
         if unfitted == "passthrough":
             is_identity = type(transformer) is FunctionTransformer and transformer.func is None
@@ -134,15 +127,19 @@ def _is_number(found: Any, wanted: int) -> bool:
 
 def _check_one_hot(found: OneHotEncoder, wanted: OneHotEncoder, expected: Expected) -> None:
     """Every code that an encoded column may have is below its number of columns: they index a sparse matrix."""
-    n_features = _n_features(found)
-    infrequent = (found.categories_, found._n_features_outs, found._infrequent_indices)
-    lists = (*infrequent, found._default_to_infrequent_mappings)
+    n_features, most = _n_features(found), wanted.max_categories
+    is_limited = most is not None or wanted.min_frequency is not None
+    none = [None] * n_features
+    infrequent = [found._infrequent_indices, found._default_to_infrequent_mappings] if is_limited else [none, none]
+    lists = (found.categories_, found._n_features_outs, *infrequent)
     _require(all(type(one) is list and len(one) == n_features for one in lists), f"categories of {n_features} columns")
     _require(found.drop_idx_ is None and found._drop_idx_after_grouping is None, "no dropped categories")
-    _require(found._infrequent_enabled is True, "a limit of one-hot columns")
+    _require(found._infrequent_enabled is is_limited, "a limit of one-hot columns")
     for categories, count, indices, mapping in zip(*lists, strict=True):
         _require(_are_texts(categories), "categories that are texts")
-        _require(type(count) is int and 0 < count <= wanted.max_categories, f"at most {wanted.max_categories} columns")
+        _require(
+            type(count) is int and 0 < count <= (most or len(categories)), f"at most {most or len(categories)} columns"
+        )
         if mapping is None:
             _require(indices is None and count == len(categories), "a one-hot column for each category")
         else:
@@ -186,7 +183,10 @@ def _check_splines(found: SplineTransformer, wanted: SplineTransformer, expected
 def _check_imputer(found: SimpleImputer, wanted: SimpleImputer, expected: Expected) -> None:
     n_features = _n_features(found)
     _require(found.statistics_.shape == (n_features,), f"a median of each of {n_features} columns")
-    _require(len(found.indicator_.features_) <= n_features, f"at most {n_features} indicators")
+    if wanted.add_indicator:
+        _require(len(found.indicator_.features_) <= n_features, f"at most {n_features} indicators")
+    else:
+        _require(found.indicator_ is None, "no indicator")
 
 
 def _check_logistic(found: LogisticRegression, wanted: LogisticRegression, expected: Expected) -> None:
