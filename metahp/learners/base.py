@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -192,14 +192,24 @@ class Learner(ABC):
         return ()
 
 
-def check_learner(learner: object) -> None:
-    """Refuse a learner that is none, or whose name, spaces or libraries do not fit together.
+def make_learner(given: object) -> Learner:
+    """The learner that is given, or one of the class that is given, once it is known to fit together.
 
     Raises:
-        InputError: with what was expected.
+        InputError: it is no learner, cannot be made, or its name, spaces and libraries do not fit together.
     """
-    if not isinstance(learner, Learner):
-        raise InputError(f"Expected a subclass of metahp.Learner or an instance of one, got {learner!r}.")
+    kind = given if isinstance(given, type) else type(given)
+    if not issubclass(kind, Learner):
+        raise InputError(f"Expected a subclass of metahp.Learner or an instance of one, got {given!r}.")
+    try:
+        learner = kind() if given is kind else cast(Learner, given)
+    except TypeError as error:
+        raise InputError(f"{kind.__qualname__} cannot be made without arguments ({error}).") from None
+    _check(learner)
+    return learner
+
+
+def _check(learner: Learner) -> None:
     name = getattr(learner, "name", None)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InputError(

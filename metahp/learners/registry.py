@@ -115,12 +115,11 @@ def register_learner(learner: "Learner | type[Learner]") -> None:
             The same one again changes nothing.
 
     Raises:
-        InputError: the name is taken or malformed, a library is not installed, or worker processes could not import the
-            learner because it is defined in a script, a session or a function.
+        InputError: the name is taken or malformed, a library is not installed, the class is abstract, or worker
+            processes could not import the learner because it is defined in a script, a session or a function.
     """
-    made: Learner = learner() if isinstance(learner, type) else learner
-    # Imported by whoever wrote the learner, and heavy for those who ask for names alone.
-    import_module("metahp.learners.base").check_learner(made)
+    # Whoever wrote the learner has imported this; it is too heavy for those who ask for names alone.
+    made: Learner = import_module("metahp.learners.base").make_learner(learner)
     reference = _reference_to(learner, made)
     earlier = _learners.references.get(made.name)
     if earlier is not None and earlier.target != reference.target:
