@@ -136,12 +136,12 @@ class Runner:
         if answer is None:
             self._loaded = job.source
             question = Question(
-                job.learner,
-                job.configuration,
-                job.protocol,
-                job.pruning,
-                job.keep_predictions,
-                job.early_stopping,
+                learner=job.learner,
+                configuration=job.configuration,
+                protocol=job.protocol,
+                pruning=job.pruning,
+                keep_predictions=job.keep_predictions,
+                early_stopping=job.early_stopping,
             )
             answer = self._asked([question], job.limits.seconds, job.limits.memory_mib)
         if self._is_stopped:

@@ -33,7 +33,7 @@ class Packed:
     n_buffers: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A configuration to be measured on the table that was sent before."""
 

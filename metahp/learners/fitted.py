@@ -21,7 +21,7 @@ from sklearn.tree._tree import Tree
 
 from metahp.learners.expected import Expected
 
-# A forest predicts with as many threads as jobs; more than this helps nobody.
+# A forest predicts with as many threads as jobs, and so do others; more than this helps nobody.
 MAX_JOBS = 1024
 # Parameters that may differ: the seed and the number of jobs are of the run, and not of the configuration.
 _OF_THE_RUN = ("random_state", "n_jobs")
@@ -41,6 +41,8 @@ def check_fitted(model: Any, wanted: Any, expected: Expected) -> None:
 def _check(found: Any, wanted: Any, expected: Expected) -> None:
     if not _is_same(found, wanted):
         raise ValueError(f"expected {type(wanted).__name__} with the parameters of the learner")
+    n_jobs = getattr(found, "n_jobs", None)
+    _require(n_jobs is None or abs(n_jobs) <= MAX_JOBS, f"at most {MAX_JOBS} jobs")
     check = _CHECKS.get(type(wanted))
     if check is not None:
         check(found, wanted, expected)
@@ -105,8 +107,7 @@ def _check_columns(found: ColumnTransformer, wanted: ColumnTransformer, expected
 
 
 def _check_forest(found: Any, wanted: Any, expected: Expected) -> None:
-    n_features, trees, n_jobs = _n_features(found), found.estimators_, found.n_jobs
-    _require(n_jobs is None or abs(n_jobs) <= MAX_JOBS, f"at most {MAX_JOBS} jobs")
+    n_features, trees = _n_features(found), found.estimators_
     _require(type(trees) is list and len(trees) == found.n_estimators, "as many trees as n_estimators")
     _require(found.n_outputs_ == 1, "one output of a forest")
     n_classes = expected.n_classes or 1

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ _SHIPPED = {
     "extra_trees": "metahp.learners.forest:EXTRA_TREES",
     "linear": "metahp.learners.linear:Linear",
 }
+
+# The script of a process, and of one that `multiprocessing` has started: no other process finds it by this name.
+_MAIN = ("__main__", "__mp_main__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +144,9 @@ def _check_known(name: str) -> None:
 def _reference_to(learner: "Learner | type[Learner]", made: "Learner") -> LearnerReference:
     """The reference to a class, or to an instance by the name that its module has for it."""
     kind = type(made)
-    if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
-        where = "the script or session itself" if kind.__module__ == "__main__" else "a function"
+    is_main = kind.__module__ in _MAIN
+    if is_main or "<locals>" in kind.__qualname__ or kind.__module__ not in sys.modules:
+        where = "the script or session itself" if is_main else "a function"
         raise InputError(
             f"The learner '{made.name}' is defined in {where}, where worker processes cannot import it; "
             f"put its class into a module of its own, such as {made.name}.py, and import it from there."
@@ -180,24 +185,31 @@ def _load(reference: LearnerReference) -> "Learner":
     Raises:
         InputError: it cannot be imported, or this process finds another module of that name.
     """
-    sys.path.extend(entry for entry in reference.path if entry not in sys.path)
     name, _, attribute = reference.target.partition(":")
+    if reference.file:
+        sys.path.extend(entry for entry in reference.path if entry not in sys.path)
     try:
-        module = import_module(name)
-        found: Any = attrgetter(attribute)(module)
+        if reference.file:
+            _check_file(reference, name)
+        found: Any = attrgetter(attribute)(import_module(name))
+        learner: Learner = found() if isinstance(found, type) else found
     except Exception as error:
-        if not reference.file:
+        if not reference.file or isinstance(error, InputError):
             raise
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
             f"The learner '{reference.name}' cannot be imported as {reference.target} "
             f"({type(error).__name__}: {reason})."
         ) from error
-    file = getattr(module, "__file__", None) or ""
-    if reference.file and os.path.realpath(file) != os.path.realpath(reference.file):
-        raise InputError(
-            f"The learner '{reference.name}' is in {reference.file}, and a worker process finds {file} under the same "
-            f"name; call the module otherwise than '{name}'."
-        )
-    learner: Learner = found() if isinstance(found, type) else found
     return learner
+
+
+def _check_file(reference: LearnerReference, name: str) -> None:
+    """Refuse another module of the same name before it is run."""
+    spec = find_spec(name)
+    origin = spec.origin if spec is not None and spec.origin else None
+    if origin is not None and os.path.realpath(origin) != os.path.realpath(reference.file):
+        raise InputError(
+            f"The learner '{reference.name}' is in {reference.file}, and a worker process finds {origin} under the "
+            f"same name; call the module otherwise than '{name}'."
+        )

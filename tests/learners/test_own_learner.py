@@ -1,10 +1,14 @@
 """A learner of a user's own goes the whole way: measured in workers, recommended, tuned, exported, kept and loaded."""
 
+import io
+import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +16,7 @@ import pytest
 
 import metahp
 from metahp import api
+from metahp.core.errors import InputError
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, TrialState
 from metahp.datasets.read import load_table
@@ -20,6 +25,7 @@ from metahp.evaluation.runner import Job, Runner, Workload
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners import registry
 from metahp.learners.registry import LearnerReference, learner_named
+from metahp.learners.skops_reader import ForeignError, read_skops
 
 HOME = Path(__file__).parent / "nearest_neighbours.py"
 MOST_LINES = 40
@@ -214,3 +220,52 @@ def test_files_are_no_reason_to_import_a_learner(new_table: Path, grown: Knowled
     assert unknown.startswith("'neighbours' is not a learner. Known: lightgbm, ")
     assert unknown.endswith("Import and register one of your own first, with metahp.register_learner.")
     assert (has_trials, is_imported) == ("True", "False")
+
+
+# What a file of its models may hold
+
+
+@pytest.fixture
+def fitted(neighbours: type[metahp.Learner], new_table: Path) -> Any:
+    loaded = load_table(new_table, target="target")
+    learner = neighbours()
+    estimator = learner.estimator(
+        learner.space(TaskType.BINARY).default, TaskType.BINARY, numeric=["a", "b"], categorical=["kind"], seed=0
+    )
+    return estimator.fit(loaded.features, loaded.y)
+
+
+def test_its_types_are_trusted_in_its_own_models_alone(neighbours: type[metahp.Learner], fitted: Any) -> None:
+    with pytest.raises(InputError, match=r"KNeighborsClassifier, which no .* trusted types of 'linear' do not name"):
+        learner_named("linear").dump(fitted)
+    content = neighbours().dump(fitted)
+    with pytest.raises(ForeignError, match="KNeighborsClassifier"):
+        read_skops(content)
+    assert type(read_skops(content, neighbours.trusted_types)) is type(fitted)
+
+
+@pytest.mark.parametrize(
+    ("found", "crafted"),
+    [
+        (b'"KNeighborsClassifier"', b'"NearestNeighbors"'),
+        (b'"__class__": "KNeighborsClassifier", "__module__": "sklearn.neighbors._classification", '
+         b'"__loader__": "ObjectNode"',
+         b'"__class__": "KNeighborsClassifier", "__module__": "sklearn.neighbors._classification", '
+         b'"__loader__": "TypeNode"'),
+    ],
+    ids=["a type beside it", "the class in another role"],
+)  # fmt: skip
+def test_a_crafted_type_in_its_model_is_refused(
+    found: bytes, crafted: bytes, neighbours: type[metahp.Learner], fitted: Any
+) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(neighbours().dump(fitted))) as old, zipfile.ZipFile(buffer, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "schema.json":
+                content = json.dumps(json.loads(content)).encode()
+                assert found in content
+                content = content.replace(found, crafted)
+            new.writestr(name, content)
+    with pytest.raises(ForeignError):
+        read_skops(buffer.getvalue(), neighbours.trusted_types)
