@@ -29,16 +29,12 @@ _OF_THE_RUN = ("random_state", "n_jobs")
 _NOT_COMPARED = (*_OF_THE_RUN, "steps")
 
 
-def check_fitted(model: Any, wanted: Any, expected: Expected) -> None:
-    """Check that `model` is `wanted`, the learner's unfitted estimator, fitted on the features and classes.
+def check_fitted(found: Any, wanted: Any, expected: Expected) -> None:
+    """Check that `found` is `wanted`, the learner's unfitted estimator, fitted on the features and classes.
 
     Raises:
-        ValueError: it is another pipeline, or its parts do not fit together.
+        ValueError: it is another estimator, or its parts do not fit together.
     """
-    _check(model, wanted, expected)
-
-
-def _check(found: Any, wanted: Any, expected: Expected) -> None:
     if not _is_same(found, wanted):
         raise ValueError(f"expected {type(wanted).__name__} with the parameters of the learner")
     n_jobs = getattr(found, "n_jobs", None)
@@ -82,7 +78,7 @@ def _check_pipeline(found: Pipeline, wanted: Pipeline, expected: Expected) -> No
     names = [name for name, _ in wanted.steps]
     _require([name for name, _ in found.steps] == names, f"a pipeline of {' and '.join(names)}")
     for (_, step), (_, unfitted) in zip(found.steps, wanted.steps, strict=True):
-        _check(step, unfitted, expected)
+        check_fitted(step, unfitted, expected)
 
 
 def _check_columns(found: ColumnTransformer, wanted: ColumnTransformer, expected: Expected) -> None:
@@ -103,7 +99,7 @@ def _check_columns(found: ColumnTransformer, wanted: ColumnTransformer, expected
             is_identity = type(transformer) is FunctionTransformer and transformer.func is None
             _require(transformer == "passthrough" or is_identity, "columns that pass unchanged")
         elif columns:
-            _check(transformer, unfitted, expected)
+            check_fitted(transformer, unfitted, expected)
 
 
 def _check_forest(found: Any, wanted: Any, expected: Expected) -> None:
@@ -199,8 +195,8 @@ def _check_logistic(found: LogisticRegression, wanted: LogisticRegression, expec
 
 def _check_target(found: TransformedTargetRegressor, wanted: TransformedTargetRegressor, expected: Expected) -> None:
     _require(found._training_dim == 1, "one target")
-    _check(found.regressor_, wanted.regressor, expected)
-    _check(found.transformer_, wanted.transformer, expected)
+    check_fitted(found.regressor_, wanted.regressor, expected)
+    check_fitted(found.transformer_, wanted.transformer, expected)
 
 
 def _check_regression(found: Ridge | ElasticNet, wanted: Ridge | ElasticNet, expected: Expected) -> None:
