@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from metahp.core.trial import Trial
     from metahp.datasets.table import Table
     from metahp.knowledge.store import KnowledgeBase
+    from metahp.learners.base import Learner
+    from metahp.learners.registry import register_learner
     from metahp.metafeatures.extract import MetaFeatures
     from metahp.recommendation.result import Recommendation
     from metahp.results.model import TunedModel
@@ -26,6 +28,7 @@ __all__ = [
     "Float",
     "Integer",
     "KnowledgeBase",
+    "Learner",
     "MetaFeatures",
     "MetahpError",
     "Recommendation",
@@ -41,6 +44,7 @@ __all__ = [
     "load",
     "load_result",
     "recommend",
+    "register_learner",
     "tune",
 ]
 
@@ -50,6 +54,7 @@ _HOMES = {
     "Float": "core.space",
     "Integer": "core.space",
     "KnowledgeBase": "knowledge.store",
+    "Learner": "learners.base",
     "MetaFeatures": "metafeatures.extract",
     "MetahpError": "core.errors",
     "Recommendation": "recommendation.result",
@@ -64,6 +69,7 @@ _HOMES = {
     "load": "api",
     "load_result": "results.predict",
     "recommend": "api",
+    "register_learner": "learners.registry",
     "tune": "api",
 }
 

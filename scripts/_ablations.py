@@ -7,19 +7,19 @@ from typing import Any, TypeVar
 
 import lightgbm
 import numpy as np
+from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.encoding import Evidence, normalised_losses
+from metahp.surrogate.model import PARAMETERS, ROUNDS, Surrogate, n_rounds
+from metahp.surrogate.scenarios import copies, distances, feature_distances, near_width, similarities
 from scipy.stats import norm, rankdata
 
 from metahp.core.regret import DEFAULT_SCALED_CLIP
 from metahp.core.space import SearchSpace
 from metahp.metafeatures import probes
 from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES
-from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.calibration import INNER_FOLDS, Unseen, calibrated
-from metahp.surrogate.encoding import Evidence, normalised_losses
 from metahp.surrogate.forest import Forest, shared_leaves
-from metahp.surrogate.model import PARAMETERS, ROUNDS, Surrogate, n_rounds
 from metahp.surrogate.prior import Knowledge, Settings, drawn
-from metahp.surrogate.scenarios import copies, distances, feature_distances, near_width, similarities
 from metahp.surrogate.validation import batch_regret, group_folds
 
 _Made = TypeVar("_Made")

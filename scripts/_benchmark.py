@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from metahp.surrogate.encoding import Evidence
 from rich.console import Console
 from rich.table import Table
 
 from metahp import api
 from metahp.knowledge.records import TaskRecord
-from metahp.surrogate.encoding import Evidence
 
 ROOT = Path(__file__).resolve().parents[1]
 # Which rows of the evidence a benchmark may score.

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
+from metahp.surrogate.encoding import Evidence
 
 from metahp import api
 from metahp.core.space import SearchSpace
 from metahp.datasets.read import TableSource
 from metahp.metafeatures.extract import NAMES, at_rows
 from metahp.recommendation.adviser import Adviser
-from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.validation import batch_regret
 
 # Task id to meta-features (b, m) and the processor seconds that they took (b,), for b budgets.

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from metahp import api
 from metahp.core.trial import Origin, Trial
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import DESIGN_SIZES
+from metahp.learners.registry import LEARNERS
 
 
 def data_card(base: KnowledgeBase) -> str:
@@ -54,7 +54,7 @@ def data_card(base: KnowledgeBase) -> str:
         spent = sum(trial.fit_seconds + trial.predict_seconds for trial in own) / 3600
         plain = [trial for trial in own if trial.protocol == protocol and trial.task in described]
         designs = Counter(trial.task for trial in plain if trial.origin is not Origin.POSTERIOR).values()
-        size = DESIGN_SIZES.get(learner, 1)
+        size = LEARNERS[learner].design_size if learner in LEARNERS else 1
         whole.append(sum(n >= size for n in designs))
         searched = [trial for trial in plain if trial.origin is Origin.POSTERIOR]
         resized = [trial for trial in own if trial.protocol != protocol]

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from metahp.surrogate.encoding import Evidence
 
 from metahp.core.configuration import Configuration, Value
 from metahp.core.errors import InputError
 from metahp.core.space import Categorical, Condition, Float, Hyperparameter, Integer, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
-from metahp.surrogate.encoding import Evidence
 
 # A positive range that spans more than this factor is searched on a logarithmic axis.
 LOG_SPAN = 50.0

@@ -14,7 +14,7 @@ from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
 from metahp.knowledge.records import TaskRecord
 from metahp.learners.base import Split
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.results.preparation import preparation_of, texts_of
 
 OUTER_SHARE, FEWEST_ROWS = 0.3, 500

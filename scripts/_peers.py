@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 from _benchmark import seed_of
 from joblib import Parallel, delayed
+from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.encoding import Evidence
 
 from metahp import api
 from metahp.core.configuration import Configuration
@@ -26,12 +28,10 @@ from metahp.evaluation.protocol import measure
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.seed import TASKS_FILE, read_seed
 from metahp.learners.base import Learner
-from metahp.learners.catalogue import learner_named
-from metahp.recommendation.selection import greedy_batch
+from metahp.learners.registry import learner_named
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation
 from metahp.surrogate.calibration import learn_calibrated
-from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.prior import Knowledge
 from metahp.surrogate.validation import group_folds
 

@@ -46,7 +46,7 @@ from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import constant_losses, losses_of
 from metahp.evaluation.protocol import measure
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer

@@ -36,6 +36,7 @@ from _peers import (
     tpe,
     tpe_key,
 )
+from metahp.surrogate.encoding import Evidence
 from scipy.stats import rankdata
 
 from metahp import api
@@ -43,8 +44,7 @@ from metahp.core.metric import METRICS, kin_metrics
 from metahp.core.task import TaskType
 from metahp.datasets.read import TableSource
 from metahp.evaluation.losses import losses_of
-from metahp.learners.catalogue import learner_named
-from metahp.surrogate.encoding import Evidence
+from metahp.learners.registry import learner_named
 from metahp.surrogate.prior import Knowledge
 
 N_TRIALS, N_TRIALS_QUICK, N_TABLES_QUICK, N_PAST_QUICK = 25, 3, 2, 40

@@ -47,6 +47,7 @@ from _peers import (
     with_measured,
 )
 from joblib import Parallel, delayed
+from metahp.surrogate.encoding import Evidence
 
 from metahp import api
 from metahp.core.metric import METRICS, kin_metrics
@@ -56,8 +57,7 @@ from metahp.datasets.read import TableSource
 from metahp.evaluation.losses import losses_of
 from metahp.evaluation.protocol import folds, sampled_rows
 from metahp.knowledge.records import TaskRecord
-from metahp.learners.catalogue import learner_named
-from metahp.surrogate.encoding import Evidence
+from metahp.learners.registry import learner_named
 from metahp.surrogate.validation import expected_best_of_random
 
 KS = (1, 3, 5, 10, 15, 25, 30, 50)

@@ -27,6 +27,8 @@ from _ablations import FULL, VARIANTS, Variant, ablated
 from _benchmark import ROOT, ROWS, is_scored, parser, report, write
 from _budgets import Described, described, regret_by_budget
 from joblib import Parallel, delayed
+from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.encoding import Evidence
 
 from metahp import api
 from metahp.core.metric import METRICS
@@ -34,11 +36,9 @@ from metahp.core.space import SearchSpace
 from metahp.core.trial import Trial
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.seed import read_seed
-from metahp.learners.catalogue import LEARNERS
+from metahp.learners.registry import LEARNERS
 from metahp.metafeatures.extract import NAMES
 from metahp.recommendation.adviser import Adviser
-from metahp.recommendation.selection import greedy_batch
-from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.validation import batch_regret, group_folds, n_random, random_regret, worth_in_random_trials
 
 KS = (1, 3, 5, 10, 25)

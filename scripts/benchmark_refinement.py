@@ -21,14 +21,15 @@ import numpy as np
 from _benchmark import ROOT, parser, report, seed_of, write
 from _lookups import Suite, load_suite
 from joblib import Parallel, delayed
+from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.worlds import Kernel, Worlds
 
 from metahp.api.tuning.tune import N_WARM_TRANSFER
 from metahp.core.configuration import Configuration
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
 from metahp.evaluation.design import design
-from metahp.learners.catalogue import learner_named
-from metahp.recommendation.selection import greedy_batch
+from metahp.learners.registry import learner_named
 from metahp.refinement.posterior import Settings
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
@@ -36,7 +37,6 @@ from metahp.refinement.transfer import Transfer
 from metahp.surrogate.calibration import learn_calibrated
 from metahp.surrogate.prior import Knowledge, drawn
 from metahp.surrogate.validation import group_folds
-from metahp.surrogate.worlds import Kernel, Worlds
 
 SUITES = ("hylap_svm", "hylap_adaboost", "pmlb_sklearn", "openml_adaboost", "openml_random_forest", "quantile_xgboost")
 METHODS = ("transfer", "tpe", "gp", "random")

@@ -16,14 +16,14 @@ import numpy as np
 from _benchmark import ROOT, parser, report, write
 from _lookups import Suite, load_suite
 from joblib import Parallel, delayed
+from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.worlds import Worlds
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import MetahpError
-from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.calibration import learn_calibrated
 from metahp.surrogate.prior import Knowledge, drawn
 from metahp.surrogate.validation import expected_best_of_random, group_folds
-from metahp.surrogate.worlds import Worlds
 
 KS = (1, 3, 5, 10, 25)
 SUITES = (

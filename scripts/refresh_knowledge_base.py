@@ -27,7 +27,7 @@ from metahp.evaluation import interrupts
 from metahp.evaluation.parallel import call_each
 from metahp.knowledge import cache
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import DESIGN_SIZES, LEARNERS
+from metahp.learners.registry import LEARNERS
 
 # Trained on and shipped with the seed, so that a first answer needs no training; all others are trained on first use.
 # Several classes share the advisers of two.
@@ -53,7 +53,7 @@ def main() -> int:
         default={},
         metavar="LEARNER=N,…",
         help="how many of the design; a longer design begins with the shorter one.  [default: "
-        + ",".join(f"{name}={size}" for name, size in DESIGN_SIZES.items())
+        + ",".join(f"{name}={learner.design_size}" for name, learner in LEARNERS.items())
         + "]",
     )
     parser.add_argument(

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from metahp.learners.catalogue import LEARNERS
 
 import metahp
 from metahp import api
@@ -18,7 +19,6 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Origin, TrialState
 from metahp.evaluation.runner import Limits
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import LEARNERS
 from metahp.learners.linear import Linear
 from metahp.metafeatures.extract import NAMES
 

@@ -30,7 +30,7 @@ from metahp.evaluation.design import design
 from metahp.evaluation.splits import from_splitter
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.metafeatures.extract import VERSION
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Suggestion

@@ -17,7 +17,7 @@ from metahp.core.trial import Origin, Trial
 from metahp.core.upgrade import upgrade_trials
 from metahp.knowledge.locate import open_knowledge_base
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, learner_named
 from metahp.recommendation.result import Recommendation, Recommended
 from metahp.surrogate.measurements import comparable
 

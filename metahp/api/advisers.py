@@ -30,7 +30,7 @@ from metahp.evaluation.losses import constant_losses
 from metahp.knowledge import cache
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, learner_named
 from metahp.metafeatures.extract import NAMES, VERSION, MetaFeatures, at_rows
 from metahp.recommendation.adviser import Advice, Adviser
 from metahp.surrogate.evidence import Evidence

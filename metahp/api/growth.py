@@ -15,7 +15,7 @@ from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge import seed as seeds
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import DESIGN_SIZES, LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, learner_named
 from metahp.metafeatures.extract import VERSION
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def refresh(
         manifest: The tables.
         out: The seed folder.
         learners: Which learners.
-        sizes: Number of configurations of the design by learner; `DESIGN_SIZES` where not named.
+        sizes: Number of configurations of the design by learner; the learner's own `design_size` where not named.
         rows: Numbers of rows on which to measure the design: at most so many, or a share of them where below one.
         searches: Number of trials of a search that starts from the design, by learner; none where not named.
         n_jobs: How many trials run side by side.
@@ -107,7 +107,7 @@ def refresh(
     from metahp.evaluation.design import design
     from metahp.evaluation.parallel import call_each, run_jobs
 
-    sizes = {**DESIGN_SIZES, **(sizes or {})}
+    sizes = {name: learner_named(name).design_size for name in learners} | dict(sizes or {})
     base = KnowledgeBase(out / WORK_FOLDER)
     if not base.file.exists() and (out / "tasks.parquet").exists():
         seeds.import_seed(base, out)

@@ -14,7 +14,7 @@ from metahp.datasets.read import TableSource
 from metahp.evaluation.parallel import call_each, run_here
 from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation
 

@@ -16,7 +16,7 @@ from metahp.core.task import TaskType
 from metahp.knowledge import cache
 from metahp.knowledge.locate import open_knowledge_base
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.measurements import Measurements
 from metahp.surrogate.metamodel import to_bytes

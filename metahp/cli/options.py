@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from metahp.learners.registry import LEARNERS
+
 File = Annotated[str, typer.Argument(help="CSV, TSV, Parquet, JSON lines or ARFF; '-' for standard input.")]
 Target = Annotated[str | None, typer.Option("--target", help="Target column.  [default: guessed]")]
 Task = Annotated[str | None, typer.Option("--task", help="binary, multiclass or regression.  [default: inferred]")]
@@ -20,7 +22,7 @@ Learners = Annotated[
     list[str] | None,
     typer.Option(
         "--learner",
-        help="lightgbm, random_forest, extra_trees or linear; may be repeated.  [default: all]",
+        help=f"{', '.join(list(LEARNERS)[:-1])} or {list(LEARNERS)[-1]}; may be repeated.  [default: all]",
     ),
 ]
 Budget = Annotated[

@@ -188,7 +188,7 @@ def _bare(number: str) -> str:
 
 
 def _hyperparameters(recommendation: "Recommendation", item: "Recommended") -> str:
-    from metahp.learners.catalogue import learner_named
+    from metahp.learners.registry import learner_named
 
     default = learner_named(item.learner).space(recommendation.task.type).default
     return phrases.changed(item.configuration, default)

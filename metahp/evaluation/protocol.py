@@ -84,8 +84,8 @@ def measure(
     tested: list[tuple[np.ndarray, Sequence[np.ndarray]]] = []
     checkpoints: tuple[int, ...] = ()
     curves, fit_seconds, predict_seconds, kept, pruned = [], 0.0, 0.0, -1, ""
-    for train, test in parts:
-        split = Split(
+    splits_of_parts = (
+        Split(
             table.matrix[train],
             table.y[train],
             table.matrix[test],
@@ -93,7 +93,10 @@ def measure(
             table.task.type,
             table.task.n_classes,
         )
-        course = learner.fit(configuration, split, seed=protocol.seed)
+        for train, test in parts
+    )
+    courses = learner.fit_many([configuration] * len(parts), splits_of_parts, [protocol.seed] * len(parts))
+    for (_, test), course in zip(parts, courses, strict=True):
         curves.append([losses_of(table.y[test], prediction, table.task.type) for prediction in course.predictions])
         if keep_predictions:
             tested.append((test, course.predictions if stops_early else course.predictions[-1:]))

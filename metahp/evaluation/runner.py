@@ -10,7 +10,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -27,7 +27,7 @@ from metahp.evaluation.protocol import Arrays, Measurement
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.evaluation.worker import Call, Packed, Question
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import LearnerReference, learner_named, reference_of, registered_references
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,10 @@ class Job:
     """A trial to be run: the table, by where it is read from or in memory, its task id, and what to evaluate on it.
 
     `early_stopping` names the metric by which a learner that stops early keeps fewer iterations than are run; none for
-    all of them.
+    all of them. `learner` is where a worker finds the configuration's learner.
 
     Raises:
+        UnknownNameError: there is no such learner.
         InputError: the protocol names other splits than the source has, or the pruning fits another number of folds.
     """
 
@@ -69,8 +70,10 @@ class Job:
     keep_predictions: bool = False
     pruning: Pruning | None = None
     early_stopping: str = ""
+    learner: LearnerReference = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "learner", reference_of(self.configuration.learner))
         splits = self.source.splits if isinstance(self.source, Workload) else None
         n_folds = self.protocol.folds * self.protocol.repeats
         if self.protocol.splits != (splits.name if splits else "") or (splits and n_folds != len(splits.parts)):
@@ -133,7 +136,14 @@ class Runner:
             answer = self._asked(_messages(job.source), START_SECONDS, job.limits.memory_mib)
         if answer is None:
             self._loaded = job.source
-            question = Question(job.configuration, job.protocol, job.pruning, job.keep_predictions, job.early_stopping)
+            question = Question(
+                learner=job.learner,
+                configuration=job.configuration,
+                protocol=job.protocol,
+                pruning=job.pruning,
+                keep_predictions=job.keep_predictions,
+                early_stopping=job.early_stopping,
+            )
             answer = self._asked([question], job.limits.seconds, job.limits.memory_mib)
         if self._is_stopped:
             raise WorkerError("The runner was stopped while a trial was running.")
@@ -146,9 +156,8 @@ class Runner:
             WorkerError: the worker died or was stopped; or whatever the function raises.
         """
         self._start_if_needed()
-        answer = self._asked(
-            [Call(pickle.dumps((function, argument), protocol=pickle.HIGHEST_PROTOCOL))], math.inf, math.inf
-        )
+        content = pickle.dumps((function, argument), protocol=pickle.HIGHEST_PROTOCOL)
+        answer = self._asked([Call(content, registered_references())], math.inf, math.inf)
         if isinstance(answer, tuple):
             raise WorkerError("The runner was stopped during a call." if self._is_stopped else answer[1])
         if answer.error is not None:
@@ -228,8 +237,7 @@ def _messages(source: TableSource | Workload) -> Iterator[object]:
 
 def _trial(job: Job, answer: Measurement | tuple[TrialState, str]) -> Trial:
     learner = learner_named(job.configuration.learner)
-    library = "lightgbm" if learner.name == "lightgbm" else "scikit-learn"
-    versions = {library: version(library)}
+    versions = {library: version(library) for library in learner.libraries}
     # It is the same for all types of tasks.
     space_version = learner.space(TaskType.BINARY).version
     if not isinstance(answer, Measurement):

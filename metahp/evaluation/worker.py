@@ -18,7 +18,7 @@ from metahp.evaluation.process import READY
 from metahp.evaluation.protocol import Arrays, Measurement, measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import LearnerReference, adopt, learner_named
 
 Failure = tuple[TrialState, str]
 # Characters of an exception's text that a trial keeps as its reason.
@@ -33,10 +33,11 @@ class Packed:
     n_buffers: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A configuration to be measured on the table that was sent before."""
 
+    learner: LearnerReference
     configuration: Configuration
     protocol: Protocol
     pruning: Pruning | None
@@ -46,9 +47,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A pickled pair of a function, which is found again by its name, and the argument to call it with."""
+    """A pickled pair of a function, which is found again by its name, and the argument to call it with.
+
+    The function may ask for the parent's `learners` by name.
+    """
 
     content: bytes
+    learners: tuple[LearnerReference, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +105,10 @@ class _Desk:
     def _measured(self, question: Question) -> Measurement | Failure:
         assert self._loaded is not None
         arrays, splits = self._loaded
+        adopt([question.learner])
         measurement = measure(
             arrays,
-            learner_named(question.configuration.learner),
+            learner_named(question.learner.name),
             question.configuration,
             question.protocol,
             splits=splits,
@@ -117,6 +123,7 @@ class _Desk:
 
 
 def _called(call: Call) -> Returned:
+    adopt(call.learners)
     try:
         function, argument = pickle.loads(call.content)
         return Returned(function(argument))

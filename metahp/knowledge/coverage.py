@@ -8,7 +8,7 @@ from metahp.core.metric import DEFAULT_METRIC
 from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import LEARNERS
+from metahp.learners.registry import LEARNERS
 
 
 def count_unused(base: KnowledgeBase) -> dict[str, Any]:

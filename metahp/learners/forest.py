@@ -13,7 +13,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from metahp.core.configuration import Configuration, Value
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
-from metahp.learners.base import Course, Split, checkpoints_below
+from metahp.learners.base import Course, Learner, Split, all_classes, checkpoints_below
 
 _CLASSES = {
     ("random_forest", True): RandomForestClassifier,
@@ -25,10 +25,10 @@ _CLASSES = {
 MAX_ONE_HOT = 30
 
 
-class Forest:
+class Forest(Learner):
     """The learners `random_forest` and `extra_trees`: a column encoder, then the forest."""
 
-    stops_early = False
+    takes_weights = True
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -117,10 +117,4 @@ class Forest:
         return Course(checkpoints, predictions, fitted - start, time.perf_counter() - fitted)
 
 
-def all_classes(probabilities: np.ndarray, seen: np.ndarray, n_classes: int) -> np.ndarray:
-    """Probabilities of every class, shape (n, n_classes); zero for classes that the training rows lacked."""
-    if len(seen) == n_classes:
-        return probabilities
-    full = np.zeros((len(probabilities), n_classes))
-    full[:, np.asarray(seen, dtype=int)] = probabilities
-    return full
+RANDOM_FOREST, EXTRA_TREES = Forest("random_forest"), Forest("extra_trees")

@@ -14,12 +14,16 @@ from sklearn.preprocessing import FunctionTransformer
 from metahp.core.configuration import Configuration, Value
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
-from metahp.learners.base import Course, Split, checkpoints_below
+from metahp.learners.base import Course, Learner, Split, checkpoints_below
+from metahp.learners.expected import Expected
+from metahp.learners.lightgbm_text import checked_text, n_models
 
 _OBJECTIVE = {TaskType.BINARY: "binary", TaskType.MULTICLASS: "multiclass", TaskType.REGRESSION: "regression"}
 
 # LightGBM refuses these in the names of features, or loses count of the names by them.
 _KEPT_NAME = re.compile(r'[^\[\]{}",:\t\n\v\f\r]+')
+# Some characters it changes; these it keeps, also in its own text format.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 
 _SPACE = SearchSpace(
     "lightgbm",
@@ -64,11 +68,16 @@ _PUBLISHED_BOTH: dict[str, dict[str, Value]] = {
 }
 
 
-class LightGBM:
-    """The `lightgbm` learner."""
+class LightGBM(Learner):
+    """The `lightgbm` learner; of a fitted estimator its `Booster` is kept, as LightGBM's own text."""
 
     name = "lightgbm"
+    libraries = ("lightgbm",)
+    design_size = 64
     stops_early = True
+    takes_weights = True
+    suffix = "txt"
+    file_format = "LightGBM"
 
     def space(self, task_type: TaskType) -> SearchSpace:
         """Twelve hyperparameters, the same for all task types."""
@@ -77,6 +86,13 @@ class LightGBM:
     def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
         """Tuned defaults by source."""
         return {**_PUBLISHED[task_type.is_classification], **_PUBLISHED_BOTH}
+
+    def constructor_arguments(self, configuration: Configuration) -> dict[str, Any]:
+        """Arguments of `LGBMClassifier` and `LGBMRegressor`; `subsample` does nothing without `subsample_freq`."""
+        arguments = configuration.values
+        if arguments["subsample"] != 1.0:
+            arguments["subsample_freq"] = 1
+        return arguments
 
     def estimator(
         self,
@@ -93,17 +109,17 @@ class LightGBM:
         Where LightGBM refuses the names of the columns, a `Pipeline` that first names them by position.
         """
         kind = lightgbm.LGBMClassifier if task_type.is_classification else lightgbm.LGBMRegressor
-        model = kind(**constructor_arguments(configuration), random_state=seed, n_jobs=n_jobs, verbosity=-1)
+        model = kind(**self.constructor_arguments(configuration), random_state=seed, n_jobs=n_jobs, verbosity=-1)
         names = [name for name in (*numeric, *categorical) if isinstance(name, str)]
-        if accepts_names(names):
+        if _accepts_names(names):
             return model
-        plain = [f"feature_{index}" for index in range(len(numeric) + len(categorical))]
+        plain = _names_by_position(len(numeric) + len(categorical))
         rename = FunctionTransformer(pd.DataFrame.set_axis, kw_args={"labels": plain, "axis": 1})
         return Pipeline([("rename", rename), ("model", model)])
 
     def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
         """Train once; predictions at the checkpoints are partial sums over the same trees."""
-        arguments = constructor_arguments(configuration)
+        arguments = self.constructor_arguments(configuration)
         n_estimators = int(arguments.pop("n_estimators"))
         # force_row_wise skips LightGBM's timing of two layouts, which would make the choice depend on the machine.
         parameters = {
@@ -129,19 +145,50 @@ class LightGBM:
         predictions = _staged(booster, split, checkpoints)
         return Course(checkpoints, predictions, fitted - start, time.perf_counter() - fitted)
 
+    def fitted_names(self, names: Sequence[str]) -> list[str]:
+        """The same names, or names by position where LightGBM would change some."""
+        return list(names) if all(map(_PLAIN_NAME.fullmatch, names)) else _names_by_position(len(names))
 
-def accepts_names(names: Sequence[str]) -> bool:
+    def kept(self, estimator: Any) -> lightgbm.Booster:
+        """The booster."""
+        return estimator.booster_
+
+    def outputs(self, model: lightgbm.Booster, features: pd.DataFrame, task_type: TaskType) -> np.ndarray:
+        """As `Learner.outputs`; a booster gives of two classes the probability of the second alone."""
+        output = np.asarray(model.predict(features))
+        is_second = task_type.is_classification and output.ndim == 1
+        return np.column_stack([1.0 - output, output]) if is_second else output
+
+    def dump(self, model: lightgbm.Booster) -> bytes:
+        """The booster as text."""
+        return model.model_to_string().encode()
+
+    def load(self, content: bytes, expected: Expected) -> lightgbm.Booster:
+        """The booster in a text, of which LightGBM sees the checked parts only."""
+        booster = lightgbm.Booster(model_str=checked_text(content, expected))
+        found = booster.num_feature(), booster.num_model_per_iteration()
+        if found != (len(expected.features), n_models(expected)):
+            raise ValueError(f"expected {len(expected.features)} features, found {found[0]}")
+        return booster
+
+    def renaming(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Two lines that name the columns by position, where LightGBM refuses some."""
+        if _accepts_names(names):
+            return ()
+        return (
+            '# LightGBM allows none of []{}",: in the names of features, and takes a space for a _.',
+            'X.columns = [f"feature {i}" for i in range(X.shape[1])]',
+        )
+
+
+def _accepts_names(names: Sequence[str]) -> bool:
     """Whether LightGBM takes columns of these names, whose spaces it turns into underscores."""
     is_kept = all(_KEPT_NAME.fullmatch(name) for name in names)
     return is_kept and len({name.replace(" ", "_") for name in names}) == len(names)
 
 
-def constructor_arguments(configuration: Configuration) -> dict[str, Any]:
-    """Arguments of `LGBMClassifier` and `LGBMRegressor`; sets `subsample_freq`, without which `subsample` is idle."""
-    arguments = configuration.values
-    if arguments["subsample"] != 1.0:
-        arguments["subsample_freq"] = 1
-    return arguments
+def _names_by_position(count: int) -> list[str]:
+    return [f"feature_{index}" for index in range(count)]
 
 
 def _staged(booster: lightgbm.Booster, split: Split, checkpoints: tuple[int, ...]) -> list[np.ndarray]:

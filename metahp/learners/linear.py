@@ -1,24 +1,19 @@
 """Linear models (scikit-learn): logistic regression, ridge and elastic net after a choice of preprocessing."""
 
-import time
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, SplineTransformer, StandardScaler, TargetEncoder
 
-from metahp.core.configuration import Configuration, Value
+from metahp.core.configuration import Configuration
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
-from metahp.learners.base import Course, Split
-from metahp.learners.forest import all_classes
+from metahp.learners.base import Learner
 
 MAX_ITERATIONS = 300
 MAX_ONE_HOT = 50
@@ -52,19 +47,16 @@ _REGRESSION = SearchSpace(
 )
 
 
-class Linear:
+class Linear(Learner):
     """The `linear` learner."""
 
     name = "linear"
-    stops_early = False
+    iterations = MAX_ITERATIONS
+    takes_weights = True
 
     def space(self, task_type: TaskType) -> SearchSpace:
         """Penalty and preprocessing; regression also chooses between ridge and elastic net."""
         return _CLASSIFICATION if task_type.is_classification else _REGRESSION
-
-    def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
-        """None is known to us."""
-        return {}
 
     def estimator(
         self,
@@ -109,28 +101,6 @@ class Linear:
                 transformer=StandardScaler(),
             )
         return Pipeline([("encode", encode), ("model", model)])
-
-    def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
-        """Fit once; a linear model has no course, so the only entry is the finished model."""
-        pipeline = self.estimator(
-            configuration,
-            split.task_type,
-            numeric=np.flatnonzero(~split.is_categorical).tolist(),
-            categorical=np.flatnonzero(split.is_categorical).tolist(),
-            seed=seed,
-        )
-        start = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            # On few rows QuantileTransformer takes as many quantiles as there are rows, which is what we want.
-            warnings.filterwarnings("ignore", message="n_quantiles")
-            pipeline.fit(split.X_train, split.y_train)
-        fitted = time.perf_counter()
-        if split.task_type.is_classification:
-            prediction = all_classes(pipeline.predict_proba(split.X_test), pipeline.classes_, split.n_classes)
-        else:
-            prediction = pipeline.predict(split.X_test)
-        return Course((MAX_ITERATIONS,), [prediction], fitted - start, time.perf_counter() - fitted)
 
 
 def _numeric(values: Mapping[str, Any], seed: int) -> Pipeline:

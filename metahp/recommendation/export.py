@@ -1,8 +1,9 @@
-"""A configuration as a script that runs without metahp: pandas, scikit-learn and, where it is needed, LightGBM."""
+"""A configuration as a script that runs without metahp, with pandas, scikit-learn and the learner's libraries."""
 
 import ast
 import inspect
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -18,8 +19,8 @@ from metahp.core.task import TaskType
 from metahp.datasets.infer import to_numbers
 from metahp.datasets.source import local_path
 from metahp.datasets.table import MISSING_MARKERS, Table
-from metahp.learners.catalogue import learner_named
-from metahp.learners.lightgbm import accepts_names
+from metahp.learners.base import Learner
+from metahp.learners.registry import learner_named
 from metahp.recommendation.result import Recommendation
 
 # Tables below have training folds with fewer rows than the quantiles of the linear learner.
@@ -29,7 +30,7 @@ LINE_LENGTH = 100
 _HEADER = '''"""Train {learner} on {file} with the hyperparameters that metahp {version} {verb}.
 
 {expectation}
-Needs pandas {pandas} or later, scikit-learn {sklearn} or later{lightgbm}; metahp is not needed.
+Needs {needs}; metahp is not needed.
 """
 '''
 
@@ -75,6 +76,13 @@ class _Name(str):
         return str(self)
 
 
+# Variables of the script that list columns; they stand for the only column of their kind while an estimator is made.
+_COLUMNS = {
+    _Name("numeric_columns"): 'X.select_dtypes("number").columns',
+    _Name("categorical_columns"): 'X.select_dtypes("category").columns',
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Folds:
     """How a script cross-validates: in `count` folds, by group or by time where `kind` is "group" or "time".
@@ -118,7 +126,7 @@ def training_script(
     """A script that trains `configuration` on the file `path`, which `table` was read from.
 
     Args:
-        configuration: Of a learner that metahp ships.
+        configuration: Of a learner that is known.
         table: Says how the columns are prepared.
         path: The file, as the script names it.
         metric: What the script prints, cross-validated.
@@ -131,24 +139,15 @@ def training_script(
         InputError: pandas has no reader for the format of the file.
     """
     imports: set[tuple[str, str]] = set()
-    is_lightgbm = configuration.learner == "lightgbm"
-    estimator = learner_named(configuration.learner).estimator(
-        configuration,
-        table.task.type,
-        numeric=(),
-        categorical=(),
-        seed=seed,
-    )
-    _name_columns(estimator)
+    learner = learner_named(configuration.learner)
+    numeric, categorical = ([name] for name in _COLUMNS)
+    estimator = learner.estimator(configuration, table.task.type, numeric=numeric, categorical=categorical, seed=seed)
     model = _code(estimator, imports)
     ending = _ending(metric, table, folds, imports)
     path = local_path(path)
-    body = [_constants(table, path, seed), *_functions(table), _features(table, path, is_lightgbm=is_lightgbm)]
-    if not is_lightgbm:
-        body.append(
-            'numeric_columns = X.select_dtypes("number").columns\n'
-            'categorical_columns = X.select_dtypes("category").columns'
-        )
+    body = [_constants(table, path, seed), *_functions(table), _features(table, path, learner)]
+    if columns := [f"{name} = {chosen}" for name, chosen in _COLUMNS.items() if name in model]:
+        body.append("\n".join(columns))
     is_short = table.task.n_rows < SHORT_TABLE and "QuantileTransformer" in model
     if is_short:
         body.append(_QUANTILES_NOTE)
@@ -159,9 +158,7 @@ def training_script(
         version=version("metahp"),
         verb=verb,
         expectation=expectation,
-        pandas=_major_minor("pandas"),
-        sklearn=_major_minor("scikit-learn"),
-        lightgbm=f", LightGBM {_major_minor('lightgbm')} or later" if is_lightgbm else "",
+        needs=", ".join(f"{package} {_major_minor(package)} or later" for package in _packages(learner)),
     )
     is_unpacked = table.read.format == "arff" and table.read.compression is not None
     standard = [*(["gzip"] if is_unpacked else []), *(["warnings"] if is_short else [])]
@@ -181,6 +178,10 @@ def _expectation(recommendation: Recommendation) -> str:
             else f"),\nlearned from a knowledge base of {recommendation.n_past_tasks:,} tasks."
         )
     )
+
+
+def _packages(learner: Learner) -> list[str]:
+    return list(dict.fromkeys(["pandas", "scikit-learn", *learner.libraries]))
 
 
 def _major_minor(package: str) -> str:
@@ -225,7 +226,7 @@ def _functions(table: Table) -> list[str]:
     return [_TEXT, _NUMBERS, *([_DATE_PARTS] if table.preparation.dates else []), ""]
 
 
-def _features(table: Table, path: str, *, is_lightgbm: bool) -> str:
+def _features(table: Table, path: str, learner: Learner) -> str:
     lines = [_reading(table, path)]
     if table.preparation.renamed:
         lines.append("# Columns with an empty or repeated name, by position.")
@@ -251,9 +252,7 @@ def _features(table: Table, path: str, *, is_lightgbm: bool) -> str:
             '    columns |= {f"{name} {part}": parts[part] for part in kept}',
         ]
     lines.append("X = pd.DataFrame(columns)")
-    if is_lightgbm and not accepts_names(_script_names(table)):
-        lines.append('# LightGBM allows none of []{}",: in the names of features, and takes a space for a _.')
-        lines.append('X.columns = [f"feature {i}" for i in range(X.shape[1])]')
+    lines += learner.renaming(_script_names(table))
     return "\n".join(lines) + "\n"
 
 
@@ -347,13 +346,6 @@ def _cross_validation(metric: Metric, table: Table, folds: Folds, imports: set[t
     ]
 
 
-def _name_columns(estimator: Any) -> None:
-    """Put the names of the script's variables where a ColumnTransformer holds lists of columns."""
-    for _, step in getattr(estimator, "steps", ()):
-        if hasattr(step, "transformers"):
-            step.transformers = [(name, part, _Name(f"{name}_columns")) for name, part, _ in step.transformers]
-
-
 def _code(value: Any, imports: set[tuple[str, str]], *, depth: int = 0, prefix: int = 8) -> str:
     """Source code of a value: an unfitted estimator with the arguments that are not its defaults, or plain data.
 
@@ -362,6 +354,8 @@ def _code(value: Any, imports: set[tuple[str, str]], *, depth: int = 0, prefix: 
     if isinstance(value, dict):
         parts = [f"{_code(key, imports)}: {_code(item, imports, depth=depth + 1)}" for key, item in value.items()]
         return _bracketed("{", parts, "}", depth, prefix)
+    if isinstance(value, list | tuple) and value and all(type(item) is _Name for item in value):
+        return str(value[0]) if len(value) == 1 else f"[{', '.join(f'*{name}' for name in value)}]"
     if isinstance(value, list):
         return _bracketed("[", [_code(item, imports, depth=depth + 1) for item in value], "]", depth, prefix)
     if isinstance(value, tuple):
@@ -372,9 +366,7 @@ def _code(value: Any, imports: set[tuple[str, str]], *, depth: int = 0, prefix: 
         return repr(value) if '"' in value else f'"{_escaped(value)}"'
     if isinstance(value, BaseEstimator) or type(value).__module__.startswith("sklearn."):
         kind = type(value)
-        imports.add(
-            (".".join(kind.__module__.split(".")[: 1 if kind.__module__.startswith("lightgbm") else 2]), kind.__name__)
-        )
+        imports.add((_public_home(kind), kind.__name__))
         arguments = _arguments(value)
         if len(arguments) == 1:
             [(name, given)] = arguments.items()
@@ -384,6 +376,13 @@ def _code(value: Any, imports: set[tuple[str, str]], *, depth: int = 0, prefix: 
     if isinstance(value, np.generic):
         return repr(value.item())
     return repr(value)
+
+
+def _public_home(kind: type) -> str:
+    """The outermost module that a class can be imported from: `sklearn.pipeline`, `lightgbm`."""
+    parts = kind.__module__.split(".")
+    homes = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+    return next(home for home in homes if getattr(sys.modules.get(home), kind.__name__, None) is kind)
 
 
 def _escaped(text: str) -> str:

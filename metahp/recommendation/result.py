@@ -9,8 +9,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
 from metahp.core.task import Task
 from metahp.core.trial import Origin
-from metahp.learners.catalogue import learner_named
-from metahp.learners.lightgbm import constructor_arguments
+from metahp.learners.registry import LEARNERS, learner_named
 
 SCHEMA_VERSION = 1
 
@@ -159,9 +158,9 @@ class Recommendation:
 
 
 def arguments_of(configuration: Configuration) -> dict[str, Any]:
-    """The configuration as shown to a user: for lightgbm the constructor's arguments with every companion set."""
-    if configuration.learner == "lightgbm":
-        return constructor_arguments(configuration)
+    """The configuration as shown to a user: what its learner's constructor takes; of an objective, its values."""
+    if configuration.learner in LEARNERS:
+        return learner_named(configuration.learner).constructor_arguments(configuration)
     return configuration.values
 
 

@@ -2,7 +2,7 @@
 
 best.json         the best configuration and how it was found
 preparation.json  what makes features of raw columns, and which model files there are
-model.txt         the fitted model (model.skops for scikit-learn; models/0.txt, … for an ensemble)
+model.txt         the fitted model in its learner's format (model.skops of scikit-learn; models/0.txt, … of several)
 trials.parquet    one row per trial
 script.py         trains the best configuration without metahp, where the table came from a file
 study/            what a later run goes on from; kept by whoever tunes
@@ -36,11 +36,11 @@ from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.evaluation import interrupts
 from metahp.files import HeldError, is_unfinished, locked, sweep, sync_folder, unfinished_path, write_synced
+from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, parse_json, read_file
 from metahp.recommendation.export import Folds, training_script
 from metahp.recommendation.result import arguments_of
-from metahp.results.formats import dump_model, suffix_of
 from metahp.results.model import TunedModel
-from metahp.results.untrusted import MAX_DESCRIPTION_BYTES, parse_json, read_file
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +51,10 @@ MODELS = "models"
 LOCK = "lock"
 # Space that a result needs at least; most are smaller.
 SPACE_BYTES = 1 << 20
-_OWN_FILE = re.compile(r"(model|models/[0-9]{1,9})\.(txt|skops)|preparation\.json|trials\.parquet|script\.py")
-_PACKAGES = ("metahp", "numpy", "pandas", "scikit-learn", "lightgbm", "skops")
+_DESCRIPTIONS = (PREPARATION, TRIALS, SCRIPT)
+_MODEL = re.compile(r"(?:model|models/[0-9]{1,9})\.([a-z0-9]+)")
+# Of these `best.json` has the versions, and of the libraries of the learners.
+_PACKAGES = ("metahp", "numpy", "pandas", "scikit-learn", "skops")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +147,16 @@ def check_directory(directory: str | Path) -> None:
 
 def _is_ours(entry: Path, *, has_study: bool) -> bool:
     """Whether an entry of a directory without a result is what a run left; files of a result only beside a study."""
-    is_of_result = entry.name == MODELS or _OWN_FILE.fullmatch(entry.name) is not None
+    is_of_result = entry.name == MODELS or _is_of_result(entry.name)
     return entry.name == STUDY or is_unfinished(entry) or (has_study and is_of_result)
+
+
+def _is_of_result(name: str) -> bool:
+    """Whether a result may have a file of this name besides `best.json`."""
+    model = _MODEL.fullmatch(name)
+    return name in _DESCRIPTIONS or (
+        model is not None and any(learner.suffix == model[1] for learner in LEARNERS.values())
+    )
 
 
 @contextlib.contextmanager
@@ -323,8 +333,9 @@ def _model_files(model: TunedModel) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     described = []
     for index, member in enumerate(members):
-        name = f"{'model' if len(members) == 1 else f'models/{index}'}.{suffix_of(member.model)}"
-        files[name] = dump_model(member.model)
+        learner = learner_named(member.configuration.learner)
+        name = f"{'model' if len(members) == 1 else f'models/{index}'}.{learner.suffix}"
+        files[name] = learner.dump(member.model)
         described.append(
             {
                 "file": name,
@@ -402,9 +413,15 @@ def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
         "protocol": asdict(content.protocol) if is_table else None,
         "seed": content.seed,
         "command": content.command,
-        "versions": {package: version(package) for package in _PACKAGES},
+        "versions": {package: version(package) for package in _packages(content)},
         "files": files,
     }
+
+
+def _packages(content: ResultContent) -> list[str]:
+    """The distributions that the model depends on, each once."""
+    learners = [member.configuration.learner for member in (content.model.members if content.model else ())]
+    return list(dict.fromkeys([*_PACKAGES, *(name for one in learners for name in learner_named(one).libraries)]))
 
 
 def _script(content: ResultContent) -> str | None:
@@ -460,7 +477,7 @@ def _manifest(target: Path) -> list[str]:
     """The files that the result in `target` says are its own, as far as a result can have files of these names."""
     try:
         described = parse_json(read_file(target / BEST, MAX_DESCRIPTION_BYTES))
-        return [name for name in described["files"] if isinstance(name, str) and _OWN_FILE.fullmatch(name)]
+        return [name for name in described["files"] if isinstance(name, str) and _is_of_result(name)]
     except (InputError, ValueError, KeyError, TypeError) as error:
         if (target / BEST).exists():
             logger.warning("the earlier %s cannot be read (%s): files that only it names stay", target / BEST, error)

@@ -1,8 +1,6 @@
 """The tuned model: fitted configurations behind one `predict` that takes raw columns."""
 
 import logging
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from lightgbm import Booster
-from sklearn.exceptions import ConvergenceWarning
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
@@ -22,22 +18,19 @@ from metahp.datasets.infer import number_label, to_numbers
 from metahp.datasets.read import frame_of, read_frame
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import losses_of
-from metahp.learners.catalogue import learner_named
-from metahp.learners.forest import all_classes
+from metahp.learners.base import all_classes, fit_quietly
+from metahp.learners.registry import learner_named
 from metahp.results.formats import reason_of
 from metahp.results.preparation import Preparation, preparation_of, texts_of
 
 logger = logging.getLogger(__name__)
-
-# LightGBM refuses some characters in the names of features and changes others; these it keeps.
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A fitted configuration and its weight.
 
-    `model` is a LightGBM booster or a scikit-learn pipeline; `seen` are the codes of the classes it was fitted on.
+    `model` is what the learner keeps of its fitted estimator; `seen` are the codes of the classes it was fitted on.
     """
 
     configuration: Configuration
@@ -167,7 +160,7 @@ class TunedModel:
 
     def _output(self, member: Member, features: pd.DataFrame) -> np.ndarray:
         try:
-            output = self._raw_output(member, features)
+            output = learner_named(member.configuration.learner).outputs(member.model, features, self.task_type)
         except Exception as error:
             # A loaded model may be of another version of its library, or damaged where no check looks.
             raise InputError(
@@ -182,21 +175,14 @@ class TunedModel:
             )
         return all_classes(output, np.array(member.seen), len(self.classes)) if self.classes else output
 
-    def _raw_output(self, member: Member, features: pd.DataFrame) -> np.ndarray:
-        if isinstance(member.model, Booster):
-            output = np.asarray(member.model.predict(features))
-            return np.column_stack([1.0 - output, output]) if self.classes and output.ndim == 1 else output
-        if self.classes:
-            return np.asarray(member.model.predict_proba(features))
-        return np.asarray(member.model.predict(features))
-
 
 def fit_final(table: Table, configuration: Configuration, seed: int, *, n_jobs: int = 1) -> Any:
     """The learner's scikit-learn estimator fitted on all rows of a table; classes are codes into `table.classes`."""
-    names = fitted_names(configuration.learner, list(map(str, table.features)))
+    learner = learner_named(configuration.learner)
+    names = learner.fitted_names(list(map(str, table.features)))
     is_category = table.is_categorical.tolist()
     features = table.features.set_axis(names, axis=1)
-    estimator = learner_named(configuration.learner).estimator(
+    estimator = learner.estimator(
         configuration,
         table.task.type,
         numeric=[name for name, category in zip(names, is_category, strict=True) if not category],
@@ -204,18 +190,7 @@ def fit_final(table: Table, configuration: Configuration, seed: int, *, n_jobs: 
         seed=seed,
         n_jobs=n_jobs,
     )
-    with warnings.catch_warnings():
-        # As when a fold is fitted: what these two say was true of the trial whose score is known.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", message="n_quantiles")
-        return estimator.fit(features, table.y)
-
-
-def fitted_names(learner: str, names: Sequence[str]) -> list[str]:
-    """Names of features as the learner's model has them: LightGBM gets them by position where it would change some."""
-    if learner == "lightgbm" and not all(map(_PLAIN_NAME.fullmatch, names)):
-        return [f"feature_{index}" for index in range(len(names))]
-    return list(names)
+    return fit_quietly(estimator, features, table.y)
 
 
 def fit_model(
@@ -232,7 +207,7 @@ def fit_model(
     for configuration, weight in members:
         estimator = fit_final(table, configuration, seed, n_jobs=n_jobs)
         seen = tuple(map(int, estimator.classes_)) if table.classes else ()
-        model = estimator.booster_ if configuration.learner == "lightgbm" else estimator
+        model = learner_named(configuration.learner).kept(estimator)
         fitted.append(Member(configuration, float(weight), model, seen))
     return TunedModel(
         table.task.type, table.target, table.classes, metric, preparation_of(table), tuple(fitted), is_voting

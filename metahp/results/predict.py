@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ from metahp.core.errors import InputError, MetahpError
 from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.datasets.infer import date_parts
+from metahp.learners.expected import Expected
+from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, MAX_MODEL_BYTES, parse_json, read_file
 from metahp.results.directory import BEST, MODELS, PREPARATION, SCHEMA_VERSION
-from metahp.results.expected import Expected
 from metahp.results.formats import load_model, reason_of
-from metahp.results.model import Member, TunedModel, fitted_names
+from metahp.results.model import Member, TunedModel
 from metahp.results.preparation import Preparation
-from metahp.results.untrusted import MAX_DESCRIPTION_BYTES, MAX_MODEL_BYTES, parse_json, read_file
 
 # An ensemble is chosen from at most 50 configurations.
 MAX_MEMBERS = 200
@@ -33,7 +33,7 @@ def load_result(directory: str | Path) -> TunedModel:
     Raises:
         InputError: it is no result directory, one of another version or of an objective, which has no model, or its
             files are missing, changed or foreign.
-        UnknownNameError: this metahp has no such learner or metric.
+        UnknownNameError: there is no such metric, or no such learner; one of your own must be registered first.
     """
     folder = Path(directory)
     found = _described(folder, BEST)
@@ -143,11 +143,15 @@ def _member(
     folder: Path, stem: str, values: dict[str, Any], task_type: TaskType, preparation: Preparation, n_classes: int
 ) -> Member:
     name = str(values["file"])
-    if not re.fullmatch(rf"{stem}\.(txt|skops)", name):
+    allowed = [f"{stem}.{suffix}" for suffix in dict.fromkeys(one.suffix for one in LEARNERS.values())]
+    if name not in allowed:
         raise InputError(
             f"'{folder / PREPARATION}' names {name[:60]!r} as a model, which is no name that metahp gives; "
-            f"expected {stem}.txt or {stem}.skops."
+            f"expected {' or '.join(allowed)}."
         )
+    learner = learner_named(str(values["learner"]))
+    if name != (own := f"{stem}.{learner.suffix}"):
+        raise InputError(f"'{folder / PREPARATION}' names {name!r}, expected a model of {learner.name} in {own}.")
     path = folder / name
     if path.parent.is_symlink() and path.parent != folder:
         raise InputError(f"'{path.parent}' is a symbolic link, expected a folder; copy the folder to that place.")
@@ -161,14 +165,14 @@ def _member(
     weight = values["weight"]
     if not isinstance(weight, int | float) or not math.isfinite(weight):
         raise ValueError("a weight that is no number")
-    configuration = Configuration.of(str(values["learner"]), values["configuration"])
+    configuration = Configuration.of(learner.name, values["configuration"])
     expected = _expected(configuration, task_type, preparation, len(seen))
     return Member(configuration, float(weight), load_model(data, str(path), expected), tuple(seen))
 
 
 def _expected(configuration: Configuration, task_type: TaskType, preparation: Preparation, n_classes: int) -> Expected:
     features = _features(preparation)
-    names = fitted_names(configuration.learner, features)
+    names = learner_named(configuration.learner).fitted_names(features)
     categories = {column.name: column.categories for column in preparation.columns if column.kind == "category"}
     return Expected(
         configuration=configuration,

@@ -19,7 +19,7 @@ from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
 from metahp.datasets.read import load_table
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.recommendation.result import Neighbour, Recommendation, Recommended, TrackRecord
 
 

@@ -11,7 +11,7 @@ from metahp.cli.main import main
 from metahp.core.metric import metric_for
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import load_table
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.results.directory import ResultContent, write_result
 from metahp.results.model import fit_model
 from metahp.results.predict import load_result

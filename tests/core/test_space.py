@@ -10,7 +10,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, OutOfRangeError, UnknownHyperparameterError
 from metahp.core.space import SPECIAL_SHARE, Categorical, Float, Integer, Number, SearchSpace
 from metahp.core.task import TaskType
-from metahp.learners.catalogue import LEARNERS
+from metahp.learners.registry import LEARNERS
 
 SPACES = [learner.space(task_type) for learner in LEARNERS.values() for task_type in TaskType]
 

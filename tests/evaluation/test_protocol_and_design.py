@@ -11,7 +11,7 @@ from metahp.datasets.infer import build_table
 from metahp.evaluation.design import design
 from metahp.evaluation.protocol import folds, measure, sampled_rows
 from metahp.learners.base import Learner
-from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, learner_named
 
 DESIGN_IDS = [
     "971336ac67541574a47e",

@@ -11,7 +11,7 @@ from metahp.core.trial import EMPTY_CURVE, Origin, Protocol, Trial, TrialState
 from metahp.datasets.infer import build_table
 from metahp.evaluation.protocol import measure
 from metahp.evaluation.pruning import Pruning, pruning_after
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 
 
 def trial(*losses: float, number: int = 0) -> Trial:

@@ -20,8 +20,8 @@ from metahp.evaluation.protocol import measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.runner import Job, Limits, Runner, Workload
 from metahp.evaluation.splits import by_time
-from metahp.learners.catalogue import LEARNERS, learner_named
 from metahp.learners.forest import Forest
+from metahp.learners.registry import LEARNERS, learner_named
 
 FOREST = learner_named("random_forest")
 
@@ -217,8 +217,8 @@ from metahp.core.trial import Origin, Protocol
 from metahp.datasets.read import TableSource
 from metahp.evaluation.parallel import TrialPool
 from metahp.evaluation.runner import Job
-from metahp.learners.catalogue import LEARNERS, learner_named
 from metahp.learners.forest import Forest
+from metahp.learners.registry import LEARNERS, learner_named
 
 source = TableSource(sys.argv[1], "target")
 task = source.load().task

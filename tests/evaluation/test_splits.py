@@ -10,7 +10,7 @@ from metahp.datasets.infer import build_table
 from metahp.datasets.table import Table
 from metahp.evaluation.protocol import folds, measure, sampled_rows
 from metahp.evaluation.splits import Splits, by_time, from_splitter, grouped
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 
 TARGETS = ["binary", "multiclass", "regression"]
 FOREST = learner_named("random_forest")

@@ -37,7 +37,7 @@ from metahp.knowledge.merge import merge
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.segment import MAX_BYTES, make_segments
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, learner_named
 from metahp.metafeatures.extract import NAMES, VERSION
 
 METRIC = "neg_log_loss"

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from metahp.learners.catalogue import LEARNERS
 
 from metahp.core.configuration import Configuration
 from metahp.core.space import Float, SearchSpace
@@ -12,7 +13,6 @@ from metahp.core.trial import OBJECTIVE_SPLITS, Origin, Protocol, Trial, TrialSt
 from metahp.knowledge.coverage import count_unused
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import LEARNERS
 from metahp.learners.linear import Linear
 
 TASKS = [

@@ -2,6 +2,8 @@
 
 import pickle
 import warnings
+from collections.abc import Iterator
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -10,13 +12,12 @@ from lightgbm import LGBMClassifier
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from metahp.core.errors import UnknownNameError
 from metahp.core.task import TaskType
 from metahp.datasets.infer import build_table
 from metahp.datasets.table import Table
 from metahp.evaluation.design import design
 from metahp.learners.base import Learner, Split, checkpoints_below
-from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, learner_named
 
 SHAPES = ("numeric", "gaps", "all_categorical", "mixed", "one_column", "one_category")
 N_CONFIGURATIONS = 5
@@ -214,6 +215,33 @@ def test_checkpoints_end_at_the_number_of_iterations() -> None:
     assert checkpoints_below(3) == (3,)
 
 
-def test_an_unknown_learner_is_named_with_the_closest() -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean 'lightgbm'"):
-        learner_named("lightgmb")
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_a_learner_names_distributions_that_are_installed(learner: Learner) -> None:
+    assert learner.libraries
+    assert all(version(library) for library in learner.libraries)
+
+
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_many_fits_are_single_fits_in_their_order(learner: Learner) -> None:
+    splits = [make_split(make_table("mixed", TaskType.BINARY, seed=seed)) for seed in (1, 2)]
+    configurations = [each.replaced(**_small(each.values)) for each, _ in design(learner, TaskType.BINARY, 2)]
+    many = learner.fit_many(configurations, splits, [3, 4])
+    for configuration, split, seed in zip(configurations, splits, (3, 4), strict=True):
+        course = learner.fit(configuration, split, seed=seed)
+        np.testing.assert_array_equal(next(many).predictions[-1], course.predictions[-1])
+    with pytest.raises(StopIteration):
+        next(many)
+
+
+def test_a_fit_of_many_is_made_when_it_is_asked_for_and_no_sooner() -> None:
+    learner = learner_named("linear")
+    default = learner.space(TaskType.BINARY).default
+
+    def splits() -> Iterator[Split]:
+        yield make_split(make_table("mixed", TaskType.BINARY))
+        raise AssertionError("the second fold of a hopeless trial")
+
+    many = learner.fit_many([default, default], splits(), [0, 0])
+    assert len(next(many).predictions) == 1
+    with pytest.raises(ValueError, match="shorter than argument"):
+        list(learner.fit_many([default], [], [0]))

@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.encoding import Evidence
 
 from metahp.api.tables import describe, load
 from metahp.core.space import Float, SearchSpace
@@ -13,8 +15,6 @@ from metahp.core.trial import Origin
 from metahp.metafeatures.extract import NAMES
 from metahp.recommendation.abstention import MIN_PAST_TASKS, why_abstain
 from metahp.recommendation.adviser import Adviser
-from metahp.recommendation.selection import greedy_batch
-from metahp.surrogate.encoding import Evidence
 
 SPACE = SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5),))
 N_TASKS = 30

@@ -19,7 +19,7 @@ from metahp.datasets.read import load_table
 from metahp.datasets.table import Table
 from metahp.evaluation.design import design
 from metahp.evaluation.protocol import measure
-from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, learner_named
 from metahp.recommendation.export import Folds, python_script, training_script
 from metahp.recommendation.result import Recommendation, Recommended
 

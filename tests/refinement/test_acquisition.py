@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from metahp.recommendation.selection import greedy_batch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from metahp.recommendation.selection import greedy_batch
 from metahp.refinement.acquisition import expected_best_loss, log_expected_improvement, log_mixture
 
 

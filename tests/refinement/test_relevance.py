@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from metahp.refinement.relevance import Relevance
 
 from metahp.refinement import relevance
-from metahp.refinement.relevance import Relevance
 
 
 def test_it_is_a_mode_of_the_posterior_density(rng, monkeypatch):

@@ -11,7 +11,7 @@ from metahp.core.errors import InputError, OutOfRangeError, UnknownNameError
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.refinement.strategies import STRATEGIES, strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion, upgrade_observation
 

@@ -13,7 +13,7 @@ from metahp.core.metric import metric_for
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import load_table
 from metahp.datasets.table import Table
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.results.directory import ResultContent
 from metahp.results.model import fit_model
 

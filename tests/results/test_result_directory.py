@@ -14,7 +14,7 @@ import skops.io
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from metahp.core.errors import InputError
+from metahp.core.errors import InputError, UnknownNameError
 from metahp.core.task import Task, TaskType
 from metahp.files import unfinished_path
 from metahp.results import directory as module
@@ -35,6 +35,12 @@ def result(content: ResultContent, tmp_path: Path) -> Path:
     return tmp_path / "result"
 
 
+@pytest.fixture
+def pipeline_result(make_content: Make, tmp_path: Path) -> Path:
+    write_result(tmp_path / "pipeline", make_content("binary", "linear"))
+    return tmp_path / "pipeline"
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -45,12 +51,12 @@ def describe(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def replace_model(folder: Path, data: bytes, name: str = "model.skops") -> None:
+def replace_model(folder: Path, data: bytes) -> None:
     """Put another model into the directory, as somebody would who knows of the hash."""
-    (folder / name).write_bytes(data)
     member = json.loads((folder / "preparation.json").read_text())["members"][0]
+    (folder / member["file"]).write_bytes(data)
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-    describe(folder, members=[{**member, "file": name, "blake2b": digest}])
+    describe(folder, members=[{**member, "blake2b": digest}])
 
 
 def test_best_json_says_what_was_found_and_how(result: Path, content: ResultContent):
@@ -178,24 +184,41 @@ def test_the_result_of_an_objective_replaces_a_model(result: Path, content: Resu
         ResultContent(content.table, *values)
 
 
-def test_a_foreign_type_is_refused(result: Path):
+def test_a_foreign_type_is_refused(pipeline_result: Path):
     model = Pipeline([("odd", FunctionTransformer(func=re.sub))])
-    replace_model(result, skops.io.dumps(model))
+    replace_model(pipeline_result, skops.io.dumps(model))
     with pytest.raises(InputError, match=r"holds .*sub.* which no model of metahp does; it is not loaded"):
-        load_result(result)
+        load_result(pipeline_result)
 
 
-def test_another_estimator_than_a_pipeline_is_refused(result: Path):
-    replace_model(result, skops.io.dumps(FunctionTransformer()))
+def test_another_estimator_than_a_pipeline_is_refused(pipeline_result: Path):
+    replace_model(pipeline_result, skops.io.dumps(FunctionTransformer()))
     with pytest.raises(InputError, match="holds FunctionTransformer, expected a Pipeline"):
-        load_result(result)
+        load_result(pipeline_result)
 
 
-@pytest.mark.parametrize(("name", "says"), [("model.txt", "not a LightGBM model"), ("model.skops", "not a skops")])
-def test_a_broken_model_is_refused_in_one_line(name: str, says: str, result: Path):
-    replace_model(result, b"nonsense", name)
+@pytest.mark.parametrize(("kind", "says"), [("result", "not a LightGBM model"), ("pipeline_result", "not a skops")])
+def test_a_broken_model_is_refused_in_one_line(kind: str, says: str, request: pytest.FixtureRequest):
+    folder = request.getfixturevalue(kind)
+    replace_model(folder, b"nonsense")
     with pytest.raises(InputError, match=says) as caught:
+        load_result(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_another_format_than_its_learners_is_refused(result: Path, pipeline_result: Path):
+    (result / "model.skops").write_bytes((pipeline_result / "model.skops").read_bytes())
+    member = json.loads((result / "preparation.json").read_text())["members"][0]
+    describe(result, members=[{**member, "file": "model.skops"}])
+    with pytest.raises(InputError, match=r"names 'model.skops', expected a model of lightgbm in model.txt"):
         load_result(result)
+
+
+def test_a_result_of_a_learner_that_is_not_registered_says_how_to_register_it(pipeline_result: Path):
+    member = json.loads((pipeline_result / "preparation.json").read_text())["members"][0]
+    describe(pipeline_result, members=[{**member, "learner": "os"}])
+    with pytest.raises(UnknownNameError, match=r"'os' is not a learner.*with metahp.register_learner\.") as caught:
+        load_result(pipeline_result)
     assert "\n" not in str(caught.value)
 
 

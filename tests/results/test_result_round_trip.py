@@ -18,7 +18,7 @@ from metahp.core.metric import Metric, metric_for
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import load_table, table_from
 from metahp.datasets.table import Table
-from metahp.learners.catalogue import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, learner_named
 from metahp.results.directory import ResultContent, write_result
 from metahp.results.model import TunedModel, fit_model
 from metahp.results.predict import load_result

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.encoding import Evidence
 
 from metahp.core.space import Float, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
 from metahp.metafeatures.extract import NAMES
-from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.calibration import learn_calibrated
-from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.validation import batch_regret
 
 SPACES = {"toy": SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5), Float("z", 0.0, 1.0, 0.5)))}

@@ -30,13 +30,12 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import table_from
 from metahp.datasets.table import Table
-from metahp.learners.catalogue import learner_named
-from metahp.results import skops_archive, untrusted
+from metahp.learners import skops_archive, untrusted
+from metahp.learners.registry import learner_named
+from metahp.learners.skops_reader import KNOWN_STATES
 from metahp.results.directory import ResultContent, write_result
-from metahp.results.formats import dump_model
 from metahp.results.model import TunedModel, fit_model
 from metahp.results.predict import MAX_MEMBERS, load_result
-from metahp.results.skops_reader import KNOWN_STATES
 
 N_ROWS = 80
 # Changes of each file; the process has several times the seconds that it needs.
@@ -487,7 +486,7 @@ def test_no_type_is_known_that_no_learner_needs(written: set):
 
 def test_a_model_of_other_types_is_not_written():
     with pytest.raises(InputError, match=r"The model holds sklearn\..*PCA, which no learner of metahp uses"):
-        dump_model(make_pipeline(PCA()))
+        learner_named("linear").dump(make_pipeline(PCA()))
 
 
 # The directory around the models.

@@ -24,7 +24,7 @@ from metahp.core.errors import InputError
 from metahp.core.metric import metric_for
 from metahp.datasets.read import load_table
 from metahp.datasets.table import Table
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.recommendation.export import Folds, training_script
 
 N_ROWS = 36

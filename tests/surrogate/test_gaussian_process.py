@@ -2,9 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import check_grad
-
-from metahp.core.space import Categorical, Float, SearchSpace
 from metahp.surrogate.encoding import encode
 from metahp.surrogate.worlds import (
     Kernel,
@@ -14,6 +11,9 @@ from metahp.surrogate.worlds import (
     negative_log_likelihood,
     raw_inputs,
 )
+from scipy.optimize import check_grad
+
+from metahp.core.space import Categorical, Float, SearchSpace
 
 SPACE = SearchSpace(
     "toy",

@@ -4,17 +4,17 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from metahp.recommendation.selection import greedy_batch
+from metahp.surrogate.encoding import encode, evidence, normalised_losses
+from metahp.surrogate.scenarios import feature_distances, near_width, similarities
 
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import EMPTY_CURVE, Curve, Origin, Protocol, Trial, TrialState
 from metahp.recommendation.adviser import Adviser
-from metahp.recommendation.selection import greedy_batch
 from metahp.surrogate.calibration import unseen
-from metahp.surrogate.encoding import encode, evidence, normalised_losses
 from metahp.surrogate.forecast import Forecast, relative
 from metahp.surrogate.prior import INTERPOLATED, Knowledge, Settings
-from metahp.surrogate.scenarios import feature_distances, near_width, similarities
 from metahp.surrogate.validation import batch_regret, group_folds, random_regret
 
 SPACE = SearchSpace(

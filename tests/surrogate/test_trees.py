@@ -3,8 +3,8 @@
 import lightgbm
 import numpy as np
 import pytest
-
 from metahp.surrogate.model import MANY_TASKS, Surrogate
+
 from metahp.surrogate.trees import averages, predictions, read_trees
 
 N_TASKS, N_CANDIDATES, N_METAFEATURES, N_DIMENSIONS = 20, 30, 4, 3

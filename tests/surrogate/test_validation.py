@@ -4,11 +4,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from metahp.surrogate.encoding import Evidence
 
 from metahp.core.space import Float, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
-from metahp.surrogate.encoding import Evidence
 from metahp.surrogate.validation import (
     batch_regret,
     best_and_default,

@@ -24,7 +24,7 @@ from metahp.core.upgrade import upgrade_trials
 from metahp.evaluation.runner import Outcome
 from metahp.evaluation.worker import reason_of
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.catalogue import LEARNERS
+from metahp.learners.registry import LEARNERS
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.refinement.strategy import Suggestion
 from metahp.surrogate.calibration import INNER_FOLDS, MIN_TASKS, fit_calibrated

@@ -27,7 +27,7 @@ from metahp.evaluation.parallel import TrialPool
 from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import pruning_after
 from metahp.evaluation.runner import Job, Limits, Workload
-from metahp.learners.catalogue import learner_named
+from metahp.learners.registry import learner_named
 from metahp.recommendation.result import arguments_of
 from metahp.refinement.ensemble import cross_fitted_gain, loss_of_many, select_ensemble, votes
 from metahp.refinement.strategy import Suggestion

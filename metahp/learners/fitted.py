@@ -19,10 +19,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, TargetEncoder
 from sklearn.tree._tree import Tree
 
-from metahp.learners.catalogue import learner_named
-from metahp.results.expected import Expected
+from metahp.learners.expected import Expected
 
-# A forest predicts with as many threads as jobs; more than this helps nobody.
+# A forest predicts with as many threads as jobs, and so do others; more than this helps nobody.
 MAX_JOBS = 1024
 # Parameters that may differ: the seed and the number of jobs are of the run, and not of the configuration.
 _OF_THE_RUN = ("random_state", "n_jobs")
@@ -30,25 +29,16 @@ _OF_THE_RUN = ("random_state", "n_jobs")
 _NOT_COMPARED = (*_OF_THE_RUN, "steps")
 
 
-def check_fitted(model: Pipeline, expected: Expected) -> None:
-    """Check that `model` is what the learner makes of the configuration, fitted on the features and classes.
+def check_fitted(found: Any, wanted: Any, expected: Expected) -> None:
+    """Check that `found` is `wanted`, the learner's unfitted estimator, fitted on the features and classes.
 
     Raises:
-        ValueError: it is another pipeline, or its parts do not fit together.
+        ValueError: it is another estimator, or its parts do not fit together.
     """
-    unfitted = learner_named(expected.configuration.learner).estimator(
-        expected.configuration,
-        expected.task_type,
-        numeric=expected.numeric,
-        categorical=expected.categorical,
-        seed=0,
-    )
-    _check(model, unfitted, expected)
-
-
-def _check(found: Any, wanted: Any, expected: Expected) -> None:
     if not _is_same(found, wanted):
         raise ValueError(f"expected {type(wanted).__name__} with the parameters of the learner")
+    n_jobs = getattr(found, "n_jobs", None)
+    _require(n_jobs is None or abs(n_jobs) <= MAX_JOBS, f"at most {MAX_JOBS} jobs")
     check = _CHECKS.get(type(wanted))
     if check is not None:
         check(found, wanted, expected)
@@ -88,7 +78,7 @@ def _check_pipeline(found: Pipeline, wanted: Pipeline, expected: Expected) -> No
     names = [name for name, _ in wanted.steps]
     _require([name for name, _ in found.steps] == names, f"a pipeline of {' and '.join(names)}")
     for (_, step), (_, unfitted) in zip(found.steps, wanted.steps, strict=True):
-        _check(step, unfitted, expected)
+        check_fitted(step, unfitted, expected)
 
 
 def _check_columns(found: ColumnTransformer, wanted: ColumnTransformer, expected: Expected) -> None:
@@ -102,18 +92,18 @@ def _check_columns(found: ColumnTransformer, wanted: ColumnTransformer, expected
     indices = {name: [places[column] for column in columns] for name, columns in names}
     _require(list(found.feature_names_in_) == list(expected.features), "the features of preparation.json")
     _require(found._transformer_to_input_indices == {"remainder": []} | indices, "the columns of preparation.json")
-    _require(found.sparse_output_ is False, "a dense output of ColumnTransformer")
+    may_be_sparse = any(value is True for name, value in wanted.get_params().items() if name.endswith("sparse_output"))
+    _require(found.sparse_output_ is False or may_be_sparse, "a dense output of ColumnTransformer")
     for (_, transformer, columns), (_, unfitted, _) in zip(fitted, wanted.transformers, strict=True):
         if unfitted == "passthrough":
             is_identity = type(transformer) is FunctionTransformer and transformer.func is None
             _require(transformer == "passthrough" or is_identity, "columns that pass unchanged")
         elif columns:
-            _check(transformer, unfitted, expected)
+            check_fitted(transformer, unfitted, expected)
 
 
 def _check_forest(found: Any, wanted: Any, expected: Expected) -> None:
-    n_features, trees, n_jobs = _n_features(found), found.estimators_, found.n_jobs
-    _require(n_jobs is None or abs(n_jobs) <= MAX_JOBS, f"at most {MAX_JOBS} jobs")
+    n_features, trees = _n_features(found), found.estimators_
     _require(type(trees) is list and len(trees) == found.n_estimators, "as many trees as n_estimators")
     _require(found.n_outputs_ == 1, "one output of a forest")
     n_classes = expected.n_classes or 1
@@ -134,15 +124,19 @@ def _is_number(found: Any, wanted: int) -> bool:
 
 def _check_one_hot(found: OneHotEncoder, wanted: OneHotEncoder, expected: Expected) -> None:
     """Every code that an encoded column may have is below its number of columns: they index a sparse matrix."""
-    n_features = _n_features(found)
-    infrequent = (found.categories_, found._n_features_outs, found._infrequent_indices)
-    lists = (*infrequent, found._default_to_infrequent_mappings)
+    n_features, most = _n_features(found), wanted.max_categories
+    is_limited = most is not None or wanted.min_frequency is not None
+    none = [None] * n_features
+    infrequent = [found._infrequent_indices, found._default_to_infrequent_mappings] if is_limited else [none, none]
+    lists = (found.categories_, found._n_features_outs, *infrequent)
     _require(all(type(one) is list and len(one) == n_features for one in lists), f"categories of {n_features} columns")
     _require(found.drop_idx_ is None and found._drop_idx_after_grouping is None, "no dropped categories")
-    _require(found._infrequent_enabled is True, "a limit of one-hot columns")
+    _require(found._infrequent_enabled is is_limited, "a limit of one-hot columns")
     for categories, count, indices, mapping in zip(*lists, strict=True):
         _require(_are_texts(categories), "categories that are texts")
-        _require(type(count) is int and 0 < count <= wanted.max_categories, f"at most {wanted.max_categories} columns")
+        _require(
+            type(count) is int and 0 < count <= (most or len(categories)), f"at most {most or len(categories)} columns"
+        )
         if mapping is None:
             _require(indices is None and count == len(categories), "a one-hot column for each category")
         else:
@@ -186,7 +180,10 @@ def _check_splines(found: SplineTransformer, wanted: SplineTransformer, expected
 def _check_imputer(found: SimpleImputer, wanted: SimpleImputer, expected: Expected) -> None:
     n_features = _n_features(found)
     _require(found.statistics_.shape == (n_features,), f"a median of each of {n_features} columns")
-    _require(len(found.indicator_.features_) <= n_features, f"at most {n_features} indicators")
+    if wanted.add_indicator:
+        _require(len(found.indicator_.features_) <= n_features, f"at most {n_features} indicators")
+    else:
+        _require(found.indicator_ is None, "no indicator")
 
 
 def _check_logistic(found: LogisticRegression, wanted: LogisticRegression, expected: Expected) -> None:
@@ -198,8 +195,8 @@ def _check_logistic(found: LogisticRegression, wanted: LogisticRegression, expec
 
 def _check_target(found: TransformedTargetRegressor, wanted: TransformedTargetRegressor, expected: Expected) -> None:
     _require(found._training_dim == 1, "one target")
-    _check(found.regressor_, wanted.regressor, expected)
-    _check(found.transformer_, wanted.transformer, expected)
+    check_fitted(found.regressor_, wanted.regressor, expected)
+    check_fitted(found.transformer_, wanted.transformer, expected)
 
 
 def _check_regression(found: Ridge | ElasticNet, wanted: Ridge | ElasticNet, expected: Expected) -> None:

@@ -1,4 +1,4 @@
-"""The pipeline in a skops file, built by a reader that knows only what our learners' fitted pipelines hold.
+"""The pipeline in a skops file, built by a reader that knows only what a learner's fitted pipelines hold.
 
 skops trusts types, not contents: it builds a tree whose children lead in a circle, and the first prediction never ends.
 Here each state of the schema is built on its own, trees and splines through checks of their arrays, and a state of any
@@ -7,7 +7,8 @@ other type is refused. As nothing is built that was not checked, two readings of
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,19 @@ from sklearn.preprocessing import (
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 from sklearn.tree._tree import NODE_DTYPE, TREE_LEAF, Tree
 
-from metahp.results.skops_archive import Archive
+from metahp.learners.skops_archive import Archive
 
 # Protocols 1 and 2 of skops write random generators differently, and nothing that a learner of ours holds.
 PROTOCOLS = (1, 2)
 MAX_INT = 2**31 - 1
 
-_CLASSES: dict[str, type] = {
-    f"{kind.__module__}.{kind.__qualname__}": kind
-    for kind in (
+
+def _by_name(kinds: Iterable[type]) -> dict[str, type]:
+    return {f"{kind.__module__}.{kind.__qualname__}": kind for kind in kinds}
+
+
+_CLASSES = _by_name(
+    (
         *(Pipeline, ColumnTransformer, TransformedTargetRegressor),
         *(RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor),
         *(DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor),
@@ -46,7 +51,7 @@ _CLASSES: dict[str, type] = {
         *(SimpleImputer, MissingIndicator, StandardScaler, QuantileTransformer, SplineTransformer, FunctionTransformer),
         *(OneHotEncoder, OrdinalEncoder, TargetEncoder, KFold, StratifiedKFold, BSpline),
     )
-}
+)
 # What is not built but named: the types of dictionaries' keys, of encoded columns, and a function of each spline.
 _NAMED: dict[str, Any] = {"builtins.int": int, "builtins.str": str, "numpy.float64": np.float64}
 _FUNCTION = "scipy._lib.array_api_compat.numpy._aliases.asarray"
@@ -75,39 +80,52 @@ State = dict[str, Any]
 
 
 class ForeignError(ValueError):
-    """The file holds types that no learner of ours uses."""
+    """The file holds types that its learner does not use."""
 
 
-def read_skops(data: bytes) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """An archive, and the classes of the objects that may be built from it, by name."""
+
+    archive: Archive
+    classes: Mapping[str, type]
+
+    def knows(self, state: State) -> bool:
+        loader, name = _key(state)
+        return (loader, name) in KNOWN_STATES or (loader == "ObjectNode" and name in self.classes)
+
+
+def read_skops(data: bytes, trusted_types: Iterable[type] = ()) -> Any:
     """The object in the skops file `data`.
 
+    Args:
+        data: The file's content.
+        trusted_types: Classes whose objects may be in it, beside those of our own learners. No other is looked up.
+
     Raises:
-        ForeignError: it holds types that no learner of ours uses.
+        ForeignError: it holds types that are neither known nor trusted.
         ValueError: it is no skops file, or one that skops would not write of a fitted pipeline.
     """
     archive = Archive.of(data)
     schema = archive.schema()
-    check_types(schema)
+    check_types(schema, trusted_types)
     if schema.get("protocol") not in PROTOCOLS:
         raise ValueError(f"expected protocol {PROTOCOLS} of skops, found {str(schema.get('protocol'))[:20]}")
-    return _built(schema, archive)
+    return _built(schema, _Reading(archive, {**_by_name(trusted_types), **_CLASSES}))
 
 
-def check_types(schema: State) -> None:
+def check_types(schema: State, trusted_types: Iterable[type] = ()) -> None:
     """Check the loader and type of every state.
 
     Raises:
-        ForeignError: a state is none of `KNOWN_STATES`.
+        ForeignError: a state is none of `KNOWN_STATES`, and no object of a trusted type.
     """
+    known = KNOWN_STATES | {("ObjectNode", name) for name in _by_name(trusted_types)}
     foreign: set[str] = set()
     left: list[Any] = [schema]
     while left:
         state = left.pop()
-        if (
-            isinstance(state, dict)
-            and ("__loader__" in state or "__class__" in state)
-            and _key(state) not in KNOWN_STATES
-        ):
+        if isinstance(state, dict) and ("__loader__" in state or "__class__" in state) and _key(state) not in known:
             foreign.add(".".join(_key(state)[1].split(".")[-4:])[:100])
         left += state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
     if foreign:
@@ -118,43 +136,43 @@ def _key(state: State) -> tuple[str, str]:
     return str(state.get("__loader__")), f"{state.get('__module__')}.{state.get('__class__')}"
 
 
-def _built(state: State, archive: Archive) -> Any:
+def _built(state: State, reading: _Reading) -> Any:
     loader, name = _key(state)
-    if (loader, name) not in KNOWN_STATES:
+    if not reading.knows(state):
         raise ForeignError(name[:100])
-    return _BUILDERS[loader](state, archive)
+    return _BUILDERS[loader](state, reading)
 
 
-def _scalar(state: State, _: Archive) -> Any:
+def _scalar(state: State, _: _Reading) -> Any:
     value = json.loads(state["content"])
     if not isinstance(value, bool | int | float | str | None) or (isinstance(value, int) and abs(value) > 2**63):
         raise ValueError("expected a number or text")
     return value
 
 
-def _list(state: State, archive: Archive) -> list[Any]:
-    return [_built(item, archive) for item in state["content"]]
+def _list(state: State, reading: _Reading) -> list[Any]:
+    return [_built(item, reading) for item in state["content"]]
 
 
-def _dict(state: State, archive: Archive) -> dict[Any, Any]:
-    kinds = _built(state["key_types"], archive)
+def _dict(state: State, reading: _Reading) -> dict[Any, Any]:
+    kinds = _built(state["key_types"], reading)
     if not all(kind in (int, str) for kind in kinds):
         raise ValueError("expected keys that are numbers or text")
     pairs = zip(kinds, state["content"].items(), strict=True)
-    return {kind(key): _built(value, archive) for kind, (key, value) in pairs}
+    return {kind(key): _built(value, reading) for kind, (key, value) in pairs}
 
 
-def _slice(state: State, _: Archive) -> slice:
+def _slice(state: State, _: _Reading) -> slice:
     bounds = [state["content"][name] for name in ("start", "stop", "step")]
     if not all(bound is None or (type(bound) is int and abs(bound) <= MAX_INT) for bound in bounds):
         raise ValueError("expected a slice of whole numbers")
     return slice(*bounds)
 
 
-def _array(state: State, archive: Archive) -> Any:
+def _array(state: State, reading: _Reading) -> Any:
     if state["type"] == "json":
-        return _object_array(_list(state, archive), _built(state["shape"], archive))
-    array = archive.array(state["file"])
+        return _object_array(_list(state, reading), _built(state["shape"], reading))
+    array = reading.archive.array(state["file"])
     name = _key(state)[1]
     if name not in _NUMBERS:
         return array
@@ -172,9 +190,9 @@ def _object_array(items: list[Any], shape: Any) -> np.ndarray:
     return array
 
 
-def _tree(state: State, archive: Archive) -> Tree:
-    arguments = _built(state["__reduce__"]["args"], archive)
-    values = _built(state["content"], archive)
+def _tree(state: State, reading: _Reading) -> Tree:
+    arguments = _built(state["__reduce__"]["args"], reading)
+    values = _built(state["content"], reading)
     n_features, n_classes, n_outputs = arguments
     is_single = type(n_outputs) is int and n_outputs == 1 and np.shape(n_classes) == (1,)
     if not is_single or n_classes.dtype != np.intp or not 1 <= n_classes[0] <= MAX_INT:
@@ -208,9 +226,9 @@ def _check_nodes(values: dict[str, Any], n_features: int, n_classes: int) -> Non
         raise ValueError(f"expected trees that split by {n_features} features")
 
 
-def _object(state: State, archive: Archive) -> Any:
-    kind = _CLASSES[_key(state)[1]]
-    values = _built(state["content"], archive)
+def _object(state: State, reading: _Reading) -> Any:
+    kind = reading.classes[_key(state)[1]]
+    values = _built(state["content"], reading)
     if type(values) is not dict or not all(map(str.isidentifier, values)):
         raise ValueError(f"expected named values of {kind.__name__}")
     if kind is BSpline:
@@ -247,15 +265,15 @@ def _spline(values: dict[str, Any]) -> BSpline:
     return BSpline.construct_fast(knots, np.ascontiguousarray(coefficients), degree, bool(values["extrapolate"]), 0)
 
 
-_BUILDERS: dict[str, Callable[[State, Archive], Any]] = {
+_BUILDERS: dict[str, Callable[[State, _Reading], Any]] = {
     "JsonNode": _scalar,
     "ListNode": _list,
-    "TupleNode": lambda state, archive: tuple(_list(state, archive)),
+    "TupleNode": lambda state, reading: tuple(_list(state, reading)),
     "DictNode": _dict,
     "SliceNode": _slice,
     "TypeNode": lambda state, _: _NAMED[_key(state)[1]],
     "FunctionNode": lambda state, _: np.asarray,
-    "DTypeNode": lambda state, archive: _built(state["content"], archive).dtype,
+    "DTypeNode": lambda state, reading: _built(state["content"], reading).dtype,
     "NdArrayNode": _array,
     "TreeNode": _tree,
     "ObjectNode": _object,

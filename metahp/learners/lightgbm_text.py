@@ -12,8 +12,8 @@ from itertools import zip_longest
 
 import numpy as np
 
-from metahp.results.expected import Expected
-from metahp.results.untrusted import parse_json
+from metahp.learners.expected import Expected
+from metahp.learners.untrusted import parse_json
 
 # Sixteen times what the search space allows; it also bounds the depth, as each split adds one leaf.
 MAX_LEAVES = 4096

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 from sklearn.tree._tree import NODE_DTYPE
 
-from metahp.results.untrusted import parse_json
+from metahp.learners.untrusted import parse_json
 
 # A forest of 300 trees has 901 entries and 6 MB of schema, and unpacks to 3.4 times its size.
 MAX_ENTRIES = 20_000

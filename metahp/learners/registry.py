@@ -1,0 +1,215 @@
+"""The learners by name: those that metahp ships, and those that this process has registered.
+
+A learner is imported when it is first asked for, so that names alone cost nothing. Names that come from files (a
+knowledge base, a result directory) are only looked up here: what is not registered is never imported.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from metahp.core.errors import InputError, UnknownNameError, did_you_mean
+
+if TYPE_CHECKING:
+    from metahp.learners.base import Learner
+
+_SHIPPED = {
+    "lightgbm": "metahp.learners.lightgbm:LightGBM",
+    "random_forest": "metahp.learners.forest:RANDOM_FOREST",
+    "extra_trees": "metahp.learners.forest:EXTRA_TREES",
+    "linear": "metahp.learners.linear:Linear",
+}
+
+# The script of a process, and of one that `multiprocessing` has started: no other process finds it by this name.
+_MAIN = ("__main__", "__mp_main__")
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerReference:
+    """Where another process finds a learner.
+
+    Attributes:
+        name: The learner's name.
+        target: `module:name` of a learner, or of a class of learners that takes no arguments.
+        file: The file that the module was imported from here; empty for the learners of metahp.
+        path: Folders in which modules were found here; empty for the learners of metahp.
+    """
+
+    name: str
+    target: str
+    file: str = ""
+    path: tuple[str, ...] = ()
+
+
+class _Learners(Mapping[str, "Learner"]):
+    """Learners by name, each imported when it is first asked for."""
+
+    def __init__(self) -> None:
+        self.references = {name: LearnerReference(name, target) for name, target in _SHIPPED.items()}
+        self._loaded: dict[str, Learner] = {}
+
+    def __getitem__(self, name: str) -> "Learner":
+        if name not in self._loaded:
+            self._loaded[name] = _load(self.references[name])
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.references
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.references)
+
+    def __len__(self) -> int:
+        return len(self.references)
+
+    def add(self, reference: LearnerReference, learner: "Learner | None" = None) -> None:
+        """Know a learner by its reference; without the learner itself, it is imported when it is asked for."""
+        self.references[reference.name] = reference
+        self._loaded.pop(reference.name, None)
+        if learner is not None:
+            self._loaded[reference.name] = learner
+
+
+_learners = _Learners()
+LEARNERS: Mapping[str, "Learner"] = _learners
+
+
+def learner_named(name: str) -> "Learner":
+    """The learner called `name`.
+
+    Raises:
+        UnknownNameError: metahp ships no such learner, and none is registered.
+    """
+    _check_known(name)
+    return LEARNERS[name]
+
+
+def reference_of(name: str) -> LearnerReference:
+    """Where another process finds the learner called `name`; nothing is imported.
+
+    Raises:
+        UnknownNameError: metahp ships no such learner, and none is registered.
+    """
+    _check_known(name)
+    return _learners.references[name]
+
+
+def registered_references() -> tuple[LearnerReference, ...]:
+    """The references of all learners that metahp does not ship, for another process."""
+    return tuple(reference for name, reference in _learners.references.items() if name not in _SHIPPED)
+
+
+def adopt(references: Iterable[LearnerReference]) -> None:
+    """Know the learners that another process has registered, so that they can be asked for by name here."""
+    for reference in references:
+        if _learners.references.get(reference.name) != reference:
+            _learners.add(reference)
+
+
+def register_learner(learner: "Learner | type[Learner]") -> None:
+    """Make a learner of your own known by its name, for this process and the worker processes that it starts.
+
+    Args:
+        learner: A subclass of `metahp.Learner` that takes no arguments, or an instance that its module holds by a name.
+            The same one again changes nothing.
+
+    Raises:
+        InputError: the name is taken or malformed, a library is not installed, the class is abstract, or worker
+            processes could not import the learner because it is defined in a script, a session or a function.
+    """
+    # Whoever wrote the learner has imported this; it is too heavy for those who ask for names alone.
+    made: Learner = import_module("metahp.learners.base").make_learner(learner)
+    reference = _reference_to(learner, made)
+    earlier = _learners.references.get(made.name)
+    if earlier is not None and earlier.target != reference.target:
+        raise InputError(
+            f"There is a learner '{made.name}' already ({earlier.target}); give {reference.target} another name."
+        )
+    _learners.add(reference, made)
+
+
+def _check_known(name: str) -> None:
+    if name not in LEARNERS:
+        raise UnknownNameError(
+            f"'{name}' is not a learner. {did_you_mean(name, list(LEARNERS))} "
+            "Import and register one of your own first, with metahp.register_learner."
+        )
+
+
+def _reference_to(learner: "Learner | type[Learner]", made: "Learner") -> LearnerReference:
+    """The reference to a class, or to an instance by the name that its module has for it."""
+    kind = type(made)
+    is_main = kind.__module__ in _MAIN
+    if is_main or "<locals>" in kind.__qualname__ or kind.__module__ not in sys.modules:
+        where = "the script or session itself" if is_main else "a function"
+        raise InputError(
+            f"The learner '{made.name}' is defined in {where}, where worker processes cannot import it; "
+            f"put its class into a module of its own, such as {made.name}.py, and import it from there."
+        )
+    module = sys.modules[kind.__module__]
+    name = kind.__qualname__
+    if not isinstance(learner, type):
+        names = [key for key, value in vars(module).items() if value is learner]
+        if not names and vars(learner):
+            raise InputError(
+                f"Worker processes cannot import this instance of {module.__name__}.{name}; "
+                f"give it a name in the module {module.__name__}, or register a class that takes no arguments."
+            )
+        name = names[0] if names else name
+    file = getattr(module, "__file__", None) or ""
+    path = () if module.__name__.startswith("metahp.") else _search_path(module)
+    return LearnerReference(made.name, f"{module.__name__}:{name}", os.path.abspath(file) if file else "", path)
+
+
+def _search_path(module: Any) -> tuple[str, ...]:
+    """The folder of a module's outermost package, then the folders that this process finds modules in.
+
+    An empty entry stands for the working folder of the moment, and is left out: a table may lie there.
+    """
+    outermost = sys.modules[module.__name__.partition(".")[0]]
+    homes = list(getattr(outermost, "__path__", [])) or [getattr(outermost, "__file__", None) or ""]
+    folders = [os.path.dirname(os.path.abspath(home)) for home in homes if home]
+    return tuple(dict.fromkeys([*folders, *(os.path.abspath(entry) for entry in sys.path if entry)]))
+
+
+def _load(reference: LearnerReference) -> "Learner":
+    """The learner that a reference names.
+
+    Its folders come after all others on the path of modules: a `random.py` beside the learner's module stays unused.
+
+    Raises:
+        InputError: it cannot be imported, or this process finds another module of that name.
+    """
+    name, _, attribute = reference.target.partition(":")
+    if reference.file:
+        sys.path.extend(entry for entry in reference.path if entry not in sys.path)
+    try:
+        if reference.file:
+            _check_file(reference, name)
+        found: Any = attrgetter(attribute)(import_module(name))
+        learner: Learner = found() if isinstance(found, type) else found
+    except Exception as error:
+        if not reference.file or isinstance(error, InputError):
+            raise
+        reason = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"The learner '{reference.name}' cannot be imported as {reference.target} "
+            f"({type(error).__name__}: {reason})."
+        ) from error
+    return learner
+
+
+def _check_file(reference: LearnerReference, name: str) -> None:
+    """Refuse another module of the same name before it is run."""
+    spec = find_spec(name)
+    origin = spec.origin if spec is not None and spec.origin else None
+    if origin is not None and os.path.realpath(origin) != os.path.realpath(reference.file):
+        raise InputError(
+            f"The learner '{reference.name}' is in {reference.file}, and a worker process finds {origin} under the "
+            f"same name; call the module otherwise than '{name}'."
+        )

@@ -1,0 +1,271 @@
+"""A learner of a user's own goes the whole way: measured in workers, recommended, tuned, exported, kept and loaded."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import metahp
+from metahp import api
+from metahp.core.errors import InputError
+from metahp.core.task import TaskType
+from metahp.core.trial import Origin, Protocol, TrialState
+from metahp.datasets.read import load_table
+from metahp.evaluation.parallel import run_jobs
+from metahp.evaluation.runner import Job, Runner, Workload
+from metahp.knowledge.store import KnowledgeBase
+from metahp.learners import registry
+from metahp.learners.registry import LearnerReference, learner_named
+from metahp.learners.skops_reader import ForeignError, read_skops
+
+HOME = Path(__file__).parent / "nearest_neighbours.py"
+MOST_LINES = 40
+N_TABLES = 3
+
+
+def table(seed: int, n: int = 90) -> pd.DataFrame:
+    """Two numbers, one of which tells the class, and a category; both have gaps."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"a": rng.normal(size=n), "b": rng.normal(size=n), "kind": rng.choice(list("xyz"), size=n)})
+    frame["target"] = np.where(frame["a"] + 0.5 * rng.normal(size=n) > 0, "yes", "no")
+    frame.loc[rng.random(n) < 0.1, "b"] = np.nan
+    frame.loc[rng.random(n) < 0.1, "kind"] = None
+    return frame
+
+
+@pytest.fixture(scope="module")
+def new_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("new") / "new.csv"
+    table(N_TABLES).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def grown(neighbours: type[metahp.Learner], tmp_path_factory: pytest.TempPathFactory) -> KnowledgeBase:
+    """A knowledge base that was grown on three tables, in two worker processes."""
+    folder = tmp_path_factory.mktemp("grown")
+    lines = ["name,file,task,target,group"]
+    for seed in range(N_TABLES):
+        table(seed).to_csv(folder / f"t{seed}.csv", index=False)
+        lines.append(f"t{seed},t{seed}.csv,binary,target,t{seed}")
+    (folder / "MANIFEST.csv").write_text("\n".join(lines))
+    manifest = api.read_manifest(folder / "MANIFEST.csv")
+    return api.refresh(
+        manifest,
+        folder / "seed",
+        learners=["neighbours"],
+        sizes={"neighbours": 5},
+        searches={"neighbours": 1},
+        n_jobs=2,
+    )
+
+
+def test_it_is_written_in_under_forty_lines() -> None:
+    assert len(HOME.read_text().splitlines()) < MOST_LINES
+
+
+def test_the_knowledge_base_grows_by_its_trials(grown: KnowledgeBase) -> None:
+    trials = grown.trials(learner="neighbours")
+    assert len(trials) == N_TABLES * 6
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    assert all(set(trial.versions) == {"scikit-learn"} for trial in trials)
+
+
+def test_it_is_recommended(grown: KnowledgeBase, new_table: Path) -> None:
+    recommendation = metahp.recommend(new_table, learners=["neighbours"], knowledge_base=grown, k=2)
+    assert [item.learner for item in recommendation.items] == ["neighbours"] * 2
+    assert recommendation.best.score > 0.5
+    [first, _] = recommendation.estimators()
+    frame = load_table(new_table, target="target")
+    assert first.fit(frame.features, frame.y).score(frame.features, frame.y) > 0.6
+
+
+def test_it_is_tuned_and_its_result_predicts_and_its_script_runs(
+    grown: KnowledgeBase, new_table: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "result"
+    result = metahp.tune(
+        new_table, learners=["neighbours"], knowledge_base=grown, trials=5, jobs=2, cv=2, output=out, warm=2
+    )
+    assert result.best_score_ > 0.7
+    assert {trial.state for trial in result.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    loaded = metahp.load_result(out)
+    frame = pd.read_csv(new_table)
+    np.testing.assert_array_equal(loaded.predict_proba(frame), result.best_estimator_.predict_proba(frame))
+    assert loaded.score(frame) > 0.7
+    script = run(tmp_path, str(out / "script.py"))
+    assert script.returncode == 0, script.stderr
+    assert "fitted on all 90 rows" in script.stdout
+    text = (out / "script.py").read_text()
+    assert "from sklearn.neighbors import KNeighborsClassifier\n" in text
+    assert "nearest_neighbours" not in text
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+def test_it_fits_every_type_of_task(neighbours: type[metahp.Learner], task_type: TaskType, new_table: Path) -> None:
+    frame = pd.read_csv(new_table)
+    frame["target"] = {
+        TaskType.BINARY: frame["target"],
+        TaskType.MULTICLASS: np.digitize(frame["a"], [-0.5, 0.5]).astype(str),
+        TaskType.REGRESSION: frame["a"] + frame["b"].fillna(0),
+    }[task_type]
+    loaded = api.load(frame, target="target", task=str(task_type))
+    configuration = neighbours().space(task_type).default
+    [trial] = run_jobs([Job(Workload(loaded), "t", configuration, Protocol(), Origin.DEFAULT)], n_jobs=1)
+    assert trial.state is TrialState.COMPLETE, trial.reason
+
+
+# Where a worker finds it
+
+
+SCRIPT = """
+import pandas as pd
+import metahp
+{learner}
+metahp.register_learner(Neighbours)
+result = metahp.tune({table!r}, learners="neighbours", knowledge_base="kb", cold=True, trials=3, cv=2, jobs=2,
+                     strategy="random", output="out")
+print(sorted({{str(trial.state) for trial in result.trials}}), metahp.load_result("out").score({table!r}) > 0.6)
+"""
+
+
+def run(folder: Path, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "METAHP_HOME": str(folder / "home"), **changes}
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_a_module_beside_a_script_reaches_the_workers(new_table: Path, tmp_path: Path) -> None:
+    shutil.copy(HOME, tmp_path / "mine.py")
+    (tmp_path / "tune.py").write_text(SCRIPT.format(learner="from mine import Neighbours", table=str(new_table)))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = run(elsewhere, str(tmp_path / "tune.py"))
+    assert (done.returncode, done.stdout) == (0, "['complete'] True\n"), done.stderr
+
+
+def test_a_worker_looks_into_the_folders_of_a_learner_last_and_only_for_that_learner(
+    neighbours: type[metahp.Learner], new_table: Path
+) -> None:
+    """So a `random.py` beside the learner's module is not imported instead of Python's own."""
+    workload = Workload(load_table(new_table, target="target"))
+    path_of_modules = "__import__('sys').path"
+    with Runner() as runner:
+        plain = learner_named("linear").space(TaskType.BINARY).default
+        runner.run(Job(workload, "t", plain, Protocol(), Origin.DEFAULT))
+        before = runner.call(eval, path_of_modules)
+        own_default = neighbours().space(TaskType.BINARY).default
+        runner.run(Job(workload, "t", own_default, Protocol(), Origin.DEFAULT))
+        after = runner.call(eval, path_of_modules)
+    assert str(HOME.parent) not in before
+    assert after[: len(before)] == before
+    assert str(HOME.parent) in after
+    assert "" not in after
+
+
+def test_a_learner_in_the_script_itself_is_refused_in_one_line(new_table: Path, tmp_path: Path) -> None:
+    body = HOME.read_text()
+    (tmp_path / "tune.py").write_text(SCRIPT.format(learner=body, table=str(new_table)))
+    done = run(tmp_path, "tune.py")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(
+        "The learner 'neighbours' is defined in the script or session itself, where worker processes cannot import it; "
+        "put its class into a module of its own, such as neighbours.py, and import it from there."
+    )
+
+
+def test_a_worker_that_cannot_import_a_learner_says_so(
+    neighbours: type[metahp.Learner], new_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = neighbours().space(TaskType.BINARY)
+    configuration = metahp.SearchSpace("gone", 1, space.hyperparameters).default
+    reference = LearnerReference("gone", "gone_module:Neighbours", str(tmp_path / "gone_module.py"), (str(tmp_path),))
+    monkeypatch.setattr(registry._learners, "references", {**registry._learners.references, "gone": reference})
+    monkeypatch.setitem(registry._learners._loaded, "gone", neighbours())
+    workload = Workload(load_table(new_table, target="target"))
+    [trial] = run_jobs([Job(workload, "t", configuration, Protocol(), Origin.DEFAULT)], n_jobs=1)
+    assert trial.state is TrialState.FAILED
+    assert trial.reason == (
+        "InputError: The learner 'gone' cannot be imported as gone_module:Neighbours "
+        "(ModuleNotFoundError: No module named 'gone_module')."
+    )
+
+
+def test_files_are_no_reason_to_import_a_learner(new_table: Path, grown: KnowledgeBase, tmp_path: Path) -> None:
+    """A process that has not registered the learner finds its name in a knowledge base and a result, and no more."""
+    out = tmp_path / "result"
+    metahp.tune(
+        new_table, learners="neighbours", knowledge_base=grown, cold=True, trials=2, cv=2, strategy="random", output=out
+    )
+    program = (
+        "import sys, metahp\n"
+        f"print(len(metahp.KnowledgeBase({str(grown.folder)!r}).trials(learner='neighbours')) > 0)\n"
+        f"try:\n    metahp.load_result({str(out)!r})\n"
+        "except metahp.MetahpError as error:\n    print(error)\n"
+        "print('nearest_neighbours' in sys.modules)\n"
+    )
+    # The module lies in the working folder, which is on the path of a program given by `-c`.
+    done = run(HOME.parent, "-c", program, METAHP_HOME=str(tmp_path / "home"))
+    has_trials, unknown, is_imported = done.stdout.splitlines()
+    assert unknown.startswith("'neighbours' is not a learner. Known: lightgbm, ")
+    assert unknown.endswith("Import and register one of your own first, with metahp.register_learner.")
+    assert (has_trials, is_imported) == ("True", "False")
+
+
+# What a file of its models may hold
+
+
+@pytest.fixture
+def fitted(neighbours: type[metahp.Learner], new_table: Path) -> Any:
+    loaded = load_table(new_table, target="target")
+    learner = neighbours()
+    estimator = learner.estimator(
+        learner.space(TaskType.BINARY).default, TaskType.BINARY, numeric=["a", "b"], categorical=["kind"], seed=0
+    )
+    return estimator.fit(loaded.features, loaded.y)
+
+
+def test_its_types_are_trusted_in_its_own_models_alone(neighbours: type[metahp.Learner], fitted: Any) -> None:
+    with pytest.raises(InputError, match=r"KNeighborsClassifier, which no .* trusted types of 'linear' do not name"):
+        learner_named("linear").dump(fitted)
+    content = neighbours().dump(fitted)
+    with pytest.raises(ForeignError, match="KNeighborsClassifier"):
+        read_skops(content)
+    assert type(read_skops(content, neighbours.trusted_types)) is type(fitted)
+
+
+@pytest.mark.parametrize(
+    ("found", "crafted"),
+    [
+        (b'"KNeighborsClassifier"', b'"NearestNeighbors"'),
+        (b'"__class__": "KNeighborsClassifier", "__module__": "sklearn.neighbors._classification", '
+         b'"__loader__": "ObjectNode"',
+         b'"__class__": "KNeighborsClassifier", "__module__": "sklearn.neighbors._classification", '
+         b'"__loader__": "TypeNode"'),
+    ],
+    ids=["a type beside it", "the class in another role"],
+)  # fmt: skip
+def test_a_crafted_type_in_its_model_is_refused(
+    found: bytes, crafted: bytes, neighbours: type[metahp.Learner], fitted: Any
+) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(neighbours().dump(fitted))) as old, zipfile.ZipFile(buffer, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "schema.json":
+                content = json.dumps(json.loads(content)).encode()
+                assert found in content
+                content = content.replace(found, crafted)
+            new.writestr(name, content)
+    with pytest.raises(ForeignError):
+        read_skops(buffer.getvalue(), neighbours.trusted_types)

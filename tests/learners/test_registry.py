@@ -1,0 +1,115 @@
+"""Learners by name: imported late, registered once, refused with a reason."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import metahp
+from metahp.core.errors import InputError, UnknownNameError
+from metahp.learners import registry
+from metahp.learners.forest import EXTRA_TREES
+from metahp.learners.registry import (
+    LEARNERS,
+    LearnerReference,
+    adopt,
+    learner_named,
+    reference_of,
+    registered_references,
+)
+
+
+def test_names_cost_no_import() -> None:
+    program = (
+        "import sys; from metahp.learners.registry import LEARNERS, reference_of; print(*LEARNERS, len(LEARNERS)); "
+        "reference_of('linear'); 'lightgbm' in LEARNERS; "
+        "print([name for name in ('numpy', 'sklearn', 'lightgbm') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "lightgbm random_forest extra_trees linear 4\n[]\n"
+
+
+def test_a_shipped_learner_is_found_by_its_reference() -> None:
+    reference = reference_of("extra_trees")
+    assert reference == LearnerReference("extra_trees", "metahp.learners.forest:EXTRA_TREES")
+    assert learner_named("extra_trees") is EXTRA_TREES is LEARNERS["extra_trees"]
+
+
+def test_an_unknown_learner_is_named_with_the_closest_and_with_what_to_do() -> None:
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'lightgbm'\? .* metahp.register_learner\.$"):
+        learner_named("lightgmb")
+    with pytest.raises(UnknownNameError, match="'os' is not a learner"):
+        reference_of("os")
+
+
+def test_another_process_adopts_what_was_registered_here(
+    neighbours: type[metahp.Learner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [reference] = registered_references()
+    assert (reference.name, reference.target) == ("neighbours", "nearest_neighbours:Neighbours")
+    assert reference.path[0] == str(Path(__file__).parent)
+    assert Path(reference.file).name == "nearest_neighbours.py"
+    monkeypatch.setattr(registry, "_learners", registry._Learners())
+    monkeypatch.setattr(registry, "LEARNERS", registry._learners)
+    adopt([reference])
+    assert type(learner_named("neighbours")) is neighbours
+
+
+def test_another_module_of_the_same_name_is_not_taken_for_the_learners(neighbours: type[metahp.Learner]) -> None:
+    reference = LearnerReference("neighbours", "nearest_neighbours:Neighbours", "/elsewhere/nearest_neighbours.py")
+    with pytest.raises(InputError, match=r"is in /elsewhere/.*finds .* under the same name; call the module otherwise"):
+        registry._load(reference)
+
+
+def test_the_same_class_may_be_registered_again(neighbours: type[metahp.Learner]) -> None:
+    metahp.register_learner(neighbours)
+    assert type(learner_named("neighbours")) is neighbours
+
+
+def own(neighbours: type[metahp.Learner], **changes: Any) -> type[metahp.Learner]:
+    """A class with other attributes that pretends to be of the module."""
+    return type("Neighbours", (neighbours,), {"__module__": neighbours.__module__, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"__qualname__": "Other"}, "There is a learner 'neighbours' already"),
+        ({"name": "lightgbm"}, "'lightgbm' already .metahp.learners.lightgbm:LightGBM.; give .* another name"),
+        ({"name": "My Learner"}, "begins with a small letter .* has 'My Learner'"),
+        ({"name": None}, "begins with a small letter .* has None"),
+        ({"__init__": lambda self, size: None}, "cannot be made without arguments .*missing 1 required positional"),
+        ({"libraries": ("no-such-library",)}, "library 'no-such-library', and no distribution of this name"),
+        ({"space": lambda self, task_type: metahp.SearchSpace("toy", 1, ())}, "task is called 'toy'"),
+        ({"__module__": "__main__"}, "in the script or session itself"),
+        ({"__qualname__": "f.<locals>.Neighbours"}, "is defined in a function"),
+    ],
+)
+def test_what_cannot_be_registered_says_why_in_one_line(
+    changes: dict[str, Any], says: str, neighbours: type[metahp.Learner]
+) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        metahp.register_learner(own(neighbours, **changes))
+    assert "\n" not in str(caught.value)
+    assert type(learner_named("neighbours")) is neighbours
+
+
+def test_an_instance_without_a_name_in_its_module_is_refused(
+    neighbours: type[metahp.Learner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    different = neighbours()
+    different.design_size = 3
+    with pytest.raises(InputError, match="give it a name in the module nearest_neighbours"):
+        metahp.register_learner(different)
+    with pytest.raises(InputError, match=r"Expected a subclass of metahp.Learner or an instance of one, got <class"):
+        metahp.register_learner(dict)  # type: ignore[arg-type]
+    monkeypatch.setattr(sys.modules["nearest_neighbours"], "THREE", different, raising=False)
+    before = dict(registry._learners.references)
+    monkeypatch.setattr(registry._learners, "references", before)
+    del before["neighbours"]
+    metahp.register_learner(different)
+    assert before["neighbours"].target == "nearest_neighbours:THREE"
+    with pytest.raises(UnknownNameError, match="Known: lightgbm"):
+        learner_named("neighbors_of_mine")
