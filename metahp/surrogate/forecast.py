@@ -11,6 +11,7 @@ import numpy as np
 from metahp.core.task import Task
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.prior import PastTasks, Prior
+from metahp.surrogate.trees import compact_text
 
 # A loss is compared with that of a constant prediction; below this share of it, differences are those of a solved
 # task and a logarithm would only blow up their noise.
@@ -37,19 +38,21 @@ _LEVEL_ROUNDS = 150
 class Levels:
     """Models of log(default loss / constant loss) given a task's meta-features, for each learner."""
 
-    def __init__(self, boosters: Mapping[str, lightgbm.Booster]) -> None:
-        self._boosters = dict(boosters)
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = dict(texts)
+        self._boosters = {name: lightgbm.Booster(model_str=text) for name, text in texts.items()}
 
     @classmethod
     def fit(cls, evidence: Evidence, *, seed: int) -> "Levels":
         """Fit on the past tasks that have a complete trial of a learner's default; a fraction of a second each."""
-        boosters = {}
+        texts = {}
         for learner, column in evidence.defaults.items():
             default = relative(evidence.losses[:, column], evidence.constants)
             known = np.isfinite(default)
             data = lightgbm.Dataset(evidence.metafeatures[known], default[known], free_raw_data=True)
-            boosters[learner] = lightgbm.train({**_LEVEL, "seed": seed}, data, num_boost_round=_LEVEL_ROUNDS)
-        return cls(boosters)
+            booster = lightgbm.train({**_LEVEL, "seed": seed}, data, num_boost_round=_LEVEL_ROUNDS)
+            texts[learner] = compact_text(booster.model_to_string(), has_counts=False)
+        return cls(texts)
 
     @property
     def learners(self) -> frozenset[str]:
@@ -64,13 +67,13 @@ class Levels:
 
     def to_text(self) -> str:
         """All models as one text."""
-        return json.dumps({name: model.model_to_string() for name, model in self._boosters.items()})
+        return json.dumps(self._texts)
 
     @classmethod
     def from_text(cls, text: str, learners: Collection[str]) -> "Levels":
         """What `to_text` wrote, of these learners."""
         texts = json.loads(text)
-        return cls({name: lightgbm.Booster(model_str=texts[name]) for name in learners if name in texts})
+        return cls({name: texts[name] for name in learners if name in texts})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,7 +5,7 @@ from functools import cached_property
 import lightgbm
 import numpy as np
 
-from metahp.surrogate.trees import Tree, averages, predictions, read_trees
+from metahp.surrogate.trees import Tree, averages, compact_text, predictions, read_trees
 
 # Chosen by regret on left-out tasks. On 80 of 425 tables 400, 800, 1,600 and 4,000 rounds gave .12, .11, .11 and .09 at
 # k = 5 without the forest, and 64 leaves what twice as many rounds do; with it, 1,600 gave no less than 800.
@@ -42,8 +42,9 @@ def n_rounds(n_tasks: int) -> int:
 class Surrogate:
     """Mean normalised loss of candidates, given a task's meta-features."""
 
-    def __init__(self, booster: lightgbm.Booster) -> None:
-        self._booster = booster
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._booster = lightgbm.Booster(model_str=text)
 
     @classmethod
     def fit(
@@ -69,7 +70,9 @@ class Surrogate:
         X = np.hstack([metafeatures[rows], encoded[columns]]).astype(np.float32)
         data = lightgbm.Dataset(X, target[rows, columns], free_raw_data=True)
         parameters = {**PARAMETERS, "seed": seed, "num_threads": 1}
-        return cls(lightgbm.train(parameters, data, num_boost_round=n_rounds(len(metafeatures))))
+        booster = lightgbm.train(parameters, data, num_boost_round=n_rounds(len(metafeatures)))
+        # As a file has it: a model that was kept says the same as one that was just trained.
+        return cls(compact_text(booster.model_to_string(), has_counts=True))
 
     def predict(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
         """Mean normalised loss, shape (t, c), for meta-features (t, m) and candidates (c, d)."""
@@ -85,7 +88,7 @@ class Surrogate:
 
     @cached_property
     def _trees(self) -> list[Tree]:
-        return read_trees(self.to_text())
+        return read_trees(self._text)
 
     def contributions(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
         """Shapley values of each meta-feature for candidates (c, d) on one task (m,), shape (c, m)."""
@@ -94,9 +97,9 @@ class Surrogate:
 
     def to_text(self) -> str:
         """The model in LightGBM's text format."""
-        return str(self._booster.model_to_string())
+        return self._text
 
     @classmethod
     def from_text(cls, text: str) -> "Surrogate":
         """The model that `to_text` wrote."""
-        return cls(lightgbm.Booster(model_str=text))
+        return cls(text)
