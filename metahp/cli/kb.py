@@ -1,17 +1,20 @@
-"""`metahp kb info` and `metahp kb path`: what the knowledge base holds and where it is."""
+"""`metahp kb`: what the knowledge base holds, where it is, and the models that are trained on it."""
 
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metahp.cli import options, output
+from metahp.cli import options, output, phrases
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.text import printable
 
-app = typer.Typer(help="Look at the knowledge base.")
+if TYPE_CHECKING:
+    from metahp.api.training import Trained
+
+app = typer.Typer(help="Look at the knowledge base, and train its models.")
 
 
 class Format(StrEnum):
@@ -66,6 +69,50 @@ def path(kb: options.KnowledgeBasePath = None) -> None:
     from metahp.knowledge.store import KnowledgeBase
 
     output.write(f"{KnowledgeBase(knowledge_base_path(kb)).file}\n")
+
+
+@app.command("train")
+def train(
+    kb: options.KnowledgeBasePath = None,
+    learners: options.Learners = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Models to train side by side, on a core each.")] = 1,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train the models that questions are answered with, on all that the knowledge base holds now.
+
+    There is one of each learner and one between all of them, for each of the usual metrics. A model that is trained
+    already stays, so that an interrupted command goes on where it was. New trials count without any training; after a
+    few dozen new tasks it is worth while.
+    """
+    from metahp.api.training import Trained, TrainingProgress
+    from metahp.api.training import train as train_models
+
+    output.hush(quiet=quiet)
+
+    def on_progress(progress: TrainingProgress, trained: Trained | None) -> None:
+        if quiet:
+            return
+        if trained is not None:
+            output.say(f"{progress.n_done} of {progress.n_models}: {describe_trained(trained)}")
+        left = phrases.duration(progress.seconds_left / min(jobs, max(progress.n_models - progress.n_done, 1)))
+        if progress.n_done < progress.n_models:
+            output.say(f"{progress.n_models - progress.n_done} models to train, about {left} on an idle machine")
+
+    models = train_models(kb, learners=learners, jobs=jobs, on_progress=on_progress)
+    for skipped in (each for each in models if each.why_not):
+        if not quiet:
+            output.say(f"not trained: {describe_trained(skipped)}")
+    n_trained = sum(not each.why_not for each in models)
+    output.write(f"{n_trained} models trained\n" if n_trained else "nothing to train: all models are up to date\n")
+
+
+def describe_trained(trained: "Trained") -> str:
+    """A model in one line: what it is of, and how well its advice does."""
+    text = printable(f"{trained.kind} {trained.metric} {' + '.join(trained.learners)}".replace("  ", " "))
+    if trained.why_not:
+        return f"{text}: {printable(trained.why_not)}"
+    wins = "" if trained.win_rate != trained.win_rate else f", first beats the default on {trained.win_rate:.0%}"
+    return f"{text}: {trained.n_tasks} past tasks{wins}"
 
 
 def _title(name: str) -> str:

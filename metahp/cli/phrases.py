@@ -52,3 +52,11 @@ def decimals(error: float) -> int:
     if not (math.isfinite(error) and error > 0):
         return 4
     return min(max(1 - math.floor(math.log10(error)), 0), 6)
+
+
+def duration(seconds: float) -> str:
+    """A time to wait, as a person would say it."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

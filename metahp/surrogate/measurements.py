@@ -153,7 +153,11 @@ class Measurements:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], spaces: Mapping[str, SearchSpace]) -> "Measurements":
-        """What `to_arrays` wrote, of the learners among `spaces` whose search space is the same."""
+        """What `to_arrays` wrote, of the learners among `spaces` whose search space is the same.
+
+        Raises:
+            KeyError, ValueError: an array is missing, or of another shape than the others.
+        """
         about = json.loads(arrays["about"].tobytes())
         same = {
             name: spaces[name]

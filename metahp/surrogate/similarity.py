@@ -37,7 +37,8 @@ def near_width(metafeatures: np.ndarray) -> float:
     """Squared distance of meta-features that is near, from those of past tasks (t, m); 0 where nothing tells."""
     if len(metafeatures) < 2:
         return 0.0
-    squared = np.sort([feature_distances(row, metafeatures) ** 2 for row in metafeatures], axis=1)
+    scaled = _scaled(metafeatures, metafeatures)
+    squared = np.sort([_distances(row, scaled, most=FARTHEST) ** 2 for row in scaled], axis=1)
     return float(np.median(squared[:, min(NEAR, len(metafeatures) - 1)] - squared[:, 1]))
 
 
