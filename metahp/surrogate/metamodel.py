@@ -12,6 +12,7 @@ from metahp.core.space import SearchSpace
 from metahp.surrogate.evidence import Evidence, encode, normalised_losses
 from metahp.surrogate.forest import Forest
 from metahp.surrogate.gaussian_process import Interpolation, Kernel, raw_inputs
+from metahp.surrogate.similarity import copy_width, near_width
 from metahp.surrogate.surrogate import Surrogate
 
 # Where fewer past tasks have trials of every learner, those of some learners count as much as they do.
@@ -39,7 +40,8 @@ class MetaModel:
 
     It serves other metrics as well, whose scenarios are measured losses. `metafeatures` (t, m) are those of the tasks
     that the surrogate was trained on, and `averages` its mean over them by configuration. Without a surrogate nothing
-    is shifted.
+    is shifted. `copy_width` is the distance of meta-features within which a task is a near copy, `near_width` the
+    squared one within which it is alike.
     """
 
     metric: str
@@ -48,6 +50,8 @@ class MetaModel:
     surrogate: Surrogate | None
     metafeatures: np.ndarray
     averages: Mapping[str, float]
+    near_width: float
+    copy_width: float
     settings: Settings
 
     @classmethod
@@ -77,6 +81,8 @@ class MetaModel:
             surrogate=surrogate,
             metafeatures=metafeatures,
             averages=dict(zip((evidence.candidates[j].id for j in kept), averages, strict=True)),
+            near_width=near_width(evidence.metafeatures),
+            copy_width=copy_width(evidence.metafeatures),
             settings=settings or Settings(),
         )
 
@@ -92,6 +98,8 @@ class MetaModel:
             surrogate=None,
             metafeatures=nothing,
             averages={},
+            near_width=0.0,
+            copy_width=copy_width(evidence.metafeatures),
             settings=Settings(shift=0.0, trust=0.0),
         )
 
@@ -121,6 +129,7 @@ class MetaModel:
             "metafeatures": self.metafeatures,
             "length_scales": self.kernel.length_scales,
             "kernel": np.array([self.kernel.amplitude, self.kernel.noise]),
+            "widths": np.array([self.near_width, self.copy_width]),
             "settings": np.array(astuple(self.settings)),
             **{f"forest_{name}": values for name, values in self.forest.to_arrays().items()},
         }
@@ -139,6 +148,7 @@ class MetaModel:
                 raise ValueError(f"it was trained with another search space of {name}")
         text = arrays["surrogate"].tobytes().decode()
         shift, trust, local = map(float, arrays["settings"])
+        near, copy = map(float, arrays["widths"])
         return cls(
             metric=about["metric"],
             kernel=Kernel(trained, arrays["length_scales"], *map(float, arrays["kernel"])),
@@ -148,6 +158,8 @@ class MetaModel:
             surrogate=Surrogate.from_text(text) if text else None,
             metafeatures=arrays["metafeatures"],
             averages=dict(zip(about["candidates"], arrays["averages"].tolist(), strict=True)),
+            near_width=near,
+            copy_width=copy,
             settings=Settings(shift=shift, trust=trust, local=local),
         )
 

@@ -19,7 +19,7 @@ from metahp.surrogate.metamodel import (
     whole_tasks,
 )
 from metahp.surrogate.selection import greedy_batch
-from metahp.surrogate.similarity import copies, copy_width, feature_distances, near_width, similarities
+from metahp.surrogate.similarity import copies, feature_distances, similarities
 
 # Large enough that a batch does not depend on the draw.
 N_DRAWS = 512
@@ -218,7 +218,7 @@ class PastTasks:
             weights[whole] = similarities(
                 feature_distances(metafeatures, past)[whole],
                 shared_leaves(own_leaves, self._leaves[whole]),
-                near=self._near_width,
+                near=self.model.near_width,
             )
             weights = settings.trust * weights + (1 - settings.trust) * equal
             # What was measured on the same table with a few rows changed counts for more than any model of it.
@@ -242,7 +242,7 @@ class PastTasks:
 
     def copied(self, metafeatures: np.ndarray) -> np.ndarray:
         """How nearly each past task is a copy of the one with these meta-features (m,): 1 for the same, shape (t,)."""
-        return copies(metafeatures, self.evidence.metafeatures, self._copy_width)
+        return copies(metafeatures, self.evidence.metafeatures, self.model.copy_width)
 
     @cached_property
     def inputs(self) -> np.ndarray:
@@ -252,11 +252,3 @@ class PastTasks:
     @cached_property
     def _leaves(self) -> np.ndarray:
         return self.model.forest.leaves(self.evidence.metafeatures)
-
-    @cached_property
-    def _near_width(self) -> float:
-        return near_width(self.evidence.metafeatures)
-
-    @cached_property
-    def _copy_width(self) -> float:
-        return copy_width(self.evidence.metafeatures)
