@@ -289,13 +289,18 @@ class SearchSpace:
         """
         unit = np.full((len(configurations), len(self)), np.nan)
         column = {name: index for index, name in enumerate(self.names)}
+        # Configurations come by the thousand, and most of them share their values with others.
+        positions: dict[tuple[str, type, Value], float] = {}
         for row, configuration in enumerate(configurations):
             for name, value in configuration.items:
                 if name not in column:
                     raise UnknownHyperparameterError(
                         f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(self.names))}"
                     )
-                unit[row, column[name]] = self.hyperparameters[column[name]].to_unit(value)
+                key = name, type(value), value
+                if key not in positions:
+                    positions[key] = self.hyperparameters[column[name]].to_unit(value)
+                unit[row, column[name]] = positions[key]
         return unit
 
     def from_unit(self, unit: np.ndarray) -> list[Configuration]:

@@ -23,7 +23,7 @@ class Evidence:
     `constants` (t,) are the losses of a constant prediction, 1 where there is no such thing.
     `is_final` marks candidates that are a trial's own configuration, not an earlier checkpoint of its curve;
     `defaults` holds the column of each learner's library default (none where there is no such thing). `flat` marks the
-    tasks whose default is as good as their best, within the noise of the folds; None where that is not known.
+    tasks whose default is as good as their best, within the noise of the folds; None where nobody has looked.
     """
 
     metric: str

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, cholesky, solve, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, cholesky, solve
 from scipy.optimize import OptimizeResult, minimize
 from threadpoolctl import threadpool_limits
 
@@ -27,6 +27,8 @@ LEARNING_STEPS = 40
 PRIOR_WEIGHT = 0.1
 # Tasks share a factor of the configurations that no fewer than this share of them, and two, have measured.
 SHARED = 0.05
+# A task may lack so many of the configurations that its group shares.
+MOST_LACKING = 160
 # A task is interpolated from at most so many of its configurations; solving costs their cube.
 MOST_POINTS = 800
 JITTER = 1e-6
@@ -206,31 +208,24 @@ class Interpolation:
     def fit(cls, kernel: Kernel, inputs: np.ndarray, losses: np.ndarray, *, seed: int = 0) -> "Interpolation":
         """Interpolate `losses` (t, c), NaN where not measured, at `inputs` (c, p), scaled by the length scales.
 
-        Tasks that share most of their configurations share a factor of these; what each has beside them changes its
-        solution by the Schur complement.
+        Tasks that share most of their configurations share a factor of these. What a task lacks of them, or has beside
+        them, changes its solution by a Schur complement.
         """
         known = ~np.isnan(losses)
-        common = known & (known.sum(axis=0) >= max(SHARED * len(known), 2))
-        # Where a task has more of its own than it shares, there is nothing to save.
-        common[2 * common.sum(axis=1) < known.sum(axis=1)] = False
-        alone = ~common.any(axis=1)
-        common[alone] = known[alone]
-        by_pattern: dict[bytes, list[int]] = {}
-        for row, pattern in enumerate(common):
-            by_pattern.setdefault(pattern.tobytes(), []).append(row)
+        means = np.array([row[own].mean() if own.any() else 0.0 for row, own in zip(losses, known, strict=True)])
+        groups = _share_columns(known)
 
-        def solved(pattern: bytes, members: list[int]) -> _Group:
-            columns = np.flatnonzero(np.frombuffer(pattern, dtype=bool))
-            rows = np.array(members)
-            own = known[rows] & ~np.isin(np.arange(known.shape[1]), columns)
-            means = np.array([losses[row, known[row]].mean() if known[row].any() else 0.0 for row in members])
+        def solved(group: tuple[np.ndarray, np.ndarray]) -> _Group:
+            columns, rows = group
+            kept = columns
             if columns.size > MOST_POINTS:
-                columns = np.sort(np.random.default_rng(seed).choice(columns, MOST_POINTS, replace=False))
-            return _solve_group(kernel, inputs, losses, columns, own, means, rows)
+                kept = np.sort(np.random.default_rng(seed).choice(columns, MOST_POINTS, replace=False))
+            own = known[rows]
+            own[:, columns] = False
+            return _solve_group(kernel, inputs, losses, kept, own, means, rows)
 
         with threadpool_limits(1), ThreadPoolExecutor(N_THREADS) as pool:
-            groups = tuple(pool.map(solved, by_pattern.keys(), by_pattern.values()))
-        return cls(kernel, groups, len(losses))
+            return cls(kernel, tuple(pool.map(solved, groups)), len(losses))
 
     def at(self, inputs: np.ndarray, *, share: float = 1.0, wanted: np.ndarray | None = None) -> np.ndarray:
         """Expected losses of every task at `inputs` (n, p), scaled by the length scales, shape (t, n).
@@ -252,6 +247,34 @@ class Interpolation:
         return values
 
 
+def _share_columns(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Groups of tasks with the columns that they share: each is of as many tasks as have nearly the same columns.
+
+    `known` (t, c) says what was measured. Of the columns of its group a task may lack `MOST_LACKING`.
+    """
+    common = known & (known.sum(axis=0) >= max(SHARED * len(known), 2))
+    # Where a task has more of its own than it shares, there is nothing to save.
+    alone = 2 * common.sum(axis=1) < known.sum(axis=1)
+    common[alone] = known[alone]
+    patterns, of_task, counts = np.unique(common, axis=0, return_inverse=True, return_counts=True)
+    of_task = of_task.ravel()
+    place = np.arange(len(patterns))
+    for small in np.argsort(counts, kind="stable"):
+        pattern = patterns[small]
+        # Into a larger group that has all its columns, with the fewest that it lacks.
+        n_lacking = np.where((patterns | ~pattern).all(axis=1), patterns.sum(axis=1) - pattern.sum(), len(pattern) + 1)
+        n_lacking[(counts < counts[small]) | ((counts == counts[small]) & (np.arange(len(patterns)) <= small))] = (
+            len(pattern) + 1
+        )
+        best = int(n_lacking.argmin()) if pattern.any() else small
+        if n_lacking[best] <= MOST_LACKING:
+            place[small] = best
+    for small in np.argsort(-counts, kind="stable"):
+        place[small] = place[place[small]]
+    home = place[of_task]
+    return [(np.flatnonzero(patterns[group]), np.flatnonzero(home == group)) for group in np.unique(home)]
+
+
 def _solve_group(
     kernel: Kernel,
     inputs: np.ndarray,
@@ -261,32 +284,53 @@ def _solve_group(
     means: np.ndarray,
     rows: np.ndarray,
 ) -> _Group:
-    """Coefficients of tasks `rows` that all measured `columns`, and each what `own` (g, c) says beside them."""
+    """Coefficients of tasks `rows` that measured nearly all `columns`, and each what `own` (g, c) says beside them."""
     noise = kernel.noise + JITTER
-    points = inputs[columns]
-    covariance = kernel.amplitude * matern52(points, points)
-    covariance[np.diag_indices_from(covariance)] += noise
-    residuals = (losses[np.ix_(rows, columns)] - means[:, None]).T
-    factor = cholesky(covariance, lower=True) if columns.size else covariance
-    white = solve_triangular(factor, residuals, lower=True) if columns.size else residuals
+    points, means = inputs[columns], means[rows]
     others = np.flatnonzero(own.any(axis=0))
+    added = inputs[others]
     extra = np.zeros((others.size, rows.size))
-    if others.size:
-        added = inputs[others]
-        cross = kernel.amplitude * matern52(points, added)
-        reduced = solve_triangular(factor, cross, lower=True) if columns.size else cross
+    if not columns.size:
         for task, row in enumerate(rows):
             at = np.flatnonzero(own[task, others])
-            if not at.size:
-                continue
-            schur = kernel.amplitude * matern52(added[at], added[at]) - reduced[:, at].T @ reduced[:, at]
-            schur[np.diag_indices_from(schur)] += noise
-            unexplained = losses[row, others[at]] - means[task] - reduced[:, at].T @ white[:, task]
+            if at.size:
+                covariance = _with_noise(kernel.amplitude * matern52(added[at], added[at]), noise)
+                extra[at, task] = solve(covariance, losses[row, others[at]] - means[task], assume_a="pos")
+        return _Group(added, extra, means, rows)
+    factor = cholesky(_with_noise(kernel.amplitude * matern52(points, points), noise), lower=True)
+    residuals = (losses[np.ix_(rows, columns)] - means[:, None]).T
+    is_lacking = np.isnan(residuals)
+    shared = cho_solve((factor, True), np.where(is_lacking, 0.0, residuals))
+    cross = kernel.amplitude * matern52(points, added)
+    reduced = cho_solve((factor, True), cross)
+    # Columns of the inverse at points that some task lacks.
+    lacked = np.flatnonzero(is_lacking.any(axis=1))
+    inverse = cho_solve((factor, True), np.eye(len(columns))[:, lacked])
+    for task, row in enumerate(rows):
+        at, without = np.flatnonzero(own[task, others]), np.flatnonzero(is_lacking[lacked, task])
+        if not at.size and not without.size:
+            continue
+        # What a task lacks gets no coefficient: it is given the values at which there is none.
+        change = inverse[:, without]
+        gone = lacked[without]
+
+        def restrict(values: np.ndarray, change: np.ndarray = change, gone: np.ndarray = gone) -> np.ndarray:
+            return values - change @ solve(change[gone], values[gone], assume_a="pos") if gone.size else values
+
+        of_shared = restrict(shared[:, task])
+        if at.size:
+            of_own = restrict(reduced[:, at])
+            schur = _with_noise(kernel.amplitude * matern52(added[at], added[at]) - cross[:, at].T @ of_own, noise)
+            unexplained = losses[row, others[at]] - means[task] - cross[:, at].T @ of_shared
             extra[at, task] = solve(schur, unexplained, assume_a="pos")
-        white = white - reduced @ extra
-        points = np.vstack([points, added])
-    shared = solve_triangular(factor, white, lower=True, trans="T") if columns.size else white
-    return _Group(points, np.vstack([shared, extra]), means, rows)
+            of_shared = of_shared - of_own @ extra[at, task]
+        shared[:, task] = of_shared
+    return _Group(np.vstack([points, added]), np.vstack([shared, extra]), means, rows)
+
+
+def _with_noise(covariance: np.ndarray, noise: float) -> np.ndarray:
+    covariance[np.diag_indices_from(covariance)] += noise
+    return covariance
 
 
 def negative_log_likelihood(

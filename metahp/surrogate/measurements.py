@@ -32,8 +32,9 @@ _log = logging.getLogger(__name__)
 class Measurements:
     """What past tasks of one kind measured, for every metric: the store from which `evidence` takes its part.
 
-    Fields are those of `Evidence`; `losses` and `constants` are by metric. `folds` has the losses on each fold by
-    metric and cell, where they were kept.
+    Fields are those of `Evidence`; `losses` and `constants` are by metric. `folds` has by metric, for each task and
+    each learner in the order of `spaces`, the losses on each fold of its best configuration and of its default, shape
+    (t, learners, 2, folds), NaN where there are none.
     """
 
     spaces: Mapping[str, SearchSpace]
@@ -45,7 +46,7 @@ class Measurements:
     is_final: np.ndarray
     losses: Mapping[str, np.ndarray]
     fit_seconds: np.ndarray
-    folds: Mapping[str, Mapping[tuple[int, int], np.ndarray]] | None = None
+    folds: Mapping[str, np.ndarray]
 
     def evidence(self, metric: str, learners: Sequence[str]) -> Evidence:
         """The evidence for one metric about the candidates of some learners.
@@ -63,11 +64,8 @@ class Measurements:
         losses, constants = self.losses[metric][:, columns], self.constants[metric]
         is_usable = (constants >= 1 / LARGEST) & (constants <= LARGEST)
         rows = np.flatnonzero(np.isfinite(losses[:, list(defaults.values())]).any(axis=1) & is_usable)
-        flat = None
-        if self.folds is not None:
-            folds, default = self.folds[metric], [int(columns[index]) for index in defaults.values()]
-            final = np.isin(np.arange(len(self.candidates)), columns) & self.is_final
-            flat = np.array([_is_flat(self.losses[metric][i], final, folds, int(i), default) for i in rows], dtype=bool)
+        chosen = np.array([place for place, name in enumerate(self.spaces) if name in spaces], dtype=int)
+        folds = self.folds[metric][np.ix_(rows, chosen)]
         return Evidence(
             metric=metric,
             spaces=spaces,
@@ -80,7 +78,10 @@ class Measurements:
             losses=losses[rows],
             fit_seconds=self.fit_seconds[np.ix_(rows, columns)],
             defaults=defaults,
-            flat=flat,
+            flat=np.array(
+                [_is_flat(best, default) for best, default in zip(folds[:, :, 0], folds[:, :, 1], strict=True)],
+                dtype=bool,
+            ),
         )
 
     def without(self, ids: frozenset[str]) -> "Measurements":
@@ -93,7 +94,7 @@ class Measurements:
             constants={metric: values[rows] for metric, values in self.constants.items()},
             losses={metric: values[rows] for metric, values in self.losses.items()},
             fit_seconds=self.fit_seconds[rows],
-            folds=None,
+            folds={metric: values[rows] for metric, values in self.folds.items()},
         )
 
     def joined(self, others: "Measurements") -> "Measurements":
@@ -125,11 +126,14 @@ class Measurements:
             is_final=np.concatenate([self.is_final, others.is_final[added]]),
             losses={metric: stacked(values, others.losses[metric]) for metric, values in self.losses.items()},
             fit_seconds=stacked(self.fit_seconds, others.fit_seconds),
-            folds=None,
+            folds={
+                metric: _stack_folds(values, others.folds[metric], [list(others.spaces).index(n) for n in self.spaces])
+                for metric, values in self.folds.items()
+            },
         )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything but the folds as plain arrays, losses to four digits; `from_arrays` reads them."""
+        """Everything as plain arrays, losses to four digits; `from_arrays` reads them."""
         about = {
             "spaces": {name: space.fingerprint for name, space in self.spaces.items()},
             "tasks": [{**asdict(task), "type": str(task.type)} for task in self.tasks],
@@ -149,6 +153,7 @@ class Measurements:
                     for name, array in _pack(f"losses/{metric}", values).items()
                 },
                 **{f"constants/{metric}": values for metric, values in self.constants.items()},
+                **{f"folds/{metric}": values.astype(np.float32) for metric, values in self.folds.items()},
             }
 
     @classmethod
@@ -165,6 +170,7 @@ class Measurements:
             if name in spaces and spaces[name].fingerprint == fingerprint
         }
         columns = np.array([j for j, (learner, _) in enumerate(about["candidates"]) if learner in same], dtype=int)
+        learners = [place for place, name in enumerate(about["spaces"]) if name in same]
         return cls(
             spaces=same,
             tasks=tuple(map(task_from_dict, about["tasks"])),
@@ -175,6 +181,7 @@ class Measurements:
             is_final=arrays["is_final"][columns],
             losses={metric: _unpack(arrays, f"losses/{metric}")[:, columns] for metric in about["metrics"]},
             fit_seconds=_unpack(arrays, "fit_seconds")[:, columns],
+            folds={metric: arrays[f"folds/{metric}"][:, learners].astype(float) for metric in about["metrics"]},
         )
 
 
@@ -276,8 +283,6 @@ def collect_measurements(
         covered |= _kept_columns(matrices[metric][kept_rows], ids, candidates, is_final)
     # In the order of their content, so that the order of the trials changes nothing.
     kept = np.array(sorted(np.flatnonzero(covered), key=lambda j: (candidates[j].id, final[j])), dtype=int)
-    new_row = {int(i): index for index, i in enumerate(kept_rows)}
-    new_column = {int(j): index for index, j in enumerate(kept)}
     return Measurements(
         spaces=spaces,
         tasks=tuple(tasks[i] for i in kept_rows),
@@ -294,11 +299,7 @@ def collect_measurements(
         losses={metric: values[np.ix_(kept_rows, kept)] for metric, values in matrices.items()},
         fit_seconds=seconds[np.ix_(kept_rows, kept)],
         folds={
-            metric: {
-                (new_row[i], new_column[j]): values
-                for (i, j), values in found.items()
-                if i in new_row and j in new_column
-            }
+            metric: _best_and_default_folds(found, matrices[metric], kept_rows, candidates, spaces)
             for metric, found in folds.items()
         },
     )
@@ -418,11 +419,53 @@ def _kept_columns(
     return kept
 
 
-def _is_flat(
-    losses: np.ndarray, is_final: np.ndarray, folds: Mapping[tuple[int, int], np.ndarray], row: int, defaults: list[int]
-) -> bool:
-    default = min((column for column in defaults if (row, column) in folds), key=lambda column: losses[column])
-    best = int(np.nanargmin(np.where(is_final, losses, np.nan)))
-    pair = folds[row, best], folds[row, default]
+def _best_and_default_folds(
+    folds: Mapping[tuple[int, int], np.ndarray],
+    losses: np.ndarray,
+    rows: np.ndarray,
+    candidates: Sequence[Configuration],
+    spaces: Mapping[str, SearchSpace],
+) -> np.ndarray:
+    """The losses on each fold of the best configuration and the default of each learner, as `Measurements.folds`.
+
+    `folds` has those of the cells of `losses` that are whole trials, and not checkpoints.
+    """
+    n_folds = max((len(values) for values in folds.values()), default=1)
+    found = np.full((len(rows), len(spaces), 2, n_folds), np.nan)
+    place = {int(row): index for index, row in enumerate(rows)}
+    learners = {name: index for index, name in enumerate(spaces)}
+    defaults = {space.default.id for space in spaces.values()}
+    best = np.full(found.shape[:2], np.inf)
+    # In the order of the configurations, so that the order of trials decides no tie.
+    for i, j in sorted(folds, key=lambda cell: candidates[cell[1]].id):
+        if i not in place or candidates[j].learner not in learners:
+            continue
+        at, values = (place[i], learners[candidates[j].learner]), folds[i, j]
+        if losses[i, j] < best[at]:
+            best[at] = losses[i, j]
+            found[at][0] = np.pad(values, (0, n_folds - len(values)), constant_values=np.nan)
+        if candidates[j].id in defaults:
+            found[at][1] = np.pad(values, (0, n_folds - len(values)), constant_values=np.nan)
+    return found
+
+
+def _stack_folds(ours: np.ndarray, theirs: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """The folds of two sets of tasks, whose learners are brought into our `order`."""
+    n_folds = max(ours.shape[3], theirs.shape[3])
+    padded = [
+        np.pad(values, [(0, 0)] * 3 + [(0, n_folds - values.shape[3])], constant_values=np.nan)
+        for values in (ours, theirs[:, list(order)])
+    ]
+    return np.concatenate(padded)
+
+
+def _is_flat(best: np.ndarray, default: np.ndarray) -> bool:
+    """Whether the best default of some learners is as good as the best of all, from their folds, each (learners, f)."""
+    pair = []
+    for folds in (best, default):
+        known = [values[~np.isnan(values)] for values in folds if not np.isnan(values).all()]
+        if not known:
+            return False
+        pair.append(min(known, key=lambda values: float(values.mean())))
     # An objective of a user's own may have left some folds out; then only the means can be compared.
     return is_flat(*(pair if len(pair[0]) == len(pair[1]) else (each.mean(keepdims=True) for each in pair)))
