@@ -4,10 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from metahp.api.advice import known_learners, recommend
-from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
 from metahp.api.tables import describe, load, task_type_named
 
 if TYPE_CHECKING:
+    from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
+    from metahp.api.training import train
     from metahp.api.tuning.tune import tune
     from metahp.api.tuning.tuned import TuneResult
 
@@ -24,11 +25,19 @@ __all__ = [
     "recommend",
     "refresh",
     "task_type_named",
+    "train",
     "tune",
 ]
 
 # Imported on first use: a recommendation searches nothing and writes no result.
-_LATER = {"TuneResult": "tuning.tuned", "tune": "tuning.tune"}
+_LATER = {
+    **dict.fromkeys(
+        ("LARGE_LIMITS", "SEED_LIMITS", "SEED_PROTOCOL", "ManifestRow", "read_manifest", "refresh"), "growth"
+    ),
+    "TuneResult": "tuning.tuned",
+    "train": "training",
+    "tune": "tuning.tune",
+}
 
 
 def __getattr__(name: str) -> Any:

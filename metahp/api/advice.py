@@ -97,7 +97,7 @@ def recommend(
             return measured
     metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
     try:
-        adviser, advice, notes = ask_about(base, table, chosen, names, metafeatures, k)
+        adviser, advice, notes = ask_about(base, table, chosen, names, metafeatures, k, content=totals["content_hash"])
     except KnowledgeBaseError:
         if measured is None:
             raise

@@ -61,20 +61,23 @@ def ask_about(
     metafeatures: MetaFeatures,
     k: int,
     *,
+    content: str | None = None,
     seconds_left: float = math.inf,
 ) -> tuple[Adviser, Advice, tuple[str, ...]]:
     """Ask what past tasks say about a table: the adviser, its advice, and what a user should know of it.
 
     A question trains nothing where a model is kept that knows the learners. Where none is, a small one is trained, with
-    a logged line before, and kept; but not where training would take more than a share of the `seconds_left`.
+    a logged line before, and kept; but not where training would take more than a share of the `seconds_left`. `content`
+    is the content hash of the knowledge base, where it is known.
 
     Raises:
         KnowledgeBaseError: there is no past task to learn from.
     """
     constant = constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
-    past = read_past(base, table.task.type, learners)
+    content = content or base.content_hash()
+    past = read_past(base, table.task.type, learners, content)
     evidence = usable_evidence(past, table.task.type, metric.name, learners)
-    for model, notes in _models(base, past, evidence, seconds_left):
+    for model, notes in _models(base, past, evidence, content, seconds_left):
         try:
             adviser = adviser_of(evidence, model)
             advice = adviser.advise(table.task, metafeatures.vector(), NAMES, constant, k)
@@ -160,8 +163,8 @@ def measure_past(
     return replace(found, metafeatures=at_rows(found.metafeatures, n_rows))
 
 
-def read_past(base: KnowledgeBase, task_type: TaskType, learners: Sequence[str]) -> Measurements:
-    """What the knowledge base measured on tasks like `task_type`.
+def read_past(base: KnowledgeBase, task_type: TaskType, learners: Sequence[str], content: str) -> Measurements:
+    """What the knowledge base, whose content hash is `content`, measured on tasks like `task_type`.
 
     It is taken from the file that was kept for the same content, or from the newest one with the tasks that have
     changed since. Without such a file all trials are read, which takes a while.
@@ -169,7 +172,7 @@ def read_past(base: KnowledgeBase, task_type: TaskType, learners: Sequence[str])
     Raises:
         KnowledgeBaseError: there is no such task at all.
     """
-    key = measurements_key(task_type, base.content_hash())
+    key = measurements_key(task_type, content)
     spaces = learner_spaces(task_type, learners)
     for path, arrays in _kept_measurements(base, task_type, key):
         try:
@@ -235,7 +238,7 @@ def _not_empty(past: Measurements, task_type: TaskType) -> Measurements:
 
 
 def _models(
-    base: KnowledgeBase, past: Measurements, evidence: Evidence, seconds_left: float
+    base: KnowledgeBase, past: Measurements, evidence: Evidence, content: str, seconds_left: float
 ) -> Iterator[tuple[Model | None, tuple[str, ...]]]:
     """Models for the evidence with what a user should know of them, the best one first, and none as the last."""
     guide = past.evidence(guiding_metric(evidence.metric), list(evidence.spaces))
@@ -261,7 +264,7 @@ def _models(
     clock = Budget(0.0)
     _log.warning("training a model of %s on %d past tasks, about %.0f s", names, len(guide.tasks), max(n_seconds, 1.0))
     model = train_model(past, guide, seed=0, is_validated=is_small)
-    cache.save(base.folder, model_key(guide, base.content_hash()), model.to_arrays())
+    cache.save(base.folder, model_key(guide, content), model.to_arrays())
     yield model, (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)
     yield None, ()
 

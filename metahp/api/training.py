@@ -83,7 +83,7 @@ def train(
     skipped: list[Trained] = []
     for task_type in (TaskType.BINARY, TaskType.REGRESSION):
         try:
-            past = read_past(base, task_type, names)
+            past = read_past(base, task_type, names, content)
         except KnowledgeBaseError as error:
             skipped.append(_skipped(task_type, "", names, str(error)))
             continue

@@ -186,15 +186,7 @@ class KnowledgeBase:
     def content_hash(self) -> str:
         """A hash of which trials and task descriptions there are: the same for any order, before and after ingest."""
         pending = self._pending()
-        trials, tasks = {trial.id for trial in pending.trials}, pending.tasks
-
-        def look_up(connection: duckdb.DuckDBPyConnection) -> tuple[int, set[str], dict[str, TaskRecord]]:
-            known = queries.known_trials(connection, sorted(trials)) if trials else set()
-            old = queries.known_tasks(connection, {record.task.id for record in tasks}).records
-            return queries.content(connection), known, old
-
-        total, known, old = self._read(look_up) or (0, set(), {})
-        return f"{queries.content_sum(total, trials - known, old, queries.united(old, tasks)):024x}"
+        return _hash_content(pending, self._read(partial(_read_content, pending=pending)))
 
     def setting(self, key: str) -> str | None:
         """A value that `add` kept."""
@@ -210,15 +202,16 @@ class KnowledgeBase:
 
         def look_up(
             connection: duckdb.DuckDBPyConnection,
-        ) -> tuple[list[queries.Count], set[str], dict[str, str], int]:
+        ) -> tuple[list[queries.Count], dict[str, str], int, _Stored]:
             return (
                 queries.count_trials(connection),
-                queries.known_trials(connection, sorted(trials)),
                 queries.task_types(connection),
                 database.version(connection),
+                _read_content(connection, pending),
             )
 
-        counts, known, types, version = self._read(look_up) or ([], set(), {}, 0)
+        counts, types, version, stored = self._read(look_up) or ([], {}, 0, _Stored(0, set(), {}))
+        known = stored.known
         counts += [
             (t.configuration.learner, str(t.state), str(t.origin), 1) for t in trials.values() if t.id not in known
         ]
@@ -238,7 +231,7 @@ class KnowledgeBase:
             "journal": str(self.journal.folder),
             "pending_segments": sum(not segment.is_unfit for segment in self._segments.values()),
             "schema_version": version,
-            "content_hash": self.content_hash(),
+            "content_hash": _hash_content(pending, stored),
         }
 
     def tallies(self, metrics: Mapping[TaskType, str]) -> list[Tally]:
@@ -382,6 +375,31 @@ class KnowledgeBase:
                 f"The journal {self.journal.folder} cannot be written ({error.strerror}). "
                 "Choose another knowledge base with --kb PATH or METAHP_HOME."
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What the file has of a journal: the sum of all its ids, the trials that it knows, and the tasks by id."""
+
+    total: int
+    known: set[str]
+    tasks: dict[str, TaskRecord]
+
+
+def _read_content(connection: duckdb.DuckDBPyConnection, pending: Segment) -> _Stored:
+    trials = sorted({trial.id for trial in pending.trials})
+    return _Stored(
+        queries.content(connection),
+        queries.known_trials(connection, trials) if trials else set(),
+        queries.known_tasks(connection, {record.task.id for record in pending.tasks}).records,
+    )
+
+
+def _hash_content(pending: Segment, stored: _Stored | None) -> str:
+    stored = stored or _Stored(0, set(), {})
+    added = {trial.id for trial in pending.trials} - stored.known
+    total = queries.content_sum(stored.total, added, stored.tasks, queries.united(stored.tasks, pending.tasks))
+    return f"{total:024x}"
 
 
 def _totals(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
