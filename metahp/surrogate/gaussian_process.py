@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve
-from scipy.optimize import OptimizeResult, minimize
+from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 from metahp.core.configuration import Configuration
@@ -85,30 +85,37 @@ def find_minimum(objective: Objective, start: np.ndarray, bounds: np.ndarray, n_
     the best point so far with more steps. A logged warning says so where that does not converge either, and calls the
     parameters `what`; they are then the best that were found, or `start` where nothing has a value.
     """
+    best, lowest, highest, n_missed = start, np.inf, -np.inf, 0
 
     def safe(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal best, lowest, highest, n_missed
         try:
             value, gradient = objective(theta)
         except np.linalg.LinAlgError:
-            return np.inf, np.zeros_like(theta)
-        return (value, gradient) if np.isfinite(value) else (np.inf, np.zeros_like(theta))
+            value, gradient = np.nan, theta
+        if not np.isfinite(value):
+            n_missed += 1
+            # Worse than all others but finite: SciPy takes an infinite one for a sign that it has converged.
+            return (highest + abs(highest) + 1.0 if np.isfinite(highest) else 0.0), np.zeros_like(theta)
+        highest = max(highest, value)
+        if value < lowest:
+            best, lowest = theta.copy(), value
+        return value, gradient
 
-    def run(at: np.ndarray, steps: int) -> OptimizeResult:
-        options = {"maxiter": steps, "ftol": TOLERANCE}
+    for steps in (n_steps, MORE_STEPS * n_steps):
+        n_missed = 0
         # On matrices this small, threads of a linear algebra library only wait for each other.
         with threadpool_limits(1):
-            return minimize(safe, at, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-
-    found = run(start, n_steps)
-    if not (found.success and np.isfinite(found.fun)):
-        again = run(found.x if np.isfinite(found.fun) else start, MORE_STEPS * n_steps)
-        found = again if np.isfinite(again.fun) else found
-    if not np.isfinite(found.fun):
+            options = {"maxiter": steps, "ftol": TOLERANCE}
+            found = minimize(safe, best, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        if found.success and not n_missed:
+            return np.asarray(found.x)
+    if not np.isfinite(lowest):
         _log.warning("%s could not be learned: no likelihood is a number. Their usual values are used.", what)
-        return start
-    if not found.success:
-        _log.warning("%s did not converge (%s). The best that were found are used.", what, found.message)
-    return np.asarray(found.x)
+    else:
+        why = "a covariance has no Cholesky factor" if n_missed else found.message
+        _log.warning("%s did not converge (%s). The best that were found are used.", what, why)
+    return best
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,18 +99,19 @@ class Measurements:
 
     def joined(self, others: "Measurements") -> "Measurements":
         """The tasks of both, and the candidates of both: one that only one of them has is missing in the other."""
-        keys = [(each.id, final) for each, final in zip(self.candidates, self.is_final.tolist(), strict=True)]
-        place = {key: column for column, key in enumerate(keys)}
-        added, target = [], []
-        for column, (each, final) in enumerate(zip(others.candidates, others.is_final.tolist(), strict=True)):
-            if (each.id, final) not in place:
-                place[each.id, final] = len(place)
+        place: dict[tuple[str, bool], int] = {}
+        for column, key in enumerate(_keys(self)):
+            place.setdefault(key, column)
+        n_own, added, target = len(self.candidates), [], []
+        for column, key in enumerate(_keys(others)):
+            if key not in place:
+                place[key] = n_own + len(added)
                 added.append(column)
-            target.append(place[each.id, final])
+            target.append(place[key])
 
         def stacked(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-            values = np.full((len(ours) + len(theirs), len(place)), np.nan)
-            values[: len(ours), : len(keys)] = ours
+            values = np.full((len(ours) + len(theirs), n_own + len(added)), np.nan)
+            values[: len(ours), :n_own] = ours
             values[len(ours) :, target] = theirs
             return values
 
@@ -221,7 +222,9 @@ def collect_measurements(
     metafeatures = np.where(np.abs(metafeatures) <= LARGEST, metafeatures, np.nan)
     tasks = [replace(tasks[place], n_rows=n) for place, n in measured]
     row = {(task.id, task.n_rows): index for index, task in enumerate(tasks)}
+    # Two runs that differ in their iterations alone may share a checkpoint, which is one candidate then.
     columns: dict[tuple[str, int | None], int] = {}
+    places_of: dict[tuple[str, bool], int] = {}
     candidates: list[Configuration] = []
     origins: list[Origin] = []
     final: list[bool] = []
@@ -232,17 +235,18 @@ def collect_measurements(
     def column_of(trial: Trial, checkpoint: int | None) -> int:
         key = (trial.configuration.id, checkpoint)
         if key not in columns:
-            columns[key] = len(candidates)
-            candidates.append(
-                trial.configuration
-                if checkpoint is None
-                else spaces[trial.configuration.learner].with_iterations(trial.configuration, checkpoint)
-            )
-            origins.append(trial.origin)
-            final.append(checkpoint is None)
+            candidate = trial.configuration
+            if checkpoint is not None:
+                candidate = spaces[candidate.learner].with_iterations(candidate, checkpoint)
+            columns[key] = places_of.setdefault((candidate.id, checkpoint is None), len(candidates))
+            if columns[key] == len(candidates):
+                candidates.append(candidate)
+                origins.append(trial.origin)
+                final.append(checkpoint is None)
         return columns[key]
 
-    for trial in trials:
+    # In an order of their own, which decides whose origin and checkpoint a candidate has.
+    for trial in sorted(trials, key=lambda each: (each.task, each.configuration.id)):
         i = row[trial.task, _n_used(trial, n_rows)]
         own = column_of(trial, None)
         seconds_cells.append((i, own, trial.fit_seconds))
@@ -317,6 +321,12 @@ def collect_evidence(
     """The evidence of one metric, called `metrics` by task type; arguments as of `collect_measurements`."""
     found = collect_measurements(tasks, metafeatures, trials, metrics={metric: metrics}, spaces=spaces)
     return found.evidence(metric, list(spaces))
+
+
+def _keys(measurements: Measurements) -> list[tuple[str, bool]]:
+    """What tells candidates apart: a checkpoint and a trial's own configuration may have the same values."""
+    candidates, is_final = measurements.candidates, measurements.is_final.tolist()
+    return [(each.id, final) for each, final in zip(candidates, is_final, strict=True)]
 
 
 def _pack(name: str, values: np.ndarray) -> dict[str, np.ndarray]:

@@ -5,8 +5,6 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from metahp.recommendation.selection import greedy_batch
-from metahp.surrogate.encoding import Evidence
 
 from metahp.api.tables import describe, load
 from metahp.core.space import Float, SearchSpace
@@ -15,6 +13,11 @@ from metahp.core.trial import Origin
 from metahp.metafeatures.extract import NAMES
 from metahp.recommendation.abstention import MIN_PAST_TASKS, why_abstain
 from metahp.recommendation.adviser import Adviser
+from metahp.surrogate.evidence import Evidence
+from metahp.surrogate.forecast import Levels
+from metahp.surrogate.metamodel import MetaModel
+from metahp.surrogate.prior import PastTasks
+from metahp.surrogate.selection import greedy_batch
 
 SPACE = SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5),))
 N_TASKS = 30
@@ -31,17 +34,19 @@ def adviser() -> Adviser:
     losses = 1.0 + (xs + skill[:, None]) ** 2
     tasks = [Task(f"t{i}", TaskType.BINARY, 200 + 100 * i, 5 + i, 2, f"t{i}", f"t{i}") for i in range(N_TASKS)]
     past = Evidence(
-        tuple(tasks),
-        metafeatures,
-        tuple(SPACE.configuration({"x": float(x)}) for x in xs),
-        tuple(Origin.DEFAULT if x == 0.5 else Origin.DESIGN for x in xs),
-        np.ones(len(xs), dtype=bool),
-        losses,
-        np.ones_like(losses),
-        {"toy": int(np.flatnonzero(xs == 0.5)[0])},
-        np.zeros(N_TASKS, dtype=bool),
+        metric="neg_log_loss",
+        spaces={"toy": SPACE},
+        tasks=tuple(tasks),
+        metafeatures=metafeatures,
+        constants=np.full(N_TASKS, 3.0),
+        candidates=tuple(SPACE.configuration({"x": float(x)}) for x in xs),
+        origins=tuple(Origin.DEFAULT if x == 0.5 else Origin.DESIGN for x in xs),
+        is_final=np.ones(len(xs), dtype=bool),
+        losses=losses,
+        fit_seconds=np.ones_like(losses),
+        defaults={"toy": int(np.flatnonzero(xs == 0.5)[0])},
     )
-    return Adviser.learn(past, np.full(N_TASKS, 3.0), {"toy": SPACE}, metric="neg_log_loss", seed=0)
+    return Adviser.of(PastTasks.read(past, MetaModel.fit(past, seed=0)), Levels.fit(past, seed=0))
 
 
 def _table(n: int, d: int, y: np.ndarray, *, seed: int = 0, task: str = "binary"):
@@ -55,15 +60,15 @@ def _advice(adviser, table):
 
 
 def _portfolio(adviser):
-    worlds = adviser.knowledge.worlds
-    return greedy_batch(worlds, np.full(len(worlds), 1 / len(worlds)), 3)
+    losses = adviser.past.values
+    return greedy_batch(losses, np.full(len(losses), 1 / len(losses)), 3)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_white_noise_gets_the_portfolio_and_is_told_that_nothing_has_skill(adviser, seed):
     y = np.random.default_rng(100 + seed).integers(0, 2, 400)
     advice = _advice(adviser, _table(400, 8, y, seed=seed))
-    assert "better than a constant" in advice.abstained
+    assert "better than a constant" in advice.prior.abstained
     assert [item.column for item in advice.items] == _portfolio(adviser)
 
 
@@ -71,7 +76,7 @@ def test_a_table_with_a_signal_gets_advice_of_its_own(adviser):
     X = np.random.default_rng(0).normal(size=(400, 8))
     y = (X[:, 0] + 0.5 * X[:, 1] > 0).astype(int)
     advice = _advice(adviser, _table(400, 8, y))
-    assert not advice.abstained
+    assert not advice.prior.abstained
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_a_table_with_a_signal_gets_advice_of_its_own(adviser):
 def test_tables_outside_of_the_past_get_the_portfolio_and_are_told_what_lies_outside(adviser, table, words):
     unknown = np.full(len(NAMES), np.nan)
     advice = adviser.advise(table.task, unknown, NAMES, 0.7, 3)
-    assert re.search(words, advice.abstained)
+    assert re.search(words, advice.prior.abstained)
     assert [item.column for item in advice.items] == _portfolio(adviser)
 
 

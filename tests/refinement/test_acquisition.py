@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from metahp.recommendation.selection import greedy_batch
 from scipy.integrate import quad
 from scipy.stats import norm
 
 from metahp.refinement.acquisition import expected_best_loss, log_expected_improvement, log_mixture
+from metahp.surrogate.selection import greedy_batch
 
 
 def tensor(values) -> torch.Tensor:

@@ -1,19 +1,23 @@
-"""What the forecast expects of a candidate, by hand."""
+"""What the forecast expects of a candidate, by hand and on small synthetic evidence."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from metahp.core.space import Float, SearchSpace
-from metahp.surrogate.forecast import Forecast, weighted_median
+from metahp.surrogate.forecast import Forecast, Levels, relative, weighted_median
+from metahp.surrogate.metamodel import MetaModel
+from metahp.surrogate.prior import PastTasks
 
-SPACE = SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5),))
+
+@pytest.fixture(scope="module")
+def learned(past):
+    return PastTasks.read(replace(past, constants=np.full(60, 2.0)), MetaModel.untrained(past))
 
 
-class Level:
-    """A model that expects the same default loss everywhere."""
-
-    def predict(self, metafeatures: np.ndarray, num_threads: int) -> np.ndarray:
-        return np.full(len(metafeatures), -0.7)
+@pytest.fixture(scope="module")
+def levels(learned):
+    return Levels.fit(learned.evidence, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -29,11 +33,58 @@ def test_weighted_median_by_hand(values: list[float], weights: list[float], medi
     assert weighted_median(np.array(values), np.array(weights)) == median
 
 
-def test_one_past_disaster_does_not_make_a_better_candidate_look_worse_than_the_default() -> None:
-    # Column 0 is the default; candidate 1 was 5 % better on four past tasks and ten times worse on a fifth.
-    ratios = np.column_stack([np.zeros(5), [np.log(0.95)] * 4 + [np.log(10.0)]])
-    forecast = Forecast({"toy": Level()}, ratios, np.zeros(4), np.zeros(2), {"toy": np.full(5, 0.05)}, {"toy": 0}, 2500)
-    candidates = {0: SPACE.default, 1: SPACE.configuration({"x": 0.1})}
-    expected = forecast.relative_loss(candidates, np.zeros(3), np.full(5, 0.2), np.zeros(2))
-    assert expected[0] == (-0.7, -0.7)
-    assert expected[1] == (pytest.approx(-0.7 + np.log(0.95)), -0.7)
+def test_one_past_disaster_does_not_make_a_better_candidate_look_worse_than_the_default(learned, levels) -> None:
+    # Candidate 1 was 5 % better than the default on four past tasks and ten times worse on a fifth.
+    default = learned.evidence.defaults["toy"]
+    assert default != 1
+    ratios = np.zeros((5, 26))
+    ratios[:, 1] = [np.log(0.95)] * 4 + [np.log(10.0)]
+    forecast = replace(Forecast.of(learned, levels), ratios=ratios, units={"toy": np.full(5, 0.05)})
+    prior = replace(learned.prior(None), weights=np.full(5, 0.2))
+    (loss, of_default), (same, _) = forecast.relative_loss([1, default], np.zeros(3), prior)
+    assert loss == pytest.approx(of_default + np.log(0.95))
+    assert same == of_default
+
+
+def test_forecast_knows_ratios_and_seconds(learned, levels):
+    forecast = Forecast.of(learned, levels)
+    column = learned.evidence.defaults["toy"]
+    [(loss, default)] = forecast.relative_loss([column], learned.evidence.metafeatures[0], learned.prior(None))
+    assert loss == pytest.approx(default)
+    assert default == pytest.approx(relative(learned.evidence.losses[:, column], np.full(60, 2.0)).mean(), abs=0.1)
+    # Three folds on two thirds of the rows took 0.15 s; one fit on all rows takes half of it.
+    assert forecast.fit_seconds(learned.evidence.tasks[0], column) == pytest.approx(0.075, rel=0.1)
+
+
+def test_forecast_expects_less_loss_where_the_surrogate_does(learned, levels):
+    forecast, prior = Forecast.of(learned, levels), learned.prior(None)
+    [before] = forecast.relative_loss([3], learned.evidence.metafeatures[0], prior)
+    shift = prior.shift.copy()
+    shift[3] = -0.5
+    [after] = forecast.relative_loss([3], learned.evidence.metafeatures[0], replace(prior, shift=shift))
+    assert after[0] < before[0]
+    assert after[1] == before[1]
+
+
+def test_a_learner_without_a_default_among_the_candidates_has_no_forecast(past, levels):
+    columns = np.array([j for j in range(26) if j != past.defaults["toy"]])
+    learned = PastTasks.read(past.columns(columns), MetaModel.untrained(past))
+    [pair] = Forecast.of(learned, levels).relative_loss([0], past.metafeatures[0], learned.prior(None))
+    assert np.isnan(pair).all()
+
+
+def test_levels_come_back_from_their_text_for_the_learners_asked_for(learned, levels):
+    again = Levels.from_text(levels.to_text(), ["toy", "other"])
+    assert again.learners == {"toy"}
+    assert again.predict("toy", learned.evidence.metafeatures[0]) == pytest.approx(
+        levels.predict("toy", learned.evidence.metafeatures[0])
+    )
+    assert Levels.from_text(levels.to_text(), ["other"]).learners == frozenset()
+    assert np.isnan(again.predict("other", learned.evidence.metafeatures[0]))
+
+
+def test_a_task_whose_default_failed_teaches_no_level(past, levels):
+    losses = past.losses.copy()
+    losses[::2, past.defaults["toy"]] = np.inf
+    some = Levels.fit(replace(past, losses=losses), seed=0)
+    assert np.isfinite(some.predict("toy", past.metafeatures[0]))

@@ -9,16 +9,16 @@ from metahp.surrogate.forest import MIN_TASKS_IN_LEAF, N_TREES, Forest, shared_l
 
 @pytest.fixture
 def two_kinds(rng):
-    """Meta-features (80, 5) and worlds (80, 12) of tasks of two kinds, told apart by the second meta-feature."""
+    """Meta-features (80, 5) and losses (80, 12) of tasks of two kinds, told apart by the second meta-feature."""
     metafeatures = rng.normal(size=(80, 5))
     kind = metafeatures[:, 1] > 0
-    worlds = np.where(kind[:, None], np.arange(12.0), np.arange(12.0)[::-1]) + 0.1 * rng.normal(size=(80, 12))
-    return metafeatures, worlds
+    losses = np.where(kind[:, None], np.arange(12.0), np.arange(12.0)[::-1]) + 0.1 * rng.normal(size=(80, 12))
+    return metafeatures, losses
 
 
 def test_tasks_whose_losses_go_the_same_way_share_leaves(two_kinds):
-    metafeatures, worlds = two_kinds
-    forest = Forest.fit(metafeatures[1:], worlds[1:], seed=0)
+    metafeatures, losses = two_kinds
+    forest = Forest.fit(metafeatures[1:], losses[1:], seed=0)
     shared = shared_leaves(forest.leaves(metafeatures[:1])[0], forest.leaves(metafeatures[1:]))
     assert shared.sum() == pytest.approx(1.0)
     same = (metafeatures[1:, 1] > 0) == (metafeatures[0, 1] > 0)
@@ -26,11 +26,11 @@ def test_tasks_whose_losses_go_the_same_way_share_leaves(two_kinds):
 
 
 def test_leaves_are_those_of_the_library(two_kinds, monkeypatch):
-    metafeatures, worlds = two_kinds
+    metafeatures, losses = two_kinds
     grown = []
     fit = RandomForestRegressor.fit
     monkeypatch.setattr(RandomForestRegressor, "fit", lambda self, *args: grown.append(fit(self, *args)) or grown[-1])
-    forest = Forest.fit(metafeatures, worlds, seed=0)
+    forest = Forest.fit(metafeatures, losses, seed=0)
     others = np.random.default_rng(5).normal(size=(30, 5))
     leaves = forest.leaves(others)
     assert leaves.shape == (30, N_TREES)
@@ -40,31 +40,31 @@ def test_leaves_are_those_of_the_library(two_kinds, monkeypatch):
 
 
 def test_unknown_meta_features_are_taken_for_the_median(two_kinds):
-    metafeatures, worlds = two_kinds
+    metafeatures, losses = two_kinds
     metafeatures[:, 4] = np.nan
     metafeatures[:9, 0] = np.nan
-    forest = Forest.fit(metafeatures, worlds, seed=0)
+    forest = Forest.fit(metafeatures, losses, seed=0)
     unknown, middle = metafeatures[20].copy(), metafeatures[20].copy()
     unknown[0], middle[0] = np.nan, np.nanmedian(metafeatures[:, 0])
     assert (forest.leaves(unknown[None]) == forest.leaves(middle[None])).all()
 
 
 def test_without_meta_features_all_tasks_are_alike(two_kinds):
-    _, worlds = two_kinds
+    _, losses = two_kinds
     for nothing in (np.full((80, 3), np.nan), np.empty((80, 0))):
-        forest = Forest.fit(nothing, worlds, seed=0)
+        forest = Forest.fit(nothing, losses, seed=0)
         shared = shared_leaves(forest.leaves(nothing[:1])[0], forest.leaves(nothing))
         assert shared == pytest.approx(np.full(80, 1 / 80))
 
 
 def test_few_tasks_are_one_leaf(two_kinds):
-    metafeatures, worlds = (part[: MIN_TASKS_IN_LEAF - 1] for part in two_kinds)
-    forest = Forest.fit(metafeatures, worlds, seed=0)
+    metafeatures, losses = (part[: MIN_TASKS_IN_LEAF - 1] for part in two_kinds)
+    forest = Forest.fit(metafeatures, losses, seed=0)
     shared = shared_leaves(forest.leaves(metafeatures[:1])[0], forest.leaves(metafeatures))
-    assert shared == pytest.approx(np.full(len(worlds), 1 / len(worlds)))
+    assert shared == pytest.approx(np.full(len(losses), 1 / len(losses)))
 
 
-def test_worlds_of_one_candidate_tell_no_tasks_apart():
+def test_losses_of_one_candidate_tell_no_tasks_apart():
     metafeatures = np.random.default_rng(0).normal(size=(6, 2))
     leaves = Forest.fit(metafeatures, np.arange(6.0)[:, None], seed=0).leaves(metafeatures)
     assert (leaves == leaves[0]).all()

@@ -3,9 +3,9 @@
 import lightgbm
 import numpy as np
 import pytest
-from metahp.surrogate.model import MANY_TASKS, Surrogate
 
-from metahp.surrogate.trees import averages, predictions, read_trees
+from metahp.surrogate.surrogate import MANY_TASKS, Surrogate
+from metahp.surrogate.trees import averages, compact_text, predictions, read_trees
 
 N_TASKS, N_CANDIDATES, N_METAFEATURES, N_DIMENSIONS = 20, 30, 4, 3
 
@@ -57,3 +57,32 @@ def test_a_surrogate_says_the_same_of_many_tasks_as_of_each_alone(rng):
     np.testing.assert_allclose(surrogate.predict(metafeatures, encoded), alone, atol=1e-12)
     np.testing.assert_allclose(surrogate.average(metafeatures, encoded), alone.mean(axis=0), atol=1e-12)
     assert surrogate.predict(metafeatures[:0], encoded).shape == (0, N_CANDIDATES)
+
+
+def test_a_compact_text_is_shorter_and_says_the_same(rng):
+    booster, metafeatures, encoded = _trained(rng, share_missing=0.1)
+    text = booster.model_to_string()
+    short, shorter = (compact_text(text, has_counts=has_counts) for has_counts in (True, False))
+    assert len(shorter) < len(short) < 0.7 * len(text)
+    assert compact_text(short, has_counts=True) == short
+    expected = _walked(booster, metafeatures, encoded)
+    for each in (short, shorter):
+        np.testing.assert_allclose(predictions(read_trees(each), metafeatures, encoded), expected, atol=1e-4)
+        read = lightgbm.Booster(model_str=each)
+        np.testing.assert_allclose(_walked(read, metafeatures, encoded), expected, atol=1e-4)
+    X = np.hstack([metafeatures, encoded[: len(metafeatures)]])
+    contributions = lightgbm.Booster(model_str=short).predict(X, pred_contrib=True)
+    np.testing.assert_allclose(contributions, booster.predict(X, pred_contrib=True), atol=1e-3)
+
+
+def test_a_surrogate_from_its_text_is_the_same_to_the_bit(rng):
+    metafeatures, encoded = rng.normal(size=(N_TASKS, N_METAFEATURES)), rng.random((N_CANDIDATES, N_DIMENSIONS))
+    surrogate = Surrogate.fit(metafeatures, encoded, metafeatures[:, :1] * encoded[:, 0], seed=0)
+    again = Surrogate.from_text(surrogate.to_text())
+    for rows in (1, N_TASKS):
+        np.testing.assert_array_equal(
+            again.predict(metafeatures[:rows], encoded), surrogate.predict(metafeatures[:rows], encoded)
+        )
+    np.testing.assert_array_equal(
+        again.contributions(metafeatures[0], encoded), surrogate.contributions(metafeatures[0], encoded)
+    )

@@ -4,11 +4,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from metahp.surrogate.encoding import Evidence
 
 from metahp.core.space import Float, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
+from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.validation import (
     batch_regret,
     best_and_default,
@@ -28,15 +28,18 @@ def two_learners() -> Evidence:
     """One task with the defaults of two learners, and a design point of each, one of them not measured."""
     candidates = (FIRST.default, SECOND.default, FIRST.configuration({"x": 0.1}), SECOND.configuration({"x": 0.2}))
     return Evidence(
-        (Task("t", TaskType.REGRESSION, 100, 2),),
-        np.zeros((1, 1)),
-        candidates,
-        (Origin.DEFAULT, Origin.DEFAULT, Origin.DESIGN, Origin.DESIGN),
-        np.ones(4, dtype=bool),
-        np.array([[3.0, 2.0, 1.0, np.nan]]),
-        np.ones((1, 4)),
-        {"first": 0, "second": 1},
-        np.zeros(1, dtype=bool),
+        metric="neg_root_mean_squared_error",
+        spaces={"first": FIRST, "second": SECOND},
+        tasks=(Task("t", TaskType.REGRESSION, 100, 2),),
+        metafeatures=np.zeros((1, 1)),
+        constants=np.ones(1),
+        candidates=candidates,
+        origins=(Origin.DEFAULT, Origin.DEFAULT, Origin.DESIGN, Origin.DESIGN),
+        is_final=np.ones(4, dtype=bool),
+        losses=np.array([[3.0, 2.0, 1.0, np.nan]]),
+        fit_seconds=np.ones((1, 4)),
+        defaults={"first": 0, "second": 1},
+        flat=np.zeros(1, dtype=bool),
     )
 
 
@@ -71,7 +74,24 @@ def test_worth_is_read_off_the_random_curve():
     assert worth_in_random_trials(curve, 0.4) == np.inf
 
 
-def test_kin_tasks_are_never_on_both_sides():
+def test_group_folds_test_each_task_once_and_never_split_a_group():
     groups = ["a", "a", "b", "c", "c", "d"]
-    for train, test in group_folds(groups, 3, seed=0):
+    tested = []
+    for train, test in group_folds(groups, 3, seed=1):
         assert not {groups[i] for i in train} & {groups[i] for i in test}
+        tested += test.tolist()
+    assert sorted(tested) == list(range(6))
+
+
+def test_random_regret_is_the_mean_over_all_subsets(past):
+    one, all_of_them = random_regret(past, 0, (1, 12))
+    losses = past.losses[0, [past.origins[j] is Origin.DESIGN and past.is_final[j] for j in range(26)]]
+    best, default = past.losses[0].min(), past.losses[0, past.defaults["toy"]]
+    scaled = np.clip((losses - best) / (default - best), 0, 2)
+    assert one == pytest.approx(scaled.mean())
+    assert all_of_them == pytest.approx(scaled.min())
+
+
+def test_batch_regret_never_grows_with_k(past):
+    regret = batch_regret(past, 5, [0, 7, 3, 20], (1, 2, 4))
+    assert regret == sorted(regret, reverse=True)

@@ -1,0 +1,79 @@
+"""Past tasks of a toy learner, whose optimum lies where their first meta-feature says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from metahp.core.space import Float, Integer, SearchSpace
+from metahp.core.task import Task, TaskType
+from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
+from metahp.surrogate.evidence import Evidence
+from metahp.surrogate.measurements import collect_evidence
+
+N_FEATURES = 3
+SPACE = SearchSpace(
+    "toy",
+    1,
+    (Float("x", 0.0, 1.0, 0.5), Integer("n_estimators", 1, 100, 10, is_log=True)),
+    iteration_axis="n_estimators",
+)
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A search space of two axes, one of which counts iterations, and the metric of its trials."""
+
+    space: SearchSpace = SPACE
+    metric: str = "neg_root_mean_squared_error"
+    names: tuple[str, ...] = tuple(f"m{i}" for i in range(N_FEATURES))
+
+    def loss(self, centre: float, x: float, n_estimators: int) -> float:
+        return 1.0 + (x - centre) ** 2 + 1.0 / n_estimators
+
+    def past(self, n_tasks: int, rng: np.random.Generator) -> tuple[list[Task], np.ndarray, list[Trial]]:
+        """Tasks, their meta-features and their trials: thirteen of each, with a checkpoint in the middle."""
+        tasks, trials = [], []
+        centres = rng.uniform(size=n_tasks)
+        for index, centre in enumerate(centres.tolist()):
+            task = Task(f"t{index}", TaskType.REGRESSION, 100 + index, 5, 0, f"task {index}", f"g{index // 2}")
+            tasks.append(task)
+            for x in (0.5, *np.linspace(0, 1, 12).round(3).tolist()):
+                loss = self.loss(centre, x, 10)
+                trials.append(
+                    Trial(
+                        task.id,
+                        self.space.configuration({"x": x, "n_estimators": 10}),
+                        Protocol(),
+                        task.n_rows,
+                        TrialState.COMPLETE,
+                        Origin.DEFAULT if x == 0.5 else Origin.DESIGN,
+                        {self.metric: tuple(loss + rng.normal(scale=1e-3, size=3))},
+                        Curve((5, 10), {self.metric: (self.loss(centre, x, 5), loss)}),
+                        0.1 * (1 + x),
+                        0.01,
+                    )
+                )
+        return tasks, np.column_stack([centres, rng.normal(size=(n_tasks, N_FEATURES - 1))]), trials
+
+    def evidence(self, tasks: Sequence[Task], metafeatures: np.ndarray, trials: Sequence[Trial]) -> Evidence:
+        return collect_evidence(
+            tasks,
+            metafeatures,
+            trials,
+            metric=self.metric,
+            metrics={"regression": self.metric},
+            spaces={"toy": self.space},
+        )
+
+
+@pytest.fixture(scope="session")
+def toy() -> Toy:
+    return Toy()
+
+
+@pytest.fixture(scope="session")
+def past(toy: Toy) -> Evidence:
+    """The evidence of sixty tasks."""
+    return toy.evidence(*toy.past(60, np.random.default_rng(0)))
