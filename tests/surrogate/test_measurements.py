@@ -307,6 +307,7 @@ def test_losses_of_any_size_keep_four_digits_in_a_file(values):
         is_final=np.ones(4, dtype=bool),
         losses={"accuracy": values},
         fit_seconds=np.ones((3, 4)),
+        folds={"accuracy": np.full((3, 1, 2, 1), np.nan)},
     )
     again = Measurements.from_arrays(past.to_arrays(), {"first": FIRST})
     np.testing.assert_allclose(again.losses["accuracy"], values, rtol=4e-5)
@@ -379,7 +380,18 @@ def test_measurements_that_name_a_candidate_twice_can_be_joined(rng):
     np.testing.assert_array_equal(joined.losses["accuracy"][:, :-1], past.joined(later).losses["accuracy"])
 
 
-def test_without_folds_nobody_knows_which_tasks_are_flat(rng):
+def test_which_tasks_are_flat_is_known_after_a_file_and_a_join_too(rng):
     past = measured(class_trials(rng))
-    assert past.evidence("accuracy", ["first"]).flat.shape == (6,)
-    assert Measurements.from_arrays(past.to_arrays(), SPACES).evidence("accuracy", ["first"]).flat is None
+    ids = frozenset(task.id for task in past.tasks[:2])
+    again = Measurements.from_arrays(past.to_arrays(), SPACES)
+    joined = past.without(ids).joined(again.without(frozenset(task.id for task in past.tasks) - ids))
+    for metric in METRICS:
+        flat = {
+            task.id: is_flat
+            for task, is_flat in zip(
+                past.evidence(metric, list(SPACES)).tasks, past.evidence(metric, list(SPACES)).flat, strict=True
+            )
+        }
+        for other in (again, joined):
+            evidence = other.evidence(metric, list(SPACES))
+            assert {task.id: is_flat for task, is_flat in zip(evidence.tasks, evidence.flat, strict=True)} == flat
