@@ -3,12 +3,14 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from metahp.api.advisers import ask_about, learner_spaces
+from metahp.api.advisers import ask_about, find_kept_adviser, learner_spaces
 from metahp.api.tables import describe, load
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import Metric, metric_for
@@ -95,9 +97,16 @@ def recommend(
         # Fewer, as an interrupted search leaves them, are not all that there is to say; the adviser knows them too.
         if len(own) >= k and {trial.configuration.learner for trial in own} >= set(names):
             return measured
-    metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
+    content = totals["content_hash"]
+    # One thread of linear algebra for both: sums do not depend on the number of cores, and nothing waits on a busy one.
+    with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
+        # What past tasks measured has nothing to do with the description, and takes about as long.
+        reading = beside.submit(find_kept_adviser, base, table.task.type, chosen, names, content)
+        metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
     try:
-        adviser, advice, notes = ask_about(base, table, chosen, names, metafeatures, k, content=totals["content_hash"])
+        adviser, advice, notes = ask_about(
+            base, table, chosen, names, metafeatures, k, content=content, kept=reading.result()
+        )
     except KnowledgeBaseError:
         if measured is None:
             raise

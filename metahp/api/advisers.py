@@ -5,9 +5,11 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from metahp.api.models import (
     Model,
@@ -53,6 +55,10 @@ MANY_CHANGED = 500
 _log = logging.getLogger(__name__)
 
 
+# An adviser and what a user should know of it.
+Found = tuple[Adviser, tuple[str, ...]]
+
+
 def ask_about(
     base: KnowledgeBase,
     table: Table,
@@ -62,34 +68,75 @@ def ask_about(
     k: int,
     *,
     content: str | None = None,
+    kept: Found | None = None,
     seconds_left: float = math.inf,
 ) -> tuple[Adviser, Advice, tuple[str, ...]]:
     """Ask what past tasks say about a table: the adviser, its advice, and what a user should know of it.
 
     A question trains nothing where a model is kept that knows the learners. Where none is, a small one is trained, with
     a logged line before, and kept; but not where training would take more than a share of the `seconds_left`. `content`
-    is the content hash of the knowledge base, where it is known.
+    is the content hash of the knowledge base and `kept` what `find_kept_adviser` gave, where they are known.
 
     Raises:
         KnowledgeBaseError: there is no past task to learn from.
     """
     constant = constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
-    content = content or base.content_hash()
-    past = read_past(base, table.task.type, learners, content)
-    evidence = usable_evidence(past, table.task.type, metric.name, learners)
-    for model, notes in _models(base, past, evidence, content, seconds_left):
+    others = _find_advisers(base, table.task.type, metric, learners, content or base.content_hash(), seconds_left)
+    for adviser, notes in chain([kept] if kept else [], others):
         try:
-            adviser = adviser_of(evidence, model)
-            advice = adviser.advise(table.task, metafeatures.vector(), NAMES, constant, k)
+            with threadpool_limits(1):
+                advice = adviser.advise(table.task, metafeatures.vector(), NAMES, constant, k)
+        except (MemoryError, KnowledgeBaseError):
+            raise
+        except Exception as error:
+            if adviser.past.model.surrogate is None:
+                raise
+            _log.warning("A kept model cannot be used (%s), so another one is.", _reason(error))
+            continue
+        return adviser, advice, notes
+    raise AssertionError("the last adviser has no model, and always gives an answer")
+
+
+def find_kept_adviser(
+    base: KnowledgeBase, task_type: TaskType, metric: Metric, learners: Sequence[str], content: str
+) -> Found | None:
+    """The adviser for a question whose files are all kept, and None for any other: nothing is trained or said."""
+    try:
+        past = _read_kept(base, task_type, learners, content)
+        if past is None:
+            return None
+        evidence = usable_evidence(past, task_type, metric.name, learners)
+        for model, notes in _kept_models(base, past, evidence):
+            return adviser_of(evidence, model), notes
+    except Exception as error:
+        _log.debug("No adviser is kept (%s).", _reason(error))
+    return None
+
+
+def _find_advisers(
+    base: KnowledgeBase,
+    task_type: TaskType,
+    metric: Metric,
+    learners: Sequence[str],
+    content: str,
+    seconds_left: float,
+) -> Iterator[Found]:
+    """Advisers for a question, the best one first; the last one has no model."""
+    past = read_past(base, task_type, learners, content)
+    evidence = usable_evidence(past, task_type, metric.name, learners)
+    for model, notes in chain(
+        _kept_models(base, past, evidence), _trained_models(base, past, evidence, content, seconds_left)
+    ):
+        try:
+            with threadpool_limits(1):
+                adviser = adviser_of(evidence, model)
+            yield adviser, notes
         except (MemoryError, KnowledgeBaseError):
             raise
         except Exception as error:
             if model is None:
                 raise
             _log.warning("A kept model cannot be used (%s), so another one is.", _reason(error))
-            continue
-        return adviser, advice, notes
-    raise AssertionError("the last model is none, which always gives an answer")
 
 
 def adviser_of(evidence: Evidence, model: Model | None) -> Adviser:
@@ -172,6 +219,23 @@ def read_past(base: KnowledgeBase, task_type: TaskType, learners: Sequence[str],
     Raises:
         KnowledgeBaseError: there is no such task at all.
     """
+    kept = _read_kept(base, task_type, learners, content)
+    if kept is not None:
+        return _not_empty(kept, task_type)
+    by_learner = base.info()["trials_by_learner"]
+    known = tuple(name for name in LEARNERS if name in learners or name in by_learner)
+    _log.warning("reading all trials of the knowledge base, %s in all", f"{sum(by_learner.values()):,}")
+    past = measure_past(base.tasks(), [t for name in known for t in base.trials(learner=name)], task_type, known)
+    _not_empty(past, task_type)
+    arrays = past.to_arrays()
+    key = measurements_key(task_type, content)
+    cache.save(base.folder, key, {**arrays, "sums": to_bytes(json.dumps(base.sums(known)))})
+    # As it will be read from the file: a kept answer and a fresh one are the same.
+    return Measurements.from_arrays(arrays, past.spaces)
+
+
+def _read_kept(base: KnowledgeBase, task_type: TaskType, learners: Sequence[str], content: str) -> Measurements | None:
+    """What a kept file has measured, brought up to date; None where there is none that has all of it."""
     key = measurements_key(task_type, content)
     spaces = learner_spaces(task_type, learners)
     for path, arrays in _kept_measurements(base, task_type, key):
@@ -185,16 +249,8 @@ def read_past(base: KnowledgeBase, task_type: TaskType, learners: Sequence[str],
         except Exception as error:
             _log.warning("The kept file %s cannot be used (%s).", encodable(str(path)), _reason(error))
             continue
-        return _not_empty(replace(kept, spaces={**spaces, **kept.spaces}), task_type)
-    by_learner = base.info()["trials_by_learner"]
-    known = tuple(name for name in LEARNERS if name in learners or name in by_learner)
-    _log.warning("reading all trials of the knowledge base, %s in all", f"{sum(by_learner.values()):,}")
-    past = measure_past(base.tasks(), [t for name in known for t in base.trials(learner=name)], task_type, known)
-    _not_empty(past, task_type)
-    arrays = past.to_arrays()
-    cache.save(base.folder, key, {**arrays, "sums": to_bytes(json.dumps(base.sums(known)))})
-    # As it will be read from the file: a kept answer and a fresh one are the same.
-    return Measurements.from_arrays(arrays, past.spaces)
+        return replace(kept, spaces={**spaces, **kept.spaces})
+    return None
 
 
 def _covers(base: KnowledgeBase, kept: Measurements, spaces: Mapping[str, SearchSpace]) -> bool:
@@ -237,12 +293,11 @@ def _not_empty(past: Measurements, task_type: TaskType) -> Measurements:
     return past
 
 
-def _models(
-    base: KnowledgeBase, past: Measurements, evidence: Evidence, content: str, seconds_left: float
-) -> Iterator[tuple[Model | None, tuple[str, ...]]]:
-    """Models for the evidence with what a user should know of them, the best one first, and none as the last."""
+def _kept_models(
+    base: KnowledgeBase, past: Measurements, evidence: Evidence
+) -> Iterator[tuple[Model, tuple[str, ...]]]:
+    """Kept models for the evidence with what a user should know of them, the best one first."""
     guide = past.evidence(guiding_metric(evidence.metric), list(evidence.spaces))
-    is_small = n_cells(guide) <= MOST_CELLS_VALIDATED
     tasks = {task.id for task in evidence.tasks}
     for path in kept_model_paths(base.folder, guide):
         model = _load_model(path, past.spaces)
@@ -251,19 +306,27 @@ def _models(
             continue
         n_new = len(tasks - model.tasks)
         is_old = n_new > RETRAIN_SHARE * len(model.tasks)
-        if is_old and is_small:
-            break
-        is_old_note = f"{n_new} tasks are new since the models were trained; `metahp kb train` learns from them"
-        yield model, (is_old_note,) if is_old else ()
-    names, n_seconds = " + ".join(evidence.spaces), training_seconds(guide, is_validated=is_small)
-    is_large = n_cells(guide) > MOST_CELLS_TRAINED
+        if is_old and n_cells(guide) <= MOST_CELLS_VALIDATED:
+            # Training again takes a moment.
+            return
+        note = f"{n_new} tasks are new since the models were trained; `metahp kb train` learns from them"
+        yield model, (note,) if is_old else ()
+
+
+def _trained_models(
+    base: KnowledgeBase, past: Measurements, evidence: Evidence, content: str, seconds_left: float
+) -> Iterator[tuple[Model | None, tuple[str, ...]]]:
+    """A model that is trained for the evidence and kept, where that takes little time, and none as the last."""
+    guide = past.evidence(guiding_metric(evidence.metric), list(evidence.spaces))
+    is_validated, is_large = n_cells(guide) <= MOST_CELLS_VALIDATED, n_cells(guide) > MOST_CELLS_TRAINED
+    names, n_seconds = " + ".join(evidence.spaces), training_seconds(guide, is_validated=is_validated)
     if is_large or n_seconds > MOST_SHARE_OF_TIME * seconds_left:
-        why = "more than a minute" if is_large else "too much of this study's time"
+        why = "too long for a question" if is_large else "too much of this study's time"
         yield None, (f"no model of {names} is trained, and that takes {why}: `metahp kb train` does it",)
         return
     clock = Budget(0.0)
     _log.warning("training a model of %s on %d past tasks, about %.0f s", names, len(guide.tasks), max(n_seconds, 1.0))
-    model = train_model(past, guide, seed=0, is_validated=is_small)
+    model = train_model(past, guide, seed=0, is_validated=is_validated)
     cache.save(base.folder, model_key(guide, content), model.to_arrays())
     yield model, (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)
     yield None, ()
