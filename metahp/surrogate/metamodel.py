@@ -79,7 +79,8 @@ class MetaModel:
             kernel=kernel,
             forest=Forest.fit(metafeatures, values, seed=seed),
             surrogate=surrogate,
-            metafeatures=metafeatures,
+            # As a file has them: a model that was kept says the same as one that was just trained.
+            metafeatures=metafeatures.astype(np.float32).astype(float),
             averages=dict(zip((evidence.candidates[j].id for j in kept), averages, strict=True)),
             near_width=near_width(evidence.metafeatures),
             copy_width=copy_width(evidence.metafeatures),
@@ -126,7 +127,7 @@ class MetaModel:
             "about": to_bytes(json.dumps(about)),
             "surrogate": to_bytes(self.surrogate.to_text() if self.surrogate else ""),
             "averages": np.array(list(self.averages.values()), dtype=float),
-            "metafeatures": self.metafeatures,
+            "metafeatures": self.metafeatures.astype(np.float32),
             "length_scales": self.kernel.length_scales,
             "kernel": np.array([self.kernel.amplitude, self.kernel.noise]),
             "widths": np.array([self.near_width, self.copy_width]),
@@ -156,7 +157,7 @@ class MetaModel:
                 {name.removeprefix("forest_"): arrays[name] for name in arrays if name.startswith("forest_")}
             ),
             surrogate=Surrogate.from_text(text) if text else None,
-            metafeatures=arrays["metafeatures"],
+            metafeatures=arrays["metafeatures"].astype(float),
             averages=dict(zip(about["candidates"], arrays["averages"].tolist(), strict=True)),
             near_width=near,
             copy_width=copy,

@@ -33,3 +33,23 @@ def test_info_counts_what_nothing_can_be_learned_from(
     assert found["trials_of_unknown_learners"] == {"oracle": 1}
     assert found["trials_set_aside"] == {"linear": 1}
     assert found["trials_without_metric"] == {}
+
+
+def test_train_trains_each_model_once_and_says_how_it_does(known, tmp_path, capsys):
+    home = known.copied(tmp_path / "home").folder
+    for path in (home / "surrogate").glob("*model*.npz"):
+        path.unlink()
+    assert main(["kb", "train", "--kb", str(home), "--learner", "linear"]) == 0
+    first = capsys.readouterr()
+    # One for rankings, one for probabilities and one for decisions; of regression there is nothing to learn from.
+    assert first.out == "3 models trained\n"
+    assert "3 models to train, about" in first.err
+    assert "3 of 3: classification" in first.err
+    assert "not trained: regression" in first.err
+    assert main(["kb", "train", "--kb", str(home), "--learner", "linear"]) == 0
+    assert capsys.readouterr().out == "nothing to train: all models are up to date\n"
+
+
+def test_train_refuses_a_learner_that_is_not_known(known, capsys):
+    assert main(["kb", "train", "--kb", str(known.home), "--learner", "linaer"]) == 2
+    assert "Did you mean 'linear'" in capsys.readouterr().err
