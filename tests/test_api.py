@@ -6,19 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from metahp.learners.catalogue import LEARNERS
 
 import metahp
 from metahp import api
-from metahp.api import advice, incumbents
+from metahp.api import incumbents
+from metahp.api.advisers import measure_past
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, KnowledgeBaseError, UnknownNameError
-from metahp.core.metric import METRICS
 from metahp.core.space import Float, SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, TrialState
 from metahp.evaluation.runner import Limits
 from metahp.knowledge.store import KnowledgeBase
+from metahp.learners import registry
 from metahp.learners.linear import Linear
 from metahp.metafeatures.extract import NAMES
 
@@ -99,7 +99,7 @@ def test_refresh_measures_other_numbers_of_rows_and_searches_from_the_design(man
     assert {trial.n_rows for trial in trials} == {150, 75, 100}
     found = [trial for trial in trials if trial.origin is Origin.POSTERIOR]
     assert [trial.n_rows for trial in found] == [150] * 4
-    past, _ = api.past_evidence(base.tasks(), trials, TaskType.BINARY, METRICS["roc_auc"], ["linear"])
+    past = measure_past(base.tasks(), trials, TaskType.BINARY, ["linear"]).evidence("roc_auc", ["linear"])
     assert [task.n_rows for task in past.tasks] == [75, 100, 150] * 2
     np.testing.assert_allclose(np.exp(past.metafeatures[:, NAMES.index("log_n_rows")]), [75, 100, 150] * 2)
     again = []
@@ -172,16 +172,6 @@ def test_the_second_answer_comes_from_the_cache(refreshed):
     assert not any("trained on the knowledge base" in warning for warning in several.warnings)
 
 
-def test_an_adviser_trained_side_by_side_is_the_same(refreshed, monkeypatch):
-    _, base, _ = refreshed
-    metric, trials = METRICS["balanced_accuracy"], base.trials()
-    one_by_one = api.train_adviser(base.tasks(), trials, TaskType.BINARY, metric, ["linear"], seed=0).to_arrays()
-    monkeypatch.setattr(advice, "MANY_CELLS", 0)
-    side_by_side, _ = advice.trained_adviser(base, TaskType.BINARY, metric, ["linear"], seed=0)
-    for name, expected in side_by_side.to_arrays().items():
-        np.testing.assert_array_equal(one_by_one[name], expected, err_msg=name)
-
-
 def test_a_known_table_is_answered_from_its_own_trials(refreshed):
     _, base, _ = refreshed
     shuffled = _table(0).sample(frac=1, random_state=1)[["target", "kind", "c", "b", "a"]]
@@ -233,13 +223,13 @@ def test_recommend_learns_from_trials_of_an_older_search_space(
     base.record([replace(t, configuration=far) if t.configuration == some else t for t in trials], measured.tasks())
     learner = Changed(*hyperparameters)
     space = learner.space(TaskType.BINARY)
-    monkeypatch.setitem(LEARNERS, "linear", learner)
+    monkeypatch.setitem(registry._learners._loaded, "linear", learner)
     found = metahp.recommend(_table(95), learners="linear", k=2, knowledge_base=base)
     assert len(found.items) == 2
     assert all(space.upgraded(item.configuration) == item.configuration for item in found.items)
     assert ("6 trial(s) of past tasks are left out" in caplog.text) == bool(n_left_out)
     assert n_left_out or "left out" not in caplog.text
-    past, _ = api.past_evidence(base.tasks(), base.trials(), TaskType.BINARY, METRICS["roc_auc"], ["linear"])
+    past = measure_past(base.tasks(), base.trials(), TaskType.BINARY, ["linear"]).evidence("roc_auc", ["linear"])
     assert past.losses.shape == (N_TABLES, 3 if n_left_out else 4)
     assert np.isfinite(past.losses).all()
     known = metahp.recommend(_table(0), target="target", learners="linear", k=3, knowledge_base=base)

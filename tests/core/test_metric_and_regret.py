@@ -4,7 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metahp.core.errors import UnknownNameError
-from metahp.core.metric import DEFAULT_METRIC, METRICS, metric_for, metrics_for
+from metahp.core.metric import (
+    DEFAULT_METRIC,
+    METRICS,
+    canonical_metric,
+    guiding_metric,
+    kin_metrics,
+    metric_for,
+    metrics_for,
+    stored_metrics,
+)
 from metahp.core.regret import default_scaled_regret, incumbent, is_flat, range_scaled_regret
 from metahp.core.task import TaskType
 
@@ -24,6 +33,43 @@ def test_the_default_metric_belongs_to_its_task_type(task_type: TaskType) -> Non
 def test_a_metric_of_another_task_type_is_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"not a metric for a regression task.*r2"):
         metric_for(TaskType.REGRESSION, "accuracy")
+
+
+# By name: under which name its losses are kept, and the metric whose model serves it.
+SERVED = {
+    "roc_auc": ("roc_auc", "roc_auc"),
+    "roc_auc_ovr": ("roc_auc", "roc_auc"),
+    "neg_log_loss": ("neg_log_loss", "neg_log_loss"),
+    "accuracy": ("accuracy", "accuracy"),
+    "balanced_accuracy": ("balanced_accuracy", "accuracy"),
+    "f1_macro": ("f1_macro", "accuracy"),
+    "neg_root_mean_squared_error": ("neg_root_mean_squared_error", "neg_root_mean_squared_error"),
+    "neg_mean_absolute_error": ("neg_mean_absolute_error", "neg_root_mean_squared_error"),
+    "r2": ("r2", "neg_root_mean_squared_error"),
+}
+
+
+def test_each_metric_is_kept_and_guided_by_a_known_one() -> None:
+    assert set(SERVED) == set(METRICS)
+    for name, (canonical, guiding) in SERVED.items():
+        assert (canonical_metric(name), guiding_metric(name)) == (canonical, guiding)
+        # A guide is kept under its own name and guides itself.
+        assert canonical_metric(guiding) == guiding_metric(guiding) == guiding
+
+
+def test_stored_metrics_are_the_canonical_ones_of_a_kind_each_once() -> None:
+    classes, numbers = (stored_metrics(is_classification=each) for each in (True, False))
+    assert classes == ("neg_log_loss", "roc_auc", "accuracy", "balanced_accuracy", "f1_macro")
+    assert numbers == ("neg_root_mean_squared_error", "neg_mean_absolute_error", "r2")
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+def test_every_task_of_a_kind_has_each_stored_metric_by_a_name_of_its_own(task_type: TaskType) -> None:
+    own = {metric.name for metric in metrics_for(task_type)}
+    for name in stored_metrics(is_classification=task_type.is_classification):
+        kin = kin_metrics(name)[task_type]
+        assert kin in own
+        assert canonical_metric(kin) == name
 
 
 def test_default_scaled_regret_by_hand() -> None:

@@ -20,8 +20,9 @@ from metahp.evaluation.protocol import measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.runner import Job, Limits, Runner, Workload
 from metahp.evaluation.splits import by_time
+from metahp.learners import registry
 from metahp.learners.forest import Forest
-from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.registry import learner_named
 
 FOREST = learner_named("random_forest")
 
@@ -78,7 +79,7 @@ def test_a_trial_says_of_which_version_of_the_space_it_is(
         def space(self, task_type: TaskType) -> SearchSpace:
             return replace(super().space(task_type), version=7)
 
-    monkeypatch.setitem(LEARNERS, "random_forest", Newer("random_forest"))
+    monkeypatch.setitem(registry._learners._loaded, "random_forest", Newer("random_forest"))
     with Runner() as runner:
         trials = [runner.run(job(each)) for each in (source, TableSource(str(tmp_path / "gone.parquet")))]
     assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.FAILED]

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from metahp.learners.catalogue import LEARNERS
 
 from metahp.core.configuration import Configuration
 from metahp.core.space import Float, SearchSpace
@@ -13,6 +12,7 @@ from metahp.core.trial import OBJECTIVE_SPLITS, Origin, Protocol, Trial, TrialSt
 from metahp.knowledge.coverage import count_unused
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
+from metahp.learners import registry
 from metahp.learners.linear import Linear
 
 TASKS = [
@@ -86,5 +86,5 @@ def test_a_narrower_space_sets_trials_aside(kb: KnowledgeBase, monkeypatch: pyte
 
     kb.record([a_trial(C=c) for c in (0.5, 1.0, 2.0, 20.0)], TASKS)
     assert count_unused(kb) == NOTHING
-    monkeypatch.setitem(LEARNERS, "linear", Narrower())
+    monkeypatch.setitem(registry._learners._loaded, "linear", Narrower())
     assert count_unused(kb) == {**NOTHING, "trials_set_aside": {"linear": 2}}

@@ -1,6 +1,7 @@
 """The seed, first use, merging and the cache of trained surrogates."""
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -282,6 +283,18 @@ def test_the_cache_looks_into_the_seed_too(installed: Path, tmp_path: Path) -> N
     assert path == cache.cache_path(installed, "shipped")
     assert arrays["a"].tolist() == [1.0, 1.0]
     assert not (tmp_path / "home").exists()
+
+
+def test_the_cache_lists_its_own_files_before_those_of_the_seed_and_the_newest_first(
+    installed: Path, tmp_path: Path
+) -> None:
+    for folder, key in ((installed, "model-2"), (tmp_path, "model-0"), (tmp_path, "model-1"), (tmp_path, "other")):
+        path = cache.save(folder, key, {"a": np.ones(2)})
+        assert path is not None
+        os.utime(path, (1000 + ord(key[-1]),) * 2)
+    paths = cache.list_newest(tmp_path, "model-*")
+    assert [path.stem for path in paths] == ["model-1", "model-0", "model-2"]
+    assert [path for path, _ in cache.read(paths)] == paths
 
 
 @pytest.mark.usefixtures("bare")

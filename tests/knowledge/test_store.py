@@ -125,6 +125,68 @@ def test_losses_that_are_not_numbers_survive(kb: KnowledgeBase) -> None:
         kb.ingest()
 
 
+def test_trials_of_some_tasks_and_learners_are_those_of_the_file_and_the_journal(kb: KnowledgeBase) -> None:
+    learners = ("lightgbm", "linear", "random_forest")
+    all_trials = [a_trial(n, task, learner) for n in range(2) for task in "tuv" for learner in learners]
+    wanted = [t for t in all_trials if t.task in "tv" and t.configuration.learner != "random_forest"]
+    kb.record(all_trials[::2])
+    kb.ingest()
+    # Some of them a second time.
+    kb.record(all_trials[1:])
+    for _ in range(2):
+        assert kb.trials_of(["t", "v", "nowhere"], ["linear", "lightgbm", "magic"]) == copies(wanted)
+        assert kb.trials_of([], ["linear"]) == kb.trials_of(["t"], []) == []
+        kb.ingest()
+
+
+def test_the_sum_of_a_task_changes_with_its_trials_and_its_description_alone(kb: KnowledgeBase) -> None:
+    kb.record([a_trial(0, "t"), a_trial(0, "u")], [a_task("t"), a_task("u"), a_task("v")])
+    before = kb.sums(["lightgbm", "linear"])
+    assert list(before) == ["t", "u", "v"]
+    assert before["v"].endswith(" 0 0")
+    assert len(set(before.values())) == 3
+    kb.ingest()
+    assert kb.sums(["lightgbm", "linear"]) == before
+    for change, tasks, learners in (
+        (([a_trial(1, "u")], []), {"u"}, ["lightgbm", "linear"]),
+        (([a_trial(1, "t", "linear")], []), {"t"}, ["lightgbm", "linear"]),
+        (([], [replace(a_task("v", 2), metafeatures={"n_rows": 99.0})]), {"v"}, ["lightgbm", "linear"]),
+        (([a_trial(2, "t", "linear"), a_trial(3, "v")], []), {"v"}, ["lightgbm"]),
+        # What is known already, or is of no task that is described, changes nothing.
+        (([a_trial(1, "u"), a_trial(1, "nowhere")], [a_task("u")]), set(), ["lightgbm", "linear"]),
+    ):
+        old = kb.sums(learners)
+        kb.record(*change)
+        new = kb.sums(learners)
+        assert {task for task in new if new[task] != old[task]} == tasks
+        kb.ingest()
+        assert kb.sums(learners) == new
+
+
+@settings(IN_ONE_FOLDER, max_examples=6)
+@given(values=st.lists(trials(), min_size=2, max_size=8), n_first=st.integers(1, 4))
+def test_sums_are_the_same_for_any_order_and_any_batches(
+    values: list[Trial], n_first: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    tasks = [a_task(id) for id in {trial.task for trial in values}]
+    one, other = (KnowledgeBase(tmp_path_factory.mktemp("kb")) for _ in range(2))
+    one.record(values, tasks)
+    other.record(values[:n_first], tasks)
+    other.ingest()
+    other.record(values[::-1])
+    sums = one.sums(["lightgbm", "linear"])
+    assert other.sums(["lightgbm", "linear"]) == sums
+    other.ingest()
+    assert other.sums(["linear", "lightgbm"]) == sums
+    assert sum(int(text.split()[1]) for text in sums.values()) == len(copies(values))
+
+
+def test_a_knowledge_base_without_anything_has_no_sums(kb: KnowledgeBase) -> None:
+    assert kb.sums(["lightgbm"]) == {}
+    assert kb.trials_of(["t"], ["lightgbm"]) == []
+    assert not kb.folder.exists()
+
+
 def test_reads_filter_by_task_and_learner_in_the_file_and_in_the_journal(kb: KnowledgeBase) -> None:
     all_trials = [a_trial(n, task, learner) for n in range(2) for task in "tu" for learner in ("lightgbm", "linear")]
     kb.record(all_trials[:5])
