@@ -2,17 +2,20 @@
 
 import argparse
 import json
+import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from metahp.surrogate.encoding import Evidence
 from rich.console import Console
 from rich.table import Table
 
 from metahp import api
+from metahp.core.trial import Trial
 from metahp.knowledge.records import TaskRecord
+from metahp.knowledge.seed import TASKS_FILE, read_seed
+from metahp.surrogate.evidence import Evidence
 
 ROOT = Path(__file__).resolve().parents[1]
 # Which rows of the evidence a benchmark may score.
@@ -48,6 +51,26 @@ def write(path: Path | None, figures: Mapping[str, float]) -> None:
     """Write the figures where `--json` was given."""
     if path:
         path.write_text(json.dumps(dict(figures), indent=1) + "\n", encoding="utf-8")
+
+
+def read_learners(folder: Path, learners: Sequence[str]) -> tuple[list[TaskRecord], list[Trial]]:
+    """The tasks of a seed folder, and its trials of some learners: those of the others would take minutes to read."""
+    with tempfile.TemporaryDirectory() as part:
+        for name in (TASKS_FILE, *(f"trials-{learner}.parquet" for learner in learners)):
+            if (folder / name).exists():
+                (Path(part) / name).symlink_to((folder / name).resolve())
+        return read_seed(Path(part))
+
+
+def columns_in(evidence: Evidence, part: Evidence) -> np.ndarray:
+    """The columns of `evidence` that have the candidates of `part`, shape (c,)."""
+    column = {key: index for index, key in enumerate(_keys(evidence))}
+    return np.array([column[key] for key in _keys(part)], dtype=int)
+
+
+def _keys(evidence: Evidence) -> list[tuple[str, bool]]:
+    pairs = zip(evidence.candidates, evidence.is_final.tolist(), strict=True)
+    return [(candidate.id, is_final) for candidate, is_final in pairs]
 
 
 def is_scored(past: Evidence, records: Sequence[TaskRecord], rows: str = ROWS[0]) -> np.ndarray:

@@ -5,14 +5,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from _benchmark import columns_in
 from joblib import Parallel, delayed
-from metahp.surrogate.encoding import Evidence
 
 from metahp import api
-from metahp.core.space import SearchSpace
 from metahp.datasets.read import TableSource
 from metahp.metafeatures.extract import NAMES, at_rows
 from metahp.recommendation.adviser import Adviser
+from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.validation import batch_regret
 
 # Task id to meta-features (b, m) and the processor seconds that they took (b,), for b budgets.
@@ -36,31 +36,22 @@ def _describe(source: TableSource, budgets: Sequence[float]) -> tuple[str, tuple
 
 
 def regret_by_budget(
-    past: Evidence,
-    baselines: np.ndarray,
-    spaces: Mapping[str, SearchSpace],
-    metric: str,
-    known: Described,
-    train: np.ndarray,
-    test: np.ndarray,
-    *,
-    ks: Sequence[int],
-    seed: int,
+    adviser: Adviser, evidence: Evidence, rows: np.ndarray, known: Described, *, ks: Sequence[int]
 ) -> np.ndarray:
-    """Regret on the tasks `test` by budget, having learned from `train`, shape (len(test), b, len(ks)).
+    """Regret of the advice for left-out tasks `rows` of the evidence by budget, shape (n, b, len(ks)).
 
     The past tasks are described without haste, as those of the seed are.
     """
-    adviser = Adviser.learn(past.rows(train), baselines[train], spaces, metric=metric, seed=seed)
-    columns = adviser.knowledge.columns
+    columns = columns_in(evidence, adviser.past.evidence)
     regrets = []
-    for row in test:
-        task, baseline = past.tasks[row], float(baselines[row])
-        among = np.flatnonzero(~np.isnan(past.losses[row, columns]))
+    for row in rows:
+        task, constant = evidence.tasks[row], float(evidence.constants[row])
+        among = np.flatnonzero(~np.isnan(evidence.losses[row, columns]))
         vectors = known[task.id][0]
-        batches = [
-            [item.column for item in adviser.advise(task, vector, NAMES, baseline, max(ks), among=among).items]
+        priors = [
+            adviser.prior(task, vector, NAMES, constant)
             for vector in at_rows(vectors, np.full(len(vectors), task.n_rows))
         ]
-        regrets.append([batch_regret(past, int(row), columns[batch].tolist(), ks) for batch in batches])
+        batches = [columns[prior.batch(max(ks), among)].tolist() for prior in priors]
+        regrets.append([batch_regret(evidence, int(row), batch, ks) for batch in batches])
     return np.array(regrets)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from metahp.surrogate.encoding import Evidence
 
 from metahp.core.configuration import Configuration, Value
 from metahp.core.errors import InputError
 from metahp.core.space import Categorical, Condition, Float, Hyperparameter, Integer, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
+from metahp.surrogate.evidence import Evidence
 
 # A positive range that spans more than this factor is searched on a logarithmic axis.
 LOG_SPAN = 50.0
@@ -46,16 +46,18 @@ class Suite:
         for row, (own, values) in enumerate(zip(self.configurations, self.losses, strict=True)):
             losses[row, [column[each] for each in own]] = values
         return Evidence(
+            metric="score",
+            spaces={space.learner: space for space in self.spaces},
             # The tables behind the evaluations are not part of a suite, and nothing of them but the name is known.
-            tuple(Task(name, TaskType.MULTICLASS, 0, 0, 2, name) for name in self.tasks),
-            np.zeros((len(self.tasks), 0)) if self.metafeatures is None else self.metafeatures,
-            tuple(column),
-            (Origin.PUBLISHED,) * len(column),
-            np.ones(len(column), dtype=bool),
-            losses,
-            np.zeros_like(losses),
-            {},
-            np.zeros(len(self.tasks), dtype=bool),
+            tasks=tuple(Task(name, TaskType.MULTICLASS, 0, 0, 2, name) for name in self.tasks),
+            metafeatures=np.zeros((len(self.tasks), 0)) if self.metafeatures is None else self.metafeatures,
+            constants=np.ones(len(self.tasks)),
+            candidates=tuple(column),
+            origins=(Origin.PUBLISHED,) * len(column),
+            is_final=np.ones(len(column), dtype=bool),
+            losses=losses,
+            fit_seconds=np.zeros_like(losses),
+            defaults={},
         )
 
 

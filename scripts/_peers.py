@@ -14,31 +14,33 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _benchmark import seed_of
+from _benchmark import read_learners, seed_of
 from joblib import Parallel, delayed
-from metahp.recommendation.selection import greedy_batch
-from metahp.surrogate.encoding import Evidence
 
 from metahp import api
+from metahp.api.advisers import measure_past
 from metahp.core.configuration import Configuration
+from metahp.core.metric import canonical_metric
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial
 from metahp.datasets.table import Table
 from metahp.evaluation.protocol import measure
 from metahp.knowledge.records import TaskRecord
-from metahp.knowledge.seed import TASKS_FILE, read_seed
 from metahp.learners.base import Learner
 from metahp.learners.registry import learner_named
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation
-from metahp.surrogate.calibration import learn_calibrated
-from metahp.surrogate.prior import Knowledge
+from metahp.surrogate.calibration import OF_TABLES
+from metahp.surrogate.evidence import Evidence
+from metahp.surrogate.metamodel import MetaModel
+from metahp.surrogate.prior import PastTasks
 from metahp.surrogate.validation import group_folds
 
 LEARNER = "lightgbm"
 N_FOLDS = 5
 # A task type stands for its kin: classification learns from classification.
 KINDS = {"classification": TaskType.BINARY, "regression": TaskType.REGRESSION}
+# All of them are metrics that a meta-model is trained for.
 METRIC_SETS = {
     "log_loss": {"classification": "neg_log_loss", "regression": "neg_root_mean_squared_error"},
     "default": {"classification": "roc_auc", "regression": "neg_root_mean_squared_error"},
@@ -202,21 +204,13 @@ def tpe(table: Table, n: int, protocol: Protocol, metric: str) -> tuple[list[Con
     return tried, results
 
 
-def read_learner(folder: Path) -> tuple[list[TaskRecord], list[Trial]]:
-    """The tasks of a seed folder, and its trials of the learner compared: the others would take minutes to read."""
-    with tempfile.TemporaryDirectory() as part:
-        for name in (TASKS_FILE, f"trials-{LEARNER}.parquet"):
-            (Path(part) / name).symlink_to((folder / name).resolve())
-        return read_seed(Path(part))
-
-
 def with_measured(
     records: list[TaskRecord], trials: list[Trial], rows: Sequence[api.ManifestRow], n_jobs: int
 ) -> tuple[list[TaskRecord], list[Trial]]:
     """Past records and trials with those of other tables, on which the design is measured now."""
     with tempfile.TemporaryDirectory() as folder:
         api.refresh(rows, Path(folder), learners=[LEARNER], n_jobs=n_jobs)
-        new_records, new_trials = read_learner(Path(folder))
+        new_records, new_trials = read_learners(Path(folder), [LEARNER])
     new = {record.task.id for record in new_records}
     return (
         [record for record in records if record.task.id not in new] + new_records,
@@ -241,27 +235,29 @@ class Advice:
     seconds: float
 
 
-def fold_of(past: Evidence) -> tuple[list[np.ndarray], dict[str, int]]:
+def evidence_of(records: Sequence[TaskRecord], trials: Sequence[Trial], task_type: TaskType, metric: str) -> Evidence:
+    """What the past tasks of one kind say of the learner compared."""
+    return measure_past(records, trials, task_type, [LEARNER]).evidence(canonical_metric(metric), [LEARNER])
+
+
+def fold_of(evidence: Evidence) -> tuple[list[np.ndarray], dict[str, int]]:
     """Training rows of each fold, and the fold in which a group is left out."""
-    groups = [task.group or task.id for task in past.tasks]
+    groups = evidence.groups
     parts = list(group_folds(groups, N_FOLDS, seed=0))
     return [train for train, _ in parts], {groups[row]: i for i, (_, test) in enumerate(parts) for row in test}
 
 
-def learn(past: Evidence, task_type: TaskType, baselines: np.ndarray | None = None) -> Knowledge:
-    """Knowledge of past tasks for the learner compared; `baselines` (t,) are their constant predictions' losses."""
-    return learn_calibrated(past, {LEARNER: learner_named(LEARNER).space(task_type)}, seed=0, baselines=baselines)
+def learn(evidence: Evidence) -> PastTasks:
+    """Past tasks as `metahp recommend` reads them, by a meta-model trained on them."""
+    return PastTasks.read(evidence, MetaModel.fit(evidence, seed=0, settings=OF_TABLES))
 
 
-def advise(knowledge: Knowledge, metafeatures: np.ndarray, k: int) -> Advice:
-    """The first k of metahp and of the greedy portfolio."""
+def advise(past: PastTasks, metafeatures: np.ndarray, k: int) -> Advice:
+    """The first k of metahp and of the greedy portfolio, by columns of `past.evidence`."""
     start = time.process_time()
-    prior = knowledge.prior(metafeatures)
-    batch = knowledge.columns[greedy_batch(*knowledge.drawn(prior), k)]
+    batch = past.prior(metafeatures).batch(k)
     seconds = time.process_time() - start
-    worlds = knowledge.worlds
-    portfolio = knowledge.columns[greedy_batch(worlds, np.full(len(worlds), 1 / len(worlds)), k)]
-    return Advice(tuple(map(int, batch)), tuple(map(int, portfolio)), seconds)
+    return Advice(tuple(batch), tuple(past.prior(None).batch(k)), seconds)
 
 
 def beaten(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from _benchmark import ROOT, parser, report, seed_of, write
+from _benchmark import ROOT, parser, read_learners, report, seed_of, write
 from _outer import divided, in_fold, is_kind, large_enough, trained, type_of
 from _peers import (
     KINDS,
@@ -26,12 +26,11 @@ from _peers import (
     METRIC_SETS,
     Cache,
     Job,
-    advise,
     beaten,
     chosen_tables,
+    evidence_of,
     fold_of,
     learn,
-    read_learner,
     standard_error,
     tpe_key,
 )
@@ -40,7 +39,7 @@ from joblib import Parallel, delayed
 from metahp import api
 from metahp.api.tuning.past import in_order
 from metahp.api.tuning.tune import N_WARM_TRANSFER
-from metahp.core.metric import METRICS, kin_metrics
+from metahp.core.metric import kin_metrics
 from metahp.core.trial import Origin
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
@@ -50,7 +49,7 @@ from metahp.learners.registry import learner_named
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
-from metahp.surrogate.prior import Knowledge
+from metahp.surrogate.prior import PastTasks
 
 N_TRIALS, N_COLD, N_TABLES = 50, 100, 40
 QUICK_TRIALS, QUICK_COLD, QUICK_TABLES, QUICK_PAST = 4, 6, 2, 40
@@ -113,22 +112,20 @@ def cold(source: TableSource, n: int, metric: str, seed: int) -> Course:
     )
 
 
-def warm(source: TableSource, knowledge: Knowledge, n: int, metric: str, seed: int) -> Course:
-    """Transfer with what `knowledge` says of the table."""
+def warm(source: TableSource, past: PastTasks, n: int, metric: str, seed: int) -> Course:
+    """Transfer with what past tasks say of the table."""
 
     def search_of(table: Table) -> Transfer:
         space = learner_named(LEARNER).space(table.task.type)
         metafeatures = api.describe(table, budget_seconds=BUDGET_SECONDS).vector()
-        batch = advise(knowledge, metafeatures, N_WARM_TRANSFER).metahp
-        place = {int(column): i for i, column in enumerate(knowledge.columns)}
-        points = [Suggestion(knowledge.candidates[place[column]], Origin.SURROGATE) for column in batch]
+        constant = constant_losses(table.y, table.task.type, table.task.n_classes)[metric]
+        prior = past.prior(metafeatures, unit=constant)
+        points = [Suggestion(prior.candidates[i], Origin.SURROGATE) for i in prior.batch(N_WARM_TRANSFER)]
         return Transfer(
-            knowledge.task_prior(metafeatures),
+            prior,
             [space],
-            candidates=knowledge.candidates,
             warm=in_order((), points, [space.default]),
             stopped_early=[LEARNER],
-            unit=constant_losses(table.y, table.task.type, table.task.n_classes)[metric],
             seed=seed_of(source.name, seed),
             device="cpu",
         )
@@ -147,7 +144,7 @@ def main() -> int:
     options.add_argument("--jobs", type=int, default=2)
     arguments = options.parse_args()
     tables = chosen_tables(arguments.data, arguments.tasks)
-    records, trials = read_learner(ROOT / "knowledge_base")
+    records, trials = read_learners(ROOT / "knowledge_base", [LEARNER])
     everyone, n_tables, n, n_cold = records, arguments.tables, N_TRIALS, N_COLD
     if arguments.quick:
         n_tables, n, n_cold = QUICK_TABLES, QUICK_TRIALS, QUICK_COLD
@@ -156,9 +153,8 @@ def main() -> int:
         trials = [trial for trial in trials if trial.task in ids]
     cache, found, names = Cache(arguments.cache), [], []
     for kind, task_type in KINDS.items():
-        metric = METRICS[METRIC_SETS[arguments.metrics][kind]]
-        past, baselines = api.past_evidence(records, trials, task_type, metric, [LEARNER])
-        kin = kin_metrics(metric.name)
+        metric = METRIC_SETS[arguments.metrics][kind]
+        kin, evidence = kin_metrics(metric), evidence_of(records, trials, task_type, metric)
         sources = [row.source for row in tables.values() if is_kind(row.source, task_type)]
         sources = large_enough(sources, max(1, round(n_tables / 2)), everyone)
         metrics = {source.name: kin[type_of(source)] for source in sources}
@@ -167,18 +163,11 @@ def main() -> int:
             (keys[source.name], cold, (source, n_cold, metrics[source.name], arguments.cold_seed)) for source in sources
         ]
         cache.fill(jobs, arguments.jobs)
-        trains, fold = fold_of(past)
+        trains, fold = fold_of(evidence)
         folds = {source.name: in_fold(source, records, fold) for source in sources}
         used = sorted(set(folds.values()))
-        learned = dict(
-            zip(
-                used,
-                Parallel(n_jobs=arguments.jobs)(
-                    delayed(learn)(past.rows(trains[i]), task_type, baselines[trains[i]]) for i in used
-                ),
-                strict=True,
-            )
-        )
+        found_by_fold = Parallel(n_jobs=arguments.jobs)(delayed(learn)(evidence.rows(trains[i])) for i in used)
+        learned = dict(zip(used, found_by_fold, strict=True))
         # What transfer does changes with the seed and the library, so it is never taken from an earlier call.
         ours = Cache(None)
         ours.fill(

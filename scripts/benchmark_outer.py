@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from _benchmark import ROOT, parser, report, write
+from _benchmark import ROOT, parser, read_learners, report, write
 from _outer import FEWEST_ROWS, divided, in_fold, is_kind, large_enough, trained, type_of
 from _peers import (
     KINDS,
@@ -28,24 +28,23 @@ from _peers import (
     advise,
     beaten,
     chosen_tables,
+    evidence_of,
     fold_of,
     installed_peers,
     learn,
-    read_learner,
     standard_error,
     tpe,
     tpe_key,
 )
-from metahp.surrogate.encoding import Evidence
 from scipy.stats import rankdata
 
 from metahp import api
-from metahp.core.metric import METRICS, kin_metrics
+from metahp.core.metric import kin_metrics
 from metahp.core.task import TaskType
 from metahp.datasets.read import TableSource
 from metahp.evaluation.losses import losses_of
 from metahp.learners.registry import learner_named
-from metahp.surrogate.prior import Knowledge
+from metahp.surrogate.prior import PastTasks
 
 N_TRIALS, N_TRIALS_QUICK, N_TABLES_QUICK, N_PAST_QUICK = 25, 3, 2, 40
 # The budget that `recommend` gives the meta-features.
@@ -54,15 +53,15 @@ BUDGET_SECONDS = 2.0
 SOLVED = 1e-3
 
 
-def run_metahp(source: TableSource, knowledge: Knowledge, past: Evidence, metric: str) -> dict[str, float]:
+def run_metahp(source: TableSource, past: PastTasks, metric: str) -> dict[str, float]:
     """Outer losses of metahp's first, the portfolio's first and the default, and of a constant prediction."""
     table, part, y = divided(source)
     metafeatures = api.describe(table, budget_seconds=BUDGET_SECONDS)
-    advice = advise(knowledge, metafeatures.vector(), 1)
+    advice, candidates = advise(past, metafeatures.vector(), 1), past.evidence.candidates
     constant = table.y.mean() if part.task_type is TaskType.REGRESSION else np.bincount(table.y) / len(table.y)
     predictions = {
-        "metahp": trained(table, part, past.candidates[advice.metahp[0]]),
-        "greedy portfolio": trained(table, part, past.candidates[advice.portfolio[0]]),
+        "metahp": trained(table, part, candidates[advice.metahp[0]]),
+        "greedy portfolio": trained(table, part, candidates[advice.portfolio[0]]),
         "default": trained(table, part, learner_named(LEARNER).space(part.task_type).default),
         "constant": np.repeat(np.asarray(constant)[None], len(y), axis=0),
     }
@@ -97,7 +96,7 @@ def main() -> int:
     arguments = options.parse_args()
     quick = arguments.quick
     tables = chosen_tables(arguments.data, arguments.tasks)
-    records, trials = read_learner(ROOT / "knowledge_base")
+    records, trials = read_learners(ROOT / "knowledge_base", [LEARNER])
     everyone = records
     if quick:
         records = sorted(records, key=lambda record: record.task.n_rows)[:N_PAST_QUICK]
@@ -107,9 +106,8 @@ def main() -> int:
     n_tables = N_TABLES_QUICK if quick else arguments.tables
     by_task: list[dict[str, float]] = []
     for kind, task_type in KINDS.items():
-        metric = METRICS[METRIC_SETS[arguments.metrics][kind]]
-        kin = kin_metrics(metric.name)
-        past, _ = api.past_evidence(records, trials, task_type, metric, [LEARNER])
+        metric = METRIC_SETS[arguments.metrics][kind]
+        kin, evidence = kin_metrics(metric), evidence_of(records, trials, task_type, metric)
         sources = [row.source for row in tables.values() if is_kind(row.source, task_type)]
         sources = large_enough(sources, n_tables and max(1, round(n_tables / 2)), everyone)
         scored = {source.name: (source, kin[type_of(source)]) for source in sources}
@@ -122,12 +120,12 @@ def main() -> int:
         cache.fill(jobs, arguments.jobs)
         # What is recommended changes with the seed and the library, so it is never taken from an earlier call.
         recommended = Cache(None)
-        trains, fold = fold_of(past)
+        trains, fold = fold_of(evidence)
         fold_by_name = {name: in_fold(source, records, fold) for name, (source, _) in scored.items()}
         for i in sorted(set(fold_by_name.values())):
-            knowledge = learn(past.rows(trains[i]), task_type)
+            past = learn(evidence.rows(trains[i]))
             its_tables = [name for name in scored if fold_by_name[name] == i]
-            jobs = [(name, run_metahp, (scored[name][0], knowledge, past, scored[name][1])) for name in its_tables]
+            jobs = [(name, run_metahp, (scored[name][0], past, scored[name][1])) for name in its_tables]
             recommended.fill(jobs, arguments.jobs)
         for name, (_, its) in scored.items():
             parts = [recommended[name], *(cache[f"{name} {its} {other}"] for other in others)]

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from _benchmark import ROOT, is_scored, parser, report, write
+from _benchmark import ROOT, columns_in, is_scored, parser, read_learners, report, write
 from _peers import (
     KINDS,
     LEARNER,
@@ -34,12 +34,12 @@ from _peers import (
     advise,
     beaten,
     chosen_tables,
+    evidence_of,
     fold_of,
     installed_peers,
     is_random,
     learn,
     part_of,
-    read_learner,
     standard_error,
     timed,
     tpe,
@@ -47,17 +47,16 @@ from _peers import (
     with_measured,
 )
 from joblib import Parallel, delayed
-from metahp.surrogate.encoding import Evidence
 
 from metahp import api
-from metahp.core.metric import METRICS, kin_metrics
+from metahp.core.metric import kin_metrics
 from metahp.core.regret import default_scaled_regret
-from metahp.core.task import TaskType
 from metahp.datasets.read import TableSource
 from metahp.evaluation.losses import losses_of
 from metahp.evaluation.protocol import folds, sampled_rows
 from metahp.knowledge.records import TaskRecord
 from metahp.learners.registry import learner_named
+from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.validation import expected_best_of_random
 
 KS = (1, 3, 5, 10, 15, 25, 30, 50)
@@ -105,12 +104,16 @@ def run_peer(source: TableSource, name: str, metric: str) -> dict[str, float | s
     return {"loss": float(np.mean(losses)), "seconds": time.process_time() - start}
 
 
-def advice_of_fold(
-    past: Evidence, task_type: TaskType, train: np.ndarray, rows: list[int], k: int
-) -> dict[int, Advice]:
-    """Batches for the left-out rows, from knowledge of the others."""
-    knowledge = learn(past.rows(train), task_type)
-    return {row: advise(knowledge, past.metafeatures[row], k) for row in rows}
+def advice_of_fold(past: Evidence, train: np.ndarray, rows: list[int], k: int) -> dict[int, Advice]:
+    """Batches for the left-out rows, from what the others say."""
+    known = learn(past.rows(train))
+    column = columns_in(past, known.evidence).tolist()
+    found = {}
+    for row in rows:
+        advice = advise(known, past.metafeatures[row], k)
+        batches = (tuple(column[i] for i in batch) for batch in (advice.metahp, advice.portfolio))
+        found[row] = Advice(*batches, advice.seconds)
+    return found
 
 
 def course(past: Evidence, row: int, columns: tuple[int, ...], pace: float, cache: Cache, key: str) -> Course:
@@ -142,7 +145,6 @@ class Side:
     """The tables of one kind that are compared on: rows of the evidence, with their metric, source and cache key."""
 
     past: Evidence
-    task_type: TaskType
     rows: list[int]
     metrics: dict[int, str]
     sources: dict[int, TableSource]
@@ -153,7 +155,6 @@ class Side:
     def of(
         cls,
         past: Evidence,
-        task_type: TaskType,
         metric: str,
         records: Sequence[TaskRecord],
         tables: Mapping[str, api.ManifestRow],
@@ -162,14 +163,15 @@ class Side:
         """The first `n` tables that are not flat."""
         kin = kin_metrics(metric)
         wanted = [row for row in np.flatnonzero(is_scored(past, records)) if past.tasks[row].name in tables]
+        assert past.flat is not None
         rows = [row for row in wanted if not past.flat[row]]
         metrics = {row: kin[past.tasks[row].type] for row in rows[:n]}
         sources = {row: tables[past.tasks[row].name].source for row in rows[:n]}
         keys = {row: f"{past.tasks[row].id} {metrics[row]}" for row in rows[:n]}
-        return cls(past, task_type, rows[:n], metrics, sources, keys, len(wanted) - len(rows))
+        return cls(past, rows[:n], metrics, sources, keys, len(wanted) - len(rows))
 
     def jobs(self, peers: Sequence[str], n_trials: int) -> list[Job]:
-        """What is measured whatever the knowledge says."""
+        """What is measured whatever past tasks say."""
         jobs: list[Job] = []
         for row in self.rows:
             key, source, metric = self.keys[row], self.sources[row], self.metrics[row]
@@ -180,13 +182,13 @@ class Side:
         return jobs
 
     def advice(self, k: int, n_jobs: int) -> dict[int, Advice]:
-        """Batches of `k` for every row, each from knowledge without its group."""
-        trains, fold = fold_of(self.past)
+        """Batches of `k` for every row, each from past tasks without its group."""
+        (trains, fold), groups = fold_of(self.past), self.past.groups
         by_fold: dict[int, list[int]] = {}
         for row in self.rows:
-            by_fold.setdefault(fold[self.past.tasks[row].group or self.past.tasks[row].id], []).append(row)
+            by_fold.setdefault(fold[groups[row]], []).append(row)
         found = Parallel(n_jobs=n_jobs)(
-            delayed(advice_of_fold)(self.past, self.task_type, trains[i], rows, k) for i, rows in by_fold.items()
+            delayed(advice_of_fold)(self.past, trains[i], rows, k) for i, rows in by_fold.items()
         )
         return {row: each for part in found for row, each in part.items()}
 
@@ -264,7 +266,7 @@ def main() -> int:
     options.add_argument("--jobs", type=int, default=2)
     arguments = options.parse_args()
     tables = chosen_tables(arguments.data, arguments.tasks)
-    records, trials = read_learner(ROOT / "knowledge_base")
+    records, trials = read_learners(ROOT / "knowledge_base", [LEARNER])
     if not tables.keys() & {record.task.name for record in records}:
         records, trials = with_measured(records, trials, list(tables.values()), arguments.jobs)
     n_tables, n_trials, k = arguments.tables, arguments.trials, N_TRIALS
@@ -276,9 +278,9 @@ def main() -> int:
         trials = [trial for trial in trials if trial.task in kept]
     peers, cache, scores = installed_peers(), Cache(arguments.cache), Scores()
     for kind, task_type in KINDS.items():
-        metric = METRICS[METRIC_SETS[arguments.metrics][kind]]
-        past, _ = api.past_evidence(records, trials, task_type, metric, [LEARNER])
-        side = Side.of(past, task_type, metric.name, records, tables, n_tables and max(1, round(n_tables / 2)))
+        metric = METRIC_SETS[arguments.metrics][kind]
+        past = evidence_of(records, trials, task_type, metric)
+        side = Side.of(past, metric, records, tables, n_tables and max(1, round(n_tables / 2)))
         cache.fill(side.jobs(peers, n_trials), arguments.jobs)
         advice = side.advice(k, arguments.jobs)
         cache.fill(side.missing(advice), arguments.jobs)

@@ -2,44 +2,46 @@
 
     python scripts/benchmark_recommendations.py [--learner lightgbm] [--metrics log_loss|default] [--seeds 5]
     python scripts/benchmark_recommendations.py --learner lightgbm --learner linear --metric roc_auc --metric r2
+    python scripts/benchmark_recommendations.py --no-intervals --save new.npz --against old.npz
     python scripts/benchmark_recommendations.py --ablate [trust "without probes" …]
     python scripts/benchmark_recommendations.py --budget-seconds 0 0.25 0.5 1 2 [--tables DIR]
 
 Default-scaled regret after k trials: 0 is the best loss known on the task, 1 the library's default, 2 the clip. Flat
 tasks, whose default is as good as the best within the noise of the folds, are left out and counted. With several
-learners the family is chosen too: the best is that of all of them, the default that of the first. Only candidates that
-were measured on the left-out task are advised, or there would be nothing to score. `--ablate` compares the prior with
-variants that differ in one thing each; `--budget-seconds` describes each left-out table anew within each of these
-budgets, from the folder of tables `--tables`. `--data DIR` is a seed folder, or a folder of tables with a MANIFEST.csv:
-then the design is measured on those tables first, the seed is the past, and only those tables are scored.
+learners the family is chosen too: the best is that of all of them, the default that of the first, and the model is the
+one between all learners. Only candidates that were measured on the left-out task are advised, or there would be nothing
+to score.
+
+What is judged is what `metahp recommend` would say. For each fold a model of the metric that guides the judged one is
+trained on the other tasks; metrics with the same guide share it. The intervals of expected scores need five more
+trainings for each fold, which `--no-intervals` saves. `--save` keeps the regret by task, and `--against` compares with
+a saved run, paired by task: two versions of metahp, on the same folds.
+
+`--ablate` compares the prior with variants that differ in one thing each; `--budget-seconds` describes each left-out
+table anew within each of these budgets, from the folder of tables `--tables`. `--data DIR` is a seed folder, or a
+folder of tables with a MANIFEST.csv: then the design is measured on those tables first, the seed is the past, and only
+those tables are scored.
 """
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from _ablations import FULL, VARIANTS, Variant, ablated
-from _benchmark import ROOT, ROWS, is_scored, parser, report, write
+from _ablations import FULL, VARIANTS, Variant, reader_of, regret_by_variant
+from _benchmark import ROOT, ROWS, columns_in, parser, report, write
 from _budgets import Described, described, regret_by_budget
-from joblib import Parallel, delayed
-from metahp.recommendation.selection import greedy_batch
-from metahp.surrogate.encoding import Evidence
+from _left_out import Guided, Judged, Part, collect, guided_parts, judge_left_out, trained_on
+from _paired import Regrets
 
-from metahp import api
 from metahp.core.metric import METRICS
-from metahp.core.space import SearchSpace
-from metahp.core.trial import Trial
-from metahp.knowledge.records import TaskRecord
-from metahp.knowledge.seed import read_seed
 from metahp.learners.registry import LEARNERS
 from metahp.metafeatures.extract import NAMES
-from metahp.recommendation.adviser import Adviser
-from metahp.surrogate.validation import batch_regret, group_folds, n_random, random_regret, worth_in_random_trials
+from metahp.surrogate.prior import PastTasks
+from metahp.surrogate.validation import batch_regret, n_random, random_regret, worth_in_random_trials
 
 KS = (1, 3, 5, 10, 25)
 # Where the negative-transfer rate is taken.
@@ -47,145 +49,70 @@ TRANSFER_K = 5
 N_FOLDS, QUICK_FOLDS, QUICK_TASKS = 10, 3, 60
 N_NEAREST = 15
 PORTFOLIO, NEAREST = "greedy portfolio", f"{N_NEAREST}-nearest portfolio"
+METHODS = ("metahp", PORTFOLIO, NEAREST)
+SAVED = "saved run"
 # One metric for classes and one for numbers: pairs as in DESIGN's evidence, or the ones users get by default.
 METRIC_SETS = {
     "log_loss": ("neg_log_loss", "neg_root_mean_squared_error"),
     "default": ("roc_auc", "neg_root_mean_squared_error"),
 }
+# What was judged of a part, by name: values of shape (n_seeds, t, …).
+Found = Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """The past tasks of one kind under one metric: `wanted` (t,) marks those that are judged."""
+def judge(guided: Guided, left_out: frozenset[str], seed: int, *, has_intervals: bool) -> dict[str, Judged]:
+    """Advise the tasks left out, and look up what that was worth.
 
-    metric: str
-    past: Evidence
-    baselines: np.ndarray
-    spaces: Mapping[str, SearchSpace]
-    wanted: np.ndarray
-
-    @property
-    def scored(self) -> np.ndarray:
-        """Indices of the judged tasks that are not flat."""
-        return np.flatnonzero(self.wanted & ~self.past.flat)
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What came of the advice for left-out tasks `rows`, (n,).
-
-    `regret` has shape (n, len(KS)) by method; `inside` (n, max(KS)) says whether the expected interval of each
+    Regret has shape (n, len(KS)) by method; `inside` (n, max(KS)) says whether the expected interval of each
     configuration holds its loss, `abstained` (n,) whether the adviser did.
     """
-
-    rows: np.ndarray
-    regret: Mapping[str, np.ndarray]
-    inside: np.ndarray
-    abstained: np.ndarray
-
-
-def collect(data: Path, names: Sequence[str] | None) -> tuple[list[TaskRecord], list[Trial], list[str] | None]:
-    """Past records and trials, and the names of the tasks to score (None for all)."""
-    if not (data / "MANIFEST.csv").exists():
-        records, trials = read_seed(data)
-        return records, trials, list(names) if names else None
-    rows = [row for row in api.read_manifest(data / "MANIFEST.csv") if not names or row.source.name in names]
-    records, trials = read_seed(ROOT / "knowledge_base")
-    with tempfile.TemporaryDirectory() as folder:
-        api.refresh(rows, Path(folder), learners=["lightgbm"], n_jobs=2)
-        new_records, new_trials = read_seed(Path(folder))
-    known = {record.task.id for record in new_records}
-    return (
-        [record for record in records if record.task.id not in known] + new_records,
-        [trial for trial in trials if trial.task not in known] + new_trials,
-        [record.task.name for record in new_records],
-    )
-
-
-def part_of(
-    records: list[TaskRecord],
-    trials: list[Trial],
-    metric: str,
-    learners: Sequence[str],
-    names: Sequence[str] | None,
-    rows: str,
-) -> Part:
-    """The tasks that `metric` can measure, judged where every learner's default was measured."""
-    task_type = METRICS[metric].task_types[0]
-    past, baselines = api.past_evidence(records, trials, task_type, METRICS[metric], learners)
-    wanted = is_scored(past, records, rows) & [names is None or task.name in names for task in past.tasks]
-    wanted &= np.isfinite(past.losses[:, list(past.defaults.values())]).all(axis=1)
-    return Part(metric, past, baselines, {name: LEARNERS[name].space(task_type) for name in learners}, wanted)
-
-
-def judge(part: Part, train: np.ndarray, test: np.ndarray, seed: int) -> Judged:
-    """Learn from the tasks `train`, advise the tasks `test`, and look up what that was worth."""
-    past = part.past
-    adviser = Adviser.learn(past.rows(train), part.baselines[train], part.spaces, metric=part.metric, seed=seed)
-    knowledge = adviser.knowledge
-    spread = np.nanstd(knowledge.metafeatures, axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
-    regret: dict[str, list[list[float]]] = {"metahp": [], PORTFOLIO: [], NEAREST: []}
-    inside = np.zeros((len(test), max(KS)), dtype=bool)
-    abstained = np.zeros(len(test), dtype=bool)
-    for i, row in enumerate(test):
-        among = np.flatnonzero(~np.isnan(past.losses[row, knowledge.columns]))
-        metafeatures = past.metafeatures[row]
-        advice = adviser.advise(past.tasks[row], metafeatures, NAMES, float(part.baselines[row]), max(KS), among=among)
-        apart = np.nan_to_num((knowledge.metafeatures - metafeatures) / spread)
-        near = np.argsort((apart**2).sum(axis=1), kind="stable")[:N_NEAREST]
-        batches = {
-            "metahp": [item.column for item in advice.items],
-            PORTFOLIO: _portfolio(knowledge.worlds, among),
-            NEAREST: _portfolio(knowledge.worlds[near], among),
+    judged = {}
+    for name, adviser in guided.advisers(left_out, seed=seed, is_validated=has_intervals).items():
+        evidence, rows = guided.parts[name].evidence, guided.rows(name, left_out)
+        columns = columns_in(evidence, adviser.past.evidence)
+        batches: dict[str, list[list[int]]] = {method: [] for method in METHODS}
+        inside, abstained = np.zeros((len(rows), max(KS))), np.zeros(len(rows))
+        for i, row in enumerate(rows):
+            among = np.flatnonzero(~np.isnan(evidence.losses[row, columns]))
+            own, constant = evidence.metafeatures[row], float(evidence.constants[row])
+            advice = adviser.advise(evidence.tasks[row], own, NAMES, constant, max(KS), among=among)
+            portfolio = adviser.past.prior(None)
+            nearest = replace(portfolio, weights=nearest_weights(adviser.past, own))
+            batches["metahp"].append([item.column for item in advice.items])
+            batches[PORTFOLIO].append(portfolio.batch(max(KS), among))
+            batches[NEAREST].append(nearest.batch(max(KS), among))
+            for j, item in enumerate(advice.items):
+                inside[i, j] = item.low <= evidence.losses[row, columns[item.column]] <= item.high
+            abstained[i] = bool(advice.prior.abstained)
+        values = {
+            method: np.array(
+                [
+                    batch_regret(evidence, int(row), columns[batch].tolist(), KS)
+                    for row, batch in zip(rows, its_batches, strict=True)
+                ]
+            ).reshape(len(rows), len(KS))
+            for method, its_batches in batches.items()
         }
-        for name, batch in batches.items():
-            regret[name].append(batch_regret(past, int(row), knowledge.columns[batch].tolist(), KS))
-        for j, item in enumerate(advice.items):
-            inside[i, j] = item.low <= past.losses[row, knowledge.columns[item.column]] <= item.high
-        abstained[i] = bool(advice.abstained)
-    return Judged(test, {name: np.array(values) for name, values in regret.items()}, inside, abstained)
+        judged[name] = rows, {**values, "inside": inside, "abstained": abstained}
+    return judged
 
 
-def _portfolio(worlds: np.ndarray, among: np.ndarray) -> list[int]:
-    return among[greedy_batch(worlds[:, among], np.full(len(worlds), 1.0 / len(worlds)), max(KS))].tolist()
+def nearest_weights(past: PastTasks, metafeatures: np.ndarray) -> np.ndarray:
+    """Equal weights of the `N_NEAREST` past tasks whose meta-features are nearest, shape (t,)."""
+    known = past.evidence.metafeatures
+    spread = np.nanstd(known, axis=0)
+    apart = np.nan_to_num((known - metafeatures) / np.where(spread > 0, spread, 1.0))
+    distance = np.where(past.whole, (apart**2).sum(axis=1), np.inf)
+    near = np.argsort(distance, kind="stable")[: min(N_NEAREST, int(past.whole.sum()))]
+    return np.isin(np.arange(len(known)), near) / len(near)
 
 
-def left_out(parts: Sequence[Part], work: Callable, n_folds: int, n_seeds: int) -> Iterator[tuple[int, int, object]]:
-    """`work(part, train, test, seed)` of every fold of every split, with the places of its part and its seed."""
-    jobs = []
-    for place, part in enumerate(parts):
-        groups = [task.group or task.id for task in part.past.tasks]
-        for seed in range(n_seeds):
-            for train, test in group_folds(groups, n_folds, seed=seed):
-                judged = test[part.wanted[test]]
-                if judged.size:
-                    jobs.append((place, seed, train, judged))
-    results = Parallel(n_jobs=2, return_as="generator")(
-        delayed(work)(parts[place], train, test, seed) for place, seed, train, test in jobs
-    )
-    for done, ((place, seed, _, _), result) in enumerate(zip(jobs, results, strict=True), start=1):
-        print(f"{done} of {len(jobs)} folds", file=sys.stderr)
-        yield place, seed, result
-
-
-def compare(parts: Sequence[Part], title: str, n_folds: int, n_seeds: int) -> dict[str, float]:
-    """Judge all methods on all parts, print the table and give its figures."""
-    methods = ("metahp", PORTFOLIO, NEAREST)
-    regrets = [{name: np.full((n_seeds, part.wanted.size, len(KS)), np.nan) for name in methods} for part in parts]
-    inside = [np.zeros((n_seeds, part.wanted.size, max(KS))) for part in parts]
-    abstained = [np.zeros((n_seeds, part.wanted.size), dtype=bool) for part in parts]
-    for place, seed, result in left_out(parts, judge, n_folds, n_seeds):
-        assert isinstance(result, Judged)
-        for name in methods:
-            regrets[place][name][seed, result.rows] = result.regret[name]
-        inside[place][seed, result.rows] = result.inside
-        abstained[place][seed, result.rows] = result.abstained
-    splits = {
-        name: np.concatenate([of[name][:, part.scored] for of, part in zip(regrets, parts, strict=True)], axis=1)
-        for name in methods
-    }
-    random = [np.array([[random_regret(part.past, int(row), KS) for row in part.scored]]) for part in parts]
+def compare(
+    parts: Sequence[Part], found: Sequence[Found], title: str, *, has_intervals: bool, older: Regrets | None
+) -> dict[str, float]:
+    """Print how all methods do on all parts, and give the figures."""
+    splits = {name: _pooled(parts, found, name) for name in METHODS}
+    random = [np.array([[random_regret(part.evidence, int(row), KS) for row in part.scored]]) for part in parts]
     splits["random"] = np.concatenate([some for some in random if some.size], axis=1)
     splits["default"] = np.ones_like(splits["random"])
 
@@ -199,10 +126,20 @@ def compare(parts: Sequence[Part], title: str, n_folds: int, n_seeds: int) -> di
         figures |= _by_k(f"{name}/regret", mean) | _by_k(f"{name}/standard_error", error)
         figures[f"{name}/beats_default"] = wins
         table.append([name, *_pairs(mean, error), f"{wins:.0%}"])
-    for rival in (PORTFOLIO, NEAREST):
-        mean, error = _mean_and_error((splits[rival] - splits["metahp"]).mean(axis=0))
+    below = {rival: (splits[rival] - splits["metahp"]).mean(axis=0) for rival in (PORTFOLIO, NEAREST)}
+    if older is not None:
+        values, n_moved = regrets_of(parts, found).below(older)
+        figures[f"{SAVED}/tasks"] = float(len(values))
+        if len(values):
+            below[SAVED] = values
+        else:
+            print("The saved run has none of these tasks by this metric.", file=sys.stderr)
+        if n_moved:
+            print(f"In the saved run {n_moved} of the tasks were left out with others.", file=sys.stderr)
+    for rival, values in below.items():
+        mean, error = _mean_and_error(values)
         figures |= _by_k(f"metahp_below_{rival}", mean) | _by_k(f"metahp_below_{rival}_standard_error", error)
-        table.append([f"metahp below {rival}, paired", *_pairs(mean, error, sign="+"), ""])
+        table.append([f"metahp below {rival}, paired ({len(values)} tasks)", *_pairs(mean, error, sign="+"), ""])
     for depth, (n_tasks, most, worth) in _worth(parts, splits["metahp"].mean(axis=0)).items():
         figures |= _by_k(f"metahp/{depth}", np.minimum(worth, most)) | {f"metahp/{depth}/tasks": float(n_tasks)}
         shown = [f"{count:.1f}" if np.isfinite(count) else f"> {most}" for count in worth]
@@ -211,20 +148,19 @@ def compare(parts: Sequence[Part], title: str, n_folds: int, n_seeds: int) -> di
 
     at = KS.index(TRANSFER_K)
     worse = splits["metahp"][:, :, at] > splits[PORTFOLIO][:, :, at]
-    held = np.concatenate([some[:, part.wanted] for some, part in zip(inside, parts, strict=True)], axis=1)
-    held = held.mean(axis=(0, 1))
-    silent = np.concatenate([some[:, part.scored] for some, part in zip(abstained, parts, strict=True)], axis=1)
-    figures |= {
-        f"metahp/negative_transfer@{TRANSFER_K}": float(worse.mean()),
-        "metahp/coverage": float(held[0]),
-        f"metahp/coverage_first_{TRANSFER_K}": float(held[:TRANSFER_K].mean()),
-        "metahp/abstained": float(silent.mean()),
-    }
+    figures[f"metahp/negative_transfer@{TRANSFER_K}"] = float(worse.mean())
     print(f"Worse than the {PORTFOLIO} at k = {TRANSFER_K}: {worse.mean():.0%} of the tasks.")
-    print(
-        f"The 80 % interval of the expected score holds the truth: {held[0]:.0%} (first), "
-        f"{held[:TRANSFER_K].mean():.0%} (first {TRANSFER_K})."
-    )
+    if has_intervals:
+        held = [of["inside"][:, part.wanted] for of, part in zip(found, parts, strict=True)]
+        inside = np.concatenate(held, axis=1).mean(axis=(0, 1))
+        first, several = float(inside[0]), float(inside[:TRANSFER_K].mean())
+        figures |= {"metahp/coverage": first, f"metahp/coverage_first_{TRANSFER_K}": several}
+        print(
+            f"The 80 % interval of the expected score holds the truth: {first:.0%} (first), "
+            f"{several:.0%} (first {TRANSFER_K})."
+        )
+    silent = _pooled(parts, found, "abstained") > 0
+    figures["metahp/abstained"] = float(silent.mean())
     abstaining = f"Abstained on {silent.mean():.1%} of the tasks"
     if silent.any():
         ours, theirs = splits["metahp"][silent].mean(axis=0), splits["metahp"][~silent].mean(axis=0)
@@ -235,12 +171,41 @@ def compare(parts: Sequence[Part], title: str, n_folds: int, n_seeds: int) -> di
     return figures
 
 
+def _pooled(parts: Sequence[Part], found: Sequence[Found], name: str) -> np.ndarray:
+    """What is called `name` of all tasks that count, shape (n_seeds, t, …)."""
+    return np.concatenate([of[name][:, part.scored] for of, part in zip(found, parts, strict=True)], axis=1)
+
+
+def regrets_of(parts: Sequence[Part], found: Sequence[Found]) -> Regrets:
+    """The regret of metahp by metric, task and split, as it is saved."""
+    metrics, tasks, n_rows, seeds, folds, regrets = [], [], [], [], [], []
+    for part, of in zip(parts, found, strict=True):
+        for seed, row in np.ndindex(len(of["fold"]), part.scored.size):
+            place = part.scored[row]
+            metrics.append(part.evidence.metric)
+            tasks.append(part.evidence.tasks[place].id)
+            n_rows.append(part.evidence.tasks[place].n_rows)
+            seeds.append(seed)
+            folds.append(int(of["fold"][seed, place]))
+            regrets.append(of["metahp"][seed, place])
+    return Regrets(
+        learners="+".join(parts[0].evidence.spaces),
+        ks=np.array(KS),
+        metric=np.array(metrics),
+        task=np.array(tasks),
+        n_rows=np.array(n_rows),
+        seed=np.array(seeds),
+        fold=np.array(folds),
+        regret=np.array(regrets),
+    )
+
+
 def _worth(parts: Sequence[Part], regret: np.ndarray) -> dict[str, tuple[int, int, np.ndarray]]:
     """Tasks, most trials counted and worth at each k, on nearly all tasks and on those with the longest design."""
-    sizes = [[n_random(part.past, int(row)) for row in part.scored] for part in parts]
+    sizes = [[n_random(part.evidence, int(row)) for row in part.scored] for part in parts]
     flat = np.array([size for some in sizes for size in some])
     curves = [
-        random_regret(part.past, int(row), range(1, size + 1))
+        random_regret(part.evidence, int(row), range(1, size + 1))
         for part, some in zip(parts, sizes, strict=True)
         for row, size in zip(part.scored, some, strict=True)
     ]
@@ -256,26 +221,22 @@ def _worth(parts: Sequence[Part], regret: np.ndarray) -> dict[str, tuple[int, in
     return found
 
 
-def _ablate(
-    part: Part, train: np.ndarray, test: np.ndarray, seed: int, variants: Mapping[str, Variant]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    return test, ablated(part.past, train, test, part.spaces, variants, ks=KS, seed=seed)
+def judge_variants(
+    guided: Guided, left_out: frozenset[str], seed: int, *, variants: Mapping[str, Variant]
+) -> dict[str, Judged]:
+    """Regret of variants of the prior on the tasks left out."""
+    known, judged = guided.without(left_out), {}
+    read = reader_of(known.evidence(guided.guide, guided.learners), seed=seed)
+    for name, part in guided.parts.items():
+        past, rows = known.evidence(part.evidence.metric, list(part.evidence.spaces)), guided.rows(name, left_out)
+        if rows.size:
+            judged[name] = rows, regret_by_variant(read, past, part.evidence, rows, variants, ks=KS)
+    return judged
 
 
-def ablate(
-    parts: Sequence[Part], title: str, n_folds: int, n_seeds: int, variants: Mapping[str, Variant]
-) -> dict[str, float]:
-    """Judge variants of the prior on all parts, print the table and give its figures."""
-    regrets = [{name: np.full((n_seeds, part.wanted.size, len(KS)), np.nan) for name in variants} for part in parts]
-    work = partial(_ablate, variants=variants)
-    for place, seed, (rows, found) in left_out(parts, work, n_folds, n_seeds):  # type: ignore[misc]
-        for name, values in found.items():
-            regrets[place][name][seed, rows] = values
-    means = {
-        name: np.concatenate([of[name][:, part.scored] for of, part in zip(regrets, parts, strict=True)], axis=1)
-        for name in variants
-    }
-    means = {name: values.mean(axis=0) for name, values in means.items()}
+def ablate(parts: Sequence[Part], found: Sequence[Found], title: str, variants: Sequence[str]) -> dict[str, float]:
+    """Print how variants of the prior do on all parts, and give the figures."""
+    means = {name: _pooled(parts, found, name).mean(axis=0) for name in variants}
     figures: dict[str, float] = {}
     table = []
     for name, values in means.items():
@@ -289,32 +250,39 @@ def ablate(
     return figures
 
 
-def _walk(part: Part, train: np.ndarray, test: np.ndarray, seed: int, known: Described) -> object:
-    test = np.array([row for row in test if part.past.tasks[row].id in known], dtype=int)
-    return test, regret_by_budget(
-        part.past, part.baselines, part.spaces, part.metric, known, train, test, ks=KS, seed=seed
+def judge_budgets(guided: Guided, left_out: frozenset[str], seed: int, *, known: Described) -> dict[str, Judged]:
+    """Regret by budget on those tasks left out that were described anew."""
+    judged = {}
+    for name, adviser in guided.advisers(left_out, seed=seed, is_validated=False).items():
+        evidence = guided.parts[name].evidence
+        rows = [row for row in guided.rows(name, left_out) if evidence.tasks[row].id in known]
+        if rows:
+            regret = regret_by_budget(adviser, evidence, np.array(rows), known, ks=KS)
+            judged[name] = np.array(rows), {"regret": regret}
+    return judged
+
+
+def walk(
+    parts: Sequence[Part], found: Sequence[Found], title: str, budgets: Sequence[float], known: Described
+) -> dict[str, float]:
+    """Print what the advice is worth by the budget for describing the table, and give the figures."""
+    scored = [
+        np.array([row for row in part.scored if part.evidence.tasks[row].id in known], dtype=int) for part in parts
+    ]
+    values = np.concatenate(
+        [of["regret"][:, rows] for of, rows in zip(found, scored, strict=True) if rows.size], axis=1
     )
-
-
-def walk(parts: Sequence[Part], title: str, n_folds: int, n_seeds: int, budgets: Sequence[float], known: Described):
-    """Judge the advice by the seconds spent on describing the table, print the table and give its figures."""
-    shape = (n_seeds, len(budgets), len(KS))
-    regrets = [np.full((part.wanted.size, *shape), np.nan) for part in parts]
-    for place, seed, (rows, found) in left_out(parts, partial(_walk, known=known), n_folds, n_seeds):  # type: ignore[misc]
-        regrets[place][rows, seed] = found
-    scored = [np.array([row for row in part.scored if part.past.tasks[row].id in known]) for part in parts]
-    values = np.concatenate([of[rows] for of, rows in zip(regrets, scored, strict=True) if rows.size])
     spent = np.array(
-        [known[part.past.tasks[row].id][1] for part, rows in zip(parts, scored, strict=True) for row in rows]
+        [known[part.evidence.tasks[row].id][1] for part, rows in zip(parts, scored, strict=True) for row in rows]
     )
-    figures, table = {"tasks_described": float(len(values))}, []
+    figures, table = {"tasks_described": float(values.shape[1])}, []
     for i, budget in enumerate(budgets):
-        mean, error = _mean_and_error(values[:, :, i].mean(axis=1))
+        mean, error = _mean_and_error(values[:, :, i].mean(axis=0))
         middle, most = np.quantile(spent[:, i], [0.5, 0.9])
         figures |= _by_k(f"budget_{budget:g}/regret", mean) | {f"budget_{budget:g}/median_seconds": float(middle)}
         table.append([f"{budget:g} s", f"{middle:.2f} s", f"{most:.2f} s", *_pairs(mean, error)])
     report(
-        f"{title}; {len(values)} tasks described anew",
+        f"{title}; {values.shape[1]} tasks described anew",
         ["budget", "median", "9 of 10", *(f"k = {k}" for k in KS)],
         table,
     )
@@ -348,6 +316,11 @@ def _options() -> argparse.Namespace:
     )
     options.add_argument("--folds", type=int, help=f"default: {N_FOLDS}, or {QUICK_FOLDS} with --quick")
     options.add_argument(
+        "--no-intervals", action="store_true", help="train once a fold, not six times; so does --quick"
+    )
+    options.add_argument("--save", type=Path, metavar="FILE", help="write the regret by metric, task and split")
+    options.add_argument("--against", type=Path, metavar="FILE", help="compare with a saved run, paired by task")
+    options.add_argument(
         "--ablate",
         nargs="*",
         metavar="WORD",
@@ -363,7 +336,11 @@ def _options() -> argparse.Namespace:
         help="judge on as many rows of each table as the seed's protocol uses, or on more or fewer where measured",
     )
     options.add_argument("--tables", type=Path, default=ROOT.parent / "shared" / "datasets", help="folder of tables")
-    return options.parse_args()
+    options.add_argument("--jobs", type=int, default=2, help="folds side by side")
+    arguments = options.parse_args()
+    if (arguments.save or arguments.against) and (arguments.ablate is not None or arguments.budget_seconds):
+        options.error("--save and --against are about the full method, not about variants or budgets")
+    return arguments
 
 
 def main() -> int:
@@ -373,42 +350,59 @@ def main() -> int:
     is_short = arguments.quick or arguments.ablate is not None or arguments.budget_seconds
     n_seeds = arguments.seeds or (1 if is_short else 5)
     n_folds = arguments.folds or (QUICK_FOLDS if arguments.quick else N_FOLDS)
+    has_intervals = not (arguments.quick or arguments.no_intervals)
     variants = {
         name: variant
         for name, variant in VARIANTS.items()
         if not arguments.ablate or name == FULL or name.startswith(tuple(arguments.ablate))
     }
-    records, trials, names = collect(arguments.data, arguments.tasks)
+    older = Regrets.load(arguments.against) if arguments.against else None
+    if older is not None and (older.learners, tuple(older.ks)) != ("+".join(sorted(learners)), KS):
+        print(f"{arguments.against} is about {older.learners} at k = {older.ks.tolist()}.", file=sys.stderr)
+        return 2
+    records, trials, names = collect(arguments.data, trained_on(learners), arguments.tasks)
     if arguments.quick:
         kept = {record.task.id for record in records[:QUICK_TASKS]}
         records = [record for record in records if record.task.id in kept]
         trials = [trial for trial in trials if trial.task in kept]
     sets = [(metric,) for metric in arguments.metric or ()] or [METRIC_SETS[arguments.metrics]]
+    metrics = list(dict.fromkeys(metric for some in sets for metric in some))
+    guided = guided_parts(records, trials, metrics, learners, names, arguments.rows)
+    parts = {name: part for each in guided for name, part in each.parts.items() if part.scored.size}
+    if any(parts.keys().isdisjoint(some) for some in sets):
+        print("No task to score: all are flat or unknown.", file=sys.stderr)
+        return 2
     known: Described = {}
     if arguments.budget_seconds:
         scored = set(names or [record.task.name for record in records])
-        known = described(arguments.tables, scored, arguments.budget_seconds, 2)
+        known = described(arguments.tables, scored, arguments.budget_seconds, arguments.jobs)
+        work = partial(judge_budgets, known=known)
+    elif arguments.ablate is not None:
+        work = partial(judge_variants, variants=variants)
+    else:
+        work = partial(judge, has_intervals=has_intervals)
+    judged = judge_left_out(guided, work, n_folds, n_seeds, arguments.jobs)
+    if arguments.save:
+        regrets_of(list(parts.values()), [judged[name] for name in parts]).save(arguments.save)
     figures: dict[str, float] = {}
-    for metrics in sets:
-        parts = [part_of(records, trials, metric, learners, names, arguments.rows) for metric in metrics]
-        n_tasks = sum(int(part.wanted.sum()) for part in parts)
-        n_scored = sum(part.scored.size for part in parts)
-        if not n_scored:
-            print("No task to score: all are flat or unknown.", file=sys.stderr)
-            return 2
+    for some in sets:
+        its_parts = [parts[metric] for metric in some if metric in parts]
+        found = [judged[metric] for metric in some if metric in parts]
+        n_tasks = sum(int(part.wanted.sum()) for part in its_parts)
+        n_scored = sum(part.scored.size for part in its_parts)
         title = (
-            f"{' + '.join(learners)}, {' and '.join(metrics)}, {n_scored} tasks that are not flat of {n_tasks}, "
+            f"{' + '.join(learners)}, {' and '.join(some)}, {n_scored} tasks that are not flat of {n_tasks}, "
             f"leave-one-group-out in {n_folds} folds, {n_seeds} fold seeds: default-scaled regret ± standard error"
         )
         if arguments.budget_seconds:
-            found = walk(parts, title, n_folds, n_seeds, arguments.budget_seconds, known)
-        elif arguments.ablate is None:
-            found = compare(parts, title, n_folds, n_seeds)
+            its_figures = walk(its_parts, found, title, arguments.budget_seconds, known)
+        elif arguments.ablate is not None:
+            its_figures = ablate(its_parts, found, title, list(variants))
         else:
-            found = ablate(parts, title, n_folds, n_seeds, variants)
-        prefix = f"{metrics[0]}/" if arguments.metric else ""
+            its_figures = compare(its_parts, found, title, has_intervals=has_intervals, older=older)
+        prefix = f"{some[0]}/" if arguments.metric else ""
         figures |= {f"{prefix}tasks": float(n_tasks), f"{prefix}flat": float(n_tasks - n_scored)}
-        figures |= {prefix + name: value for name, value in found.items()}
+        figures |= {prefix + name: value for name, value in its_figures.items()}
     write(arguments.json, figures)
     return 0
 

@@ -14,15 +14,13 @@ trials and a pool of 10,000, on a task whose trials tell their noise and on one 
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from _benchmark import ROOT, parser, report, seed_of, write
 from _lookups import Suite, load_suite
 from joblib import Parallel, delayed
-from metahp.recommendation.selection import greedy_batch
-from metahp.surrogate.worlds import Kernel, Worlds
 
 from metahp.api.tuning.tune import N_WARM_TRANSFER
 from metahp.core.configuration import Configuration
@@ -34,40 +32,42 @@ from metahp.refinement.posterior import Settings
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
-from metahp.surrogate.calibration import learn_calibrated
-from metahp.surrogate.prior import Knowledge, drawn
+from metahp.surrogate.calibration import fit_calibrated
+from metahp.surrogate.gaussian_process import Interpolation, Kernel
+from metahp.surrogate.prior import PastTasks, Prior, draw_scenarios
+from metahp.surrogate.selection import greedy_batch
 from metahp.surrogate.validation import group_folds
 
 SUITES = ("hylap_svm", "hylap_adaboost", "pmlb_sklearn", "openml_adaboost", "openml_random_forest", "quantile_xgboost")
 METHODS = ("transfer", "tpe", "gp", "random")
 KS = (1, 3, 5, 10, 15, 20, 25, 30, 50, 100)
 # A past of so many tasks, and a task in the middle of its run.
-OVERHEAD_WORLDS, OVERHEAD_TRIALS = 425, 200
+OVERHEAD_TASKS, OVERHEAD_TRIALS = 425, 200
 
 # A suite, the place of a task in it, those of the tasks known, evaluations and seed, to the places evaluated.
 Choose = Callable[[Suite, int, tuple[int, ...], int, int], list[int]]
 # What was learned last, by suite, tasks known and seed: tasks left out together share it.
-_learned: dict[tuple[str, tuple[int, ...], int], Knowledge] = {}
+_learned: dict[tuple[str, tuple[int, ...], int], PastTasks] = {}
 
 
-def _knowledge(suite: Suite, known: tuple[int, ...], seed: int) -> Knowledge:
+def _past_tasks(suite: Suite, known: tuple[int, ...], seed: int) -> PastTasks:
     key = suite.name, known, seed
     if key not in _learned:
         _learned.clear()
-        past = suite.evidence().rows(np.array(known))
-        _learned[key] = learn_calibrated(past, {space.learner: space for space in suite.spaces}, seed=seed)
+        _learned[key] = fit_calibrated(suite.evidence().rows(np.array(known)), seed=seed)
     return _learned[key]
 
 
 def transfer(suite: Suite, task: int, known: tuple[int, ...], n: int, seed: int) -> list[int]:
     """Places of the `n` configurations that the strategy evaluates, knowing the tasks `known`."""
     table, losses = suite.configurations[task], suite.losses[task]
-    knowledge = _knowledge(suite, known, seed)
-    prior = knowledge.task_prior(None if suite.metafeatures is None else suite.metafeatures[task])
-    scenarios = np.minimum(prior.scenarios_at(prior.kernel.inputs(table)), Settings().clip)
-    draws = drawn(scenarios, prior.weights, prior.kernel.inputs(table), local=knowledge.settings.local)
-    warm = [Suggestion(table[i], Origin.SURROGATE) for i in greedy_batch(*draws, N_WARM_TRANSFER)]
-    search = Transfer(prior, suite.spaces, candidates=table, only_candidates=True, warm=warm, seed=seed, device="cpu")
+    past = _past_tasks(suite, known, seed)
+    prior = past.prior(None if suite.metafeatures is None else suite.metafeatures[task])
+    scenarios = prior.at(table)
+    scenarios = replace(scenarios, values=np.minimum(scenarios.values, Settings().clip))
+    batch = greedy_batch(*draw_scenarios(scenarios, local=prior.local), N_WARM_TRANSFER)
+    warm = [Suggestion(table[i], Origin.SURROGATE) for i in batch]
+    search = Transfer(prior, suite.spaces, table=table, warm=warm, seed=seed, device="cpu")
     place = {each.id: index for index, each in enumerate(table)}
     chosen: list[int] = []
     while len(chosen) < n and (suggestion := search.ask()):
@@ -145,21 +145,8 @@ def regrets(method: str, suite: Suite, task: int, known: tuple[int, ...], n: int
     return np.concatenate([curve, np.full(n - len(curve), curve[-1])])
 
 
-@dataclass(frozen=True, eq=False)
-class _Past:
-    """What `transfer` asks of a `TaskPrior`, without a task."""
-
-    kernel: Kernel
-    worlds: Worlds
-    weights: np.ndarray
-    log_scale: tuple[float, float] = (-4.0, 1.0)
-
-    def scenarios_at(self, inputs: np.ndarray) -> np.ndarray:
-        return self.worlds.at(inputs)
-
-
 def overhead(noise: float) -> float:
-    """Median seconds of ask and tell late in a run, with worlds of random but smooth losses.
+    """Median seconds of ask and tell late in a run, with past tasks of random but smooth losses.
 
     `noise` is the standard error that trials tell.
     """
@@ -170,11 +157,23 @@ def overhead(noise: float) -> float:
     n_columns = Kernel({space.learner: space}, np.ones(1)).inputs(known).shape[1]
     kernel = Kernel({space.learner: space}, np.full(n_columns, 0.7))
     inputs = kernel.inputs(known)
-    values = np.abs(inputs @ rng.normal(size=(n_columns, OVERHEAD_WORLDS))).T
-    worlds = Worlds.fit(kernel, inputs, values / np.median(values, axis=1, keepdims=True))
-    weights = np.full(OVERHEAD_WORLDS, 1 / OVERHEAD_WORLDS)
-    prior = _Past(kernel, worlds, weights)
-    search = Transfer(prior, [space], candidates=known, stopped_early=[learner.name], seed=0)
+    values = np.abs(inputs @ rng.normal(size=(n_columns, OVERHEAD_TASKS))).T
+    values /= np.median(values, axis=1, keepdims=True)
+    equal = np.full(OVERHEAD_TASKS, 1 / OVERHEAD_TASKS)
+    prior = Prior(
+        candidates=tuple(known),
+        inputs=inputs,
+        values=values,
+        weights=equal,
+        similarity=equal,
+        shift=np.zeros(len(known)),
+        moved=np.ones(OVERHEAD_TASKS),
+        unit=1.0,
+        units=np.exp(rng.normal(-4.0, 1.0, size=OVERHEAD_TASKS)),
+        interpolation=Interpolation.fit(kernel, inputs, values),
+        local=0.0,
+    )
+    search = Transfer(prior, [space], stopped_early=[learner.name], seed=0)
     target = rng.normal(size=n_columns)
 
     def loss(configuration: Configuration) -> float:

@@ -16,13 +16,13 @@ import numpy as np
 from _benchmark import ROOT, parser, report, write
 from _lookups import Suite, load_suite
 from joblib import Parallel, delayed
-from metahp.recommendation.selection import greedy_batch
-from metahp.surrogate.worlds import Worlds
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import MetahpError
-from metahp.surrogate.calibration import learn_calibrated
-from metahp.surrogate.prior import Knowledge, drawn
+from metahp.surrogate.calibration import fit_calibrated
+from metahp.surrogate.gaussian_process import Interpolation
+from metahp.surrogate.prior import Prior, Scenarios, draw_scenarios
+from metahp.surrogate.selection import greedy_batch
 from metahp.surrogate.validation import expected_best_of_random, group_folds
 
 KS = (1, 3, 5, 10, 25)
@@ -48,49 +48,40 @@ def batches(
     suite: Suite, train: np.ndarray, test: Sequence[int], methods: Sequence[str], seed: int
 ) -> dict[str, dict[int, list[int]]]:
     """By method and left-out task: places among the task's configurations, in the order in which to try them."""
-    past = suite.evidence().rows(train)
-    spaces = {space.learner: space for space in suite.spaces}
-    knowledge = learn_calibrated(past, spaces, seed=seed)
-    regrets = range_scaled(past.losses)
-    is_known = ~np.isnan(past.losses).all(axis=0)
-    candidates = [candidate for candidate, known in zip(past.candidates, is_known, strict=True) if known]
-    inputs = knowledge.kernel.inputs(candidates)
-    interpolated = Worlds.fit(knowledge.kernel, inputs, regrets[:, is_known], seed=seed)
-    place = {candidate: index for index, candidate in enumerate(candidates)}
+    evidence = suite.evidence().rows(train).measured()
+    past = fit_calibrated(evidence, seed=seed)
+    kernel, regrets = past.model.kernel, range_scaled(evidence.losses)
+    interpolated = Interpolation.fit(kernel, kernel.inputs(evidence.candidates), regrets, seed=seed)
+    column = {candidate: index for index, candidate in enumerate(evidence.candidates)}
     equal = np.full(len(train), 1.0 / len(train))
     found: dict[str, dict[int, list[int]]] = {method: {} for method in methods}
     for task in test:
         own = suite.configurations[task]
-        own_inputs = knowledge.kernel.inputs(own)
         features = None if suite.metafeatures is None else suite.metafeatures[task]
         if "metahp" in methods:
-            scenarios, weights = _scenarios(knowledge, own, own_inputs, features)
-            draws = drawn(scenarios, weights, own_inputs, local=knowledge.settings.local)
-            found["metahp"][task] = greedy_batch(*draws, max(KS))
-        worlds = interpolated.at(own_inputs)
-        shared = [(i, place[each]) for i, each in enumerate(own) if each in place]
+            prior = past.prior(features)
+            found["metahp"][task] = greedy_batch(*draw_scenarios(_scenarios(prior, own), local=prior.local), max(KS))
+        losses = interpolated.at(kernel.inputs(own))
+        shared = [(i, column[each]) for i, each in enumerate(own) if each in column]
         if shared:
             here, there = (list(each) for each in zip(*shared, strict=True))
-            measured = regrets[:, is_known][:, there]
-            worlds[:, here] = np.where(np.isnan(measured), worlds[:, here], measured)
+            measured = regrets[:, there]
+            losses[:, here] = np.where(np.isnan(measured), losses[:, here], measured)
         if RIVALS[0] in methods:
-            found[RIVALS[0]][task] = greedy_batch(worlds, equal, max(KS))
+            found[RIVALS[0]][task] = greedy_batch(losses, equal, max(KS))
         if RIVALS[1] in methods:
-            near = _nearest(past.metafeatures, features) if features is not None else np.arange(len(train))
-            found[RIVALS[1]][task] = greedy_batch(worlds[near], np.full(len(near), 1 / len(near)), max(KS))
+            near = _nearest(evidence.metafeatures, features) if features is not None else np.arange(len(train))
+            found[RIVALS[1]][task] = greedy_batch(losses[near], np.full(len(near), 1 / len(near)), max(KS))
     return found
 
 
-def _scenarios(
-    knowledge: Knowledge, own: Sequence[Configuration], inputs: np.ndarray, features: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scenarios and weights at the configurations of one task: as measured where past tasks share them."""
-    place = {candidate: index for index, candidate in enumerate(knowledge.candidates)}
-    if features is not None and all(each in place for each in own):
-        prior = knowledge.prior(features)
-        return prior.scenarios[:, [place[each] for each in own]], prior.weights
-    task_prior = knowledge.task_prior(features)
-    return task_prior.scenarios_at(inputs), task_prior.weights
+def _scenarios(prior: Prior, own: Sequence[Configuration]) -> Scenarios:
+    """Scenarios at the configurations of one task: as measured where past tasks share them."""
+    column = {candidate: index for index, candidate in enumerate(prior.candidates)}
+    if prior.abstained or not all(each in column for each in own):
+        return prior.at(own)
+    columns = [column[each] for each in own]
+    return Scenarios(prior.values[:, columns], prior.weights, prior.inputs[columns])
 
 
 def _nearest(known: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Grow the seed: measure every learner's design on every table of a manifest, and train the shipped advisers.
+"""Grow the seed: measure every learner's design on every table of a manifest, and train the models that it ships.
 
     python scripts/refresh_knowledge_base.py MANIFEST --out knowledge_base/ [--tier core] [--most 160] [--jobs 2]
         [--configurations lightgbm=256,linear=60] [--rows 2500,0.25,20000] [--search lightgbm=15]
@@ -7,8 +7,7 @@ Interrupt or kill it at any time; the same command goes on where it ended.
 """
 
 import argparse
-import functools
-import operator
+import math
 import random
 import sys
 from pathlib import Path
@@ -18,24 +17,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from metahp import api
-from metahp.core.errors import KnowledgeBaseError, MetahpError
-from metahp.core.metric import metric_for
-from metahp.core.task import TaskType
+from metahp.api.models import FILE_VERSION
+from metahp.api.training import Trained, TrainingProgress, train
+from metahp.core.errors import MetahpError
 from metahp.core.text import printable
 from metahp.core.trial import Trial, TrialState
 from metahp.evaluation import interrupts
-from metahp.evaluation.parallel import call_each
 from metahp.knowledge import cache
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import LEARNERS
-
-# Trained on and shipped with the seed, so that a first answer needs no training; all others are trained on first use.
-# Several classes share the advisers of two.
-SHIPPED = (
-    (TaskType.BINARY, "roc_auc"),
-    (TaskType.BINARY, "neg_log_loss"),
-    (TaskType.REGRESSION, "neg_root_mean_squared_error"),
-)
 
 
 def main() -> int:
@@ -70,7 +60,7 @@ def main() -> int:
         metavar="LEARNER=N,…",
         help="so many further trials on each table, by a Gaussian process that starts from the design",
     )
-    parser.add_argument("--jobs", type=int, default=2, help="trials side by side")
+    parser.add_argument("--jobs", type=int, default=2, help="trials, then models, side by side")
     arguments = parser.parse_args()
     with interrupts.terminable():
         try:
@@ -136,38 +126,30 @@ def _measure(rows: list[api.ManifestRow], arguments: argparse.Namespace) -> Know
         )
 
 
-def train_shipped(base: KnowledgeBase, out: Path, n_jobs: int) -> None:
-    """Train the advisers that a fresh installation needs first, into `out`; older ones go when all are there."""
-    both = dict.fromkeys((("lightgbm",), api.known_learners(base.info())))
-    records, trials = base.tasks(), {name: base.trials(learner=name) for names in both for name in names}
-    wanted, trainings = [], []
-    for names in reversed(both):
-        for task_type, metric_name in SHIPPED:
-            question = (task_type, metric_for(task_type, metric_name), names)
-            used = (records, [trial for name in names for trial in trials[name]], *question)
-            try:
-                api.past_evidence(*used)
-            except KnowledgeBaseError as error:
-                print(f"{task_type} {metric_name} {'+'.join(names)}: not trained. {error}", file=sys.stderr)
-                continue
-            wanted.append(question)
-            trainings.append(functools.partial(api.train_adviser, *used, seed=0))
-    kept = set()
-    for place, adviser in call_each(operator.call, trainings, n_jobs=n_jobs):
-        task_type, metric, names = wanted[place]
-        kept.add(
-            cache.save(out, api.adviser_key(base.content_hash(), task_type, metric, names, 0), adviser.to_arrays())
-        )
-        record = adviser.track_record
-        print(
-            f"{task_type} {metric.name} {'+'.join(names)}: {len(adviser.tasks)} past tasks, "
-            f"first beats the default on {record.win_rate:.0%}"
-            if record
-            else "no track record",
-            file=sys.stderr,
-        )
-    for older in set((out / cache.FOLDER_NAME).glob("*.npz")) - kept:
-        older.unlink()
+def train_shipped(base: KnowledgeBase, out: Path, jobs: int) -> None:
+    """Train the models that a fresh installation needs, into `out`; older files go when all are there."""
+
+    def on_progress(progress: TrainingProgress, trained: Trained | None) -> None:
+        if trained is None:
+            print(f"training {progress.n_models} models, {progress.seconds_left:.0f} s of one core", file=sys.stderr)
+        else:
+            print(f"{progress.n_done}/{progress.n_models} {_line(trained)}", file=sys.stderr)
+
+    for each in train(base, output=out, jobs=jobs, on_progress=on_progress):
+        if each.why_not:
+            print(_line(each), file=sys.stderr)
+    content = base.content_hash()
+    for path in (out / cache.FOLDER_NAME).glob("*.npz"):
+        if not (path.name.startswith(f"v{FILE_VERSION}-") and path.stem.endswith(f"-{content}")):
+            path.unlink()
+
+
+def _line(model: Trained) -> str:
+    name = " ".join(part for part in (model.kind, model.metric, "+".join(model.learners)) if part)
+    if model.why_not:
+        return f"{name}: not trained. {model.why_not}"
+    record = "no track record" if math.isnan(model.win_rate) else f"first beats the default on {model.win_rate:.0%}"
+    return f"{name}: {model.n_tasks} past tasks, {record}"
 
 
 if __name__ == "__main__":
