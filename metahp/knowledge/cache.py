@@ -18,8 +18,8 @@ from metahp.files import FOREIGN_SECONDS, sweep, write_file
 from metahp.knowledge.seed import seed_folder
 
 FOLDER_NAME = "surrogate"
-# One per metric, task type and learner set that a person uses, and some to spare.
-NEWEST_KEPT = 24
+# Models of every learner and between them for each guiding metric, twice over, and what was measured.
+NEWEST_KEPT = 48
 # Unpacked, a surrogate of the seed takes some 20 MiB; what says that it needs more than this is none.
 MAX_BYTES = 2**30
 # Clocks of machines that share a folder differ by so much.
