@@ -297,16 +297,15 @@ def _kept_models(
     base: KnowledgeBase, past: Measurements, evidence: Evidence
 ) -> Iterator[tuple[Model, tuple[str, ...]]]:
     """Kept models for the evidence with what a user should know of them, the best one first."""
-    guide = past.evidence(guiding_metric(evidence.metric), list(evidence.spaces))
     tasks = {task.id for task in evidence.tasks}
-    for path in kept_model_paths(base.folder, guide):
+    for path in kept_model_paths(base.folder, evidence):
         model = _load_model(path, past.spaces)
         # A model of tasks that are not here says nothing of those that are.
         if model is None or len(model.tasks & tasks) < (1 - RETRAIN_SHARE) * len(model.tasks):
             continue
         n_new = len(tasks - model.tasks)
         is_old = n_new > RETRAIN_SHARE * len(model.tasks)
-        if is_old and n_cells(guide) <= MOST_CELLS_VALIDATED:
+        if is_old and n_cells(evidence) <= MOST_CELLS_VALIDATED:
             # Training again takes a moment.
             return
         note = f"{n_new} tasks are new since the models were trained; `metahp kb train` learns from them"

@@ -106,11 +106,11 @@ def model_key(evidence: Evidence, content: str) -> str:
 
 
 def kept_model_paths(folder: Path, evidence: Evidence) -> list[Path]:
-    """Files of models that know all learners of the evidence of a default metric, the best one first.
+    """Files of models that serve the metric of the evidence and know all its learners, the best one first.
 
     That is one of fewer learners, then one that learned from more tasks, then one of the user's own.
     """
-    prefix = f"{_prefix('model', kind_of(evidence.tasks[0].type))}{evidence.metric}-"
+    prefix = f"{_prefix('model', kind_of(evidence.tasks[0].type))}{guiding_metric(evidence.metric)}-"
     found = []
     for order, path in enumerate(cache.list_newest(folder, f"{prefix}*")):
         scope, _, rest = path.stem.removeprefix(prefix).partition("-")

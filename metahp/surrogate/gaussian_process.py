@@ -263,8 +263,10 @@ def _share_columns(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     # Where a task has more of its own than it shares, there is nothing to save.
     alone = 2 * common.sum(axis=1) < known.sum(axis=1)
     common[alone] = known[alone]
-    patterns, of_task, counts = np.unique(common, axis=0, return_inverse=True, return_counts=True)
-    of_task = of_task.ravel()
+    distinct: dict[bytes, int] = {}
+    of_task = np.array([distinct.setdefault(row.tobytes(), len(distinct)) for row in common], dtype=int)
+    patterns = np.array([np.frombuffer(pattern, dtype=bool) for pattern in distinct])
+    counts = np.bincount(of_task)
     place = np.arange(len(patterns))
     for small in np.argsort(counts, kind="stable"):
         pattern = patterns[small]
