@@ -74,7 +74,7 @@ def ask_about(
     constant = constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
     past = read_past(base, table.task.type, learners)
     evidence = usable_evidence(past, table.task.type, metric.name, learners)
-    for model, notes in _models(base, past, evidence, seconds_left):
+    for name, model, notes in _models(base, past, evidence, seconds_left):
         try:
             adviser = adviser_of(evidence, model)
             advice = adviser.advise(table.task, metafeatures.vector(), NAMES, constant, k)
@@ -83,7 +83,7 @@ def ask_about(
         except Exception as error:
             if model is None:
                 raise
-            _log.warning("A kept model cannot be used (%s), so another one is.", _reason(error))
+            _log.warning("The model %s cannot be used (%s), so another one is.", name, _reason(error))
             continue
         return adviser, advice, notes
     raise AssertionError("the last model is none, which always gives an answer")
@@ -236,8 +236,8 @@ def _not_empty(past: Measurements, task_type: TaskType) -> Measurements:
 
 def _models(
     base: KnowledgeBase, past: Measurements, evidence: Evidence, seconds_left: float
-) -> Iterator[tuple[Model | None, tuple[str, ...]]]:
-    """Models for the evidence with what a user should know of them, the best one first, and none as the last."""
+) -> Iterator[tuple[str, Model | None, tuple[str, ...]]]:
+    """Models for the evidence, the best one first, with their names and what a user should know; none as the last."""
     guide = past.evidence(guiding_metric(evidence.metric), list(evidence.spaces))
     is_small = n_cells(guide) <= MOST_CELLS_VALIDATED
     tasks = {task.id for task in evidence.tasks}
@@ -251,19 +251,20 @@ def _models(
         if is_old and is_small:
             break
         is_old_note = f"{n_new} tasks are new since the models were trained; `metahp kb train` learns from them"
-        yield model, (is_old_note,) if is_old else ()
+        yield encodable(str(path)), model, (is_old_note,) if is_old else ()
     names, n_seconds = " + ".join(evidence.spaces), training_seconds(guide, is_validated=is_small)
     is_large = n_cells(guide) > MOST_CELLS_TRAINED
     if is_large or n_seconds > MOST_SHARE_OF_TIME * seconds_left:
         why = "more than a minute" if is_large else "too much of this study's time"
-        yield None, (f"no model of {names} is trained, and that takes {why}: `metahp kb train` does it",)
+        yield "", None, (f"no model of {names} is trained, and that takes {why}: `metahp kb train` does it",)
         return
     clock = Budget(0.0)
     _log.warning("training a model of %s on %d past tasks, about %.0f s", names, len(guide.tasks), max(n_seconds, 1.0))
     model = train_model(past, guide, seed=0, is_validated=is_small)
-    cache.save(base.folder, model_key(guide, base.content_hash()), model.to_arrays())
-    yield model, (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)
-    yield None, ()
+    key = model_key(guide, base.content_hash())
+    cache.save(base.folder, key, model.to_arrays())
+    yield key, model, (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)
+    yield "", None, ()
 
 
 def _load_model(path: Path, spaces: Mapping[str, SearchSpace]) -> Model | None:
