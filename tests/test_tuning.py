@@ -14,7 +14,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import ShuffleSplit
 
 import metahp
-from metahp.api.tuning.objective import ObjectivePool, best_of_past, learned_of_past, metric_of, objective_task
+from metahp.api.tuning.objective import ObjectivePool, best_of_past, learn_past, metric_of, objective_task
 from metahp.api.tuning.past import in_order
 from metahp.api.tuning.rows import rows_of
 from metahp.api.tuning.study import Study, run
@@ -34,7 +34,7 @@ from metahp.learners.registry import learner_named
 from metahp.metafeatures.extract import VERSION
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Suggestion
-from metahp.surrogate.prior import Settings
+from metahp.surrogate.metamodel import Settings
 
 SPACE = SearchSpace(
     "toy_service",
@@ -205,19 +205,19 @@ def test_meta_features_that_tell_past_tasks_hardly_apart_are_no_error(base: Know
         tune_objective(base, trials=6, metafeatures=metafeatures, name=f"past{index}", cold=True)
     metric = metric_of(None, "maximize")
     for own in ({"is_large": 0.0, "same": 1.0}, {"same": 2.0}, {"other": 1.0}, {}):
-        learned = learned_of_past(base, SPACE, metric, "new", own, 0)
+        learned = learn_past(base, SPACE, metric, "new", own, 0)
         assert learned is not None
         assert len(learned.points(3)) == (3 if "is_large" in own else 0)
-        assert np.isfinite(learned.prior()[0].weights).all()
+        assert np.isfinite(learned.prior().weights).all()
 
 
 @pytest.mark.parametrize("are_shared", [False, True])
 def test_similarity_is_calibrated_where_past_tasks_share_configurations(base: KnowledgeBase, are_shared: bool) -> None:
     exponents = np.random.default_rng(0).uniform(-3, 0, (14, 6))
     with_past_tasks(base, (10 ** (exponents[:1].repeat(14, axis=0) if are_shared else exponents)).tolist())
-    learned = learned_of_past(base, SPACE, metric_of(None, "maximize"), "new", {"centre": -1.0}, 0)
+    learned = learn_past(base, SPACE, metric_of(None, "maximize"), "new", {"centre": -1.0}, 0)
     assert learned is not None
-    assert (learned.knowledge.settings != Settings()) == are_shared
+    assert (learned.past.model.settings != Settings()) == are_shared
 
 
 def test_transfer_finds_the_optimum_that_past_tasks_share_sooner_than_a_cold_start(base: KnowledgeBase) -> None:
@@ -852,7 +852,7 @@ def test_past_tasks_of_an_older_space_are_learned_from(base: KnowledgeBase, desc
     assert n_past == 3
     assert best.replaced(added=0.5) in [point.configuration for point in points]
     assert all(newer.upgraded(point.configuration) == point.configuration for point in points)
-    found = learned_of_past(base, newer, metric_of(None, "maximize"), "new", described, 0)
+    found = learn_past(base, newer, metric_of(None, "maximize"), "new", described, 0)
     assert found.n_tasks == 3
 
 

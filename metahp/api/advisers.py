@@ -55,8 +55,8 @@ MANY_CHANGED = 500
 _log = logging.getLogger(__name__)
 
 
-# An adviser and what a user should know of it.
-Found = tuple[Adviser, tuple[str, ...]]
+# The name of a model, the adviser that it makes, and what a user should know of it.
+Found = tuple[str, Adviser, tuple[str, ...]]
 
 
 def ask_about(
@@ -82,7 +82,7 @@ def ask_about(
     """
     constant = constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
     others = _find_advisers(base, table.task.type, metric, learners, content or base.content_hash(), seconds_left)
-    for adviser, notes in chain([kept] if kept else [], others):
+    for name, adviser, notes in chain([kept] if kept else [], others):
         try:
             with threadpool_limits(1):
                 advice = adviser.advise(table.task, metafeatures.vector(), NAMES, constant, k)
@@ -91,7 +91,7 @@ def ask_about(
         except Exception as error:
             if adviser.past.model.surrogate is None:
                 raise
-            _log.warning("A kept model cannot be used (%s), so another one is.", _reason(error))
+            _log.warning("The model %s cannot be used (%s), so another one is.", name, _reason(error))
             continue
         return adviser, advice, notes
     raise AssertionError("the last adviser has no model, and always gives an answer")
@@ -106,8 +106,8 @@ def find_kept_adviser(
         if past is None:
             return None
         evidence = usable_evidence(past, task_type, metric.name, learners)
-        for model, notes in _kept_models(base, past, evidence):
-            return adviser_of(evidence, model), notes
+        for name, model, notes in _kept_models(base, past, evidence):
+            return name, adviser_of(evidence, model), notes
     except Exception as error:
         _log.debug("No adviser is kept (%s).", _reason(error))
     return None
@@ -124,19 +124,19 @@ def _find_advisers(
     """Advisers for a question, the best one first; the last one has no model."""
     past = read_past(base, task_type, learners, content)
     evidence = usable_evidence(past, task_type, metric.name, learners)
-    for model, notes in chain(
+    for name, model, notes in chain(
         _kept_models(base, past, evidence), _trained_models(base, past, evidence, content, seconds_left)
     ):
         try:
             with threadpool_limits(1):
                 adviser = adviser_of(evidence, model)
-            yield adviser, notes
+            yield name, adviser, notes
         except (MemoryError, KnowledgeBaseError):
             raise
         except Exception as error:
             if model is None:
                 raise
-            _log.warning("A kept model cannot be used (%s), so another one is.", _reason(error))
+            _log.warning("The model %s cannot be used (%s), so another one is.", name, _reason(error))
 
 
 def adviser_of(evidence: Evidence, model: Model | None) -> Adviser:
@@ -295,8 +295,8 @@ def _not_empty(past: Measurements, task_type: TaskType) -> Measurements:
 
 def _kept_models(
     base: KnowledgeBase, past: Measurements, evidence: Evidence
-) -> Iterator[tuple[Model, tuple[str, ...]]]:
-    """Kept models for the evidence with what a user should know of them, the best one first."""
+) -> Iterator[tuple[str, Model, tuple[str, ...]]]:
+    """Kept models for the evidence, the best one first, with their names and what a user should know of them."""
     tasks = {task.id for task in evidence.tasks}
     for path in kept_model_paths(base.folder, evidence):
         model = _load_model(path, past.spaces)
@@ -309,26 +309,27 @@ def _kept_models(
             # Training again takes a moment.
             return
         note = f"{n_new} tasks are new since the models were trained; `metahp kb train` learns from them"
-        yield model, (note,) if is_old else ()
+        yield encodable(str(path)), model, (note,) if is_old else ()
 
 
 def _trained_models(
     base: KnowledgeBase, past: Measurements, evidence: Evidence, content: str, seconds_left: float
-) -> Iterator[tuple[Model | None, tuple[str, ...]]]:
+) -> Iterator[tuple[str, Model | None, tuple[str, ...]]]:
     """A model that is trained for the evidence and kept, where that takes little time, and none as the last."""
     guide = past.evidence(guiding_metric(evidence.metric), list(evidence.spaces))
     is_validated, is_large = n_cells(guide) <= MOST_CELLS_VALIDATED, n_cells(guide) > MOST_CELLS_TRAINED
     names, n_seconds = " + ".join(evidence.spaces), training_seconds(guide, is_validated=is_validated)
     if is_large or n_seconds > MOST_SHARE_OF_TIME * seconds_left:
         why = "too long for a question" if is_large else "too much of this study's time"
-        yield None, (f"no model of {names} is trained, and that takes {why}: `metahp kb train` does it",)
+        yield "", None, (f"no model of {names} is trained, and that takes {why}: `metahp kb train` does it",)
         return
     clock = Budget(0.0)
     _log.warning("training a model of %s on %d past tasks, about %.0f s", names, len(guide.tasks), max(n_seconds, 1.0))
     model = train_model(past, guide, seed=0, is_validated=is_validated)
-    cache.save(base.folder, model_key(guide, content), model.to_arrays())
-    yield model, (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)
-    yield None, ()
+    key = model_key(guide, content)
+    cache.save(base.folder, key, model.to_arrays())
+    yield key, model, (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)
+    yield "", None, ()
 
 
 def _load_model(path: Path, spaces: Mapping[str, SearchSpace]) -> Model | None:

@@ -18,9 +18,9 @@ from metahp.files import FOREIGN_SECONDS, sweep, write_file
 from metahp.knowledge.seed import seed_folder
 
 FOLDER_NAME = "surrogate"
-# Models of every learner and between them for each guiding metric, twice over, and what was measured.
-NEWEST_KEPT = 48
-# Unpacked, a surrogate of the seed takes some 20 MiB; what says that it needs more than this is none.
+# Training makes four models of each learner and four between all, of half a megabyte: enough for a dozen learners.
+NEWEST_KEPT = 64
+# Unpacked, the measurements of the seed take some 20 MiB; what says that it needs more than this is none.
 MAX_BYTES = 2**30
 # Clocks of machines that share a folder differ by so much.
 CLOCK_SECONDS = 60.0

@@ -102,7 +102,9 @@ class Measurements:
         place: dict[tuple[str, bool], int] = {}
         for column, key in enumerate(_keys(self)):
             place.setdefault(key, column)
-        n_own, added, target = len(self.candidates), list[int](), list[int]()
+        n_own = len(self.candidates)
+        added: list[int] = []
+        target: list[int] = []
         for column, key in enumerate(_keys(others)):
             if key not in place:
                 place[key] = n_own + len(added)

@@ -350,10 +350,10 @@ def test_a_model_that_does_not_fit_is_named_and_another_one_answers(tiny, base, 
     narrow = {**arrays, "meta/length_scales": arrays["meta/length_scales"][:2]}
     # Of more tasks, so that it is tried first.
     name = path.stem.replace("-12-", "-13-")
-    cache.save(base.folder, name, narrow)
+    bad = cache.save(base.folder, name, narrow)
     with caplog.at_level(logging.WARNING):
         _, advice, notes = tiny.ask(base)
-    assert warnings_of(caplog, "cannot be used") == 1
+    assert warnings_of(caplog, f"{bad} cannot be used") == 1
     assert fits.n == 0
     assert notes == ()
     assert not advice.prior.abstained

@@ -12,14 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# What has to be in place for a moment to be reached at all; by moment.
-SETTINGS = {"training": ("metahp.api.advice", "MANY_CELLS", 0)}
-
 MOMENTS = {
     "opening the result": ("metahp.results.directory._check_space", 1),
     "reading the table": ("metahp.datasets.read._read", 1),
-    "describing": ("metahp.api.tuning.table_tuning.extract", 1),
-    "training": ("metahp.evaluation.runner.Runner.call", 2),
+    "describing": ("metahp.api.tuning.table_tuning.describe", 1),
+    "training": ("metahp.surrogate.metamodel.MetaModel.fit", 2),
     "recording the task": ("metahp.knowledge.journal.Journal.append", 1),
     "starting a worker": ("metahp.evaluation.process.WorkerProcess.__init__", 1),
     "submitting a trial": ("metahp.evaluation.parallel.TrialPool.submit", 2),
@@ -43,9 +40,9 @@ MOMENTS = {
 # A run of its own that nothing ends.
 NEVER = "never"
 OF_RECOMMEND = {
-    "describing for advice": ("metahp.api.advice.extract", 1),
+    "describing for advice": ("metahp.api.advice.describe", 1),
     "training": MOMENTS["training"],
-    "keeping a trained adviser": ("metahp.knowledge.cache.save", 1),
+    "keeping what the next question needs": ("metahp.knowledge.cache.save", 1),
     "printing": ("metahp.cli.output.write_rich", 1),
 }
 OF_REFRESH = {
@@ -58,9 +55,6 @@ OF_REFRESH = {
 
 def arrange(moment: str, number: int) -> None:
     """Let the signal come at that moment."""
-    if moment in SETTINGS:
-        module, name, value = SETTINGS[moment]
-        setattr(import_module(module), name, value)
     path, count = {**MOMENTS, **OF_RECOMMEND, **OF_REFRESH}[moment]
     owner, name = _owner(path.removesuffix("!"))
     original = getattr(owner, name)

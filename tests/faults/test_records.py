@@ -5,6 +5,7 @@ records are kept and everything that reads the knowledge base goes on.
 """
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -24,10 +25,10 @@ import pytest
 
 import metahp
 from metahp.api import advice
+from metahp.api.advisers import measure_past
 from metahp.cli.main import main
 from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import METRICS
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
 from metahp.evaluation.design import design
@@ -501,7 +502,7 @@ USELESS: dict[str, tuple[Callable[[KnowledgeBase], object], int]] = {
     "a value that is missing there": (trial_of(0, {"C": None}), 1),
     # It may be one that another version of the space has.
     "a hyperparameter unknown here": (trial_of(0, {"magic": 1}), 0),
-    "another metric": (trial_of(0, fold_losses={"accuracy": (0.1, 0.2, 0.3)}), 1),
+    "another metric": (trial_of(0, fold_losses={"accuracy": (0.1, 0.2, 0.3)}), 0),
     "an unknown metric": (trial_of(0, fold_losses={"magic": (-1.0, 0.2, 0.3)}), 1),
     "a loss that is not known": (trial_of(0, fold_losses={METRIC: (float("nan"),) * 3}), 0),
     "a loss without a bound": (trial_of(0, fold_losses={METRIC: (float("inf"),) * 3}), 0),
@@ -519,9 +520,9 @@ USELESS: dict[str, tuple[Callable[[KnowledgeBase], object], int]] = {
     "a task without features": (task_of(n_features=0), 1),
     "a task of absurd size": (task_of(n_rows=2**63 - 1, n_features=2**63 - 1), 0),
     "a task without a baseline": (without_baseline, 1),
-    "a baseline that is not finite": (task_of(metafeatures={f"baseline:{METRIC}": float("inf")}), 1),
-    "a baseline of nothing": (task_of(metafeatures={f"baseline:{METRIC}": 0.0}), 1),
-    "a negative baseline": (task_of(metafeatures={f"baseline:{METRIC}": -1.0}), 1),
+    "a baseline that is not finite": (task_of(metafeatures={f"baseline:{METRIC}": float("inf")}), 0),
+    "a baseline of nothing": (task_of(metafeatures={f"baseline:{METRIC}": 0.0}), 0),
+    "a negative baseline": (task_of(metafeatures={f"baseline:{METRIC}": -1.0}), 0),
     "meta-features that are not finite": (task_of(metafeatures=dict.fromkeys(NAMES[:9], float("inf"))), 0),
     "meta-features of absurd size": (task_of(metafeatures=dict.fromkeys(NAMES[:9], -1e308)), 0),
     "meta-features unknown here": (task_of(metafeatures={"magic": 1.0}), 0),
@@ -529,7 +530,7 @@ USELESS: dict[str, tuple[Callable[[KnowledgeBase], object], int]] = {
 
 
 def evidence_of(kb: KnowledgeBase) -> Any:
-    return advice.past_evidence(kb.tasks(), kb.trials(), TaskType.BINARY, METRICS[METRIC], ["linear"])
+    return measure_past(kb.tasks(), kb.trials(), TaskType.BINARY, ["linear"]).evidence(METRIC, ["linear"])
 
 
 @pytest.mark.parametrize("kind", USELESS)
@@ -539,9 +540,10 @@ def test_a_record_of_no_use_is_left_out_of_what_is_learned(
     make, n_left_out = USELESS[kind]
     make(kb)
     assert set(advice.known_learners(kb.info())) <= set(LEARNERS)
-    past, baselines = evidence_of(kb)
+    past = evidence_of(kb)
     assert {task.id for task in past.tasks} >= {f"{number:024d}" for number in range(N_TASKS)}
-    assert np.isfinite(baselines).all()
+    assert np.isfinite(past.constants).all()
+    assert (past.constants > 0).all()
     assert not np.isinf(past.metafeatures).any()
     assert named(caplog, f"{n_left_out} trial(s)") + named(caplog, f"{n_left_out} past task(s)") == bool(n_left_out)
 
@@ -595,21 +597,18 @@ def kept(built: Path, frame: pd.DataFrame, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as bare:
         bare.setattr(seed, "_PLACES", (folder / "no seed",))
         advised = recommended(KnowledgeBase(folder), frame)
-    [model] = (folder / cache.FOLDER_NAME).iterdir()
+    [model] = (folder / cache.FOLDER_NAME).glob("*-model-*")
     (folder / seed.TASKS_FILE).write_bytes(b"")
     return Kept(folder, model, advised)
 
 
-def with_arrays(**changes: Any) -> Callable[[Path, Path, random.Random], None]:
+def with_arrays(changes: dict[str, Any]) -> Callable[[Path, Path, random.Random], None]:
     """The same model with some arrays changed: None leaves one out."""
 
     def make(good: Path, bad: Path, rng: random.Random) -> None:
         with np.load(good) as file:
             arrays = dict(file)
-        arrays |= {
-            name.replace("_dot_", "."): change(arrays.get(name.replace("_dot_", "."))) if callable(change) else change
-            for name, change in changes.items()
-        }
+        arrays |= {name: change(arrays[name]) if callable(change) else change for name, change in changes.items()}
         np.savez(bad, **{name: array for name, array in arrays.items() if array is not None})
 
     return make
@@ -620,8 +619,10 @@ def with_bytes(change: Callable[[bytes, random.Random], bytes]) -> Callable[[Pat
 
 
 def a_flipped_bit(content: bytes, rng: random.Random) -> bytes:
-    # Among the compressed numbers, which the archive has a checksum of.
-    place = rng.randrange(len(content) // 4, len(content) // 2)
+    # In the middle of the longest array, which the archive has a checksum of.
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        longest = max(archive.infolist(), key=lambda member: member.compress_size)
+    place = longest.header_offset + len(longest.FileHeader()) + longest.compress_size // 2
     return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
 
 
@@ -650,18 +651,20 @@ MODELS: dict[str, Callable[[Path, Path, random.Random], None]] = {
     "a bomb": a_bomb,
     "Python objects": objects,
     "no arrays": lambda good, bad, rng: np.savez(bad),
-    "other keys": with_arrays(about=None, story=np.ones(3)),
-    "no worlds": with_arrays(knowledge_dot_worlds=None),
-    "worlds of another shape": with_arrays(knowledge_dot_worlds=np.ones((2, 3))),
-    "worlds of texts": with_arrays(knowledge_dot_worlds=np.array([["a", "b"]])),
-    "worlds of fewer tasks": with_arrays(knowledge_dot_worlds=lambda array: array[:1]),
-    "marks that are texts": with_arrays(knowledge_dot_whole=lambda array: array.astype(str)),
-    "other meta-features": with_arrays(knowledge_dot_metafeatures=lambda array: array[:, :5]),
-    "residuals without a shape": with_arrays(residuals=np.array(1.0)),
-    "a story that is no JSON": with_arrays(about=text("{")),
-    "tasks that are none": with_arrays(about=text('{"tasks": [{"id": 3}], "track_record": null}')),
-    "a forecast of another shape": with_arrays(forecast_dot_ratios=np.ones((1, 1))),
-    "no model inside": with_arrays(knowledge_dot_surrogate=text("no model")),
+    "other keys": with_arrays({"tasks": None, "story": np.ones(3)}),
+    "no length scales": with_arrays({"meta/length_scales": None}),
+    "length scales of another shape": with_arrays({"meta/length_scales": np.ones((2, 3))}),
+    "length scales of texts": with_arrays({"meta/length_scales": np.array(["a", "b"])}),
+    "averages of fewer candidates": with_arrays({"meta/averages": lambda array: array[:1]}),
+    "a forest of fewer nodes": with_arrays({"meta/forest_left": lambda array: array[:0]}),
+    "middles of another shape": with_arrays({"meta/forest_middle": np.ones(3)}),
+    "settings that are too few": with_arrays({"meta/settings": np.ones(2)}),
+    "residuals without a shape": with_arrays({f"validation/{METRIC}/residuals": np.array(1.0)}),
+    "a story that is no JSON": with_arrays({"meta/about": text("{")}),
+    "tasks that are none": with_arrays({"tasks": text("3")}),
+    "levels that are no JSON": with_arrays({f"levels/{METRIC}": text("{")}),
+    "levels that are no models": with_arrays({f"levels/{METRIC}": text('{"linear": "no model"}')}),
+    "no model inside": with_arrays({"meta/surrogate": text("no model")}),
 }
 
 
@@ -687,7 +690,7 @@ def test_a_kept_model_that_fails_is_trained_again_and_then_works(
 ) -> None:
     bad = cache.cache_path(kb.folder, kept.model.stem)
     bad.parent.mkdir()
-    MODELS["worlds of another shape"](kept.model, bad, random.Random(0))
+    MODELS["length scales of another shape"](kept.model, bad, random.Random(0))
     assert recommended(kb, frame) == kept.advised
     assert named(caplog, str(bad)) == 1
     caplog.clear()

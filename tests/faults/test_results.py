@@ -142,7 +142,7 @@ def test_a_damaged_result_stops_no_run(
     with caplog.at_level(logging.WARNING, "metahp"):
         found = tune(known, out, N_AFTER)
     assert (found.n_earlier, len(found.trials)) == (n_known, N_AFTER)
-    told = [message for message in caplog.messages if "adviser" not in message]
+    told = [message for message in caplog.messages if "training a model" not in message]
     assert len(told) == is_told, told
     assert (out / "notes.md").read_text() == "mine"
     assert len(pd.read_parquet(out / TRIALS)) == N_AFTER

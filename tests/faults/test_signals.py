@@ -140,7 +140,7 @@ def best_is_whole(run: Run) -> bool:
 
 @pytest.mark.parametrize(("moment", "name"), list(zip(OF_RECOMMEND, [*ENDINGS, "SIGKILL"], strict=True)))
 def test_a_recommendation_ends_in_good_order(moment: str, name: str, known: Known, tmp_path: Path) -> None:
-    run = Run(tmp_path, known, is_trained=moment not in ("training", "keeping a trained adviser"))
+    run = Run(tmp_path, known, is_trained=moment not in ("training", "keeping what the next question needs"))
     run.words = ["recommend", str(known.table), "--learner", "linear", "--kb", str(run.home)]
     check_ends(run.start(moment, name), name)
     assert name == "SIGKILL" or run.leftovers() == []

@@ -21,7 +21,7 @@ def points_of(inputs, scenarios, device="cpu") -> Points:
 
 
 def problem(seed: int, n_finished: int, n_pending: int = 0, n_new: int = 7):
-    """Three worlds on a few random points: weights, the observed trials and other points."""
+    """Three scenarios on a few random points: weights, the observed trials and other points."""
     rng = np.random.default_rng(seed)
     n = n_finished + n_pending
     inputs, scenarios = rng.random((n + n_new, 2)), rng.random((3, n + n_new))
@@ -95,24 +95,24 @@ def test_the_mixture_agrees_with_a_plain_solve_of_every_component(n_finished):
     np.testing.assert_allclose(mixture.log_improvement(points).exp(), improvement, rtol=1e-3, atol=1e-6)
 
 
-def test_weights_sum_to_one_and_point_at_the_world_that_the_losses_follow():
+def test_weights_sum_to_one_and_point_at_the_scenario_that_the_losses_follow():
     weights, observed, _ = problem(0, 12)
     followed = Observed(observed.points, 5.0 + 0.8 * observed.points.scenarios[2], observed.noise)
     total = torch.cat([each.flatten() for each in posterior(weights, followed).log_weights]).exp().sum()
     assert float(total) == pytest.approx(1.0)
-    by_world = sum(each.exp().sum(dim=0) for each in posterior(weights, followed).log_weights if each.shape[1] == 3)
-    assert int(by_world.argmax()) == 2
+    by_scenario = sum(each.exp().sum(dim=0) for each in posterior(weights, followed).log_weights if each.shape[1] == 3)
+    assert int(by_scenario.argmax()) == 2
 
 
-def test_where_no_world_fits_the_local_term_takes_over():
+def test_where_no_scenario_fits_the_local_term_takes_over():
     weights, observed, _ = problem(1, 12)
-    # A smooth loss that has nothing to do with the worlds, at twice the spread they have.
+    # A smooth loss that has nothing to do with the scenarios, at twice the spread they have.
     strange = 2.0 * torch.sin(3 * observed.points.inputs[:, 0]) + 5.0
     flat = points_of(observed.points.inputs, 0.01 * observed.points.scenarios)
     mixture = posterior(weights, Observed(flat, strange, observed.noise))
-    one_world, one_world_and_more, blend, blend_and_more, own = (float(w.exp().sum()) for w in mixture.log_weights)
-    assert one_world + blend < 0.01
-    assert one_world_and_more + blend_and_more + own > 0.99
+    one, one_and_more, blend, blend_and_more, own = (float(w.exp().sum()) for w in mixture.log_weights)
+    assert one + blend < 0.01
+    assert one_and_more + blend_and_more + own > 0.99
     shared = posterior(weights, Observed(flat, strange, observed.noise), replace(FINE, least_own=1000))
     by_kernel = torch.tensor([float(each.exp().sum()) for each in shared.log_weights]).reshape(2, 2).sum(dim=0)
     assert by_kernel[1] > 0.9
@@ -125,7 +125,7 @@ def test_noise_is_found_out_where_no_trial_tells_it():
     torch.testing.assert_close(
         posterior(weights, told, several).predict(points), posterior(weights, told, one).predict(points)
     )
-    # The losses are random numbers that follow no world.
+    # The losses are random numbers that follow no scenario.
     by_noise = torch.stack([each.exp().sum() for each in posterior(weights, observed, several).log_weights])
     assert float(by_noise[1::2].sum()) > 0.7
 

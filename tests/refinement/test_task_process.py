@@ -9,9 +9,9 @@ from metahp.refinement.task_process import CLIP, TaskProcess
 
 
 def points_of(inputs, mean=None) -> Points:
-    """Points of which the only world says `mean`."""
-    worlds = np.zeros(len(inputs)) if mean is None else np.asarray(mean)
-    return Points.of(np.asarray(inputs), worlds[None], torch.ones(1, dtype=torch.float64))
+    """Points of which the only scenario says `mean`."""
+    scenarios = np.zeros(len(inputs)) if mean is None else np.asarray(mean)
+    return Points.of(np.asarray(inputs), scenarios[None], torch.ones(1, dtype=torch.float64))
 
 
 def observed_of(points: Points, losses) -> Observed:
@@ -20,7 +20,7 @@ def observed_of(points: Points, losses) -> Observed:
 
 
 def problem(seed: int, n: int = 12, n_pending: int = 0, n_new: int = 7):
-    """Observed trials whose losses follow the world in part, and other points."""
+    """Observed trials whose losses follow the scenario in part, and other points."""
     rng = np.random.default_rng(seed)
     total = n + n_pending + n_new
     inputs, mean = 2 * rng.random((total, 3)), rng.random(total)
@@ -58,7 +58,7 @@ def test_it_agrees_with_a_plain_solve_and_the_improvement_with_an_integral():
     np.testing.assert_allclose(process.log_improvement(points).exp(), improvement, rtol=1e-4, atol=1e-9)
 
 
-def test_worlds_that_fit_get_a_slope_and_worlds_that_do_not_lose_it(rng):
+def test_scenarios_that_fit_get_a_slope_and_scenarios_that_do_not_lose_it(rng):
     inputs, mean = 2 * rng.uniform(size=(40, 2)), rng.uniform(size=40)
     fits, does_not = (
         TaskProcess(observed_of(points_of(inputs, mean), losses))

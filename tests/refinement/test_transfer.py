@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from metahp.refinement.pool import (
 )
 from metahp.refinement.strategy import Observation, Suggestion
 from metahp.refinement.transfer import Transfer
+from metahp.surrogate.prior import Scenarios
 
 BOWL = SearchSpace("bowl", 1, (Float("x", 0.0, 1.0, 0.5), Float("y", 0.0, 1.0, 0.5)))
 # Where past tasks had their optimum.
@@ -24,26 +25,22 @@ CENTRES = np.array([[0.2, 0.2], [0.3, 0.25], [0.2, 0.4], [0.35, 0.3], [0.8, 0.7]
 
 
 @dataclass(frozen=True)
-class BowlKernel:
-    space: SearchSpace = BOWL
-
-    def inputs(self, configurations) -> np.ndarray:
-        return self.space.to_unit(configurations) / 0.4
-
-
-@dataclass(frozen=True)
 class BowlPrior:
     """Past tasks are bowls around `CENTRES`."""
 
-    kernel: BowlKernel = field(default_factory=BowlKernel)
+    space: SearchSpace = BOWL
+    candidates: tuple[Configuration, ...] = ()
+    unit: float = 1.0
     log_scale: tuple[float, float] = (0.0, 0.5)
 
     @property
     def weights(self) -> np.ndarray:
         return np.full(len(CENTRES), 1 / len(CENTRES))
 
-    def scenarios_at(self, inputs) -> np.ndarray:
-        return 4 * ((0.4 * inputs[None, :, :2] - CENTRES[:, None]) ** 2).sum(axis=2)
+    def at(self, configurations) -> Scenarios:
+        points = self.space.to_unit(configurations)
+        values = 4 * ((points[None, :, :2] - CENTRES[:, None]) ** 2).sum(axis=2)
+        return Scenarios(values, self.weights, points / 0.4)
 
 
 def bowl(configuration: Configuration, centre=(0.28, 0.3)) -> float:
@@ -60,7 +57,8 @@ def grid(n: int = 9) -> list[Configuration]:
 
 
 def transfer(**options) -> Transfer:
-    return Transfer(BowlPrior(), [BOWL], **{"seed": 0, "device": "cpu", **options})
+    prior = BowlPrior(**{name: options.pop(name) for name in ("candidates", "unit") if name in options})
+    return Transfer(prior, [BOWL], **{"seed": 0, "device": "cpu", **options})
 
 
 def run(strategy: Transfer, n: int, loss=bowl, noise=np.nan) -> list[Suggestion]:
@@ -74,23 +72,28 @@ def run(strategy: Transfer, n: int, loss=bowl, noise=np.nan) -> list[Suggestion]
 
 def test_warm_points_come_first_with_their_own_origins_and_then_the_posterior():
     warm = [Suggestion(at(0.9, 0.9), Origin.SURROGATE), Suggestion(at(0.1, 0.1), Origin.USER)]
-    asked = run(transfer(candidates=grid(), only_candidates=True, warm=[*warm, warm[0]]), 4)
+    asked = run(transfer(table=grid(), warm=[*warm, warm[0]]), 4)
     assert asked[:2] == warm
     assert [each.origin for each in asked[2:]] == [Origin.POSTERIOR] * 2
 
 
+def test_where_there_is_a_table_nothing_else_that_past_tasks_know_is_asked():
+    asked = run(transfer(candidates=(at(0.2812345, 0.3012345),), table=grid(4)), 16)
+    assert {each.configuration.id for each in asked} == {each.id for each in grid(4)}
+
+
 def test_a_table_is_asked_through_without_repeats_and_then_nothing_is_left():
-    strategy = transfer(candidates=grid(4), only_candidates=True)
+    strategy = transfer(table=grid(4))
     asked = {each.configuration.id for each in run(strategy, 16)}
     assert asked == {each.id for each in grid(4)}
     assert strategy.ask() is None
 
 
 def test_several_pending_points_are_all_different_and_apart():
-    strategy = transfer(candidates=grid(), only_candidates=True)
+    strategy = transfer(table=grid())
     first = [strategy.ask().configuration for _ in range(5)]
     assert len({each.id for each in first}) == 5
-    # Before any trial the picks serve different worlds, the far one too.
+    # Before any trial the picks serve different scenarios, the far one too.
     assert any(each.values["x"] > 0.6 for each in first)
     strategy.tell(Observation(first[0], bowl(first[0])))
     assert strategy.ask().configuration.id not in {each.id for each in first}
@@ -117,10 +120,8 @@ def test_where_trials_tell_their_noise_several_pending_points_are_apart():
 
 @pytest.mark.parametrize("noise", [np.nan, 0.05])
 def test_the_unit_of_the_loss_changes_nothing(noise):
-    one = run(transfer(candidates=grid(), only_candidates=True), 8, noise=noise)
-    thousand = run(
-        transfer(candidates=grid(), only_candidates=True, unit=1000.0), 8, lambda each: 1000 * bowl(each), 1000 * noise
-    )
+    one = run(transfer(table=grid()), 8, noise=noise)
+    thousand = run(transfer(table=grid(), unit=1000.0), 8, lambda each: 1000 * bowl(each), 1000 * noise)
     assert one == thousand
 
 
@@ -136,13 +137,13 @@ def test_told_again_in_the_same_order_it_asks_the_same(noise):
 
 @pytest.mark.parametrize("noise", [np.nan, 0.05])
 def test_a_failed_region_is_left(noise):
-    strategy = transfer(candidates=grid(), only_candidates=True)
+    strategy = transfer(table=grid())
     asked = run(strategy, 12, lambda each: np.inf if each.values["x"] < 0.5 else bowl(each), noise)
     assert sum(each.configuration.values["x"] >= 0.5 for each in asked[-6:]) >= 4
 
 
 def test_only_failures_still_leave_something_to_ask():
-    asked = run(transfer(candidates=grid(3), only_candidates=True), 9, lambda each: np.inf)
+    asked = run(transfer(table=grid(3)), 9, lambda each: np.inf)
     assert len({each.configuration.id for each in asked}) == 9
 
 
@@ -155,7 +156,7 @@ TREES = SearchSpace(
 
 
 def trees(*warm: Suggestion) -> Transfer:
-    prior, default = BowlPrior(BowlKernel(TREES)), Suggestion(TREES.default, Origin.DEFAULT)
+    prior, default = BowlPrior(TREES), Suggestion(TREES.default, Origin.DEFAULT)
     return Transfer(prior, [TREES], warm=[default, *warm], stopped_early=["trees"], seed=0, device="cpu")
 
 
@@ -221,6 +222,7 @@ def test_a_warm_point_is_asked_also_within_a_run_and_once():
         ({"unit": 0.0}, InputError, "above zero"),
         ({"device": "tpu"}, InputError, "auto, cpu, cuda"),
         ({"candidates": [Configuration.of("other", {})]}, UnknownNameError, "not searched here"),
+        ({"table": [Configuration.of("other", {})]}, UnknownNameError, "not searched here"),
         ({"candidates": [Configuration.of("bowl", {"x": 2.0, "y": 0.0})]}, OutOfRangeError, "'x' lies in"),
     ],
 )
@@ -279,6 +281,6 @@ def test_trials_of_an_older_version_of_the_space_are_told_as_ones_of_this_versio
 
 
 def test_a_learner_without_an_iteration_axis_is_not_stopped_early():
-    search = Transfer(BowlPrior(BowlKernel(BOWL)), [BOWL], stopped_early=["bowl"], seed=0, device="cpu")
+    search = Transfer(BowlPrior(), [BOWL], stopped_early=["bowl"], seed=0, device="cpu")
     search.tell(Observation(BOWL.default, 10.0))
     assert search.ask().configuration != BOWL.default
