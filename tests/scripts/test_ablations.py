@@ -4,19 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metahp.recommendation.selection import greedy_batch
-from metahp.surrogate.encoding import Evidence
 
 from metahp.core.space import Float, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
 from metahp.metafeatures.extract import NAMES
-from metahp.surrogate.calibration import learn_calibrated
+from metahp.surrogate.calibration import OF_TABLES
+from metahp.surrogate.evidence import Evidence
+from metahp.surrogate.metamodel import MetaModel
+from metahp.surrogate.prior import PastTasks
 from metahp.surrogate.validation import batch_regret
 
 SPACES = {"toy": SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5), Float("z", 0.0, 1.0, 0.5)))}
 KS = (1, 3)
-TRAIN, TEST = np.arange(24), np.arange(24, 30)
+TRAIN, TEST = np.arange(48), np.arange(48, 60)
 
 
 @pytest.fixture
@@ -27,47 +28,59 @@ def ablations(monkeypatch):
 
 @pytest.fixture
 def past(rng):
-    """Thirty tasks whose best x follows their first meta-feature; one loss was not measured."""
+    """Sixty tasks whose best x follows their first meta-feature; one loss was not measured."""
     configurations = [SPACES["toy"].default, *SPACES["toy"].from_unit(rng.uniform(size=(20, 2)))]
-    metafeatures = rng.normal(size=(30, len(NAMES)))
-    metafeatures[:, 0] = rng.uniform(size=30)
+    metafeatures = rng.normal(size=(60, len(NAMES)))
+    metafeatures[:, 0] = rng.uniform(size=60)
     xs = np.array([configuration.values["x"] for configuration in configurations])
-    losses = 1.0 + (xs - metafeatures[:, :1]) ** 2 + rng.normal(scale=0.01, size=(30, 21))
+    losses = 1.0 + (xs - metafeatures[:, :1]) ** 2 + rng.normal(scale=0.01, size=(60, 21))
     losses[2, 5] = np.nan
     return Evidence(
-        tuple(Task(f"t{i}", TaskType.REGRESSION, 100 + i, 5, 0, f"t{i}", f"g{i}") for i in range(30)),
-        metafeatures,
-        tuple(configurations),
-        (Origin.DEFAULT, *[Origin.DESIGN] * 20),
-        np.ones(21, dtype=bool),
-        losses,
-        np.ones_like(losses),
-        {"toy": 0},
-        np.zeros(30, dtype=bool),
+        metric="neg_root_mean_squared_error",
+        spaces=SPACES,
+        tasks=tuple(Task(f"t{i}", TaskType.REGRESSION, 100 + i, 5, 0, f"t{i}", f"g{i}") for i in range(60)),
+        metafeatures=metafeatures,
+        constants=np.ones(60),
+        candidates=tuple(configurations),
+        origins=(Origin.DEFAULT, *[Origin.DESIGN] * 20),
+        is_final=np.ones(21, dtype=bool),
+        losses=losses,
+        fit_seconds=np.ones_like(losses),
+        defaults={"toy": 0},
+        flat=np.zeros(60, dtype=bool),
     )
 
 
-def test_the_full_method_is_the_librarys(ablations, past):
-    full = {ablations.FULL: ablations.VARIANTS[ablations.FULL]}
-    regret = ablations.ablated(past, TRAIN, TEST, SPACES, full, ks=KS, seed=0)[ablations.FULL]
-    knowledge = learn_calibrated(past.rows(TRAIN), SPACES, seed=0)
+@pytest.fixture
+def judge(ablations, past):
+    """Regret of some variants on the tasks left out."""
+    known = past.rows(TRAIN)
+    read = ablations.reader_of(known, seed=0)
+
+    def regrets(variants):
+        return ablations.regret_by_variant(read, known, past, TEST, variants, ks=KS)
+
+    return regrets
+
+
+def test_the_full_method_is_the_librarys(ablations, past, judge):
+    regret = judge({ablations.FULL: ablations.VARIANTS[ablations.FULL]})[ablations.FULL]
+    known = past.rows(TRAIN)
+    read = PastTasks.read(known, MetaModel.fit(known, seed=0, settings=OF_TABLES))
     for row, ours in zip(TEST, regret, strict=True):
-        prior = knowledge.prior(past.metafeatures[row])
-        batch = knowledge.columns[greedy_batch(*knowledge.drawn(prior), max(KS))]
-        assert ours == pytest.approx(batch_regret(past, int(row), batch.tolist(), KS))
+        batch = read.prior(past.metafeatures[row]).batch(max(KS))
+        assert ours == pytest.approx(batch_regret(past, int(row), batch, KS))
 
 
-def test_variants_of_every_kind_are_judged_and_say_something_else(ablations, past):
+def test_variants_of_every_kind_are_judged_and_say_something_else(ablations, judge):
     portfolio = "neither shift nor similarity (portfolio)"
-    names = [
-        name
-        for name in ablations.VARIANTS
-        if name.startswith(("similarity", "worlds", "batch", "100 ", "near", "local"))
-    ]
-    names += [ablations.FULL, portfolio, "target: ranks"]
-    variants = {name: ablations.VARIANTS[name] for name in names}
-    regrets = ablations.ablated(past, TRAIN, TEST, SPACES, variants, ks=KS, seed=0)
-    assert set(regrets) == set(names)
+    kinds = ("similarity", "losses", "batch", "20 ", "near", "local", "target", "without landmarks")
+    variants = {name: variant for name, variant in ablations.VARIANTS.items() if name.startswith(kinds)}
+    variants |= {name: ablations.VARIANTS[name] for name in (ablations.FULL, portfolio)}
+    # From 48 tasks a surrogate has 192 rounds.
+    variants["20 rounds"] = ablations.Variant(rounds=20)
+    regrets = judge(variants)
+    assert set(regrets) == set(variants)
     for regret in regrets.values():
         assert regret.shape == (len(TEST), len(KS))
         assert ((regret >= 0) & (regret <= 2)).all()
@@ -75,11 +88,28 @@ def test_variants_of_every_kind_are_judged_and_say_something_else(ablations, pas
     assert regrets[ablations.FULL][:, 0].mean() < regrets[portfolio][:, 0].mean()
 
 
+def test_a_variant_changes_the_prior_by_what_it_says(ablations, past):
+    known = past.rows(TRAIN)
+    read = ablations.reader_of(known, seed=0)
+
+    def prior_of(**changes):
+        variant = ablations.Variant(**changes)
+        return next(ablations.priors(read(variant, known), variant, past.metafeatures[TEST]))
+
+    full, by_forest, shorter = prior_of(), prior_of(similarity=("forest",)), prior_of(rounds=20)
+    assert not np.allclose(by_forest.weights, full.weights)
+    assert np.array_equal(by_forest.values, full.values)
+    assert np.array_equal(shorter.weights, full.weights)
+    assert not np.allclose(shorter.shift, full.shift)
+    assert not np.allclose(prior_of(is_smooth=True).values, full.values)
+
+
 def test_a_target_of_ranks_keeps_nothing_but_the_order(ablations, past):
-    split = ablations.Split(past.rows(TRAIN), past.rows(TEST), SPACES, 0)
-    ranks = split.knowledge(ablations.Variant(target="rank")).worlds
-    own = past.losses[TRAIN][:, split.knowledge(ablations.Variant()).columns]
+    ranks = ablations.with_target(past, "rank")
+    assert not ranks.defaults
+    values = ablations.reader_of(past, seed=0)(ablations.Variant(target="rank"), past).values
     for row in (0, 7):
-        assert np.array_equal(np.argsort(ranks[row]), np.argsort(own[row]))
-    assert ranks.min() == 0.0
-    assert ranks.max() == pytest.approx(2**0.5)
+        assert np.array_equal(np.argsort(ranks.losses[row]), np.argsort(past.losses[row]))
+        assert np.array_equal(np.argsort(values[row]), np.argsort(past.losses[row]))
+    assert values.min() == 0.0
+    assert values.max() == pytest.approx(2**0.5)
