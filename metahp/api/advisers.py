@@ -21,7 +21,7 @@ from metahp.api.models import (
     training_seconds,
 )
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import DEFAULT_METRIC, Metric, canonical_metric, guiding_metric, kin_metrics, stored_metrics
+from metahp.core.metric import Metric, canonical_metric, guiding_metric, kin_metrics, stored_metrics
 from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.text import encodable
@@ -204,7 +204,6 @@ def measure_past(
         metrics={metric: {str(kind): name for kind, name in kin.items()} for metric, kin in metrics.items()},
         spaces=learner_spaces(task_type, learners),
         constants=constants,
-        deciding=[metric for metric in metrics if metric in map(canonical_metric, DEFAULT_METRIC.values())],
     )
     n_rows = np.array([task.n_rows for task in found.tasks], dtype=float)
     return replace(found, metafeatures=at_rows(found.metafeatures, n_rows))

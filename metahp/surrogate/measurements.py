@@ -196,7 +196,6 @@ def collect_measurements(
     metrics: Mapping[str, Mapping[str, str]],
     spaces: Mapping[str, SearchSpace],
     constants: Mapping[str, np.ndarray] | None = None,
-    deciding: Sequence[str] = (),
 ) -> Measurements:
     """Collect the trials of `tasks` for the learners in `spaces`.
 
@@ -210,7 +209,8 @@ def collect_measurements(
         metrics: For each metric its name by task type, so that tasks of several types can share one matrix.
         spaces: Search space by learner.
         constants: Losses of a constant prediction by metric, one for each of `tasks`; 1 where they are None.
-        deciding: Metrics by whose losses candidates are kept that only one task has measured; all where empty.
+
+    Of the candidates that only one task has measured, the best by each of the metrics are kept.
     """
     n_rows = {task.id: task.n_rows for task in tasks}
     names = {task.id: {metric: by_type[task.type] for metric, by_type in metrics.items()} for task in tasks}
@@ -285,8 +285,8 @@ def collect_measurements(
     covered = np.zeros(len(candidates), dtype=bool)
     covered[defaults] = True
     ids = [tasks[i].id for i in kept_rows]
-    for metric in deciding or metrics:
-        covered |= _kept_columns(matrices[metric][kept_rows], ids, candidates, is_final)
+    for values in matrices.values():
+        covered |= _kept_columns(values[kept_rows], ids, candidates, is_final)
     # In the order of their content, so that the order of the trials changes nothing.
     kept = np.array(sorted(np.flatnonzero(covered), key=lambda j: (candidates[j].id, final[j])), dtype=int)
     return Measurements(
