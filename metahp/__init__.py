@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metahp.api import TuneResult, describe, load, recommend, tune
+    from metahp.api import TuneResult, describe, load, recommend, train, tune
     from metahp.core.configuration import Configuration
     from metahp.core.errors import MetahpError
     from metahp.core.space import Categorical, Float, Integer, SearchSpace
@@ -45,6 +45,7 @@ __all__ = [
     "load_result",
     "recommend",
     "register_learner",
+    "train",
     "tune",
 ]
 
@@ -70,6 +71,7 @@ _HOMES = {
     "load_result": "results.predict",
     "recommend": "api",
     "register_learner": "learners.registry",
+    "train": "api",
     "tune": "api",
 }
 

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from metahp.api.models import (
     Model,
     kept_model_paths,
+    kind_of,
     measurements_key,
     model_key,
     n_cells,
@@ -50,8 +51,8 @@ RETRAIN_SHARE = 0.1
 MOST_CELLS_TRAINED, MOST_CELLS_VALIDATED = 60_000, 6_000
 # Of the time that is left to a study, training may take this share.
 MOST_SHARE_OF_TIME = 0.1
-# Changed trials from which the measurements that they joined are kept for the next question.
-MANY_CHANGED = 500
+# With so many changed trials everything is read again, and kept: reading these at every question takes a second.
+MANY_CHANGED = 5_000
 _log = logging.getLogger(__name__)
 
 
@@ -106,7 +107,7 @@ def find_kept_adviser(
         if past is None:
             return None
         evidence = usable_evidence(past, task_type, metric.name, learners)
-        for name, model, notes in _kept_models(base, past, evidence):
+        for name, model, notes in _kept_models(base, past, evidence, content):
             return name, adviser_of(evidence, model), notes
     except Exception as error:
         _log.debug("No adviser is kept (%s).", _reason(error))
@@ -125,7 +126,7 @@ def _find_advisers(
     past = read_past(base, task_type, learners, content)
     evidence = usable_evidence(past, task_type, metric.name, learners)
     for name, model, notes in chain(
-        _kept_models(base, past, evidence), _trained_models(base, past, evidence, content, seconds_left)
+        _kept_models(base, past, evidence, content), _trained_models(base, past, evidence, content, seconds_left)
     ):
         try:
             with threadpool_limits(1):
@@ -162,10 +163,20 @@ def usable_evidence(past: Measurements, task_type: TaskType, metric: str, learne
     n_groups = len(set(evidence.groups))
     if n_groups < MIN_PAST_TASKS:
         raise KnowledgeBaseError(
-            f"Of {' and '.join(learners)} the knowledge base has trials on {n_groups} distinct {task_type} tasks, and "
+            f"Of {' and '.join(learners)} the knowledge base has trials on {n_groups} distinct {kind_of(task_type)} "
+            f"tasks, measured as most trials of these tasks were, and "
             f"{MIN_PAST_TASKS} are the least to learn from. Grow it with scripts/refresh_knowledge_base.py."
         )
+    without = sorted(set(learners) - {candidate.learner for candidate in evidence.measured().candidates})
+    if without:
+        _log.warning("of %s there is no past trial of such a task, so nothing is known", " and ".join(without))
     return evidence
+
+
+def _known_learners(evidence: Evidence) -> set[str]:
+    """The learners whose default was measured on enough tasks to learn from."""
+    n_known = {learner: np.isfinite(evidence.losses[:, column]).sum() for learner, column in evidence.defaults.items()}
+    return {learner for learner, n in n_known.items() if n >= MIN_PAST_TASKS}
 
 
 def measure_past(
@@ -209,16 +220,25 @@ def measure_past(
     return replace(found, metafeatures=at_rows(found.metafeatures, n_rows))
 
 
-def read_past(base: KnowledgeBase, task_type: TaskType, learners: Sequence[str], content: str) -> Measurements:
-    """What the knowledge base, whose content hash is `content`, measured on tasks like `task_type`.
+def read_past(
+    base: KnowledgeBase,
+    task_type: TaskType,
+    learners: Sequence[str],
+    content: str | None = None,
+    *,
+    is_exact: bool = False,
+) -> Measurements:
+    """What the knowledge base, whose content hash is `content` where it is known, measured on tasks like `task_type`.
 
     It is taken from the file that was kept for the same content, or from the newest one with the tasks that have
-    changed since. Without such a file all trials are read, which takes a while.
+    changed since, unless it has to be `is_exact`: which candidates of new tasks are kept beside the others may depend
+    on what was kept before. Without such a file all trials are read, which takes a while.
 
     Raises:
         KnowledgeBaseError: there is no such task at all.
     """
-    kept = _read_kept(base, task_type, learners, content)
+    content = content or base.content_hash()
+    kept = _read_kept(base, task_type, learners, content, is_exact=is_exact)
     if kept is not None:
         return _not_empty(kept, task_type)
     by_learner = base.info()["trials_by_learner"]
@@ -227,13 +247,17 @@ def read_past(base: KnowledgeBase, task_type: TaskType, learners: Sequence[str],
     past = measure_past(base.tasks(), [t for name in known for t in base.trials(learner=name)], task_type, known)
     _not_empty(past, task_type)
     arrays = past.to_arrays()
-    key = measurements_key(task_type, content)
-    cache.save(base.folder, key, {**arrays, "sums": to_bytes(json.dumps(base.sums(known)))})
+    sums = base.sums(known)
+    # Trials that came while these were read would be taken for known.
+    if base.content_hash() == content:
+        cache.save(base.folder, measurements_key(task_type, content), {**arrays, "sums": to_bytes(json.dumps(sums))})
     # As it will be read from the file: a kept answer and a fresh one are the same.
     return Measurements.from_arrays(arrays, past.spaces)
 
 
-def _read_kept(base: KnowledgeBase, task_type: TaskType, learners: Sequence[str], content: str) -> Measurements | None:
+def _read_kept(
+    base: KnowledgeBase, task_type: TaskType, learners: Sequence[str], content: str, *, is_exact: bool = False
+) -> Measurements | None:
     """What a kept file has measured, brought up to date; None where there is none that has all of it."""
     key = measurements_key(task_type, content)
     spaces = learner_spaces(task_type, learners)
@@ -244,7 +268,14 @@ def _read_kept(base: KnowledgeBase, task_type: TaskType, learners: Sequence[str]
             if not _covers(base, kept, spaces):
                 continue
             if path.stem != key:
-                kept = _brought_up_to_date(base, task_type, kept, sums, key)
+                now = base.sums(tuple(kept.spaces))
+                if 2 * sum(now.get(task) == text for task, text in sums.items()) < max(len(now), len(sums)):
+                    # Of another knowledge base, or of one that has changed since for the most part.
+                    continue
+                brought = None if is_exact else _bring_up_to_date(base, task_type, kept, sums, now)
+                if brought is None:
+                    continue
+                kept = brought
         except Exception as error:
             _log.warning("The kept file %s cannot be used (%s).", encodable(str(path)), _reason(error))
             continue
@@ -265,23 +296,28 @@ def _kept_measurements(
     yield from cache.find_newest(base.folder, measurements_key(task_type, "*"), besides=key)
 
 
-def _brought_up_to_date(
-    base: KnowledgeBase, task_type: TaskType, kept: Measurements, sums: Mapping[str, str], key: str
-) -> Measurements:
-    """Kept measurements with the tasks that are new or have changed, without those that have gone."""
-    learners = tuple(kept.spaces)
-    now, records = base.sums(learners), base.tasks()
+def _bring_up_to_date(
+    base: KnowledgeBase,
+    task_type: TaskType,
+    kept: Measurements,
+    sums: Mapping[str, str],
+    now: Mapping[str, str],
+) -> Measurements | None:
+    """Kept measurements with the tasks that are new or have changed, without those that have gone.
+
+    None where that is more than reading everything again is worth. `sums` tell the tasks then, `now` those of today.
+    """
     changed = {task for task in now.keys() | sums.keys() if now.get(task) != sums.get(task)}
     if not changed:
         return kept
+    learners = tuple(kept.spaces)
     trials = base.trials_of(sorted(changed & now.keys()), learners)
-    fresh = measure_past([r for r in records if r.task.id in changed], trials, task_type, learners)
+    if len(trials) >= MANY_CHANGED:
+        return None
+    fresh = measure_past([r for r in base.tasks() if r.task.id in changed], trials, task_type, learners)
     # As they will be read from a file: a kept answer and a fresh one are the same.
     fresh = Measurements.from_arrays(fresh.to_arrays(), kept.spaces)
-    joined = kept.without(frozenset(changed)).joined(fresh)
-    if len(trials) >= MANY_CHANGED:
-        cache.save(base.folder, key, {**joined.to_arrays(), "sums": to_bytes(json.dumps(now))})
-    return joined
+    return kept.without(frozenset(changed)).joined(fresh)
 
 
 def _not_empty(past: Measurements, task_type: TaskType) -> Measurements:
@@ -293,14 +329,17 @@ def _not_empty(past: Measurements, task_type: TaskType) -> Measurements:
 
 
 def _kept_models(
-    base: KnowledgeBase, past: Measurements, evidence: Evidence
+    base: KnowledgeBase, past: Measurements, evidence: Evidence, content: str
 ) -> Iterator[tuple[str, Model, tuple[str, ...]]]:
     """Kept models for the evidence, the best one first, with their names and what a user should know of them."""
     tasks = {task.id for task in evidence.tasks}
-    for path in kept_model_paths(base.folder, evidence):
+    for path in kept_model_paths(base.folder, evidence, content, frozenset(past.spaces)):
         model = _load_model(path, past.spaces)
         # A model of tasks that are not here says nothing of those that are.
-        if model is None or len(model.tasks & tasks) < (1 - RETRAIN_SHARE) * len(model.tasks):
+        if model is None or len(model.tasks & tasks) <= (1 - RETRAIN_SHARE) * len(model.tasks):
+            continue
+        # Nor does one from the time before a learner had past tasks.
+        if not _known_learners(evidence) <= model.learners:
             continue
         n_new = len(tasks - model.tasks)
         is_old = n_new > RETRAIN_SHARE * len(model.tasks)
@@ -316,15 +355,29 @@ def _trained_models(
 ) -> Iterator[tuple[str, Model | None, tuple[str, ...]]]:
     """A model that is trained for the evidence and kept, where that takes little time, and none as the last."""
     guide = past.evidence(guiding_metric(evidence.metric), list(evidence.spaces))
+    if len(set(guide.groups)) < MIN_PAST_TASKS:
+        yield "", None, (f"past tasks have no losses of {guide.metric}, which a model would be trained on",)
+        return
     is_validated, is_large = n_cells(guide) <= MOST_CELLS_VALIDATED, n_cells(guide) > MOST_CELLS_TRAINED
     names, n_seconds = " + ".join(evidence.spaces), training_seconds(guide, is_validated=is_validated)
     if is_large or n_seconds > MOST_SHARE_OF_TIME * seconds_left:
         why = "too long for a question" if is_large else "too much of this study's time"
-        yield "", None, (f"no model of {names} is trained, and that takes {why}: `metahp kb train` does it",)
+        yield (
+            "",
+            None,
+            (f"no model of {names} is trained, and that takes {why}: `metahp kb train`, or metahp.train, does it",),
+        )
         return
     clock = Budget(0.0)
     _log.warning("training a model of %s on %d past tasks, about %.0f s", names, len(guide.tasks), max(n_seconds, 1.0))
-    model = train_model(past, guide, seed=0, is_validated=is_validated)
+    try:
+        model = train_model(past, guide, seed=0, is_validated=is_validated)
+    except (MemoryError, KnowledgeBaseError):
+        raise
+    except Exception as error:
+        _log.warning("no model of %s could be trained (%s)", names, _reason(error))
+        yield "", None, ()
+        return
     key = model_key(guide, content)
     cache.save(base.folder, key, model.to_arrays())
     yield key, model, (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)

@@ -36,6 +36,11 @@ class Model:
     levels: Mapping[str, str]
     validations: Mapping[str, Validation]
 
+    @property
+    def learners(self) -> frozenset[str]:
+        """The learners of which it knows what their default is worth."""
+        return frozenset(json.loads(self.levels.get(self.meta.metric, "{}")))
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything as plain arrays, for a file."""
         return {
@@ -105,18 +110,19 @@ def model_key(evidence: Evidence, content: str) -> str:
     return f"{prefix}{evidence.metric}-{'.'.join(evidence.spaces)}-{len(evidence.tasks)}-{content}"
 
 
-def kept_model_paths(folder: Path, evidence: Evidence) -> list[Path]:
+def kept_model_paths(folder: Path, evidence: Evidence, content: str, learners: frozenset[str]) -> list[Path]:
     """Files of models that serve the metric of the evidence and know all its learners, the best one first.
 
-    That is one of fewer learners, then one that learned from more tasks, then one of the user's own.
+    That is one of fewer learners, then one of the knowledge base as it is, whose content hash is `content`, then one
+    that learned from more tasks, then one of the user's own. Models of other `learners` cannot be read here.
     """
     prefix = f"{_prefix('model', kind_of(evidence.tasks[0].type))}{guiding_metric(evidence.metric)}-"
     found = []
     for order, path in enumerate(cache.list_newest(folder, f"{prefix}*")):
         scope, _, rest = path.stem.removeprefix(prefix).partition("-")
-        names, n_tasks = set(scope.split(".")), rest.partition("-")[0]
-        if set(evidence.spaces) <= names and n_tasks.isdigit():
-            found.append((len(names), -int(n_tasks), order, path))
+        names, (n_tasks, _, learned_from) = set(scope.split(".")), rest.partition("-")
+        if set(evidence.spaces) <= names <= learners and n_tasks.isdigit():
+            found.append((len(names), learned_from != content, -int(n_tasks), order, path))
     return [path for *_, path in sorted(found)]
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from metahp.api.models import Model, measurements_key, model_key, n_cells, train
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import guiding_metric
 from metahp.core.task import TaskType
+from metahp.core.text import encodable
 from metahp.knowledge import cache
 from metahp.knowledge.locate import open_knowledge_base
 from metahp.knowledge.store import KnowledgeBase
@@ -20,6 +22,8 @@ from metahp.learners.registry import learner_named
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.measurements import Measurements
 from metahp.surrogate.metamodel import to_bytes
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,20 +87,23 @@ def train(
     skipped: list[Trained] = []
     for task_type in (TaskType.BINARY, TaskType.REGRESSION):
         try:
-            past = read_past(base, task_type, names, content)
+            past = read_past(base, task_type, names, content, is_exact=True)
         except KnowledgeBaseError as error:
             skipped.append(_skipped(task_type, "", names, str(error)))
             continue
-        sums = base.sums(tuple(past.spaces))
-        cache.save(
-            folder, measurements_key(task_type, content), {**past.to_arrays(), "sums": to_bytes(json.dumps(sums))}
-        )
+        arrays = {**past.to_arrays(), "sums": to_bytes(json.dumps(base.sums(tuple(past.spaces))))}
+        if base.content_hash() != content:
+            raise KnowledgeBaseError(
+                "Trials were recorded while those of past tasks were read. Try again, when no study is running."
+            )
+        if cache.save(folder, measurements_key(task_type, content), arrays) is None:
+            raise KnowledgeBaseError(f"Nothing can be kept in {folder}, so nothing is trained; name another folder.")
         for metric in (metric for metric in past.losses if guiding_metric(metric) == metric):
             for scope in dict.fromkeys((*((name,) for name in names), tuple(sorted(names)))):
                 evidence = past.evidence(metric, scope)
                 if len(set(evidence.groups)) < MIN_PAST_TASKS:
                     skipped.append(_skipped(task_type, metric, scope, "fewer than two distinct tasks have trials"))
-                elif not cache.cache_path(folder, model_key(evidence, content)).exists():
+                elif not _is_trained(folder, model_key(evidence, content), past, is_seed_enough=output is None):
                     wanted.append((past, evidence))
     # The longest first, so that the last ones do not wait for one of them.
     wanted.sort(key=lambda pair: -n_cells(pair[1]))
@@ -113,6 +120,19 @@ def train(
         progress = TrainingProgress(n_done=len(done), n_models=len(wanted), seconds_left=sum(left.values()))
         on_progress(progress, done[-1])
     return [*done, *skipped]
+
+
+def _is_trained(folder: Path, key: str, past: Measurements, *, is_seed_enough: bool) -> bool:
+    """Whether there is a model of this name that can be read and was validated, here or in the seed."""
+    for path, arrays in cache.find(folder, key):
+        if not is_seed_enough and path.parent.parent != folder:
+            continue
+        try:
+            if Model.from_arrays(arrays, past.spaces).validations:
+                return True
+        except Exception as error:
+            _log.warning("The model %s cannot be used (%s), so it is trained again.", encodable(str(path)), error)
+    return False
 
 
 def _trained(evidence: Evidence, model: Model) -> Trained:

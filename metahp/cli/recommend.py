@@ -159,6 +159,8 @@ def expected(item: "Recommended") -> str:
     if math.isnan(item.score):
         return phrases.UNKNOWN
     digits = _decimals(item)
+    if math.isnan(item.low):
+        return f"{item.score:.{digits}f}  (no interval)"
     score, low, high = (f"{value:.{digits}f}" for value in (item.score, item.low, item.high))
     return f"{score}  ({_bare(low)}–{_bare(high)})" if low[0] != "-" else f"{score}  ({low} to {high})"
 

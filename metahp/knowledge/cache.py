@@ -94,7 +94,9 @@ def save(folder: Path, key: str, arrays: Mapping[str, np.ndarray], newest_kept: 
         write_file(path, content.getvalue())
     except OSError as error:
         _log.warning(
-            "The trained surrogate cannot be kept in %s (%s); the next call trains again.", path.parent, error.strerror
+            "What was read and trained cannot be kept in %s (%s); the next call does it again.",
+            path.parent,
+            error.strerror,
         )
         return None
     others = [file for file in _sort_by_age(path.parent.glob("*.npz")) if file != path]
@@ -135,7 +137,7 @@ def _read_files(paths: Iterable[Path]) -> Iterator[tuple[Path, dict[str, np.ndar
             arrays = _read(path)
         except Exception as error:
             _log.warning(
-                "The cached surrogate %s cannot be read (%s) and will be trained again.",
+                "The kept file %s cannot be read (%s) and is not used.",
                 encodable(str(path)),
                 " ".join(encodable(str(error)).split()),
             )

@@ -22,6 +22,8 @@ N_NEIGHBOURS = 3
 # A past task this nearly a copy is one.
 IS_COPY = 0.5
 N_REASONS = 3
+# From fewer residuals the ends of an interval are luck.
+LEAST_RESIDUALS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +68,18 @@ class Validation:
         return cls(names=(), residuals=np.zeros(shape), learners=np.zeros(shape, dtype=np.int8), track_record=None)
 
     def of(self, names: Iterable[str]) -> "Validation":
-        """What of it holds for advice that is chosen from these learners only."""
+        """What of it holds for advice that is chosen from these learners only.
+
+        Of too few residuals of theirs no interval could be made, and those of all learners stand for them.
+        """
         wanted = frozenset(names)
         if wanted == frozenset(self.names):
             return self
         is_wanted = np.array([name in wanted for name in self.names] + [False])
-        return replace(self, residuals=np.where(is_wanted[self.learners], self.residuals, np.nan), track_record=None)
+        theirs = np.where(is_wanted[self.learners], self.residuals, np.nan)
+        n_known = np.isfinite(theirs).sum(axis=0)
+        is_enough = min(n_known[0], n_known[1:].sum()) >= LEAST_RESIDUALS
+        return replace(self, residuals=theirs if is_enough else self.residuals, track_record=None)
 
     def intervals(self) -> tuple[np.ndarray, np.ndarray]:
         """Quantiles `INTERVAL` of the residuals, each (2,): of the first candidate of a batch, and of later ones.

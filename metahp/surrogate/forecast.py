@@ -33,6 +33,8 @@ _LEVEL = {
     "num_threads": 1,
 }
 _LEVEL_ROUNDS = 150
+# Of one task, which the trees' sampling would leave out, nothing can be learned.
+MIN_LEVEL_TASKS = 2
 
 
 class Levels:
@@ -44,11 +46,16 @@ class Levels:
 
     @classmethod
     def fit(cls, evidence: Evidence, *, seed: int) -> "Levels":
-        """Fit on the past tasks that have a complete trial of a learner's default; a fraction of a second each."""
+        """Fit on the past tasks that have a complete trial of a learner's default; a fraction of a second each.
+
+        Of a learner with fewer than `MIN_LEVEL_TASKS` of them nothing is known.
+        """
         texts = {}
         for learner, column in evidence.defaults.items():
             default = relative(evidence.losses[:, column], evidence.constants)
             known = np.isfinite(default)
+            if known.sum() < MIN_LEVEL_TASKS:
+                continue
             data = lightgbm.Dataset(evidence.metafeatures[known], default[known], free_raw_data=True)
             booster = lightgbm.train({**_LEVEL, "seed": seed}, data, num_boost_round=_LEVEL_ROUNDS)
             texts[learner] = compact_text(booster.model_to_string(), has_counts=False)

@@ -62,6 +62,7 @@ class Measurements:
         keys = {learner: (space.default.id, True) for learner, space in spaces.items()}
         defaults = {learner: place[key] for learner, key in keys.items() if key in place}
         losses, constants = self.losses[metric][:, columns], self.constants[metric]
+        defaults = {learner: column for learner, column in defaults.items() if not np.isnan(losses[:, column]).all()}
         is_usable = (constants >= 1 / LARGEST) & (constants <= LARGEST)
         rows = np.flatnonzero(np.isfinite(losses[:, list(defaults.values())]).any(axis=1) & is_usable)
         chosen = np.array([place for place, name in enumerate(self.spaces) if name in spaces], dtype=int)
@@ -98,7 +99,11 @@ class Measurements:
         )
 
     def joined(self, others: "Measurements") -> "Measurements":
-        """The tasks of both, and the candidates of both: one that only one of them has is missing in the other."""
+        """The tasks of both, and the candidates of both: one that only one of them has is missing in the other.
+
+        Of the candidates that are new here, only the defaults and the best few of each task are taken.
+        """
+        others = others.best_candidates(frozenset(_keys(self)), len(self.tasks) + len(others.tasks))
         place: dict[tuple[str, bool], int] = {}
         for column, key in enumerate(_keys(self)):
             place.setdefault(key, column)
@@ -133,6 +138,25 @@ class Measurements:
                 metric: _stack_folds(values, others.folds[metric], [list(others.spaces).index(n) for n in self.spaces])
                 for metric, values in self.folds.items()
             },
+        )
+
+    def best_candidates(self, known: frozenset[tuple[str, bool]], n_tasks: int) -> "Measurements":
+        """The candidates that are `known` elsewhere, the defaults, and of the others the best few of each task.
+
+        They are as few as they would be among `n_tasks` tasks.
+        """
+        defaults = {space.default.id for space in self.spaces.values()}
+        kept = np.array([key in known or key[0] in defaults for key in _keys(self)], dtype=bool)
+        for values in self.losses.values():
+            kept |= _best_own(np.where(kept | ~self.is_final, np.nan, values), n_tasks)
+        index = np.flatnonzero(kept)
+        return replace(
+            self,
+            candidates=tuple(self.candidates[j] for j in index),
+            origins=tuple(self.origins[j] for j in index),
+            is_final=self.is_final[index],
+            losses={metric: values[:, index] for metric, values in self.losses.items()},
+            fit_seconds=self.fit_seconds[:, index],
         )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -172,6 +196,12 @@ class Measurements:
             for name, fingerprint in about["spaces"].items()
             if name in spaces and spaces[name].fingerprint == fingerprint
         }
+        t, c = len(about["tasks"]), len(about["candidates"])
+        shapes = {"is_final": (c,), **{f"constants/{metric}": (t,) for metric in about["metrics"]}}
+        wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
+        wrong += [name for name in _packed(about["metrics"]) if tuple(arrays[f"{name}/shape"]) != (t, c)]
+        if wrong or len(arrays["metafeatures"]) != t or len(about["origins"]) != c:
+            raise ValueError(f"its arrays are not of {t} tasks and {c} candidates")
         columns = np.array([j for j, (learner, _) in enumerate(about["candidates"]) if learner in same], dtype=int)
         learners = [place for place, name in enumerate(about["spaces"]) if name in same]
         return cls(
@@ -331,6 +361,11 @@ def _keys(measurements: Measurements) -> list[tuple[str, bool]]:
     return [(each.id, final) for each, final in zip(candidates, is_final, strict=True)]
 
 
+def _packed(metrics: Sequence[str]) -> list[str]:
+    """Names of the matrices that `_pack` makes."""
+    return ["fit_seconds", *(f"losses/{metric}" for metric in metrics)]
+
+
 def _pack(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     """A matrix that takes little room once it is compressed: which cells are known, and these, byte by byte.
 
@@ -423,10 +458,15 @@ def _kept_columns(
     most = {learner: count[learners == learner].max(initial=0) for learner in set(learners.tolist())}
     kept = count >= np.maximum(MIN_COVERAGE * np.array([most[learner] for learner in learners.tolist()]), 2)
     kept |= (count > 0) & (count == np.array([most[learner] for learner in learners.tolist()]))
-    own = np.where(measured & ~kept & is_final, losses, np.inf)
-    n_own = min(OWN_CANDIDATES, max(1, MOST_OWN_CANDIDATES // len(losses))) if len(losses) else 0
-    for values in own:
-        best = np.argsort(values)[:n_own]
+    return kept | _best_own(np.where(kept | ~is_final, np.nan, losses), len(losses))
+
+
+def _best_own(losses: np.ndarray, n_tasks: int) -> np.ndarray:
+    """The candidates (c,) with the lowest losses (t, c) of each task, as many of a task as `n_tasks` tasks may have."""
+    kept = np.zeros(losses.shape[1], dtype=bool)
+    n_own = min(OWN_CANDIDATES, max(1, MOST_OWN_CANDIDATES // max(n_tasks, 1)))
+    for values in np.where(np.isnan(losses), np.inf, losses):
+        best = np.argsort(values, kind="stable")[:n_own]
         kept[best[np.isfinite(values[best])]] = True
     return kept
 

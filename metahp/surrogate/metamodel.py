@@ -65,7 +65,7 @@ class MetaModel:
         surrogate = Surrogate.fit(evidence.metafeatures[whole], encoded, losses[whole], seed=seed)
         kernel = Kernel.learn(spaces, raw_inputs(encoded, spaces), losses, seed=seed)
         inputs = raw_inputs(encoded, spaces) / kernel.length_scales
-        kept = reference_columns(len(evidence.candidates), seed=seed)
+        kept = reference_columns(evidence, seed=seed)
         values = losses[np.ix_(whole, kept)]
         if (gaps := np.isnan(values)).any():
             filled = Interpolation.fit(kernel, inputs, losses[whole], seed=seed).at(
@@ -174,11 +174,13 @@ MOST_CANDIDATES, N_REFERENCE = 6000, 600
 INTERPOLATED = 0.6
 
 
-def reference_columns(n: int, *, seed: int) -> np.ndarray:
-    """Which of `n` candidates stand for all of them: a sample where there are too many."""
+def reference_columns(evidence: Evidence, *, seed: int) -> np.ndarray:
+    """Which candidates stand for all of them: a sample where there are too many, and always the defaults."""
+    n = len(evidence.candidates)
     if n <= MOST_CANDIDATES:
         return np.arange(n)
-    return np.sort(np.random.default_rng(seed).choice(n, N_REFERENCE, replace=False))
+    sample = np.random.default_rng(seed).choice(n, N_REFERENCE, replace=False)
+    return np.union1d(sample, np.array(list(evidence.defaults.values()), dtype=int))
 
 
 def interpolated_share(kept: np.ndarray, n: int) -> float:

@@ -170,7 +170,7 @@ class PastTasks:
         unknown, whole = unknown_learners(losses, encoded), whole_tasks(losses, encoded)
         inputs = raw_inputs(encoded, kernel.spaces) / kernel.length_scales
         interpolation = Interpolation.fit(kernel, inputs, losses, seed=seed)
-        kept = reference_columns(len(evidence.candidates), seed=seed)
+        kept = reference_columns(evidence, seed=seed)
         values = losses[:, kept]
         if (gaps := np.isnan(values)).any():
             share = interpolated_share(kept, len(inputs))

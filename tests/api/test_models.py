@@ -7,6 +7,7 @@ from metahp.api.advisers import adviser_of, learner_spaces, measure_past
 from metahp.api.models import Model, kept_model_paths, model_key, train_model, training_seconds
 from metahp.core.task import TaskType
 from metahp.knowledge import cache
+from metahp.learners.registry import LEARNERS
 
 BOTH = ("linear", "random_forest")
 
@@ -85,7 +86,8 @@ def test_the_best_model_knows_few_other_learners_then_many_tasks_then_is_the_use
         assert cache.save(folder, f"{prefix}-{name}", {"a": np.ones(1)}) is not None
     cache.save(tmp_path, f"{prefix.replace('accuracy', 'roc_auc')}-linear-12-a", {"a": np.ones(1)})
     found = [
-        (path.stem.removeprefix(f"{prefix}-"), path.parent.parent) for path in kept_model_paths(tmp_path, evidence)
+        (path.stem.removeprefix(f"{prefix}-"), path.parent.parent)
+        for path in kept_model_paths(tmp_path, evidence, "b", frozenset(LEARNERS))
     ]
     assert found == [
         ("linear-12-b", tmp_path),

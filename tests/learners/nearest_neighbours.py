@@ -25,7 +25,7 @@ class Neighbours(metahp.Learner):
 
     def estimator(self, configuration, task_type, *, numeric, categorical, seed, n_jobs=1):
         numbers = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
-        words = OneHotEncoder(handle_unknown="ignore")
+        words = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
         encode = ColumnTransformer([("num", numbers, list(numeric)), ("cat", words, list(categorical))])
         kind = KNeighborsClassifier if task_type.is_classification else KNeighborsRegressor
         return make_pipeline(encode, kind(**configuration.values, algorithm="brute", n_jobs=n_jobs))

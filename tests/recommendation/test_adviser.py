@@ -8,6 +8,7 @@ import pytest
 from metahp.core.space import Float, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
+from metahp.recommendation import adviser as adviser_module
 from metahp.recommendation.adviser import TRACK_RECORD_K, Adviser, LeftOut, Validation, split_groups, validate
 from metahp.recommendation.result import TrackRecord
 from metahp.surrogate.evidence import Evidence
@@ -117,7 +118,8 @@ def test_the_interval_of_later_places_is_told_by_what_was_missed_there(past, adv
         assert item.high == pytest.approx(item.loss * np.exp(by))
 
 
-def test_a_validation_of_some_learners_has_the_residuals_of_their_candidates_alone():
+def test_a_validation_of_some_learners_has_the_residuals_of_their_candidates_alone(monkeypatch):
+    monkeypatch.setattr(adviser_module, "LEAST_RESIDUALS", 1)
     record = TrackRecord("first+second", "r2", 2, 5, 0.7, float("nan"))
     validation = Validation(
         names=("first", "second"),
@@ -133,7 +135,10 @@ def test_a_validation_of_some_learners_has_the_residuals_of_their_candidates_alo
     # How the advice of all did says nothing of the advice of one.
     assert first.track_record is None
     np.testing.assert_array_equal(first.intervals()[0], [0.1, 0.1])
-    assert np.isnan(validation.of(["third"]).residuals).all()
+    # Of too few no interval can be made: those of all stand for them.
+    np.testing.assert_array_equal(validation.of(["third"]).residuals, validation.residuals)
+    monkeypatch.setattr(adviser_module, "LEAST_RESIDUALS", 2)
+    np.testing.assert_array_equal(validation.of(["first"]).residuals, validation.residuals)
 
 
 def test_nothing_validated_is_no_interval():
