@@ -411,3 +411,9 @@ def test_too_few_distinct_tasks_are_an_error_that_counts_them(tiny, tmp_path):
         tiny.ask(base)
     with pytest.raises(KnowledgeBaseError, match="no regression task"):
         read_past(base, TaskType.REGRESSION, BOTH)
+
+
+def test_two_past_tasks_are_enough_for_an_answer(tiny, tmp_path):
+    adviser, advice, _ = tiny.ask(tiny.base(tmp_path / "kb", [0, 1]))
+    assert len(advice.items) == 3
+    assert adviser.past.evidence.tasks

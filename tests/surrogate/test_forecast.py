@@ -88,3 +88,9 @@ def test_a_task_whose_default_failed_teaches_no_level(past, levels):
     losses[::2, past.defaults["toy"]] = np.inf
     some = Levels.fit(replace(past, losses=losses), seed=0)
     assert np.isfinite(some.predict("toy", past.metafeatures[0]))
+
+
+def test_one_task_teaches_no_level_and_stops_nobody(past):
+    levels = Levels.fit(past.rows(np.array([0])), seed=0)
+    assert levels.learners == frozenset()
+    assert np.isnan(levels.predict("toy", past.metafeatures[0]))

@@ -15,7 +15,7 @@ from metahp.core.space import Float, Hyperparameter, Integer, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import EMPTY_CURVE, Curve, Origin, Protocol, Trial, TrialState
 from metahp.surrogate.evidence import Evidence
-from metahp.surrogate.measurements import Measurements, collect_evidence, collect_measurements
+from metahp.surrogate.measurements import OWN_CANDIDATES, Measurements, collect_evidence, collect_measurements
 
 METRIC = "neg_root_mean_squared_error"
 X, TREES, GONE = Float("x", 0.0, 1.0, 0.5), Integer("trees", 1, 100, 10, is_log=True), Float("gone", 0.0, 1.0, 0.5)
@@ -395,3 +395,29 @@ def test_which_tasks_are_flat_is_known_after_a_file_and_a_join_too(rng):
         for other in (again, joined):
             evidence = other.evidence(metric, list(SPACES))
             assert {task.id: is_flat for task, is_flat in zip(evidence.tasks, evidence.flat, strict=True)} == flat
+
+
+def test_a_long_search_on_a_new_task_adds_its_best_candidates_alone(rng):
+    known = measured(class_trials(rng))
+    task = Task("c9", TaskType.BINARY, 200, 3, 2)
+    losses = {"roc_auc": 0.2, "accuracy": 0.3}
+    points = [FIRST.default, *(FIRST.configuration({"x": x}) for x in np.linspace(0.01, 0.99, 60))]
+    trials = [
+        Trial(
+            task.id,
+            point,
+            Protocol(),
+            200,
+            TrialState.COMPLETE,
+            Origin.POSTERIOR,
+            {name: (loss + 0.001 * place,) * 3 for name, loss in losses.items()},
+        )
+        for place, point in enumerate(points)
+    ]
+    joined = known.joined(measured(trials, [task]))
+    n_new = len(joined.candidates) - len(known.candidates)
+    assert 0 < n_new <= 2 * OWN_CANDIDATES
+    # The best of it and its default are there.
+    own = joined.losses["accuracy"][-1]
+    assert np.nanmin(own) == pytest.approx(0.3)
+    assert joined.evidence("accuracy", ["first"]).tasks[-1] == task
