@@ -96,14 +96,14 @@ def train(
             output.say(f"{progress.n_done} of {progress.n_models}: {describe_trained(trained)}")
         left = phrases.duration(progress.seconds_left / min(jobs, max(progress.n_models - progress.n_done, 1)))
         if progress.n_done < progress.n_models:
-            output.say(f"{progress.n_models - progress.n_done} models to train, about {left} on an idle machine")
+            output.say(f"still to train: {progress.n_models - progress.n_done}, about {left} on an idle machine")
 
     models = train_models(kb, learners=learners, jobs=jobs, on_progress=on_progress)
     for skipped in (each for each in models if each.why_not):
         if not quiet:
             output.say(f"not trained: {describe_trained(skipped)}")
     n_trained = sum(not each.why_not for each in models)
-    output.write(f"{n_trained} models trained\n" if n_trained else "nothing to train: all models are up to date\n")
+    output.write(f"trained: {n_trained}\n" if n_trained else "nothing to train: all models are up to date\n")
 
 
 def describe_trained(trained: "Trained") -> str:

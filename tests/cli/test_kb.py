@@ -42,8 +42,8 @@ def test_train_trains_each_model_once_and_says_how_it_does(known, tmp_path, caps
     assert main(["kb", "train", "--kb", str(home), "--learner", "linear"]) == 0
     first = capsys.readouterr()
     # One for rankings, one for probabilities and one for decisions; of regression there is nothing to learn from.
-    assert first.out == "3 models trained\n"
-    assert "3 models to train, about" in first.err
+    assert first.out == "trained: 3\n"
+    assert "still to train: 3, about" in first.err
     assert "3 of 3: classification" in first.err
     assert "not trained: regression" in first.err
     assert main(["kb", "train", "--kb", str(home), "--learner", "linear"]) == 0
