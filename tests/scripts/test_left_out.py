@@ -40,6 +40,7 @@ def guided(scripts, rng):
         is_final=np.ones(30, dtype=bool),
         losses=losses,
         fit_seconds=np.ones((N_TASKS, 30)),
+        folds={metric: np.full((N_TASKS, 1, 2, 3), np.nan) for metric in METRICS},
     )
     parts = {}
     for metric in METRICS:
