@@ -83,7 +83,10 @@ def ask_about(
     """
     constant = constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
     others = _find_advisers(base, table.task.type, metric, learners, content or base.content_hash(), seconds_left)
+    failed: set[str] = set()
     for name, adviser, notes in chain([kept] if kept else [], others):
+        if name in failed:
+            continue
         try:
             with threadpool_limits(1):
                 advice = adviser.advise(table.task, metafeatures.vector(), NAMES, constant, k)
@@ -93,6 +96,7 @@ def ask_about(
             if adviser.past.model.surrogate is None:
                 raise
             _log.warning("The model %s cannot be used (%s), so another one is.", name, _reason(error))
+            failed.add(name)
             continue
         return adviser, advice, notes
     raise AssertionError("the last adviser has no model, and always gives an answer")
@@ -388,7 +392,8 @@ def _load_model(path: Path, spaces: Mapping[str, SearchSpace]) -> Model | None:
     """The model in a file; None, with a logged warning, where it cannot be used."""
     for _, arrays in cache.read([path]):
         try:
-            return Model.from_arrays(arrays, spaces)
+            model = Model.from_arrays(arrays, spaces)
+            return model if model.learners else None
         except Exception as error:
             _log.warning("The kept model %s cannot be used (%s).", encodable(str(path)), _reason(error))
     return None

@@ -93,7 +93,7 @@ def test_a_run_and_the_run_after_it(file: Path, base: KnowledgeBase, capsys: pyt
     assert "3 trials added to your knowledge base" in printed.out
     assert "script.py" in printed.out
     described = json.loads((file.parent / "out" / "best.json").read_text())
-    assert described["command"].startswith("metahp ")
+    assert described["command"].split()[0] == "metahp"
     assert described["best"]["test_score"] is not None
 
     assert main([*words, "--trials", "3"]) == 0
