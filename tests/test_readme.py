@@ -51,6 +51,8 @@ def test_the_files_and_options_that_the_readme_names_exist() -> None:
     options = {option for leaf in LEAVES.values() for parameter in leaf.params for option in parameter.opts}
     outside = {
         "--ablate",
+        "--save",
+        "--against",
         "--cache",
         "--configurations",
         "--data",
