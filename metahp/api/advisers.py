@@ -283,7 +283,7 @@ def _read_kept(
         except Exception as error:
             _log.warning("The kept file %s cannot be used (%s).", encodable(str(path)), _reason(error))
             continue
-        return replace(kept, spaces={**spaces, **kept.spaces})
+        return kept.with_learners(spaces)
     return None
 
 

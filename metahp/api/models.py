@@ -20,7 +20,7 @@ from metahp.surrogate.metamodel import MetaModel, to_bytes
 
 # Raised whenever kept arrays change their meaning, so that older files are made again.
 FILE_VERSION = 10
-# Seconds of one core that training takes for each measured cell and each task (measured on the seed, 15 models).
+# Seconds of one core that training takes for each measured cell and each task (measured on the seed).
 SECONDS_PER_CELL, SECONDS_PER_TASK = 1.6e-4, 1.5e-2
 
 

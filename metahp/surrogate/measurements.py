@@ -85,6 +85,16 @@ class Measurements:
             ),
         )
 
+    def with_learners(self, spaces: Mapping[str, SearchSpace]) -> "Measurements":
+        """The same with learners of `spaces` that were never measured, after those that were."""
+        missing = {name: space for name, space in spaces.items() if name not in self.spaces}
+        padding = [(0, 0), (0, len(missing)), (0, 0), (0, 0)]
+        return replace(
+            self,
+            spaces={**self.spaces, **missing},
+            folds={metric: np.pad(values, padding, constant_values=np.nan) for metric, values in self.folds.items()},
+        )
+
     def without(self, ids: frozenset[str]) -> "Measurements":
         """All tasks but those with these ids; candidates stay."""
         rows = np.array([i for i, task in enumerate(self.tasks) if task.id not in ids], dtype=int)

@@ -421,3 +421,16 @@ def test_a_long_search_on_a_new_task_adds_its_best_candidates_alone(rng):
     own = joined.losses["accuracy"][-1]
     assert np.nanmin(own) == pytest.approx(0.3)
     assert joined.evidence("accuracy", ["first"]).tasks[-1] == task
+
+
+def test_a_learner_that_was_never_measured_changes_nothing_for_the_others(rng):
+    past = Measurements.from_arrays(measured(class_trials(rng)).to_arrays(), SPACES)
+    third = SearchSpace("a_third", 1, (Float("x", 0.0, 1.0, 0.5),))
+    wider = past.with_learners({"a_third": third, "second": SECOND})
+    for learners in (["second"], ["first", "second"]):
+        alone, beside = past.evidence("accuracy", learners), wider.evidence("accuracy", learners)
+        np.testing.assert_array_equal(beside.flat, alone.flat)
+        np.testing.assert_array_equal(beside.losses, alone.losses)
+    together = wider.evidence("accuracy", ["a_third", "first", "second"])
+    np.testing.assert_array_equal(together.flat, past.evidence("accuracy", ["first", "second"]).flat)
+    assert together.defaults.keys() == {"first", "second"}
