@@ -128,7 +128,11 @@ def guided_parts(
                 parts[metric] = Part(evidence=evidence, wanted=wanted)
             used = {guide, *map(canonical_metric, parts)}
             # Losses of single folds are in the way of the processes that the rest is sent to.
-            needed = replace(past, losses={metric: past.losses[metric] for metric in sorted(used)}, folds=None)
+            needed = replace(
+                past,
+                losses={metric: past.losses[metric] for metric in sorted(used)},
+                folds={metric: past.folds[metric] for metric in sorted(used)},
+            )
             found.append(Guided(past=needed, guide=guide, learners=known, parts=parts))
     return found
 
