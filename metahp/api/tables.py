@@ -38,7 +38,7 @@ def task_type_named(name: str | None) -> TaskType | None:
     if name is None:
         return None
     if name not in set(TaskType):
-        raise InputError(f"--task is one of {', '.join(TaskType)}, got '{name}'.")
+        raise InputError(f"`task` is one of {', '.join(TaskType)}, got '{name}'.", argument="task")
     return TaskType(name)
 
 

@@ -137,12 +137,17 @@ def check_directory(directory: str | Path) -> None:
                 f"'{place}' is a link, and what is written there would land elsewhere; name the real place."
             )
     if path.exists() and not path.is_dir():
-        raise InputError(f"--output '{path}' is a file; expected a directory, or a name for a new one.")
+        raise InputError(
+            f"`output` '{path}' is a file; expected a directory, or a name for a new one.", argument="output"
+        )
     # What a kill left of an earlier attempt does not count, nor the study of a run that has not ended yet.
     has_study = (path / STUDY / LOCK).exists()
     others = (entry for entry in entries if not _is_ours(entry, has_study=has_study))
     if any(others) and not (path / BEST).exists():
-        raise InputError(f"--output '{path}' holds other files; name a new or empty directory, or an earlier result.")
+        raise InputError(
+            f"`output` '{path}' holds other files; name a new or empty directory, or an earlier result.",
+            argument="output",
+        )
 
 
 def _is_ours(entry: Path, *, has_study: bool) -> bool:
@@ -184,7 +189,7 @@ def opened(directory: str | Path) -> Iterator[None]:
             _check_space(study)
         except HeldError as error:
             raise InputError(
-                f"'{path}' is in use by {error}; wait until it is done, or name another directory with --output."
+                f"'{path}' is in use by {error}; wait until it is done, or name another directory with `output`."
             ) from None
         except OSError as error:
             raise _unwritable(path, error) from error
@@ -206,7 +211,7 @@ def _refuse_links(folder: Path) -> None:
         for name in (*folders, *files):
             if (path := Path(parent) / name).is_symlink():
                 raise InputError(
-                    f"'{path}' is a link, which metahp does not make; remove it, or name another --output."
+                    f"'{path}' is a link, which metahp does not make; remove it, or name another `output`."
                 )
 
 
@@ -235,7 +240,7 @@ def check_is_of(directory: str | Path, file: str | Path) -> None:
     except (InputError, ValueError, KeyError, TypeError):
         return
     if other is not None and other != str(Path(file).absolute()):
-        raise InputError(f"'{directory}' holds the result of '{other}'; name another directory with --output.")
+        raise InputError(f"'{directory}' holds the result of '{other}'; name another directory with `output`.")
 
 
 def write_result(directory: str | Path, content: ResultContent) -> None:

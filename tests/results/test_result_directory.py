@@ -164,7 +164,7 @@ def test_the_result_of_another_file_is_not_replaced_unasked(result: Path, conten
     assert content.path is not None
     check_is_of(result, content.path)
     check_is_of(tmp_path / "new", content.path)
-    with pytest.raises(InputError, match="name another directory with --output"):
+    with pytest.raises(InputError, match="name another directory with `output`"):
         check_is_of(result, tmp_path / "elsewhere" / Path(content.path).name)
 
 

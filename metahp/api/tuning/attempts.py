@@ -54,7 +54,9 @@ def _pairs(text: str) -> tuple[str, dict[str, Value]]:
     for part in filter(None, (part.strip() for part in body.split(","))):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise InputError(f"--try takes key=value pairs with commas between them, got '{part}' in '{text}'.")
+            raise InputError(
+                f"`configurations` takes key=value pairs with commas between them, got '{part}' in '{text}'."
+            )
         values[key.strip()] = value.strip()
     return learner, values
 

@@ -63,7 +63,9 @@ def rows_of(
     if splitter is not None and cv is not None:
         raise InputError("A splitter decides on the folds itself; leave out cv.")
     if test_size is not None and not 0 < test_size < 1:
-        raise InputError(f"--test-size is a share of the rows between 0 and 1, got {test_size:g}.")
+        raise InputError(
+            f"`test_size` is a share of the rows between 0 and 1, got {test_size:g}.", argument="test_size"
+        )
     outer, whole = None, ""
     split_column = "" if splitter is not None else next((by for by in (groups, time) if isinstance(by, str)), "")
     if groups is None and time is None and test_size is None:
@@ -75,8 +77,8 @@ def rows_of(
     cap = n if max_rows is None else min(max_rows, n)
     if not 2 <= folds <= cap // 2:
         raise InputError(
-            f"Expected 2 to {cap // 2} folds for {cap:,} rows, got {folds}. Change --cv"
-            + (" or --max-rows." if cap < n else ".")
+            f"Expected 2 to {cap // 2} folds for {cap:,} rows, got {folds}. Change `cv`"
+            + (" or `max_rows`." if cap < n else ".")
         )
     if splitter is not None:
         splits = from_splitter(table, splitter, groups)
@@ -109,7 +111,7 @@ def _parted(
     if times is not None:
         times = parse_column(pd.Series(times)).to_numpy()
         if times.dtype == object:
-            of = f"in the column '{time}' of --time" if isinstance(time, str) else "of rows"
+            of = f"in the column '{time}' of `time`" if isinstance(time, str) else "of rows"
             raise InputError(f"Expected times {of} that are numbers or dates, such as 2026-01-31; got '{times[0]}'.")
     for name, values in (("groups", labels), ("times", times)):
         if values is not None:
@@ -169,7 +171,9 @@ def _values(given: Any, frame: pd.DataFrame, has_target: np.ndarray, target: str
         if given not in names:
             raise UnknownNameError(f"No column is called '{given}'. {did_you_mean(given, names[:50])}")
         if given == target:
-            raise InputError(f"'{given}' is the target; name another column with --{what}.")
+            raise InputError(
+                f"'{given}' is the target; name another column with `{'groups' if what == 'group' else what}`."
+            )
         return frame[given].to_numpy(dtype=object)
     values = np.asarray(given, dtype=object)
     if values.shape != has_target.shape:
@@ -186,7 +190,9 @@ def _divided(
         return everyone, everyone[:0]
     n_outer = math.ceil(test_size * len(everyone))
     if n_outer >= len(everyone):
-        raise InputError(f"--test-size {test_size:g} leaves no row of {len(everyone)} to tune on.")
+        raise InputError(
+            f"`test_size={test_size:g}` leaves no row of {len(everyone)} to tune on.", argument="test_size"
+        )
     if times is not None:
         order = np.argsort(times, kind="stable")
         return np.sort(order[:-n_outer]), np.sort(order[-n_outer:])

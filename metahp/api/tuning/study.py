@@ -175,7 +175,7 @@ class Study:
         if not self.trials:
             return MetahpError(
                 "The time was up before a trial finished. Asking a knowledge base that has changed takes some seconds: "
-                "run the same command again, or give more with --timeout."
+                "run the same command again, or give more with `timeout`."
             )
         no_number = f"{self.metric.name} is no number on some fold"
         reasons = Counter(

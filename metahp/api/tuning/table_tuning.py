@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 MAX_ENSEMBLE_ROWS = 20_000
 # What votes are poor at: they are no probabilities.
 OF_PROBABILITIES = ("neg_log_loss", "roc_auc", "roc_auc_ovr")
-HINT = "Try other learners, or more with --trial-timeout or --memory-limit."
+HINT = "Try other learners, or more with `trial_timeout` or `memory_limit`."
 # Predictions of one trial that are larger than this (numbers) are not kept: fifty of them would fill the memory.
 MAX_PREDICTIONS = 2_000_000
 
@@ -122,7 +122,7 @@ def tune_table(
             logger.warning("no ensemble, the best model instead: %s", _why_single(study))
         # What ended otherwise goes on with the same command.
         for left in _left_out(study, own, learners) if ended == "trials" else ():
-            logger.warning("%s: ask for more with --trials", left)
+            logger.warning("%s: ask for more with `trials`", left)
         result = _result(search, study, rows, best, ended, plan, found, members, is_voting=is_voting)
         if search.directory is not None:
             _write(search.directory, search, result, rows, source)
@@ -160,7 +160,7 @@ def _why_single(study: Study) -> str:
     n_kept, n_complete = len(study.predictions), sum(trial.state is TrialState.COMPLETE for trial in study.trials)
     if n_kept > 1 or n_complete < 2:
         return "nothing that was measured adds to it"
-    where = "lie in this result directory; name the one that has them with --output"
+    where = "lie in this result directory; name the one that has them with `output`"
     return f"predictions of {n_kept} of {n_complete} complete trials {where}"
 
 

@@ -155,7 +155,7 @@ def tune(
         warm = N_WARM_TRANSFER if strategy == TRANSFER else N_WARM
     _check_numbers(trials, timeout, trial_timeout, memory_limit, jobs, warm, patience, seed)
     if device not in DEVICES:
-        raise InputError(f"--device is one of {', '.join(DEVICES)}, got '{device}'.")
+        raise InputError(f"`device` is one of {', '.join(DEVICES)}, got '{device}'.", argument="device")
     check_strategy(strategy)
     directory = None if output is None else Path(output)
     with nullcontext() if directory is None else opened(directory):
@@ -248,15 +248,15 @@ def _check_numbers(
     patience: int | None,
     seed: int,
 ) -> None:
-    for option, number in (("--timeout", timeout), ("--trial-timeout", trial_timeout)):
+    for argument, number in (("timeout", timeout), ("trial_timeout", trial_timeout)):
         if number is not None and not number > 0:
-            raise InputError(f"{option} is a number of seconds above 0, got {number:g}.")
+            raise InputError(f"`{argument}` is a number of seconds above 0, got {number:g}.", argument=argument)
     if not memory_limit > 0:
-        raise InputError(f"--memory-limit is a number of MiB above 0, got {memory_limit:g}.")
-    for option, count in (("--trials", trials), ("--jobs", jobs), ("--patience", patience)):
+        raise InputError(f"`memory_limit` is a number of MiB above 0, got {memory_limit:g}.", argument="memory_limit")
+    for argument, count in (("trials", trials), ("jobs", jobs), ("patience", patience)):
         if count is not None and (not isinstance(count, Integral) or isinstance(count, bool) or count < 1):
-            raise InputError(f"{option} is a whole number of at least 1, got {count!r}.")
+            raise InputError(f"`{argument}` is a whole number of at least 1, got {count!r}.", argument=argument)
     if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
-        raise InputError(f"--seed is a whole number of at least 0, got {seed!r}.")
+        raise InputError(f"`seed` is a whole number of at least 0, got {seed!r}.", argument="seed")
     if warm < 0:
-        raise InputError(f"--warm is at least 0, got {warm}.")
+        raise InputError(f"`warm` is at least 0, got {warm}.", argument="warm")
