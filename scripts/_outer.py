@@ -9,13 +9,12 @@ from _peers import LEARNER, Part
 from metahp.api.tuning.rows import rows_of
 from metahp.core.configuration import Configuration
 from metahp.core.task import TaskType
-from metahp.datasets.infer import parse_column
+from metahp.datasets.columns import parse_column, read_labels
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
 from metahp.knowledge.records import TaskRecord
 from metahp.learners.base import Split
 from metahp.learners.registry import learner_named
-from metahp.results.preparation import preparation_of, texts_of
 
 OUTER_SHARE, FEWEST_ROWS = 0.3, 500
 
@@ -25,7 +24,7 @@ def divided(source: TableSource) -> tuple[Table, Part, np.ndarray]:
     rows = rows_of(source.path, target=source.target, task=source.task_type, test_size=OUTER_SHARE)
     table, outer = rows.table, rows.outer
     assert outer is not None
-    features, _ = preparation_of(table).features(outer)
+    features, _ = table.preparation.transform(outer)
     names = [f"f{i}" for i in range(features.shape[1])]
     part = Part(
         table.features.set_axis(names, axis=1),
@@ -36,7 +35,7 @@ def divided(source: TableSource) -> tuple[Table, Part, np.ndarray]:
     )
     if not table.task.type.is_classification:
         return table, part, parse_column(outer[table.target]).to_numpy(dtype=float)
-    codes = pd.Index(table.classes, dtype=object).get_indexer(pd.Index(texts_of(outer[table.target]), dtype=object))
+    codes = pd.Index(table.classes, dtype=object).get_indexer(pd.Index(read_labels(outer[table.target]), dtype=object))
     # A class of a single row may be among the outer rows alone, where nothing can know it.
     known = codes >= 0
     return table, replace(part, X_test=part.X_test[known]), codes[known]

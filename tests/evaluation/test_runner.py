@@ -113,7 +113,7 @@ class CountedTable(Table):
 
 def test_a_table_in_memory_is_sent_once_to_a_worker_and_measured_as_one_that_is_read(source: TableSource) -> None:
     plain, other = source.load(), source.load()
-    counted = CountedTable(plain.task, plain.features, plain.y, plain.target)
+    counted = CountedTable(task=plain.task, features=plain.features, y=plain.y, target=plain.target)
     jobs = [replace(job(source, n), source=Workload(counted)) for n in (10, 11, 12)]
     with Runner() as runner:
         trials = [runner.run(one) for one in jobs]
