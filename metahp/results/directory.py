@@ -38,9 +38,9 @@ from metahp.evaluation import interrupts
 from metahp.files import HeldError, is_unfinished, locked, sweep, sync_folder, unfinished_path, write_synced
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, parse_json, read_file
-from metahp.recommendation.export import Folds, training_script
 from metahp.recommendation.result import arguments_of
 from metahp.results.model import TunedModel
+from metahp.results.script import ScriptFolds, training_script
 
 logger = logging.getLogger(__name__)
 
@@ -445,7 +445,7 @@ def _script(content: ResultContent) -> str | None:
             verb="found",
             expectation=f"{content.metric.name} when tuned: {score:.4g} ({protocol.folds}-fold cross-validation of "
             f"{trial.n_rows:,} rows, and selected on it).{left_out}",
-            folds=Folds(protocol.folds, protocol.splits.partition(":")[0], content.split_column),
+            folds=ScriptFolds(protocol.folds, protocol.splits.partition(":")[0], content.split_column),
         )
     except InputError as error:
         logger.warning("no %s: %s", SCRIPT, error)
