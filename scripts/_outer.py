@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from _peers import LEARNER, Part
 
-from metahp.api.tuning.rows import rows_of
 from metahp.core.configuration import Configuration
 from metahp.core.task import TaskType
 from metahp.datasets.infer import parse_column
@@ -16,6 +15,7 @@ from metahp.knowledge.records import TaskRecord
 from metahp.learners.base import Split
 from metahp.learners.registry import learner_named
 from metahp.results.preparation import preparation_of, texts_of
+from metahp.study.rows import rows_of
 
 OUTER_SHARE, FEWEST_ROWS = 0.3, 500
 

@@ -37,8 +37,7 @@ from _peers import (
 from joblib import Parallel, delayed
 
 from metahp import api
-from metahp.api.tuning.past import in_order
-from metahp.api.tuning.tune import N_WARM_TRANSFER
+from metahp.api.tuning import N_WARM_TRANSFER
 from metahp.core.metric import kin_metrics
 from metahp.core.trial import Origin
 from metahp.datasets.read import TableSource
@@ -49,6 +48,7 @@ from metahp.learners.registry import learner_named
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
+from metahp.study.strategy import in_order
 from metahp.surrogate.prior import PastTasks
 
 N_TRIALS, N_COLD, N_TABLES = 50, 100, 40

@@ -22,7 +22,7 @@ from _benchmark import ROOT, parser, report, seed_of, write
 from _lookups import Suite, load_suite
 from joblib import Parallel, delayed
 
-from metahp.api.tuning.tune import N_WARM_TRANSFER
+from metahp.api.tuning import N_WARM_TRANSFER
 from metahp.core.configuration import Configuration
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin

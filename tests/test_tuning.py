@@ -14,18 +14,13 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import ShuffleSplit
 
 import metahp
-from metahp.api.tuning.objective import ObjectivePool, best_of_past, learn_past, metric_of, objective_task
-from metahp.api.tuning.past import in_order
-from metahp.api.tuning.rows import rows_of
-from metahp.api.tuning.study import Study, run
-from metahp.api.tuning.tuned import Plan
 from metahp.cli.tune import plan_lines
 from metahp.core.errors import InputError, MetahpError, UnknownHyperparameterError, UnknownNameError
 from metahp.core.metric import metric_for
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
-from metahp.evaluation.budget import Budget
+from metahp.evaluation.countdown import Budget
 from metahp.evaluation.design import design
 from metahp.evaluation.splits import from_splitter
 from metahp.knowledge.records import TaskRecord
@@ -34,6 +29,11 @@ from metahp.learners.registry import learner_named
 from metahp.metafeatures.extract import VERSION
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Suggestion
+from metahp.study.past_objectives import ObjectivePool, best_of_past, learn_past, metric_of, objective_task
+from metahp.study.result import Plan
+from metahp.study.rows import rows_of
+from metahp.study.strategy import in_order
+from metahp.study.trials import Study, run
 from metahp.surrogate.metamodel import Settings
 
 SPACE = SearchSpace(

@@ -28,7 +28,7 @@ from metahp.core.task import TaskType
 from metahp.core.text import encodable
 from metahp.core.trial import Trial
 from metahp.datasets.table import Table
-from metahp.evaluation.budget import Budget
+from metahp.evaluation.countdown import Budget
 from metahp.evaluation.losses import constant_losses
 from metahp.knowledge import cache
 from metahp.knowledge.records import BASELINE, TaskRecord

@@ -105,7 +105,7 @@ def refresh(
     from metahp.api.incumbents import run_searches
     from metahp.api.incumbents import searches as planned_searches
     from metahp.evaluation.design import design
-    from metahp.evaluation.parallel import call_each, run_jobs
+    from metahp.evaluation.processes import call_each, run_jobs
 
     sizes = {name: learner_named(name).design_size for name in learners} | dict(sizes or {})
     base = KnowledgeBase(out / WORK_FOLDER)

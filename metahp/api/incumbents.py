@@ -11,7 +11,7 @@ from metahp.core.task import Task
 from metahp.core.trial import Origin, Protocol, Trial
 from metahp.core.upgrade import upgrade_trials
 from metahp.datasets.read import TableSource
-from metahp.evaluation.parallel import call_each, run_here
+from metahp.evaluation.processes import call_each, run_here
 from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import learner_named

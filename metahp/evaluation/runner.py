@@ -22,11 +22,11 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
-from metahp.evaluation.process import POLL_SECONDS, START_SECONDS, WorkerProcess
 from metahp.evaluation.protocol import Arrays, Measurement
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.evaluation.worker import Call, Packed, Question
+from metahp.evaluation.worker_process import POLL_SECONDS, START_SECONDS, WorkerProcess
 from metahp.learners.registry import LearnerReference, learner_named, reference_of, registered_references
 
 

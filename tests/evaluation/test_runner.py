@@ -15,7 +15,7 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
-from metahp.evaluation.parallel import TrialPool, run_jobs
+from metahp.evaluation.processes import TrialPool, run_jobs
 from metahp.evaluation.protocol import measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.runner import Job, Limits, Runner, Workload
@@ -216,7 +216,7 @@ import psutil
 from metahp.core.configuration import Configuration
 from metahp.core.trial import Origin, Protocol
 from metahp.datasets.read import TableSource
-from metahp.evaluation.parallel import TrialPool
+from metahp.evaluation.processes import TrialPool
 from metahp.evaluation.runner import Job
 from metahp.learners.forest import Forest
 from metahp.learners.registry import LEARNERS, learner_named

@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 
 import metahp
-from metahp.api.tuning.study import Study
 from metahp.cli import output
 from metahp.cli.main import main
 from metahp.core.errors import InputError, KnowledgeBaseError
@@ -23,6 +22,7 @@ from metahp.core.trial import TrialState
 from metahp.files import HeldError, locked, sweep, unfinished_path, write_file
 from metahp.knowledge.store import KnowledgeBase
 from metahp.results.directory import trials_frame
+from metahp.study.trials import Study
 
 Known = Any  # the class of the fixture, which `conftest.py` has
 COLD = {"learners": "linear", "cv": 2, "strategy": "random", "cold": True}

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metahp.api.tuning.rows import rows_of
 from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.core.trial import Protocol
@@ -22,6 +21,7 @@ from metahp.evaluation.protocol import measure
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.recommendation.export import Folds, python_script, training_script
 from metahp.recommendation.result import Recommendation, Recommended
+from metahp.study.rows import rows_of
 
 TARGETS = {"binary": TaskType.BINARY, "multiclass": TaskType.MULTICLASS, "regression": TaskType.REGRESSION}
 

@@ -11,7 +11,7 @@ import pytest
 
 import metahp
 from metahp.core.errors import InputError
-from metahp.evaluation.parallel import call_each
+from metahp.evaluation.processes import call_each
 from metahp.results.directory import BEST, opened
 
 Known = Any  # the class of the fixture, which `conftest.py` has

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metahp.api.tuning.attempts import Given
-from metahp.api.tuning.study import Pool, Progress, Study, run
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.trial import Protocol, Trial
-from metahp.evaluation.budget import Budget
+from metahp.evaluation.countdown import Budget
 from metahp.evaluation.interrupts import Held
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.results.directory import STUDY
+from metahp.study.configurations import Given
+from metahp.study.trials import Pool, Progress, Study, run
 
 logger = logging.getLogger(__name__)
 

@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from metahp.api.advice import chosen_learners
-from metahp.api.tuning.attempts import Given
-from metahp.api.tuning.objective import metric_of
-from metahp.api.tuning.objective_tuning import tune_objective
-from metahp.api.tuning.past import TRANSFER, check_strategy
-from metahp.api.tuning.rows import rows_of
-from metahp.api.tuning.search import Search
-from metahp.api.tuning.study import Progress
-from metahp.api.tuning.table_tuning import tune_table
-from metahp.api.tuning.tuned import Plan, TuneResult
 from metahp.core.configuration import Value
 from metahp.core.errors import BusyError, InputError, KnowledgeBaseError
 from metahp.core.metric import metric_for
 from metahp.core.space import SearchSpace
 from metahp.evaluation import interrupts
-from metahp.evaluation.budget import Budget
+from metahp.evaluation.countdown import Budget
 from metahp.evaluation.runner import Limits
 from metahp.knowledge.locate import knowledge_base_path, open_knowledge_base
 from metahp.knowledge.store import KnowledgeBase
 from metahp.results.directory import opened
+from metahp.study.configurations import Given
+from metahp.study.objective import tune_objective
+from metahp.study.past_objectives import metric_of
+from metahp.study.result import Plan, TuneResult
+from metahp.study.rows import rows_of
+from metahp.study.search import Search
+from metahp.study.strategy import TRANSFER, check_strategy
+from metahp.study.table import tune_table
+from metahp.study.trials import Progress
 
 logger = logging.getLogger(__name__)
 

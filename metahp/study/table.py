@@ -11,19 +11,13 @@ import numpy as np
 import pandas as pd
 
 from metahp.api.tables import describe, record_of
-from metahp.api.tuning.attempts import configurations_of
-from metahp.api.tuning.past import find_prior, in_order, strategy_of
-from metahp.api.tuning.rows import Rows
-from metahp.api.tuning.search import Search
-from metahp.api.tuning.study import WARM, Study
-from metahp.api.tuning.tuned import Ensemble, Plan, TuneResult, tuned_of
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.evaluation import interrupts
-from metahp.evaluation.parallel import TrialPool
+from metahp.evaluation.processes import TrialPool
 from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import pruning_after
 from metahp.evaluation.runner import Job, Limits, Workload
@@ -34,6 +28,12 @@ from metahp.refinement.strategy import Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.results.directory import ResultContent, write_result
 from metahp.results.model import TunedModel, fit_model
+from metahp.study.configurations import configurations_of
+from metahp.study.result import Ensemble, Plan, TuneResult, tuned_of
+from metahp.study.rows import Rows
+from metahp.study.search import Search
+from metahp.study.strategy import find_prior, in_order, strategy_of
+from metahp.study.trials import WARM, Study
 from metahp.surrogate.prior import Prior
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from metahp.api.tuning.study import WARM, Study
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
@@ -18,6 +17,7 @@ from metahp.recommendation.result import arguments_of
 from metahp.refinement.ensemble import Gain
 from metahp.results.directory import standard_error, trials_frame
 from metahp.results.model import TunedModel
+from metahp.study.trials import WARM, Study
 
 # Where a trial comes from that the strategy chose by itself.
 REFINED = (Origin.POSTERIOR, Origin.DESIGN)

@@ -21,7 +21,7 @@ from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.trial import Protocol as Measured
 from metahp.core.upgrade import upgrade_trials
 from metahp.evaluation import interrupts
-from metahp.evaluation.budget import Budget
+from metahp.evaluation.countdown import Budget
 from metahp.evaluation.runner import Outcome
 from metahp.files import sweep, write_file
 from metahp.knowledge.journal import Journal
@@ -297,7 +297,7 @@ class Study:
 
 
 class Pool(Protocol):
-    """What runs trials: `metahp.evaluation.parallel.TrialPool`, or one for a user's own objective."""
+    """What runs trials: `metahp.evaluation.processes.TrialPool`, or one for a user's own objective."""
 
     n_jobs: int
     n_pending: int

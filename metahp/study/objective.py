@@ -5,11 +5,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from metahp.api.tuning.attempts import configurations_of
-from metahp.api.tuning.objective import Cost, LearnedPast, ObjectivePool, best_of_past, learn_past, objective_task
-from metahp.api.tuning.past import in_order, strategy_of
-from metahp.api.tuning.search import Search
-from metahp.api.tuning.tuned import TuneResult, tuned_of
 from metahp.core.configuration import Value
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
@@ -17,6 +12,11 @@ from metahp.evaluation import interrupts
 from metahp.knowledge.records import TaskRecord
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.results.directory import Objective, ResultContent, write_result
+from metahp.study.configurations import configurations_of
+from metahp.study.past_objectives import Cost, LearnedPast, ObjectivePool, best_of_past, learn_past, objective_task
+from metahp.study.result import TuneResult, tuned_of
+from metahp.study.search import Search
+from metahp.study.strategy import in_order, strategy_of
 from metahp.surrogate.prior import Prior
 
 logger = logging.getLogger(__name__)
