@@ -16,24 +16,25 @@ from sklearn.model_selection import ShuffleSplit
 import metahp
 from metahp.cli.tune import plan_lines
 from metahp.core.errors import InputError, MetahpError, UnknownHyperparameterError, UnknownNameError
-from metahp.core.metric import metric_for
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
-from metahp.evaluation.countdown import Budget
 from metahp.evaluation.design import design
 from metahp.evaluation.splits import from_splitter
+from metahp.evaluation.threads import ObjectiveThreads
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import learner_named
 from metahp.metafeatures.extract import VERSION
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Suggestion
-from metahp.study.past_objectives import ObjectivePool, best_of_past, learn_past, metric_of, objective_task
+from metahp.study.loop import observe, run_search
+from metahp.study.past_objectives import best_of_past, learn_past, metric_of, objective_task
+from metahp.study.request import Budget
 from metahp.study.result import Plan
 from metahp.study.rows import rows_of
 from metahp.study.strategy import in_order
-from metahp.study.trials import Study, run
+from metahp.study.trials import Study
 from metahp.surrogate.metamodel import Settings
 
 SPACE = SearchSpace(
@@ -359,8 +360,8 @@ def test_the_time_limit_abandons_what_still_runs(base: KnowledgeBase) -> None:
     study = Study(task.id, protocol, metric, [SPACE], base=base, folder=None)
     strategy = strategy_named("random", [SPACE], seed=0, warm=[Suggestion(SPACE.default, Origin.DEFAULT)])
     try:
-        with ObjectivePool(objective, SPACE, task.id, protocol, metric, 2) as pool:
-            ended = run(study, strategy, pool, lambda suggestion: suggestion, n_trials=9, budget=Budget(1.0))
+        with ObjectiveThreads(objective, SPACE, task=task.id, protocol=protocol, metric=metric, n_jobs=2) as backend:
+            ended = run_search(strategy, backend, study, Budget(trials=9, timeout=1.0), job_of=lambda each: each)
     finally:
         release.set()
     assert (ended, len(study.trials), len(base.trials())) == ("timeout", 1, 1)
@@ -857,14 +858,13 @@ def test_past_tasks_of_an_older_space_are_learned_from(base: KnowledgeBase, desc
 
 
 def test_a_strategy_is_told_what_failed_and_what_was_pruned(tuned) -> None:
-    _, base, _, _, second = tuned
-    first = second.trials[0]
-    space = [SearchSpace("linear", 1, ())]
-    study = Study(first.task, first.protocol, metric_for(TaskType.MULTICLASS), space, base=base, folder=None)
-    complete = study.observation(first)
-    assert complete.loss == first.loss("neg_log_loss")
+    *_, second = tuned
+    space = learner_named("linear").space(TaskType.MULTICLASS)
+    complete = observe(second.trials[0], "neg_log_loss", space)
+    assert complete.loss == second.trials[0].loss("neg_log_loss")
     assert complete.noise > 0
-    for trial in second.trials:
-        if trial.state is TrialState.PRUNED:
-            assert np.isfinite(study.observation(trial).loss)
-            assert np.isnan(study.observation(trial).noise)
+    pruned = [trial for trial in second.trials if trial.state is TrialState.PRUNED]
+    assert pruned
+    for trial in pruned:
+        assert np.isfinite(observe(trial, "neg_log_loss", space).loss)
+        assert np.isnan(observe(trial, "neg_log_loss", space).noise)

@@ -2,10 +2,9 @@
 
 import inspect
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from metahp.core.errors import BusyError, InputError, KnowledgeBaseError
 from metahp.core.metric import metric_for
 from metahp.core.space import SearchSpace
 from metahp.evaluation import interrupts
-from metahp.evaluation.countdown import Budget
+from metahp.evaluation.countdown import Countdown
 from metahp.evaluation.runner import Limits
 from metahp.knowledge.locate import knowledge_base_path, open_knowledge_base
 from metahp.knowledge.store import KnowledgeBase
@@ -23,6 +22,7 @@ from metahp.results.directory import opened
 from metahp.study.configurations import Given
 from metahp.study.objective import tune_objective
 from metahp.study.past_objectives import metric_of
+from metahp.study.request import Budget, check_count
 from metahp.study.result import Plan, TuneResult
 from metahp.study.rows import rows_of
 from metahp.study.search import Search
@@ -153,7 +153,8 @@ def tune(
     _check_used(locals(), "a table" if objective is None else "an objective")
     if warm is None:
         warm = N_WARM_TRANSFER if strategy == TRANSFER else N_WARM
-    _check_numbers(trials, timeout, trial_timeout, memory_limit, jobs, warm, patience, seed)
+    budget = Budget(trials=trials, timeout=timeout, patience=patience)
+    _check_numbers(trial_timeout, memory_limit, jobs, warm, seed)
     if device not in DEVICES:
         raise InputError(f"`device` is one of {', '.join(DEVICES)}, got '{device}'.", argument="device")
     check_strategy(strategy)
@@ -165,9 +166,8 @@ def tune(
             is_readable=totals is not None,
             is_recorded=record,
             directory=directory,
-            n_trials=trials,
-            budget=Budget(math.inf if timeout is None else timeout),
-            patience=patience,
+            budget=budget,
+            countdown=Countdown(budget.seconds),
             n_jobs=jobs,
             strategy=strategy,
             device=device,
@@ -238,25 +238,14 @@ def _check_used(given: Mapping[str, Any], tuned: str) -> None:
             raise InputError(f"{name} is not for {tuned}, and would be ignored; leave it out.")
 
 
-def _check_numbers(
-    trials: int,
-    timeout: float | None,
-    trial_timeout: float,
-    memory_limit: float,
-    jobs: int,
-    warm: int,
-    patience: int | None,
-    seed: int,
-) -> None:
-    for argument, number in (("timeout", timeout), ("trial_timeout", trial_timeout)):
-        if number is not None and not number > 0:
-            raise InputError(f"`{argument}` is a number of seconds above 0, got {number:g}.", argument=argument)
+def _check_numbers(trial_timeout: float, memory_limit: float, jobs: int, warm: int, seed: int) -> None:
+    if not trial_timeout > 0:
+        raise InputError(
+            f"`trial_timeout` is a number of seconds above 0, got {trial_timeout:g}.", argument="trial_timeout"
+        )
     if not memory_limit > 0:
         raise InputError(f"`memory_limit` is a number of MiB above 0, got {memory_limit:g}.", argument="memory_limit")
-    for argument, count in (("trials", trials), ("jobs", jobs), ("patience", patience)):
-        if count is not None and (not isinstance(count, Integral) or isinstance(count, bool) or count < 1):
-            raise InputError(f"`{argument}` is a whole number of at least 1, got {count!r}.", argument=argument)
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
-        raise InputError(f"`seed` is a whole number of at least 0, got {seed!r}.", argument="seed")
+    check_count("jobs", jobs)
+    check_count("seed", seed, least=0)
     if warm < 0:
         raise InputError(f"`warm` is at least 0, got {warm}.", argument="warm")

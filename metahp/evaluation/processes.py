@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from metahp.core.errors import InputError
 from metahp.core.trial import Trial
-from metahp.evaluation.runner import Job, Outcome, Runner
+from metahp.evaluation.backend import Outcome
+from metahp.evaluation.runner import Job, Runner
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -147,6 +148,6 @@ def _runner() -> Runner:
     return runner
 
 
-def run_here(job: Job) -> Trial:
-    """The trial of a job, in the watched process that this process keeps."""
-    return _runner().run(job)
+def run_here(job: Job) -> Outcome:
+    """The outcome of a job, measured in the watched process that this process keeps."""
+    return _runner().evaluate(job)

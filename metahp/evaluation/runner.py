@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, WorkerError
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
+from metahp.evaluation.backend import Outcome
 from metahp.evaluation.protocol import Arrays, Measurement
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
@@ -86,18 +85,6 @@ class Job:
                 f"Pruning needs a threshold for every fold but the last, {n_folds - 1}; "
                 f"got {len(self.pruning.thresholds)}."
             )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """A trial, and its out-of-fold predictions where the job keeps them and the trial is complete.
-
-    `predictions` are float32, shape (n_rows, n_classes) or (n_rows,) over all rows of the table, averaged over repeats
-    and NaN where a row was tested in no fold.
-    """
-
-    trial: Trial
-    predictions: np.ndarray | None = None
 
 
 class Runner:

@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from metahp.core.configuration import Value
+from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.evaluation import interrupts
+from metahp.evaluation.threads import ObjectiveThreads
 from metahp.knowledge.records import TaskRecord
+from metahp.learners.registry import LEARNERS
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.results.directory import Objective, ResultContent, write_result
 from metahp.study.configurations import configurations_of
-from metahp.study.past_objectives import Cost, LearnedPast, ObjectivePool, best_of_past, learn_past, objective_task
+from metahp.study.past_objectives import Cost, LearnedPast, best_of_past, learn_past, objective_task
 from metahp.study.result import TuneResult, tuned_of
 from metahp.study.search import Search
 from metahp.study.strategy import in_order, strategy_of
@@ -33,6 +36,8 @@ def tune_objective(
     name: str,
 ) -> TuneResult:
     """Tune `objective`, whose task is known by its name and meta-features; errors as for `metahp.tune`."""
+    if space.learner in LEARNERS:
+        raise InputError(f"'{space.learner}' is the name of a learner of metahp; call the space otherwise.")
     own = configurations_of(search.configurations, [space])
     task, protocol = objective_task(name, metafeatures, metric)
     study = search.study(task.id, protocol, metric, [space])
@@ -62,8 +67,10 @@ def tune_objective(
     if is_open:
         search.record(TaskRecord(task, metafeatures))
     with interrupts.held_back() as held:
-        with ObjectivePool(objective, space, task.id, protocol, metric, search.n_jobs) as pool:
-            best, ended = search.best_of(study, strategy, pool, lambda suggestion: suggestion, held, hint=HINT)
+        with ObjectiveThreads(
+            objective, space, task=task.id, protocol=protocol, metric=metric, n_jobs=search.n_jobs
+        ) as backend:
+            best, ended = search.best_of(study, strategy, backend, lambda suggestion: suggestion, held, hint=HINT)
         result = tuned_of(study, best, ended, n_past_tasks=n_past, directory=search.directory)
         if search.directory is not None:
             content = ResultContent(

@@ -3,28 +3,19 @@
 import hashlib
 import json
 import math
-import queue
-import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from metahp.core.configuration import Value
 from metahp.core.errors import InputError
 from metahp.core.metric import METRICS, Metric
 from metahp.core.space import SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.text import encodable
-from metahp.core.trial import Origin, Protocol, Trial, TrialState, find_loss_fault
+from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
-from metahp.evaluation.runner import Outcome
-from metahp.evaluation.worker import reason_of
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.registry import LEARNERS
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.refinement.strategy import Suggestion
 from metahp.surrogate.calibration import INNER_FOLDS, MIN_TASKS, fit_calibrated
@@ -204,82 +195,3 @@ def _can_calibrate(evidence: Evidence) -> bool:
         return int(counts.sum() - counts.max(initial=0)) > n_left_out
 
     return int((shared >= MIN_SHARED).sum()) >= MIN_TASKS and any(map(still_differs, evidence.metafeatures.T))
-
-
-class ObjectivePool:
-    """Evaluates an objective here, or in as many threads as there are jobs; a context manager."""
-
-    def __init__(
-        self,
-        objective: Callable[[dict[str, Value]], float | Sequence[float]],
-        space: SearchSpace,
-        task: str,
-        protocol: Protocol,
-        metric: Metric,
-        n_jobs: int,
-    ) -> None:
-        if space.learner in LEARNERS:
-            raise InputError(f"'{space.learner}' is the name of a learner of metahp; call the space otherwise.")
-        self.n_jobs = n_jobs
-        self.n_pending = 0
-        self._objective = objective
-        self._space = space
-        self._task = task
-        self._protocol = protocol
-        self._metric = metric
-        self._threads = ThreadPoolExecutor(n_jobs) if n_jobs > 1 else None
-        self._waiting: deque[Suggestion] = deque()
-        self._done: queue.SimpleQueue[Future[Trial]] = queue.SimpleQueue()
-
-    def __enter__(self) -> "ObjectivePool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def submit(self, job: Suggestion) -> None:
-        """Start a trial; with one job it runs when it is waited for, so that an interrupt reaches it."""
-        if self._threads is None:
-            self._waiting.append(job)
-        else:
-            self._threads.submit(self._trial, job).add_done_callback(self._done.put)
-        self.n_pending += 1
-
-    def next_done(self, timeout: float | None = None) -> Outcome | None:
-        """The next trial that ends; None where none has ended after `timeout` seconds (several jobs only)."""
-        if self._threads is None:
-            trial = self._trial(self._waiting.popleft())
-        else:
-            try:
-                trial = self._done.get(timeout=timeout).result()
-            except queue.Empty:
-                return None
-        self.n_pending -= 1
-        return Outcome(trial)
-
-    def _trial(self, suggestion: Suggestion) -> Trial:
-        start = time.perf_counter()
-        losses: tuple[float, ...] = ()
-        try:
-            scores = self._objective(suggestion.configuration.values)
-            losses = tuple(float(self._metric.loss(float(score))) for score in np.atleast_1d(np.asarray(scores)))
-            reason = "" if losses and np.isfinite(losses).all() else "a score that is not finite"
-            reason = reason or find_loss_fault(self._metric.name, losses)
-        except MemoryError:
-            reason = "out of memory"
-        except Exception as error:
-            reason = reason_of(error)
-        state = {"": TrialState.COMPLETE, "out of memory": TrialState.OUT_OF_MEMORY}.get(reason, TrialState.FAILED)
-        rest: dict[str, Any] = {"fit_seconds": round(time.perf_counter() - start, 5), "reason": reason}
-        return Trial(
-            self._task,
-            suggestion.configuration,
-            self._protocol,
-            0,
-            state,
-            suggestion.origin,
-            {self._metric.name: losses} if state is TrialState.COMPLETE else {},
-            space_version=self._space.version,
-            **rest,
-        )

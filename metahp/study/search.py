@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any
 
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.trial import Protocol, Trial
-from metahp.evaluation.countdown import Budget
+from metahp.evaluation.backend import Backend, JobT
+from metahp.evaluation.countdown import Countdown
 from metahp.evaluation.interrupts import Held
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.results.directory import STUDY
 from metahp.study.configurations import Given
-from metahp.study.trials import Pool, Progress, Study, run
+from metahp.study.loop import run_search
+from metahp.study.request import Budget
+from metahp.study.trials import Progress, Study, find_progress
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +39,8 @@ class Search:
     is_readable: bool
     is_recorded: bool
     directory: Path | None
-    n_trials: int
     budget: Budget
-    patience: int | None
+    countdown: Countdown
     n_jobs: int
     strategy: str
     device: str
@@ -56,14 +59,14 @@ class Search:
 
     def is_open(self, study: Study) -> bool:
         """Whether there are trials left to do."""
-        return len(study.trials) < self.n_trials
+        return len(study.trials) < self.budget.trials
 
     def best_of(
         self,
         study: Study,
         strategy: Strategy,
-        pool: Pool,
-        job_of: Callable[[Suggestion], Any],
+        backend: Backend[JobT],
+        job_of: Callable[[Suggestion], JobT],
         held: Held,
         *,
         hint: str,
@@ -78,15 +81,14 @@ class Search:
         """
         try:
             with held.released():
-                ended = run(
-                    study,
-                    strategy,
-                    pool,
-                    job_of,
-                    n_trials=self.n_trials,
-                    budget=self.budget,
-                    patience=self.patience,
-                    on_trial=self.on_trial,
+                start = Countdown(math.inf)
+
+                def show(trial: Trial | None) -> None:
+                    self.on_trial(find_progress(study, trial, self.budget.trials, self.countdown, start))
+
+                show(None)
+                ended = run_search(
+                    strategy, backend, study, self.budget, job_of=job_of, on_trial=show, countdown=self.countdown
                 )
         except KeyboardInterrupt:
             ended = "interrupted"

@@ -101,9 +101,9 @@ def tune_table(
         protocol,
         used,
         strategy.device if isinstance(strategy, Transfer) else None,
-        search.n_trials,
+        search.budget.trials,
         study.n_earlier,
-        sum(suggestion.origin in WARM for suggestion in ordered[: search.n_trials]),
+        sum(suggestion.origin in WARM for suggestion in ordered[: search.budget.trials]),
         prior.n_tasks if prior else 0,
         0 if rows.outer is None else len(rows.outer),
         search.is_recorded,
@@ -142,7 +142,7 @@ def _prior(
     described = describe(table, budget_seconds=budget_seconds, seed=search.seed)
     if not search.is_cold:
         prior, points, notes = find_prior(
-            search.base, table, study.metric, described, learners, search.n_warm, search.budget.left()
+            search.base, table, study.metric, described, learners, search.n_warm, search.countdown.left()
         )
     search.record(record_of(table, described))
     return prior, points, notes

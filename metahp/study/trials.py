@@ -1,4 +1,4 @@
-"""The loop of a tuning run: ask, evaluate, write down, tell; and what lets the next run go on from there."""
+"""The trials of a study and the places where they are kept, from which the next run goes on."""
 
 import io
 import logging
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +17,16 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, KnowledgeBaseError, MetahpError
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
-from metahp.core.trial import Origin, Trial, TrialState
-from metahp.core.trial import Protocol as Measured
+from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
 from metahp.evaluation import interrupts
-from metahp.evaluation.countdown import Budget
-from metahp.evaluation.runner import Outcome
+from metahp.evaluation.backend import Outcome
+from metahp.evaluation.countdown import Countdown
 from metahp.files import sweep, write_file
 from metahp.knowledge.journal import Journal
 from metahp.knowledge.store import KnowledgeBase
-from metahp.refinement.strategy import Observation, Strategy, Suggestion
-from metahp.results.directory import standard_error
+from metahp.refinement.strategy import Observation
+from metahp.study.loop import count_since_best, find_best, is_scored, observe
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +86,7 @@ class Study:
     def __init__(
         self,
         task: str,
-        protocol: Measured,
+        protocol: Protocol,
         metric: Metric,
         spaces: Sequence[SearchSpace],
         *,
@@ -120,8 +119,22 @@ class Study:
         """How many trials of this run went to the knowledge base."""
         return len(self.trials) - self.n_earlier - self._n_unrecorded if self._base else 0
 
-    def add(self, outcome: Outcome) -> None:
-        """Take in a finished trial; it is on disk before this returns.
+    @property
+    def n_trials(self) -> int:
+        """How many trials have finished, those of earlier runs included."""
+        return len(self.trials)
+
+    @property
+    def n_since_best(self) -> int:
+        """How many trials have finished since the best one did; 0 where there is none."""
+        return count_since_best(self.trials, self.metric.name)
+
+    def observations(self) -> list[Observation]:
+        """What a strategy is told of the trials so far."""
+        return [self._observe(trial) for trial in self.trials]
+
+    def add(self, outcome: Outcome) -> Observation:
+        """Take in a finished trial, which is on disk before this returns: what the strategy is told of it.
 
         Raises:
             MetahpError: it can be written nowhere.
@@ -136,16 +149,10 @@ class Study:
             self._record([trial])
             self.trials.append(trial)
             self._keep(trial, outcome.predictions)
+        return self._observe(trial)
 
-    def observation(self, trial: Trial) -> Observation:
-        """What a strategy is told of a trial; a pruned one counts with the folds that it has."""
-        loss = trial.loss(self.metric.name)
-        if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not math.isfinite(loss):
-            return Observation(trial.configuration, math.inf)
-        is_complete = trial.state is TrialState.COMPLETE
-        noise = standard_error(trial.fold_losses[self.metric.name]) if is_complete else math.nan
-        run = self.asked(trial)
-        return Observation(trial.configuration, loss, noise, None if run == trial.configuration else run)
+    def _observe(self, trial: Trial) -> Observation:
+        return observe(trial, self.metric.name, self.spaces[trial.configuration.learner])
 
     def asked(self, trial: Trial) -> Configuration:
         """The configuration that was run, whatever early stopping kept of it."""
@@ -153,8 +160,7 @@ class Study:
 
     def best(self, where: Callable[[Trial], bool] = lambda trial: True) -> Trial | None:
         """The complete trial with the lowest loss (the first of equals); None where there is none."""
-        complete = [trial for trial in self.trials if self._is_scored(trial) and where(trial)]
-        return min(complete, key=lambda trial: trial.loss(self.metric.name), default=None)
+        return find_best(filter(where, self.trials), self.metric.name)
 
     def default(self) -> Trial | None:
         """The best complete trial of a learner's default; None where there is none."""
@@ -164,11 +170,6 @@ class Study:
     def number_of(self, trial: Trial) -> int:
         """The place of a trial among all, from 1."""
         return self.trials.index(trial) + 1
-
-    def n_since_best(self) -> int:
-        """How many trials have finished since the best one did; 0 where there is none."""
-        best = self.best()
-        return len(self.trials) - self.number_of(best) if best else 0
 
     def failure(self, hint: str) -> MetahpError:
         """The error that says why there is no complete trial; `hint` says what to try."""
@@ -186,9 +187,6 @@ class Study:
         return MetahpError(
             f"None of {len(self.trials)} trials is complete. The most frequent reason ({count} times): {reason}. {hint}"
         )
-
-    def _is_scored(self, trial: Trial) -> bool:
-        return trial.state is TrialState.COMPLETE and math.isfinite(trial.loss(self.metric.name))
 
     def _earlier(self) -> list[tuple[Trial, Trial]]:
         """The trials of earlier runs, from both places, each of which then has them all.
@@ -243,7 +241,7 @@ class Study:
             raise self._unwritable(error) from error
 
     def _keep(self, trial: Trial, predictions: np.ndarray | None) -> None:
-        if predictions is None or not self._is_scored(trial):
+        if predictions is None or not is_scored(trial, self.metric.name):
             return
         self.predictions[trial.id] = predictions
         if len(self.predictions) > MAX_LIBRARY:
@@ -296,96 +294,14 @@ class Study:
         )
 
 
-class Pool(Protocol):
-    """What runs trials: `metahp.evaluation.processes.TrialPool`, or one for a user's own objective."""
-
-    n_jobs: int
-    n_pending: int
-
-    def submit(self, job: Any) -> None:
-        """Start a job."""
-
-    def next_done(self, timeout: float | None = None) -> Outcome | None:
-        """The outcome of the next job that ends; None where none has ended after `timeout` seconds."""
-
-
-def run(
-    study: Study,
-    strategy: Strategy,
-    pool: Pool,
-    job_of: Callable[[Suggestion], Any],
-    *,
-    n_trials: int,
-    budget: Budget,
-    patience: int | None = None,
-    on_trial: Callable[[Progress], None] = lambda progress: None,
-) -> str:
-    """Evaluate what the strategy asks for until a budget ends; why it ended.
-
-    Every trial that has finished is on disk before the next one is chosen. What still runs when the time is up, or
-    when a person interrupts, is lost.
-
-    Args:
-        study: The trials so far, which the strategy has not been told yet.
-        strategy: Chooses.
-        pool: Evaluates.
-        job_of: What the pool is given for a suggestion.
-        n_trials: How many finished trials there are to be, those of earlier runs included.
-        budget: Seconds, infinite for no limit.
-        patience: End after so many trials without a better one; None for never.
-        on_trial: Called at the start and after every trial.
-
-    Returns:
-        trials, timeout, patience, exhausted (nothing is left to try) or interrupted.
-    """
-    start = Budget(0.0)
-    for trial in study.trials:
-        strategy.tell(study.observation(trial))
-    try:
-        on_trial(_progress(study, None, n_trials, budget, start))
-        while True:
-            interrupts.check()
-            ended = ""
-            while not ended and pool.n_pending < pool.n_jobs:
-                ended = _why_end(study, pool.n_pending, n_trials, budget, patience)
-                if not ended:
-                    suggestion = strategy.ask()
-                    if suggestion is None:
-                        ended = "exhausted"
-                    else:
-                        pool.submit(job_of(suggestion))
-            if ended in ("timeout", "patience") or not pool.n_pending:
-                return ended
-            outcome = pool.next_done(None if math.isinf(budget.seconds) else max(0.0, budget.left()))
-            if outcome is None:
-                return "timeout"
-            while outcome is not None:
-                study.add(outcome)
-                strategy.tell(study.observation(outcome.trial))
-                on_trial(_progress(study, outcome.trial, n_trials, budget, start))
-                # Others may have finished meanwhile: they too go to disk before anything new begins.
-                outcome = pool.next_done(0.0) if pool.n_pending else None
-    except KeyboardInterrupt:
-        return "interrupted"
-
-
-def _why_end(study: Study, n_pending: int, n_trials: int, budget: Budget, patience: int | None) -> str:
-    if budget.left() <= 0:
-        return "timeout"
-    if len(study.trials) + n_pending >= n_trials:
-        return "trials"
-    if patience is not None and study.n_since_best() >= patience:
-        return "patience"
-    return ""
-
-
-def _progress(study: Study, trial: Trial | None, n_trials: int, budget: Budget, start: Budget) -> Progress:
+def find_progress(study: Study, trial: Trial | None, n_trials: int, countdown: Countdown, start: Countdown) -> Progress:
+    """Where a run stands after `trial`; `start` was made when the first trial was asked for."""
     best = study.best()
     default = study.default()
     warm = study.best(lambda one: one.origin in WARM)
     n_new = len(study.trials) - study.n_earlier
     by_rate = start.spent() / n_new * max(0, n_trials - len(study.trials)) if n_new else math.nan
-    left = by_rate if math.isinf(budget.seconds) else float(np.fmin(by_rate, max(0.0, budget.left())))
+    left = by_rate if math.isinf(countdown.seconds) else float(np.fmin(by_rate, max(0.0, countdown.left())))
     score = study.metric.score
     name = study.metric.name
     return Progress(

@@ -26,7 +26,7 @@ MOMENTS = {
     "inside an early fsync": ("os.fsync", 2),
     "inside an fsync of a trial": ("os.fsync", 8),
     "inside a rename": ("os.replace", 3),
-    "telling the progress": ("metahp.study.trials._progress", 3),
+    "telling the progress": ("metahp.study.search.find_progress", 3),
     "closing the workers": ("metahp.evaluation.processes.TrialPool.close", 1),
     "choosing an ensemble": ("metahp.study.table._ensemble", 1),
     "the final fit": ("metahp.results.model.fit_final", 1),
