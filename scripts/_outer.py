@@ -15,14 +15,15 @@ from metahp.knowledge.records import TaskRecord
 from metahp.learners.base import Split
 from metahp.learners.registry import learner_named
 from metahp.results.preparation import preparation_of, texts_of
-from metahp.study.rows import rows_of
+from metahp.study.request import Folds
+from metahp.study.rows import part_rows
 
 OUTER_SHARE, FEWEST_ROWS = 0.3, 500
 
 
 def divided(source: TableSource) -> tuple[Table, Part, np.ndarray]:
     """The table of the inner rows, both parts with plain column names, and the targets of the outer rows."""
-    rows = rows_of(source.path, target=source.target, task=source.task_type, test_size=OUTER_SHARE)
+    rows = part_rows(source.path, target=source.target, task=source.task_type, folds=Folds(test_size=OUTER_SHARE))
     table, outer = rows.table, rows.outer
     assert outer is not None
     features, _ = preparation_of(table).features(outer)

@@ -37,7 +37,6 @@ from _peers import (
 from joblib import Parallel, delayed
 
 from metahp import api
-from metahp.api.tuning import N_WARM_TRANSFER
 from metahp.core.metric import kin_metrics
 from metahp.core.trial import Origin
 from metahp.datasets.read import TableSource
@@ -48,7 +47,8 @@ from metahp.learners.registry import learner_named
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
-from metahp.study.strategy import in_order
+from metahp.study.request import N_WARM_TRANSFER
+from metahp.study.strategy import order_suggestions
 from metahp.surrogate.prior import PastTasks
 
 N_TRIALS, N_COLD, N_TABLES = 50, 100, 40
@@ -124,7 +124,7 @@ def warm(source: TableSource, past: PastTasks, n: int, metric: str, seed: int) -
         return Transfer(
             prior,
             [space],
-            warm=in_order((), points, [space.default]),
+            warm=order_suggestions((), points, [space.default]),
             stopped_early=[LEARNER],
             seed=seed_of(source.name, seed),
             device="cpu",

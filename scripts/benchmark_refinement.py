@@ -22,7 +22,6 @@ from _benchmark import ROOT, parser, report, seed_of, write
 from _lookups import Suite, load_suite
 from joblib import Parallel, delayed
 
-from metahp.api.tuning import N_WARM_TRANSFER
 from metahp.core.configuration import Configuration
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
@@ -32,6 +31,7 @@ from metahp.refinement.posterior import Settings
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
+from metahp.study.request import N_WARM_TRANSFER
 from metahp.surrogate.calibration import fit_calibrated
 from metahp.surrogate.gaussian_process import Interpolation, Kernel
 from metahp.surrogate.prior import PastTasks, Prior, draw_scenarios

@@ -1,15 +1,16 @@
-"""The story, one function per verb: load, describe, recommend, tune and refresh."""
+"""The story, one function per verb: load, describe, recommend, tune, tune_objective, train and refresh."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from metahp.api.advice import known_learners, recommend
-from metahp.api.tables import describe, load, task_type_named
+from metahp.api.tables import describe
+from metahp.datasets.load import load, task_type_named
 
 if TYPE_CHECKING:
     from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
     from metahp.api.training import train
-    from metahp.api.tuning import tune
+    from metahp.api.tuning import tune, tune_objective
     from metahp.study.result import TuneResult
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "task_type_named",
     "train",
     "tune",
+    "tune_objective",
 ]
 
 # Imported on first use: a recommendation searches nothing and writes no result.
@@ -37,6 +39,7 @@ _LATER = {
     "TuneResult": "study.result",
     "train": "api.training",
     "tune": "api.tuning",
+    "tune_objective": "api.tuning",
 }
 
 

@@ -1,46 +1,39 @@
 """Tune: a warm start from past tasks, a strategy that refines it, and the trials written back."""
 
-import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from numbers import Real
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from metahp.api.advice import chosen_learners
-from metahp.core.configuration import Value
+from metahp.api.advisers import ask_about
+from metahp.api.past_objectives import ask_past_objectives
+from metahp.api.tables import describe, record_of
 from metahp.core.errors import BusyError, InputError, KnowledgeBaseError
 from metahp.core.metric import metric_for
 from metahp.core.space import SearchSpace
+from metahp.core.trial import Origin
 from metahp.evaluation import interrupts
-from metahp.evaluation.countdown import Countdown
 from metahp.evaluation.runner import Limits
+from metahp.evaluation.threads import ObjectiveFunction
 from metahp.knowledge.locate import knowledge_base_path, open_knowledge_base
 from metahp.knowledge.store import KnowledgeBase
-from metahp.results.directory import opened
+from metahp.metafeatures.extract import MetaFeatures
+from metahp.refinement.strategy import Suggestion
+from metahp.results.directory import hold_directory
 from metahp.study.configurations import Given
-from metahp.study.objective import tune_objective
-from metahp.study.past_objectives import metric_of
-from metahp.study.request import Budget, check_count
+from metahp.study.objective import MAXIMIZE, ObjectiveRequest, make_metric, tune_function
+from metahp.study.progress import Progress
+from metahp.study.request import TRANSFER, Budget, Folds, Request, Start
 from metahp.study.result import Plan, TuneResult
-from metahp.study.rows import rows_of
-from metahp.study.search import Search
-from metahp.study.strategy import TRANSFER, check_strategy
-from metahp.study.table import tune_table
-from metahp.study.trials import Progress
+from metahp.study.rows import part_rows
+from metahp.study.strategy import COLD_START, WarmStart
+from metahp.study.table import TableRequest, tune_table
+from metahp.study.trials import Storage, StudyTrials
 
 logger = logging.getLogger(__name__)
-
-# Transfer goes on learning from past tasks with every trial, so that it needs few points chosen before any.
-N_WARM_TRANSFER, N_WARM = 3, 10
-# Arguments of a table that an objective has no use for, and the other way round.
-TABLE_ONLY = (
-    *("y", "target", "task", "learners", "trial_timeout", "memory_limit", "cv", "groups", "time", "splitter"),
-    *("test_size", "max_rows", "ensemble", "voting", "prune", "early_stopping", "budget_seconds", "on_start"),
-)
-OBJECTIVE_ONLY = ("space", "metafeatures", "name", "direction")
-DEVICES = ("auto", "cpu", "cuda")
 
 
 def tune(
@@ -80,20 +73,16 @@ def tune(
     command: str | None = None,
     on_start: Callable[[Plan], None] = lambda plan: None,
     on_trial: Callable[[Progress], None] = lambda progress: None,
-    objective: Callable[[dict[str, Value]], float | Sequence[float]] | None = None,
-    space: SearchSpace | None = None,
-    metafeatures: Mapping[str, float] | None = None,
-    name: str = "",
-    direction: str = "maximize",
+    **others: Never,
 ) -> TuneResult:
-    """Tune learners on a table, or an objective of your own, starting from what past tasks have shown.
+    """Tune learners on a table, starting from what past tasks have shown.
 
     The same call again goes on where the last one ended, however it ended: trials of this task under the same
     protocol (found in the knowledge base, or in `output` where nothing is recorded) count towards `trials`, and no
     configuration is evaluated twice.
 
     Args:
-        X: A path, a frame, an array (n, d), or a `Table`; None for an objective.
+        X: A path, a frame, an array (n, d), or a `Table`.
         y: Target of arrays and of frames without it, shape (n,).
         target: Target column; guessed where None.
         task: binary, multiclass or regression; inferred where None.
@@ -112,7 +101,7 @@ def tune(
         seed: Of folds, models and strategy.
         knowledge_base: A knowledge base or the path of one; None for the user's own.
         record: Write trials and meta-features to the knowledge base.
-        output: Result directory to write, or to replace; None for none. That of an objective has no model.
+        output: Result directory to write, or to replace; None for none.
         cv: Number of folds; None for 5, or 3 where there are more than 10,000 rows.
         groups: Rows of one group are never both trained and tested on: a column, which is then no feature, or labels
             of shape (n,).
@@ -132,89 +121,161 @@ def tune(
             default and your own configurations keep all of theirs.
         budget_seconds: Work for the meta-features, in seconds of one core of a common machine.
         command: The command line, kept in the result.
-        on_start: Called with what is about to be done on a table.
+        on_start: Called with what is about to be done.
         on_trial: Called at the start and after every trial.
-        objective: A function of a dictionary of values that gives a score, or a score per fold; an exception makes a
-            failed trial. With several `jobs` it runs in threads.
-        space: The search space of the objective; its `learner` is the name by which past tasks are found again.
-        metafeatures: Numbers that describe the objective's task, so that like tasks find each other.
-        name: Of the objective's task, which is known by its name and meta-features; the space's where empty.
-        direction: maximize or minimize the objective.
+        **others: None; an `objective` is answered with the name of the other verb.
 
     Raises:
         InputError, UnknownNameError, OutOfRangeError: input that cannot be used.
         MetahpError: no trial is complete; the message has the most frequent reason.
         KeyboardInterrupt: interrupted before any trial was complete; else the result says that it was.
     """
-    if objective is None and X is None:
-        raise InputError("Expected a table (X), or an objective with its space.")
-    if objective is not None and (X is not None or not isinstance(space, SearchSpace) or not callable(objective)):
-        raise InputError("An objective is a function and comes with a SearchSpace, and without a table.")
-    _check_used(locals(), "a table" if objective is None else "an objective")
-    if warm is None:
-        warm = N_WARM_TRANSFER if strategy == TRANSFER else N_WARM
-    budget = Budget(trials=trials, timeout=timeout, patience=patience)
-    _check_numbers(trial_timeout, memory_limit, jobs, warm, seed)
-    if device not in DEVICES:
-        raise InputError(f"`device` is one of {', '.join(DEVICES)}, got '{device}'.", argument="device")
-    check_strategy(strategy)
-    directory = None if output is None else Path(output)
-    with nullcontext() if directory is None else opened(directory):
-        base, totals = _opened(knowledge_base)
-        search = Search(
-            base=base,
-            is_readable=totals is not None,
-            is_recorded=record,
-            directory=directory,
-            budget=budget,
-            countdown=Countdown(budget.seconds),
-            n_jobs=jobs,
-            strategy=strategy,
-            device=device,
-            is_cold=cold or totals is None,
-            n_warm=0 if cold or totals is None else warm,
-            configurations=configurations,
-            seed=seed,
-            command=command,
-            on_trial=on_trial,
-        )
-        if objective is not None:
-            assert space is not None
-            metafeatures = {} if metafeatures is None else metafeatures
-            if not isinstance(metafeatures, Mapping) or not all(isinstance(one, Real) for one in metafeatures.values()):
-                raise InputError(f"metafeatures are numbers by name, got {metafeatures!r}.")
-            measured = metric_of(metric, direction)
-            return tune_objective(search, objective, space, measured, metafeatures, name or space.learner)
-        rows = rows_of(
-            X,
-            y,
-            target=target,
-            task=task,
-            cv=cv,
-            groups=groups,
-            time=time,
-            splitter=splitter,
-            test_size=test_size,
-            max_rows=max_rows,
-            seed=seed,
-        )
-        return tune_table(
-            search,
-            rows,
-            X if isinstance(X, str | Path) else None,
-            metric_for(rows.table.task.type, metric),
-            chosen_learners(learners, totals or {"defaults_by_learner": {}}),
-            Limits(trial_timeout, memory_limit),
+    if others:
+        raise _refuse(others)
+    if X is None:
+        raise InputError("Expected a table as `X`: a path, a frame or an array.")
+    folds = Folds(cv=cv, groups=groups, time=time, splitter=splitter, test_size=test_size, max_rows=max_rows, seed=seed)
+    limits = Limits(seconds=trial_timeout, memory_mib=memory_limit)
+    request = Request(
+        budget=Budget(trials=trials, timeout=timeout, patience=patience),
+        start=Start(strategy=strategy, device=device, is_cold=cold, warm=warm, configurations=configurations),
+        n_jobs=jobs,
+        seed=seed,
+        command=command,
+        on_trial=on_trial,
+    )
+    with _open_study(request, knowledge_base, output, is_recorded=record) as opened:
+        rows = part_rows(X, y, target=target, task=task, folds=folds)
+        asked = TableRequest(
+            rows=rows,
+            file=X if isinstance(X, str | Path) else None,
+            metric=metric_for(rows.table.task.type, metric),
+            learners=chosen_learners(learners, opened.totals or {"defaults_by_learner": {}}),
+            limits=limits,
             is_pruned=prune,
             stops_early=early_stopping,
             is_ensemble=ensemble,
             is_voting=voting,
-            budget_seconds=budget_seconds,
             on_start=on_start,
+        )
+        return tune_table(
+            opened.request,
+            asked,
+            opened.storage,
+            lambda trials: _ask_past_tables(opened, asked, trials, budget_seconds),
         )
 
 
-def _opened(given: str | Path | KnowledgeBase | None) -> tuple[KnowledgeBase, dict[str, Any] | None]:
+def tune_objective(
+    function: ObjectiveFunction,
+    space: SearchSpace,
+    *,
+    metafeatures: Mapping[str, float] | None = None,
+    name: str = "",
+    direction: str = MAXIMIZE,
+    metric: str | None = None,
+    trials: int = 50,
+    timeout: float | None = None,
+    jobs: int = 1,
+    device: str = "auto",
+    strategy: str = TRANSFER,
+    cold: bool = False,
+    warm: int | None = None,
+    seed: int = 0,
+    knowledge_base: str | Path | KnowledgeBase | None = None,
+    record: bool = True,
+    output: str | Path | None = None,
+    configurations: Sequence[Given] = (),
+    patience: int | None = None,
+    command: str | None = None,
+    on_trial: Callable[[Progress], None] = lambda progress: None,
+) -> TuneResult:
+    """Tune a function of your own, starting from what past tasks of its search space have shown.
+
+    The same call again goes on where the last one ended, however it ended: trials of this task (found in the knowledge
+    base, or in `output` where nothing is recorded) count towards `trials`, and no configuration is evaluated twice.
+
+    Args:
+        function: Takes a dictionary of values and gives a score, or a score per fold; an exception makes a failed
+            trial. With several `jobs` it runs in threads.
+        space: The search space; its `learner` is the name by which past tasks are found again.
+        metafeatures: Numbers that describe the task, by which similar tasks are found.
+        name: Name of the task, which is known by it and by its meta-features; that of the space where empty.
+        direction: maximize or minimize.
+        metric: What to call the score.
+        trials: How many finished trials there are to be, those of earlier calls included.
+        timeout: Seconds after which the call ends with what it has found; None for no limit.
+        jobs: How many calls of `function` run side by side.
+        device: auto, cpu or cuda, for the posterior of the transfer strategy.
+        strategy: What chooses after the warm start: transfer, which goes on learning from past tasks, or random,
+            grid, tpe, gp, cmaes or nsga2. Where nothing is known of past tasks, gp takes the place of transfer.
+        cold: Leave past tasks aside: no recommended points, and no transfer.
+        warm: How many recommended points to begin with; None for 3 with transfer and 10 with another strategy.
+        seed: Seed of the strategy.
+        knowledge_base: A knowledge base or the path of one; None for the user's own.
+        record: Write trials and meta-features to the knowledge base.
+        output: Result directory to write, or to replace; None for none. It has no model.
+        configurations: Configurations of your own to try first: dictionaries, texts `key=value,…`, or
+            `Configuration`s; values not named are the defaults of the space.
+        patience: End after so many trials without a better one; None for never.
+        command: The command line, kept in the result.
+        on_trial: Called at the start and after every trial.
+
+    Raises:
+        InputError, UnknownNameError, OutOfRangeError: input that cannot be used.
+        MetahpError: no trial is complete; the message has the most frequent reason.
+        KeyboardInterrupt: interrupted before any trial was complete; else the result says that it was.
+    """
+    request = Request(
+        budget=Budget(trials=trials, timeout=timeout, patience=patience),
+        start=Start(strategy=strategy, device=device, is_cold=cold, warm=warm, configurations=configurations),
+        n_jobs=jobs,
+        seed=seed,
+        command=command,
+        on_trial=on_trial,
+    )
+    asked = ObjectiveRequest(
+        function=function,
+        space=space,
+        metric=make_metric(metric, direction),
+        metafeatures={} if metafeatures is None else metafeatures,
+        name=name,
+    )
+    with _open_study(request, knowledge_base, output, is_recorded=record) as opened:
+        return tune_function(
+            opened.request, asked, opened.storage, lambda trials: _ask_past_objectives(opened, asked, trials)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Opened:
+    """A study whose knowledge base and result directory are open; `totals` is None where the former is damaged."""
+
+    request: Request
+    base: KnowledgeBase
+    totals: Mapping[str, Any] | None
+    storage: Storage
+
+
+@contextmanager
+def _open_study(
+    request: Request,
+    knowledge_base: str | Path | KnowledgeBase | None,
+    output: str | Path | None,
+    *,
+    is_recorded: bool,
+) -> Iterator[_Opened]:
+    """Open the knowledge base, and hold the result directory; without past tasks the request is a cold one."""
+    directory = None if output is None else Path(output)
+    with nullcontext() if directory is None else hold_directory(directory):
+        base, totals = _open_base(knowledge_base)
+        if totals is None:
+            request = replace(request, start=replace(request.start, is_cold=True))
+        storage = Storage(base=base if is_recorded else None, is_readable=totals is not None, directory=directory)
+        yield _Opened(request=request, base=base, totals=totals, storage=storage)
+
+
+def _open_base(given: str | Path | KnowledgeBase | None) -> tuple[KnowledgeBase, Mapping[str, Any] | None]:
     """The knowledge base and what it holds, None where it is damaged: that stops no study, and a warning says so."""
     path = Path(given) if isinstance(given, str | Path) else None
     try:
@@ -229,23 +290,58 @@ def _opened(given: str | Path | KnowledgeBase | None) -> tuple[KnowledgeBase, di
         return given if isinstance(given, KnowledgeBase) else KnowledgeBase(knowledge_base_path(path)), None
 
 
-def _check_used(given: Mapping[str, Any], tuned: str) -> None:
-    """Refuse arguments that would change nothing, rather than let somebody rely on them."""
-    parameters = inspect.signature(tune).parameters
-    for name in OBJECTIVE_ONLY if tuned == "a table" else TABLE_ONLY:
-        default = parameters[name].default
-        if given[name] is not default and (default is None or given[name] != default):
-            raise InputError(f"{name} is not for {tuned}, and would be ignored; leave it out.")
+def _ask_past_tables(opened: _Opened, asked: TableRequest, trials: StudyTrials, budget_seconds: float) -> WarmStart:
+    """What past tasks say about a table, which is on record after this; nothing where no trial is left to do."""
+    request, storage, table = opened.request, opened.storage, asked.rows.table
+    is_open = trials.n_trials < request.budget.trials
+    if not is_open or (request.start.is_cold and storage.base is None):
+        return COLD_START
+    described = describe(table, budget_seconds=budget_seconds, seed=request.seed)
+    past = COLD_START if request.start.is_cold else _find_warm_start(opened.base, asked, described, request)
+    storage.record(record_of(table, described))
+    return past
 
 
-def _check_numbers(trial_timeout: float, memory_limit: float, jobs: int, warm: int, seed: int) -> None:
-    if not trial_timeout > 0:
-        raise InputError(
-            f"`trial_timeout` is a number of seconds above 0, got {trial_timeout:g}.", argument="trial_timeout"
+def _find_warm_start(base: KnowledgeBase, asked: TableRequest, described: MetaFeatures, request: Request) -> WarmStart:
+    n_warm = request.start.n_warm
+    try:
+        _, advice, notes = ask_about(
+            base,
+            asked.rows.table,
+            asked.metric,
+            asked.learners,
+            described,
+            max(1, n_warm),
+            seconds_left=request.budget.seconds_left,
         )
-    if not memory_limit > 0:
-        raise InputError(f"`memory_limit` is a number of MiB above 0, got {memory_limit:g}.", argument="memory_limit")
-    check_count("jobs", jobs)
-    check_count("seed", seed, least=0)
-    if warm < 0:
-        raise InputError(f"`warm` is at least 0, got {warm}.", argument="warm")
+    except KnowledgeBaseError as error:
+        return WarmStart(notes=(f"a cold start: {error}",))
+    prior = advice.prior
+    origin = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
+    notes = (*described.warnings, *notes)
+    if prior.abstained:
+        notes = (*notes, f"past tasks not trusted, so the warm start is the portfolio: {prior.abstained}")
+    if asked.rows.whole and base.trials(task=asked.rows.whole):
+        notes = (*notes, "past tasks include this table with the rows that are set aside, so their score flatters")
+    return WarmStart(
+        prior=prior,
+        points=tuple(Suggestion(prior.candidates[item.column], origin) for item in advice.items[:n_warm]),
+        n_past_tasks=prior.n_tasks,
+        notes=notes,
+    )
+
+
+def _ask_past_objectives(opened: _Opened, asked: ObjectiveRequest, trials: StudyTrials) -> WarmStart:
+    """What past tasks say about an objective; nothing where the knowledge base cannot be read."""
+    request = opened.request
+    if opened.totals is None:
+        return COLD_START
+    is_open = trials.n_trials < request.budget.trials
+    return ask_past_objectives(opened.base, asked, request.start, is_open=is_open, seed=request.seed)
+
+
+def _refuse(others: Mapping[str, Any]) -> Exception:
+    """The error for arguments that `tune` does not have."""
+    if "objective" in others:
+        return InputError("`tune` is for tables; tune a function with metahp.tune_objective(function, space, …).")
+    return TypeError(f"tune() got an unexpected keyword argument '{next(iter(others))}'")

@@ -38,7 +38,7 @@ from metahp.evaluation import interrupts
 from metahp.files import HeldError, is_unfinished, locked, sweep, sync_folder, unfinished_path, write_synced
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, parse_json, read_file
-from metahp.recommendation.export import Folds, training_script
+from metahp.recommendation.export import ScriptFolds, training_script
 from metahp.recommendation.result import arguments_of
 from metahp.results.model import TunedModel
 
@@ -66,7 +66,7 @@ class Objective:
     direction: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultContent:
     """What there is to write of a tuning run.
 
@@ -165,7 +165,7 @@ def _is_of_result(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def opened(directory: str | Path) -> Iterator[None]:
+def hold_directory(directory: str | Path) -> Iterator[None]:
     """Hold a result directory for one run: nobody else writes there, and there is space for a result.
 
     What an earlier run left unfinished is removed, and so is a new directory in which nothing was kept.
@@ -440,7 +440,7 @@ def _script(content: ResultContent) -> str | None:
             verb="found",
             expectation=f"{content.metric.name} when tuned: {score:.4g} ({protocol.folds}-fold cross-validation of "
             f"{trial.n_rows:,} rows, and selected on it).{left_out}",
-            folds=Folds(protocol.folds, protocol.splits.partition(":")[0], content.split_column),
+            folds=ScriptFolds(protocol.folds, protocol.splits.partition(":")[0], content.split_column),
         )
     except InputError as error:
         logger.warning("no %s: %s", SCRIPT, error)

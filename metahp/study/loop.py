@@ -13,7 +13,6 @@ from metahp.core.statistics import standard_error
 from metahp.core.trial import Trial, TrialState
 from metahp.evaluation import interrupts
 from metahp.evaluation.backend import Backend, JobT, Outcome
-from metahp.evaluation.countdown import Countdown
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.study.request import Budget
 
@@ -117,7 +116,6 @@ def run_search(
     *,
     job_of: Callable[[Suggestion], JobT],
     on_trial: Callable[[Trial], None] = lambda trial: None,
-    countdown: Countdown | None = None,
 ) -> str:
     """Evaluate what the strategy asks for until the budget ends; why it ended.
 
@@ -128,22 +126,20 @@ def run_search(
         strategy: Chooses; it has not been told of the trials in `log` yet.
         backend: Evaluates.
         log: The trials so far.
-        budget: When to end.
+        budget: When to end; its clock runs already.
         job_of: What the backend is given for a suggestion.
         on_trial: Called after every trial.
-        countdown: The clock of the time limit, where it has begun to run before this call.
 
     Returns:
         trials, timeout, patience, or exhausted where nothing is left to try.
     """
-    countdown = countdown or Countdown(budget.seconds)
     for observation in log.observations():
         strategy.tell(observation)
     while True:
         interrupts.check()
         ended = ""
         while not ended and backend.n_pending < backend.n_jobs:
-            ended = _find_end(log, backend.n_pending, budget, countdown)
+            ended = _find_end(log, backend.n_pending, budget)
             if not ended:
                 suggestion = strategy.ask()
                 if suggestion is None:
@@ -152,7 +148,7 @@ def run_search(
                     backend.submit(job_of(suggestion))
         if ended in ("timeout", "patience") or not backend.n_pending:
             return ended
-        outcome = backend.next_done(None if math.isinf(countdown.seconds) else max(0.0, countdown.left()))
+        outcome = backend.next_done(None if budget.timeout is None else max(0.0, budget.seconds_left))
         if outcome is None:
             return "timeout"
         while outcome is not None:
@@ -162,9 +158,9 @@ def run_search(
             outcome = backend.next_done(0.0) if backend.n_pending else None
 
 
-def _find_end(log: TrialLog, n_pending: int, budget: Budget, countdown: Countdown) -> str:
+def _find_end(log: TrialLog, n_pending: int, budget: Budget) -> str:
     """Why nothing more is asked for; empty where the search goes on."""
-    if countdown.left() <= 0:
+    if budget.seconds_left <= 0:
         return "timeout"
     if log.n_trials + n_pending >= budget.trials:
         return "trials"

@@ -1,94 +1,78 @@
-"""What past tasks say about a table, and the strategy that makes use of it."""
+"""The strategy of a study, and the configurations that it begins with."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
-from metahp.api.advisers import ask_about
 from metahp.core.configuration import Configuration
-from metahp.core.errors import KnowledgeBaseError, UnknownNameError, did_you_mean
-from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
-from metahp.datasets.table import Table
-from metahp.knowledge.store import KnowledgeBase
-from metahp.metafeatures.extract import MetaFeatures
-from metahp.refinement.strategies import STRATEGIES, strategy_named
+from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
+from metahp.study.request import TRANSFER, Start
 from metahp.surrogate.prior import Prior
 
-# The strategy that goes on learning from past tasks, and what takes its place where there are none.
-TRANSFER, WITHOUT_PAST = "transfer", "gp"
+# Takes the place of `transfer` where nothing is known of past tasks.
+WITHOUT_PAST = "gp"
 
 
-def find_prior(
-    base: KnowledgeBase,
-    table: Table,
-    metric: Metric,
-    metafeatures: MetaFeatures,
-    learners: Sequence[str],
-    n_warm: int,
-    seconds_left: float,
-) -> tuple[Prior | None, list[Suggestion], tuple[str, ...]]:
-    """What past tasks say of a table, the warm points, and what a user should know of it.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WarmStart:
+    """What past tasks say about a task before its first trial.
 
-    None where there are no past tasks to learn from.
+    Attributes:
+        prior: For a strategy that goes on learning from past tasks; None where there are none to learn from.
+        points: The recommended configurations.
+        n_past_tasks: How many past tasks these rest on.
+        notes: What a user should know.
     """
-    try:
-        _, advice, notes = ask_about(
-            base, table, metric, learners, metafeatures, max(1, n_warm), seconds_left=seconds_left
-        )
-    except KnowledgeBaseError as error:
-        return None, [], (f"a cold start: {error}",)
-    prior = advice.prior
-    origin = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
-    points = [Suggestion(prior.candidates[item.column], origin) for item in advice.items[:n_warm]]
-    notes = (*metafeatures.warnings, *notes)
-    if prior.abstained:
-        notes = (*notes, f"past tasks not trusted, so the warm start is the portfolio: {prior.abstained}")
-    return prior, points, notes
+
+    prior: Prior | None = None
+    points: tuple[Suggestion, ...] = ()
+    n_past_tasks: int = 0
+    notes: tuple[str, ...] = ()
 
 
-def check_strategy(name: str) -> None:
-    """Refuse a name that `strategy_of` does not know.
-
-    Raises:
-        UnknownNameError: no such strategy.
-    """
-    known = [TRANSFER, *STRATEGIES]
-    if name not in known:
-        raise UnknownNameError(f"'{name}' is not a search strategy. {did_you_mean(name, known)}")
+COLD_START = WarmStart()
 
 
-def strategy_of(
-    name: str,
-    prior: Callable[[], Prior | None],
+def make_strategy(
+    start: Start,
+    prior: Prior | None,
     spaces: Sequence[SearchSpace],
     suggestions: Sequence[Suggestion],
     *,
     seed: int,
-    device: str,
     stopped_early: Collection[str] = (),
 ) -> tuple[Strategy, str]:
-    """The strategy called `name`, or what takes its place where past tasks give no prior, and its name.
+    """The strategy that was asked for, or what takes its place without a prior, and its name.
 
-    `stopped_early` names the learners of which fewer iterations may be kept than are asked for.
+    Args:
+        start: What was asked for.
+        prior: What past tasks say; None where there are none.
+        spaces: Search spaces, one per learner.
+        suggestions: What is tried first, in this order.
+        seed: Seed of the strategy.
+        stopped_early: Learners of which fewer iterations may be kept than are asked for.
     """
-    if name == TRANSFER and (known := prior()) is not None:
-        search = Transfer(known, spaces, warm=suggestions, stopped_early=stopped_early, seed=seed, device=device)
-        return search, name
-    used = WITHOUT_PAST if name == TRANSFER else name
-    return strategy_named(used, spaces, seed=seed, warm=suggestions), used
+    if start.strategy == TRANSFER and prior is not None:
+        transfer = Transfer(
+            prior, spaces, warm=suggestions, stopped_early=stopped_early, seed=seed, device=start.device
+        )
+        return transfer, TRANSFER
+    name = WITHOUT_PAST if start.strategy == TRANSFER else start.strategy
+    return strategy_named(name, spaces, seed=seed, warm=suggestions), name
 
 
-def in_order(
+def order_suggestions(
     own: Sequence[Configuration], points: Sequence[Suggestion], defaults: Sequence[Configuration]
 ) -> list[Suggestion]:
     """What is tried before the strategy chooses: the user's own, the first warm point, the defaults, the others."""
-    first = [Suggestion(configuration, Origin.USER) for configuration in own]
-    known = [Suggestion(configuration, Origin.DEFAULT) for configuration in defaults]
-    # A default that is recommended stays the default: the gain is told against it.
+    from_user = [Suggestion(configuration, Origin.USER) for configuration in own]
+    from_library = [Suggestion(configuration, Origin.DEFAULT) for configuration in defaults]
+    # A default that is recommended stays the default: the gain is measured against it.
     advised = [point for point in points if point.configuration not in defaults]
     distinct: dict[str, Suggestion] = {}
-    for suggestion in (*first, *advised[:1], *known, *advised[1:]):
+    for suggestion in (*from_user, *advised[:1], *from_library, *advised[1:]):
         distinct.setdefault(suggestion.configuration.id, suggestion)
     return list(distinct.values())

@@ -1,78 +1,44 @@
-"""The trials of a study and the places where they are kept, from which the next run goes on."""
+"""The trials of a study and where they are kept, so that the next run goes on from there."""
 
-import io
+import hashlib
 import logging
-import math
-import re
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from metahp.core.configuration import Configuration
-from metahp.core.errors import InputError, KnowledgeBaseError, MetahpError
+from metahp.core.errors import KnowledgeBaseError, MetahpError
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
 from metahp.evaluation import interrupts
 from metahp.evaluation.backend import Outcome
-from metahp.evaluation.countdown import Countdown
-from metahp.files import sweep, write_file
-from metahp.knowledge.journal import Journal
+from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.refinement.strategy import Observation
+from metahp.results.directory import STUDY
 from metahp.study.loop import count_since_best, find_best, is_scored, observe
+from metahp.study.trial_folder import TrialFolder
 
 logger = logging.getLogger(__name__)
 
 # Origins of warm-start trials.
 WARM = (Origin.SURROGATE, Origin.PORTFOLIO)
-# Predictions are kept of this many best trials: an ensemble has no use for more, and memory has an end.
+# An ensemble uses no more than this many of the best trials, and more predictions would fill the memory.
 MAX_LIBRARY = 50
-_KEPT = re.compile(r"(\d{1,9})-([0-9a-f]+)\.npz")
-# Larger archives of predictions are none that this module wrote; unpacked, they could fill the memory.
-MAX_ARCHIVE_BYTES = 1 << 26
+# A later call ingests the journal where another process holds the file for longer than this.
+INGEST_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run stands; `trial` is the one that has just finished, None at the start.
+class StudyTrials:
+    """The finished trials of one task under one protocol, in their order; a `TrialLog`.
 
-    `n_done` counts finished trials, those of earlier runs (`n_earlier`) included; `best_number` is the place of the
-    best among them, from 1. Scores are NaN where there is none; `seconds_left` is an estimate, NaN where there is none.
-    """
-
-    trial: Trial | None
-    metric: Metric
-    n_done: int
-    n_trials: int
-    n_earlier: int
-    best: Trial | None
-    best_number: int
-    default_score: float
-    warm_score: float
-    seconds_left: float
-
-    @property
-    def score(self) -> float:
-        """Score of the trial that has just finished; NaN where it has none."""
-        return self.metric.score(self.trial.loss(self.metric.name)) if self.trial else float("nan")
-
-    @property
-    def best_score(self) -> float:
-        """The best score so far; NaN where there is none."""
-        return self.metric.score(self.best.loss(self.metric.name)) if self.best else float("nan")
-
-
-class Study:
-    """The finished trials of one task under one protocol, in their order, and the places where they are kept.
-
-    Each place is a second copy of the other: a study goes on where one of them is damaged or was moved away.
+    They are kept in the knowledge base and in the folder of the study, and each of the two gets what only the other
+    has: a study goes on where one of them is damaged or was moved away.
 
     Args:
         task: Id of the task.
@@ -97,27 +63,21 @@ class Study:
         self.protocol = protocol
         self.metric = metric
         self.spaces: Mapping[str, SearchSpace] = {space.learner: space for space in spaces}
+        self.trials: list[Trial] = []
         self.predictions: dict[str, np.ndarray] = {}
         self._base = base
-        self._folder = folder
-        self._journal = None if folder is None else Journal(folder / "journal")
+        self._folder = None if folder is None else TrialFolder(folder)
         self._is_warned = False
         self._n_unrecorded = 0
-        places = self._places()
-        self._next_place = max(places.values(), default=-1) + 1
-        # Places go by the ids that trials were recorded under, whatever version of the space they are of.
-        recorded = {trial.id: upgraded for trial, upgraded in self._earlier()}
-        earlier = sorted(recorded, key=lambda key: (places.get(key, -1), key))
-        self.trials = [recorded[key] for key in earlier]
+        # Archives are named by the ids under which trials were recorded, whatever version of the space these are of.
+        by_id = {trial.id: upgraded for trial, upgraded in self._read_earlier()}
+        numbers = {key: self._folder.number_of(key) if self._folder else -1 for key in by_id}
+        ordered = sorted(by_id, key=lambda key: (numbers[key], key))
+        self.trials += [by_id[key] for key in ordered]
         self.n_earlier, self._n_unrecorded = len(self.trials), 0
-        for key, trial in zip(earlier, tuple(self.trials), strict=True):
-            if key in places and trial.state is TrialState.COMPLETE:
-                self._keep(trial, self._read(places[key], key))
-
-    @property
-    def n_recorded(self) -> int:
-        """How many trials of this run went to the knowledge base."""
-        return len(self.trials) - self.n_earlier - self._n_unrecorded if self._base else 0
+        for key in ordered:
+            if self._folder is not None and by_id[key].state is TrialState.COMPLETE:
+                self._keep_predictions(by_id[key], self._folder.read_predictions(key))
 
     @property
     def n_trials(self) -> int:
@@ -125,8 +85,13 @@ class Study:
         return len(self.trials)
 
     @property
+    def n_recorded(self) -> int:
+        """How many trials of this run went to the knowledge base."""
+        return len(self.trials) - self.n_earlier - self._n_unrecorded if self._base else 0
+
+    @property
     def n_since_best(self) -> int:
-        """How many trials have finished since the best one did; 0 where there is none."""
+        """How many trials have finished since the best one did; 0 where none has a loss."""
         return count_since_best(self.trials, self.metric.name)
 
     def observations(self) -> list[Observation]:
@@ -143,40 +108,37 @@ class Study:
         with interrupts.shielded():
             # The predictions first: a trial that is on record without them would never be in the ensemble.
             if self._folder is not None:
-                self._write(self._next_place, trial.id, outcome.predictions)
-                self._next_place += 1
-            self._append([trial])
+                self._folder.write_predictions(trial.id, outcome.predictions)
+                self._folder.append([trial])
             self._record([trial])
             self.trials.append(trial)
-            self._keep(trial, outcome.predictions)
+            self._keep_predictions(trial, outcome.predictions)
         return self._observe(trial)
 
-    def _observe(self, trial: Trial) -> Observation:
-        return observe(trial, self.metric.name, self.spaces[trial.configuration.learner])
-
-    def asked(self, trial: Trial) -> Configuration:
+    def run_configuration(self, trial: Trial) -> Configuration:
         """The configuration that was run, whatever early stopping kept of it."""
         return trial.asked(self.spaces[trial.configuration.learner])
 
-    def best(self, where: Callable[[Trial], bool] = lambda trial: True) -> Trial | None:
-        """The complete trial with the lowest loss (the first of equals); None where there is none."""
+    def find_best(self, where: Callable[[Trial], bool] = lambda trial: True) -> Trial | None:
+        """The complete trial with the lowest loss, the first of equals; None where there is none."""
         return find_best(filter(where, self.trials), self.metric.name)
 
-    def default(self) -> Trial | None:
+    def find_best_default(self) -> Trial | None:
         """The best complete trial of a learner's default; None where there is none."""
         defaults = {space.default for space in self.spaces.values()}
-        return self.best(lambda trial: trial.configuration in defaults)
+        return self.find_best(lambda trial: trial.configuration in defaults)
 
     def number_of(self, trial: Trial) -> int:
-        """The place of a trial among all, from 1."""
+        """The position of a trial among all, from 1."""
         return self.trials.index(trial) + 1
 
-    def failure(self, hint: str) -> MetahpError:
+    def explain_failure(self, hint: str) -> MetahpError:
         """The error that says why there is no complete trial; `hint` says what to try."""
         if not self.trials:
             return MetahpError(
                 "The time was up before a trial finished. Asking a knowledge base that has changed takes some seconds: "
-                "run the same command again, or give more with `timeout`."
+                "run the same command again, or give more with `timeout`.",
+                argument="timeout",
             )
         no_number = f"{self.metric.name} is no number on some fold"
         reasons = Counter(
@@ -188,10 +150,13 @@ class Study:
             f"None of {len(self.trials)} trials is complete. The most frequent reason ({count} times): {reason}. {hint}"
         )
 
-    def _earlier(self) -> list[tuple[Trial, Trial]]:
-        """The trials of earlier runs, from both places, each of which then has them all.
+    def _observe(self, trial: Trial) -> Observation:
+        return observe(trial, self.metric.name, self.spaces[trial.configuration.learner])
 
-        Each as it was recorded and as one of the current search spaces, outside of which there is none.
+    def _read_earlier(self) -> list[tuple[Trial, Trial]]:
+        """The trials of earlier runs that lie in a search space, each as it was recorded and as one of that space.
+
+        Knowledge base and folder both have all of them after this.
         """
         recorded, is_readable = [], self._base is not None
         try:
@@ -199,16 +164,17 @@ class Study:
         except KnowledgeBaseError as error:
             is_readable = False
             logger.warning("earlier trials come from the result directory alone: %s", error)
-        kept = list(self._journal.trials()) if self._journal else []
-        mine, others = (
+        in_folder = self._folder.read_trials() if self._folder else []
+        of_base, of_folder = (
             {trial.id: trial for trial in trials if trial.task == self.task and trial.protocol == self.protocol}
-            for trials in (recorded, kept)
+            for trials in (recorded, in_folder)
         )
-        if is_readable and (missing := [trial for key, trial in others.items() if key not in mine]):
+        if is_readable and (missing := [trial for key, trial in of_folder.items() if key not in of_base]):
             self._record(missing)
-        if missing := [trial for key, trial in mine.items() if key not in others]:
-            self._append(missing)
-        earlier = [trial for trial in {**others, **mine}.values() if trial.configuration.learner in self.spaces]
+        if self._folder and (missing := [trial for key, trial in of_base.items() if key not in of_folder]):
+            self._folder.append(missing)
+        either = {**of_folder, **of_base}.values()
+        earlier = [trial for trial in either if trial.configuration.learner in self.spaces]
         pairs = upgrade_trials(earlier, self.spaces)
         if len(pairs) < len(earlier):
             logger.warning(
@@ -219,28 +185,20 @@ class Study:
         return pairs
 
     def _record(self, trials: Sequence[Trial]) -> None:
-        """Add trials to the knowledge base, or leave them in the result directory where that cannot be."""
+        """Add trials to the knowledge base, or leave them in the folder where that cannot be."""
         if self._base is None:
             return
         try:
             self._base.record(trials)
         except (KnowledgeBaseError, OSError) as error:
-            if self._journal is None:
+            if self._folder is None:
                 raise
             if not self._is_warned:
                 logger.warning("trials are kept in the result directory alone: %s", error)
             self._is_warned = True
             self._n_unrecorded += len(trials)
 
-    def _append(self, trials: Sequence[Trial]) -> None:
-        if self._journal is None:
-            return
-        try:
-            self._journal.append(trials)
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _keep(self, trial: Trial, predictions: np.ndarray | None) -> None:
+    def _keep_predictions(self, trial: Trial, predictions: np.ndarray | None) -> None:
         if predictions is None or not is_scored(trial, self.metric.name):
             return
         self.predictions[trial.id] = predictions
@@ -248,71 +206,52 @@ class Study:
             kept = [one for one in self.trials if one.id in self.predictions]
             del self.predictions[max(kept, key=lambda one: one.loss(self.metric.name)).id]
 
-    def _places(self) -> dict[str, int]:
-        if self._folder is None or not self._folder.is_dir():
-            return {}
-        sweep(self._folder)
-        names = [_KEPT.fullmatch(path.name) for path in self._folder.iterdir()]
-        return {name[2]: int(name[1]) for name in names if name}
 
-    def _path(self, place: int, trial: str) -> Path:
-        assert self._folder is not None
-        return self._folder / f"{place:05d}-{trial}.npz"
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Storage:
+    """Where a study keeps its trials and its result.
 
-    def _read(self, place: int, trial: str) -> np.ndarray | None:
-        path = self._path(place, trial)
+    Attributes:
+        base: The knowledge base in which trials are recorded; None where they are not.
+        is_readable: Whether the knowledge base can be opened.
+        directory: The result directory; None for none.
+    """
+
+    base: KnowledgeBase | None
+    is_readable: bool
+    directory: Path | None
+
+    def open_trials(self, task: str, protocol: Protocol, metric: Metric, spaces: Sequence[SearchSpace]) -> StudyTrials:
+        """The trials of a task so far; arguments as for `StudyTrials`."""
+        key = hashlib.blake2b(f"{task} {protocol}".encode(), digest_size=8).hexdigest()
+        folder = None if self.directory is None else self.directory / STUDY / key
+        return StudyTrials(task, protocol, metric, spaces, base=self.base, folder=folder)
+
+    def record(self, task: TaskRecord) -> None:
+        """Describe the task in the knowledge base, if trials are recorded.
+
+        Raises:
+            KnowledgeBaseError: it cannot be written, and there is no result directory to keep the trials.
+        """
+        if self.base is None:
+            return
         try:
-            with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > MAX_ARCHIVE_BYTES:
-                    raise ValueError(f"more than {MAX_ARCHIVE_BYTES >> 20} MiB when unpacked")
-            with np.load(path, allow_pickle=False) as content:
-                predictions = content.get("predictions")
-            if predictions is not None and predictions.dtype != np.float32:
-                raise ValueError(f"expected float32, found {predictions.dtype}")
-            return predictions
+            self.base.record(tasks=[task])
+        except KnowledgeBaseError as error:
+            if self.directory is None:
+                raise
+            logger.warning("the task is not recorded: %s", error)
+
+    def ingest(self) -> None:
+        """Take the journal into the knowledge base, if trials are recorded and no other process holds it.
+
+        The result is written by now: whatever goes wrong here, the trials stay in the journal until a later call.
+        """
+        if self.base is None or not self.is_readable:
+            return
+        try:
+            self.base.ingest(INGEST_SECONDS)
+        except KnowledgeBaseError as error:
+            logger.info("The trials stay in the journal until a later call: %s", error)
         except Exception as error:
-            # A damaged archive fails in as many ways as zip and numpy have formats; the trial itself is on record.
-            logger.warning("%s cannot be read (%s): its trial takes no part in the ensemble", path, error)
-            return None
-
-    def _write(self, place: int, trial: str, predictions: np.ndarray | None) -> None:
-        """An archive with the predictions, or without any: its name alone keeps the order."""
-        path = self._path(place, trial)
-        buffer = io.BytesIO()
-        arrays: dict[str, Any] = {} if predictions is None else {"predictions": predictions}
-        np.savez(buffer, **arrays)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, buffer.getvalue())
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> InputError:
-        return InputError(
-            f"'{self._folder}' cannot be written ({error.strerror}); "
-            "name a directory that you may write to, on a disk with space left."
-        )
-
-
-def find_progress(study: Study, trial: Trial | None, n_trials: int, countdown: Countdown, start: Countdown) -> Progress:
-    """Where a run stands after `trial`; `start` was made when the first trial was asked for."""
-    best = study.best()
-    default = study.default()
-    warm = study.best(lambda one: one.origin in WARM)
-    n_new = len(study.trials) - study.n_earlier
-    by_rate = start.spent() / n_new * max(0, n_trials - len(study.trials)) if n_new else math.nan
-    left = by_rate if math.isinf(countdown.seconds) else float(np.fmin(by_rate, max(0.0, countdown.left())))
-    score = study.metric.score
-    name = study.metric.name
-    return Progress(
-        trial,
-        study.metric,
-        len(study.trials),
-        n_trials,
-        study.n_earlier,
-        best,
-        study.number_of(best) if best else 0,
-        score(default.loss(name)) if default else math.nan,
-        score(warm.loss(name)) if warm else math.nan,
-        left,
-    )
+            logger.warning("the trials stay in the journal until a later call: %s: %s", type(error).__name__, error)

@@ -1,81 +1,40 @@
-"""A user's own objective as a task: known by its name and meta-features, evaluated here, remembered like any other."""
+"""What past tasks of a search space say about a new objective of that space."""
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from metahp.core.errors import InputError
-from metahp.core.metric import METRICS, Metric
+from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
-from metahp.core.task import Task, TaskType
-from metahp.core.text import encodable
-from metahp.core.trial import Origin, Protocol, Trial, TrialState
+from metahp.core.task import TaskType
+from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
 from metahp.knowledge.store import KnowledgeBase
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.refinement.strategy import Suggestion
+from metahp.study.objective import ObjectiveRequest
+from metahp.study.request import TRANSFER, Start
+from metahp.study.strategy import WarmStart
 from metahp.surrogate.calibration import INNER_FOLDS, MIN_TASKS, fit_calibrated
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.measurements import collect_evidence
 from metahp.surrogate.metamodel import MetaModel
 from metahp.surrogate.prior import PastTasks, Prior
 
-# Default metric name of an objective.
-OBJECTIVE = "objective"
-# The objective decides how it measures; this says so, and that trials of all seeds are comparable.
-PROTOCOL = Protocol(splits=OBJECTIVE)
-# A left-out task that shares fewer configurations with others does not tell how far they are a guide.
+# With fewer configurations in common, a left-out task cannot show how good a guide the others are.
 MIN_SHARED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Cost(Metric):
-    """A number that is to be small: loss and score are the same."""
-
-    def loss(self, score: float) -> float:
-        """The loss of a score."""
-        return score
-
-    def score(self, loss: float) -> float:
-        """The score of a loss."""
-        return loss
-
-
-def metric_of(name: str | None, direction: str) -> Metric:
-    """What an objective is tuned for.
-
-    Raises:
-        InputError: no such direction, or a known metric that is to be minimised.
-    """
-    if direction not in ("maximize", "minimize"):
-        raise InputError(f"direction is maximize or minimize, got '{direction}'.")
-    if name in METRICS:
-        if direction == "minimize":
-            raise InputError(f"'{name}' is a score, greater is better; it cannot be minimised.")
-        return METRICS[name]
-    return (Metric if direction == "maximize" else Cost)(name or OBJECTIVE, 0.0, ())
-
-
-def objective_task(name: str, metafeatures: Mapping[str, float], metric: Metric) -> tuple[Task, Protocol]:
-    """The task of an objective and the protocol of its trials; the same name and meta-features are the same task."""
-    name = encodable(name)
-    described = [name, sorted((key, repr(float(value))) for key, value in metafeatures.items())]
-    described += [metric.name, type(metric).__name__]
-    id_ = hashlib.blake2b(json.dumps(described).encode(), digest_size=12).hexdigest()
-    return Task(id_, TaskType.REGRESSION, 0, 0, name=name, group=name), PROTOCOL
-
-
-def best_of_past(
+def rank_past(
     base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], k: int
 ) -> tuple[list[Suggestion], int]:
-    """The best configurations of past tasks of this space, and the number of these tasks.
+    """The `k` best configurations of past tasks of this space, and the number of these tasks.
 
-    Tasks that are alike come first, by the mean difference of the meta-features that both have, each in units of its
-    spread over the tasks; then second-best configurations, and so on, until there are `k`.
+    The best configuration of each task comes first, then the second-best ones, and so on. Of these the configuration
+    of the most similar task comes first: that with the smallest mean difference of the meta-features that both have,
+    each in units of its spread over the tasks.
     """
     if k == 0:
         return [], 0
@@ -106,7 +65,7 @@ def best_of_past(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedPast:
-    """Past tasks of a new task's space, and its meta-features (m,) by which they differ; None where none does."""
+    """Past tasks of a new task's space, and its meta-features (m,) by which they differ; None where none differs."""
 
     past: PastTasks
     metafeatures: np.ndarray | None
@@ -117,9 +76,9 @@ class LearnedPast:
         return len(self.past.evidence.tasks)
 
     def prior(self) -> Prior:
-        """The prior of the new task; it abstains where its meta-features are no guide.
+        """The prior of the new task; it abstains where too few past tasks are described.
 
-        Losses of an objective are in the units of past losses: there is no constant prediction to compare with.
+        Losses of an objective have the unit of past losses: there is no constant prediction to compare with.
         """
         n_described = int(np.isfinite(self.past.evidence.metafeatures).any(axis=1).sum())
         few = f"only {n_described} past tasks are described" if n_described < MIN_PAST_TASKS else ""
@@ -136,15 +95,15 @@ class LearnedPast:
 def learn_past(
     base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], seed: int
 ) -> LearnedPast | None:
-    """What past tasks of this space say about a new one; None where there are none with a complete default."""
+    """What past tasks of this space say about a new one; None where none of them has a complete default."""
     trials = _past_trials(base, space, metric, task)
-    # Losses are told by how much better they are than the default's.
+    # Losses are compared with that of the default.
     defaults = [trial for trial in trials if trial.configuration == space.default]
     ids = {trial.task for trial in defaults if trial.state is TrialState.COMPLETE}
     records = [record for record in base.tasks() if record.task.id in ids]
     if not records:
         return None
-    # What is the same for all past tasks, or known of none, tells nothing.
+    # Drop constant and missing meta-features.
     names = [
         name
         for name in sorted(metafeatures)
@@ -152,11 +111,11 @@ def learn_past(
     ]
     vectors = np.array([[record.metafeatures.get(name, np.nan) for name in names] for record in records])
     if not names:
-        # All past tasks are then equally like the new one; this only tells them apart from each other.
+        # All past tasks are then equally similar to the new one; these numbers only keep them apart from each other.
         vectors = np.arange(len(records), dtype=float)[:, None]
     evidence = collect_evidence(
-        # Tasks that share a name are told apart by their meta-features, as the new one is from them: each is left out
-        # by itself, not with all others of its name.
+        # Tasks of one name differ in their meta-features, as the new one does from them: each is left out alone, not
+        # with all others of its name.
         [replace(record.task, group=record.task.id) for record in records],
         vectors,
         trials,
@@ -195,3 +154,22 @@ def _can_calibrate(evidence: Evidence) -> bool:
         return int(counts.sum() - counts.max(initial=0)) > n_left_out
 
     return int((shared >= MIN_SHARED).sum()) >= MIN_TASKS and any(map(still_differs, evidence.metafeatures.T))
+
+
+def ask_past_objectives(
+    base: KnowledgeBase, asked: ObjectiveRequest, start: Start, *, is_open: bool, seed: int
+) -> WarmStart:
+    """What past tasks of its space say about an objective.
+
+    What was learned from them decides the points where enough of them are described; else the best configurations of
+    similar tasks do. Learning takes seconds, so it is left out where the study is not `is_open` or has no use for it.
+    """
+    space, metric, metafeatures, task = asked.space, asked.metric, asked.metafeatures, asked.task.id
+    points, n_tasks = rank_past(base, space, metric, task, metafeatures, start.n_warm)
+    is_described = bool(metafeatures) and n_tasks >= MIN_PAST_TASKS
+    is_learned = is_open and not start.is_cold and (is_described or start.strategy == TRANSFER)
+    learned = learn_past(base, space, metric, task, metafeatures, seed) if is_learned else None
+    if is_described and learned and (better := learned.points(start.n_warm)):
+        points, n_tasks = better, learned.n_tasks
+    prior = learned.prior() if learned and start.strategy == TRANSFER else None
+    return WarmStart(prior=prior, points=tuple(points), n_past_tasks=n_tasks)
