@@ -34,7 +34,7 @@ class Arrays:
         return cls(table.task, table.matrix, table.y, table.is_categorical)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """What cross-validation gives: per-fold losses by metric, the curve, and seconds summed over the folds.
 
@@ -123,14 +123,14 @@ def measure(
         predictions = _over_all_rows(table.task.n_rows, [(test, course[kept]) for test, course in tested])
     n_rows = len(rows) if splits is None else len(np.unique(np.concatenate([a for part in parts for a in part])))
     return Measurement(
-        space.with_iterations(configuration, checkpoints[kept]) if share < 1 else configuration,
-        {name: tuple(curve[kept][name] for curve in curves) for name in metrics},
-        EMPTY_CURVE if pruned else curve,
-        share * fit_seconds,
-        share * predict_seconds,
-        n_rows,
-        pruned,
-        predictions,
+        configuration=space.with_iterations(configuration, checkpoints[kept]) if share < 1 else configuration,
+        fold_losses={name: tuple(curve[kept][name] for curve in curves) for name in metrics},
+        curve=EMPTY_CURVE if pruned else curve,
+        fit_seconds=share * fit_seconds,
+        predict_seconds=share * predict_seconds,
+        n_rows=n_rows,
+        pruned=pruned,
+        predictions=predictions,
     )
 
 

@@ -62,7 +62,7 @@ class Workload:
     splits: Splits | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A trial to be run: the table, by where it is read from or in memory, its task id, and what to evaluate on it.
 

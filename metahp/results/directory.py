@@ -17,7 +17,6 @@ import logging
 import math
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -35,7 +34,17 @@ from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.evaluation import interrupts
-from metahp.files import HeldError, is_unfinished, locked, sweep, sync_folder, unfinished_path, write_synced
+from metahp.files import (
+    HeldError,
+    is_unfinished,
+    locked,
+    sweep,
+    sync_folder,
+    unfinished_folder,
+    unfinished_path,
+    write_files,
+    write_synced,
+)
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, parse_json, read_file
 from metahp.recommendation.export import ScriptFolds, training_script
@@ -260,17 +269,14 @@ def write_result(directory: str | Path, content: ResultContent) -> None:
     try:
         home = target if target.is_dir() else target.parent
         home.mkdir(parents=True, exist_ok=True)
-        staging = unfinished_path(home / target.name)
-        try:
-            _stage(staging, files)
+        with unfinished_folder(home / target.name) as staging:
+            write_files(staging, files)
             with interrupts.shielded():
                 if home is not target:
                     staging.rename(target)
                 else:
                     _replace(target, staging, list(files))
                 sync_folder(home)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise _unwritable(directory, error) from error
 
@@ -447,16 +453,6 @@ def _script(content: ResultContent) -> str | None:
         return None
 
 
-def _stage(staging: Path, files: Mapping[str, bytes]) -> None:
-    staging.mkdir()
-    for name, data in files.items():
-        path = staging / name
-        path.parent.mkdir(exist_ok=True)
-        write_synced(path, data)
-    for folder in {(staging / name).parent for name in files}:
-        sync_folder(folder)
-
-
 def _replace(target: Path, staging: Path, names: list[str]) -> None:
     """Put the staged files in the place of an earlier result; `best.json`, which names the earlier files, comes last.
 
@@ -470,6 +466,9 @@ def _replace(target: Path, staging: Path, names: list[str]) -> None:
         (staging / name).replace(path)
     for name in obsolete:
         (target / name).unlink(missing_ok=True)
+    # On disk before the list of the earlier files is gone.
+    for folder in {(target / name).parent for name in others}:
+        sync_folder(folder)
     (staging / best).replace(target / best)
 
 

@@ -170,12 +170,12 @@ def _make_job_of(asked: TableRequest, trials: StudyTrials) -> Callable[[Suggesti
         # Others are compared with these, so they are measured to the end, and as they are.
         is_whole = suggestion.origin in (Origin.USER, Origin.DEFAULT)
         return Job(
-            workload,
-            trials.task,
-            suggestion.configuration,
-            trials.protocol,
-            suggestion.origin,
-            asked.limits,
+            source=workload,
+            task=trials.task,
+            configuration=suggestion.configuration,
+            protocol=trials.protocol,
+            origin=suggestion.origin,
+            limits=asked.limits,
             keep_predictions=can_keep_predictions(rows.table),
             pruning=pruning_after(trials.trials, metric.name) if asked.is_pruned and not is_whole else None,
             early_stopping=metric.name if asked.stops_early and not is_whole else "",

@@ -43,7 +43,12 @@ def job(source: TableSource, n_estimators: int = 10, limits: Limits = Limits(), 
     values = {"n_estimators": n_estimators, "max_depth": 3, "max_features": 0.1, **changes}
     protocol = Protocol(max_rows=300) if n_estimators == 10 else Protocol()
     return Job(
-        source, table_type.id if table_type else "gone", space.configuration(values), protocol, Origin.USER, limits
+        source=source,
+        task=table_type.id if table_type else "gone",
+        configuration=space.configuration(values),
+        protocol=protocol,
+        origin=Origin.USER,
+        limits=limits,
     )
 
 
@@ -225,7 +230,9 @@ source = TableSource(sys.argv[1], "target")
 task = source.load().task
 space = learner_named("random_forest").space(task.type)
 def job(**values):
-    return Job(source, task.id, space.configuration(values), Protocol(), Origin.USER)
+    return Job(
+        source=source, task=task.id, configuration=space.configuration(values), protocol=Protocol(), origin=Origin.USER
+    )
 with TrialProcesses(2) as pool:
     pool.submit(job(n_estimators=10, max_depth=3))
     pool.submit(job(n_estimators=11, max_depth=3))
