@@ -125,7 +125,7 @@ def tune_function(
         result = make_result(trials, best, ended, n_past_tasks=past.n_past_tasks, directory=storage.directory)
         if storage.directory is not None:
             content = ResultContent(
-                table=Objective(task, asked.metafeatures, MAXIMIZE if metric.sign > 0 else MINIMIZE),
+                table=Objective(task, asked.metafeatures),
                 metric=metric,
                 best=best.configuration,
                 model=None,

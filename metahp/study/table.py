@@ -16,7 +16,7 @@ from metahp.core.trial import Origin, Trial, TrialState
 from metahp.evaluation import interrupts
 from metahp.evaluation.processes import TrialProcesses
 from metahp.evaluation.protocol import check_metric
-from metahp.evaluation.pruning import pruning_after
+from metahp.evaluation.pruning import find_pruning
 from metahp.evaluation.runner import Job, Limits, Workload
 from metahp.learners.registry import learner_named
 from metahp.recommendation.result import arguments_of
@@ -177,7 +177,7 @@ def _make_job_of(asked: TableRequest, trials: StudyTrials) -> Callable[[Suggesti
             origin=suggestion.origin,
             limits=asked.limits,
             keep_predictions=can_keep_predictions(rows.table),
-            pruning=pruning_after(trials.trials, metric.name) if asked.is_pruned and not is_whole else None,
+            pruning=find_pruning(trials.trials, metric.name) if asked.is_pruned and not is_whole else None,
             early_stopping=metric.name if asked.stops_early and not is_whole else "",
         )
 

@@ -19,7 +19,7 @@ from metahp.evaluation.processes import TrialProcesses, run_jobs
 from metahp.evaluation.protocol import measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.runner import Job, Limits, Runner, Workload
-from metahp.evaluation.splits import by_time
+from metahp.evaluation.splits import split_by_time
 from metahp.learners import registry
 from metahp.learners.forest import Forest
 from metahp.learners.registry import learner_named
@@ -134,7 +134,7 @@ def test_a_table_in_memory_is_sent_once_to_a_worker_and_measured_as_one_that_is_
 
 def test_splits_predictions_and_pruning_reach_the_worker_and_come_back(source: TableSource) -> None:
     table = source.load()
-    splits = by_time(table, np.arange(3000), 3)
+    splits = split_by_time(table, np.arange(3000), 3)
     timed = replace(job(source), source=Workload(table, splits), protocol=splits.protocol(max_rows=3000))
     here = measure(table, FOREST, timed.configuration, timed.protocol, splits=splits, keep_predictions=True)
     with Runner() as runner:
@@ -155,7 +155,7 @@ def test_splits_predictions_and_pruning_reach_the_worker_and_come_back(source: T
 
 def test_a_job_whose_parts_do_not_fit_together_is_refused(source: TableSource) -> None:
     table = source.load()
-    splits = by_time(table, np.arange(3000), 3)
+    splits = split_by_time(table, np.arange(3000), 3)
     plain = job(source)
     with pytest.raises(InputError, match="names the splits that its table comes with"):
         replace(plain, protocol=splits.protocol())
