@@ -35,7 +35,7 @@ MOMENTS = {
     "inside the replacement": ("pathlib.Path.replace", 2),
     "inside the ingest": ("metahp.knowledge.queries.insert", 1),
     "ingested": ("metahp.knowledge.queries.mark_ingested!", 1),
-    "reporting": ("metahp.cli.tune.report", 1),
+    "reporting": ("metahp.cli.tune.format_report", 1),
 }
 # A run of its own that nothing ends.
 NEVER = "never"
