@@ -6,4 +6,4 @@ python -m ruff format --check .
 python -m ruff check .
 python -m mypy
 lint-imports
-python -m pytest -q "$@"
+python -m pytest -q --durations=15 "$@"
