@@ -97,6 +97,8 @@ def rows_of_suite(suite: Suite, wanted: Sequence[int], n_folds: int, n_seeds: in
     regret["random"] = np.array([expected_best_of_random(scale(suite.losses[task]), KS) for task in wanted])
     rows: Rows = [[suite.name, method, *means(values, "{:.4f} ± {:.4f}")] for method, values in regret.items()]
     portfolio = regret[PORTFOLIO].mean(axis=0)
+    # NaN where the portfolio leaves nothing to gain.
+    portfolio = np.where(portfolio > 0, portfolio, np.nan)
     ratio = regret["metahp"].mean(axis=0) / portfolio
     error = mean_and_error(regret["metahp"] - regret[PORTFOLIO])[1] / portfolio
     pairs = zip(ratio.tolist(), error.tolist(), strict=True)
