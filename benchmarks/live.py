@@ -82,12 +82,14 @@ def run(
     """The trials of a search on the inner rows, and its picks on the outer ones."""
     part = set_outer_rows_aside(source)
     trials = search_table(part.train, search_of(part.train), n, metric, stops_early=stops_early)
-    losses = [trial.loss for trial in trials]
-    picks = [int(np.argmin(losses[:k])) for k in counts(len(losses))]
+    # A trial that failed has infinite losses.
+    losses = [list(trial.fold_losses.get(metric, [np.inf] * trial.protocol.folds)) for trial in trials]
+    mean_losses = np.mean(losses, axis=1)
+    picks = [int(np.argmin(mean_losses[:k])) for k in counts(len(trials))]
     outer = {i: part.loss(part.predict(trials[i].configuration), metric) for i in set(picks)}
     return {
-        "losses": [list(trial.losses) for trial in trials],
-        "lowest": [trial.lowest for trial in trials],
+        "losses": losses,
+        "lowest": [min(trial.curve.losses.get(metric, [np.inf])) for trial in trials],
         "outer": [outer[i] for i in picks],
     }
 

@@ -19,16 +19,18 @@ import pandas as pd
 from benchmarks.common import seed_of
 from benchmarks.suites import Suite
 from benchmarks.tables import LEARNER, TrainTest
-from metahp import Configuration, Table, TaskType, api
-from metahp.api.tuning.past import in_order
-from metahp.api.tuning.tune import N_WARM_TRANSFER
-from metahp.core.trial import Origin
+from metahp import Configuration, SearchSpace, Table, TaskType, Trial, api
+from metahp.core.trial import Origin, TrialState
+from metahp.evaluation.backend import Backend, InTurn, Outcome
 from metahp.evaluation.losses import constant_losses
 from metahp.evaluation.protocol import measure
 from metahp.refinement.posterior import Settings
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
+from metahp.study.loop import MemoryLog, run_search
+from metahp.study.request import Budget, Start
+from metahp.study.strategy import make_strategy, order_suggestions
 from metahp.surrogate.calibration import fit_calibrated
 from metahp.surrogate.prior import PastTasks, Prior, Scenarios, draw_scenarios
 from metahp.surrogate.selection import greedy_batch
@@ -103,13 +105,13 @@ def choose_batch(prior: Prior, scenarios: Scenarios, k: int) -> list[int]:
     return greedy_batch(*draw_scenarios(scenarios, local=prior.local), k)
 
 
-def run_search(search: Strategy, evaluate: Callable[[Suggestion], Observation], n_trials: int) -> list[Observation]:
-    """Ask, evaluate and tell: what was told, of `n_trials` trials or of all that the search asks for."""
-    told: list[Observation] = []
-    while len(told) < n_trials and (suggestion := search.ask()) is not None:
-        told.append(evaluate(suggestion))
-        search.tell(told[-1])
-    return told
+def run_trials(
+    search: Strategy, backend: Backend[Suggestion], n_trials: int, metric: str, spaces: Sequence[SearchSpace]
+) -> list[Trial]:
+    """The trials of a search: `n_trials`, or all that it asks for."""
+    log = MemoryLog(metric, spaces)
+    run_search(search, backend, log, Budget(trials=n_trials), job_of=lambda suggestion: suggestion)
+    return log.trials
 
 
 class Nearest:
@@ -182,7 +184,7 @@ def search_by_transfer(suite: Suite, known: Sequence[int], seed: int) -> MakeSea
         prior = past.prior(None if suite.metafeatures is None else suite.metafeatures[task])
         scenarios = prior.at(table)
         scenarios = replace(scenarios, values=np.minimum(scenarios.values, Settings().clip))
-        warm = [Suggestion(table[i], Origin.SURROGATE) for i in choose_batch(prior, scenarios, N_WARM_TRANSFER)]
+        warm = [Suggestion(table[i], Origin.SURROGATE) for i in choose_batch(prior, scenarios, Start().n_warm)]
         return Transfer(prior, suite.spaces, table=table, warm=warm, seed=seed, device="cpu")
 
     return search_of
@@ -226,70 +228,63 @@ def transfer(table: Table, past: PastTasks, metric: str, seed: int) -> Strategy:
     """What `metahp tune` does: recommended points and the default first, then what past tasks and trials say."""
     space, metafeatures = LEARNER.space(table.task.type), api.describe(table, budget_seconds=BUDGET_SECONDS).vector()
     constant = constant_losses(table.y, table.task.type, table.task.n_classes)[metric]
-    prior = past.prior(metafeatures, unit=constant)
-    points = [Suggestion(prior.candidates[i], Origin.SURROGATE) for i in prior.batch(N_WARM_TRANSFER)]
-    warm = in_order((), points, [space.default])
-    return Transfer(prior, [space], warm=warm, stopped_early=[LEARNER.name], seed=seed, device="cpu")
+    prior, start = past.prior(metafeatures, unit=constant), Start(device="cpu")
+    points = [Suggestion(prior.candidates[i], Origin.SURROGATE) for i in prior.batch(start.n_warm)]
+    ordered = order_suggestions((), points, [space.default])
+    search, _ = make_strategy(start, prior, [space], ordered, seed=seed, stopped_early=[LEARNER.name])
+    return search
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """A trial by the seed's protocol: its configuration as early stopping kept it, and its loss on each fold.
+def measure_trial(table: Table, suggestion: Suggestion, *, early_stopping: str = "") -> Trial:
+    """A trial by the seed's protocol, measured in this process.
 
-    `lowest` is the lowest mean loss along the learning curve, `seconds` are those of a processor: a busy machine must
-    not count.
-    """
-
-    configuration: Configuration
-    losses: tuple[float, ...]
-    lowest: float
-    seconds: float
-
-    @property
-    def loss(self) -> float:
-        """Mean over the folds."""
-        return float(np.mean(self.losses))
-
-
-def measure_trial(table: Table, configuration: Configuration, metric: str, *, early_stopping: str = "") -> Measured:
-    """Cross-validate; of the processor seconds only the share of fitting counts, as in the seed.
+    Its seconds are those of a processor, as a busy machine must not count, and of them the share of fitting.
 
     Raises whatever the learner raises.
     """
     wall, start = time.perf_counter(), time.process_time()
-    found = measure(table, LEARNER, configuration, api.SEED_PROTOCOL, early_stopping=early_stopping)
-    share = found.fit_seconds / max(time.perf_counter() - wall, 1e-9)
-    return Measured(
-        configuration=found.configuration,
-        losses=found.fold_losses[metric],
-        lowest=min(found.curve.losses[metric]),
-        seconds=(time.process_time() - start) * min(share, 1.0),
+    measured = measure(table, LEARNER, suggestion.configuration, api.SEED_PROTOCOL, early_stopping=early_stopping)
+    share = measured.fit_seconds / max(time.perf_counter() - wall, 1e-9)
+    return Trial(
+        task=table.task.id,
+        configuration=measured.configuration,
+        protocol=api.SEED_PROTOCOL,
+        n_rows=measured.n_rows,
+        state=TrialState.COMPLETE,
+        origin=suggestion.origin,
+        fold_losses=measured.fold_losses,
+        curve=measured.curve,
+        fit_seconds=(time.process_time() - start) * min(share, 1.0),
     )
 
 
 def search_table(
     table: Table, search: Strategy, n_trials: int, metric: str, *, stops_early: bool = False
-) -> list[Measured]:
-    """The trials of a search on a table, with infinite losses where one failed; seconds with what the search takes."""
-    measured: list[Measured] = []
+) -> list[Trial]:
+    """The trials of a search on a table, as `measure_trial` has them; their seconds with what the search takes."""
     ended = time.process_time()
 
-    def evaluate(suggestion: Suggestion) -> Observation:
+    def evaluate(suggestion: Suggestion) -> Outcome:
         nonlocal ended
-        asked, searched = suggestion.configuration, time.process_time() - ended
+        seconds = time.process_time() - ended
         early_stopping = metric if stops_early and suggestion.origin is not Origin.DEFAULT else ""
         try:
-            trial = measure_trial(table, asked, metric, early_stopping=early_stopping)
-        except Exception:  # whatever LightGBM raises is a failed trial
-            losses = (np.inf,) * api.SEED_PROTOCOL.folds
-            trial = Measured(configuration=asked, losses=losses, lowest=np.inf, seconds=0.0)
-        measured.append(replace(trial, seconds=trial.seconds + searched))
-        folds, ended = np.array(trial.losses), time.process_time()
-        noise = float(folds.std(ddof=1) / np.sqrt(len(folds))) if np.isfinite(folds).all() else float("nan")
-        return Observation(trial.configuration, trial.loss, noise, asked if trial.configuration != asked else None)
+            trial = measure_trial(table, suggestion, early_stopping=early_stopping)
+        except Exception as error:  # whatever LightGBM raises is a failed trial
+            trial = Trial(
+                task=table.task.id,
+                configuration=suggestion.configuration,
+                protocol=api.SEED_PROTOCOL,
+                n_rows=0,
+                state=TrialState.FAILED,
+                origin=suggestion.origin,
+                fold_losses={},
+                reason=f"{type(error).__name__}: {error}",
+            )
+        ended = time.process_time()
+        return Outcome(replace(trial, fit_seconds=trial.fit_seconds + seconds))
 
-    run_search(search, evaluate, n_trials)
-    return measured
+    return run_trials(search, InTurn(evaluate), n_trials, metric, [LEARNER.space(table.task.type)])
 
 
 # What pytabkit calls the loss that it stops on.

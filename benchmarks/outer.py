@@ -58,6 +58,7 @@ from benchmarks.tables import (
 from metahp import TaskType, describe
 from metahp.core.errors import InputError
 from metahp.datasets.read import TableSource
+from metahp.study.loop import find_best
 from metahp.surrogate.prior import PastTasks
 
 N_TRIALS, QUICK_TRIALS, QUICK_TABLES = 25, 3, 2
@@ -81,12 +82,14 @@ def run_advice(source: TableSource, past: PastTasks, metric: str) -> dict[str, f
     return {name: part.loss(values, metric) for name, values in predictions.items()}
 
 
-def run_tpe(source: TableSource, n: int, metric: str) -> dict[str, float]:
-    """Outer loss of the best of `n` trials of TPE."""
+def run_tpe(source: TableSource, n: int, metric: str) -> dict[str, float | str]:
+    """Outer loss of the best of `n` trials of TPE, or why all failed."""
     part = set_outer_rows_aside(source)
     table = part.train
     trials = search_table(table, tpe(table, seed_of(table.task.name)), n, metric)
-    best = min(trials, key=lambda trial: trial.loss)
+    best = find_best(trials, metric)
+    if best is None:
+        return {"tpe": float("nan"), "reason": trials[-1].reason}
     return {"tpe": part.loss(part.predict(best.configuration), metric)}
 
 

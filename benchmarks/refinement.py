@@ -20,13 +20,16 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from benchmarks.common import Figure, Report, Rows, Table, exit_code, means, parse
-from benchmarks.methods import SEARCHES, run_search
+from benchmarks.methods import SEARCHES, run_trials
 from benchmarks.suites import Suite, suite_parser, wanted_suites
 from benchmarks.tables import LEARNER
 from metahp import Configuration, TaskType
 from metahp.core.errors import UnknownNameError, did_you_mean
 from metahp.core.regret import range_scaled_regret
+from metahp.core.statistics import standard_error
+from metahp.evaluation.backend import InTurn, Outcome
 from metahp.evaluation.design import design
+from metahp.evaluation.lookup import Lookup
 from metahp.refinement.strategy import Observation, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.surrogate.gaussian_process import Interpolation, Kernel
@@ -35,6 +38,8 @@ from metahp.surrogate.validation import group_folds
 
 KS = (1, 3, 5, 10, 15, 20, 25, 30, 50, 100)
 QUICK_TASKS, QUICK_EVALUATIONS = 4, 10
+# What the losses of a suite are called.
+METRIC = "score"
 # A past of so many tasks, and a task in the middle of its run.
 OVERHEAD_TASKS, OVERHEAD_TRIALS, OVERHEAD_REPEATS = 425, 200, 10
 
@@ -45,13 +50,10 @@ def curves(method: str, suite: Suite, known: Sequence[int], tasks: Sequence[int]
     found = []
     for task in tasks:
         losses = suite.losses[task]
-        loss_of = dict(zip(suite.configurations[task], losses.tolist(), strict=True))
-
-        def evaluate(suggestion: Suggestion, loss_of: dict = loss_of) -> Observation:
-            return Observation(suggestion.configuration, loss_of[suggestion.configuration])
-
-        told = run_search(search_of(task), evaluate, min(n, len(losses)))
-        best = np.minimum.accumulate([observation.loss for observation in told])
+        pairs = zip(suite.configurations[task], losses.tolist(), strict=True)
+        table = Lookup({configuration: (loss,) for configuration, loss in pairs}, metric=METRIC)
+        trials = run_trials(search_of(task), table, n, METRIC, suite.spaces)
+        best = np.minimum.accumulate([trial.loss(METRIC) for trial in trials])
         curve = range_scaled_regret(best, float(losses.min()), float(losses.max()))
         found.append(np.concatenate([curve, np.full(n - len(curve), curve[-1])]))
     return np.array(found)
@@ -75,7 +77,7 @@ def mean_curves(
 def overhead(noise: float) -> float:
     """Median seconds of ask and tell late in a run, with past tasks of random but smooth losses.
 
-    `noise` is the standard error that trials tell.
+    `noise` is the standard error that trials tell, 0 where they tell none.
     """
     space = LEARNER.space(TaskType.BINARY)
     known = [configuration for configuration, _ in design(LEARNER, TaskType.BINARY, OVERHEAD_TRIALS)]
@@ -104,19 +106,24 @@ def overhead(noise: float) -> float:
     seconds: list[float] = []
     started = time.perf_counter()
 
-    def loss(configuration: Configuration) -> float:
-        return 0.01 * abs(float(kernel.inputs([configuration])[0] @ target))
+    def losses_of(configuration: Configuration) -> tuple[float, ...]:
+        """One loss, or two with this standard error of their mean."""
+        loss = 0.01 * abs(float(kernel.inputs([configuration])[0] @ target))
+        return (loss - noise, loss + noise) if noise else (loss,)
 
-    def evaluate(suggestion: Suggestion) -> Observation:
+    def evaluate(suggestion: Suggestion) -> Outcome:
         nonlocal started
         seconds.append(time.perf_counter() - started)
-        observation = Observation(suggestion.configuration, loss(suggestion.configuration), noise)
+        table = Lookup({suggestion.configuration: losses_of(suggestion.configuration)}, metric=METRIC)
+        table.submit(suggestion)
+        outcome = table.next_done()
         started = time.perf_counter()
-        return observation
+        return outcome
 
     for configuration in known:
-        search.tell(Observation(configuration, loss(configuration), noise))
-    run_search(search, evaluate, OVERHEAD_REPEATS + 1)
+        losses = losses_of(configuration)
+        search.tell(Observation(configuration, float(np.mean(losses)), standard_error(losses)))
+    run_trials(search, InTurn(evaluate), OVERHEAD_REPEATS + 1, METRIC, [space])
     # From one trial to the next it is told of the one and asked for the other.
     return float(np.median(seconds[1:]))
 
@@ -130,7 +137,7 @@ def main() -> None:
     options.add_argument("--overhead", action="store_true", help="time ask and tell instead")
     arguments = parse(options, "suite", "methods", "evaluations")
     if arguments.overhead:
-        measured = {"with noise": overhead(1e-3), "without noise": overhead(float("nan"))}
+        measured = {"with noise": overhead(1e-3), "without noise": overhead(0.0)}
         rows: Rows = [[trials, Figure(seconds, form="{:.3f}")] for trials, seconds in measured.items()]
         report = Report("overhead", __doc__ or "", arguments)
         report.add(Table(f"Ask and tell after {OVERHEAD_TRIALS} trials", ["trials", "seconds"], rows))

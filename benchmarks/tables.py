@@ -17,7 +17,6 @@ from joblib import Parallel, delayed
 from benchmarks.common import DATASETS, SEED_FOLDER, parser
 from metahp import Configuration, Table, TaskType, Trial, api
 from metahp.api.advisers import measure_past
-from metahp.api.tuning.rows import rows_of
 from metahp.core.metric import canonical_metric, kin_metrics
 from metahp.datasets.infer import parse_column
 from metahp.datasets.read import TableSource
@@ -27,6 +26,8 @@ from metahp.knowledge.seed import read_seed
 from metahp.learners.base import Split
 from metahp.learners.registry import learner_named
 from metahp.results.preparation import preparation_of, texts_of
+from metahp.study.request import Folds
+from metahp.study.rows import part_rows
 from metahp.surrogate.calibration import OF_TABLES
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.metamodel import MetaModel
@@ -239,7 +240,7 @@ class TrainTest:
 
 def set_outer_rows_aside(source: TableSource) -> TrainTest:
     """A table whose outer rows are test rows, drawn by class for classification."""
-    rows = rows_of(source.path, target=source.target, task=source.task_type, test_size=OUTER_SHARE)
+    rows = part_rows(source.path, target=source.target, task=source.task_type, folds=Folds(test_size=OUTER_SHARE))
     table, outer = rows.table, rows.outer
     assert outer is not None
     features, _ = preparation_of(table).features(outer)

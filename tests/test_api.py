@@ -127,7 +127,7 @@ def test_an_interrupted_search_keeps_its_finished_trials_and_goes_on(refreshed, 
     monkeypatch.setattr(incumbents, "run_here", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(incumbents.run_searches(planned(), 1, base.record))
-    assert {trial.id for trial in base.trials()} >= {trial.id for trial in made}
+    assert {trial.id for trial in base.trials()} >= {outcome.trial.id for outcome in made}
     assert [search.n_trials for search in planned()] == [1]
 
 

@@ -28,7 +28,7 @@ from metahp.core.task import TaskType
 from metahp.core.text import encodable
 from metahp.core.trial import Trial
 from metahp.datasets.table import Table
-from metahp.evaluation.budget import Budget
+from metahp.evaluation.countdown import Countdown
 from metahp.evaluation.losses import constant_losses
 from metahp.knowledge import cache
 from metahp.knowledge.records import BASELINE, TaskRecord
@@ -372,7 +372,7 @@ def _trained_models(
             (f"no model of {names} is trained, and that takes {why}: `metahp kb train`, or metahp.train, does it",),
         )
         return
-    clock = Budget(0.0)
+    clock = Countdown(0.0)
     _log.warning("training a model of %s on %d past tasks, about %.0f s", names, len(guide.tasks), max(n_seconds, 1.0))
     try:
         model = train_model(past, guide, seed=0, is_validated=is_validated)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metahp.api.tables import describe, record_of, task_type_named
+from metahp.api.tables import describe, record_of
 from metahp.core.errors import InputError
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, trial_id
+from metahp.datasets.load import task_type_named
 from metahp.datasets.read import TableSource
 from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge import seed as seeds
@@ -105,7 +106,7 @@ def refresh(
     from metahp.api.incumbents import run_searches
     from metahp.api.incumbents import searches as planned_searches
     from metahp.evaluation.design import design
-    from metahp.evaluation.parallel import call_each, run_jobs
+    from metahp.evaluation.processes import call_each, run_jobs
 
     sizes = {name: learner_named(name).design_size for name in learners} | dict(sizes or {})
     base = KnowledgeBase(out / WORK_FOLDER)

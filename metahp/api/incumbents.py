@@ -4,19 +4,20 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from metahp.core.metric import metric_for
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Protocol, Trial
 from metahp.core.upgrade import upgrade_trials
 from metahp.datasets.read import TableSource
-from metahp.evaluation.parallel import call_each, run_here
+from metahp.evaluation.backend import InTurn
+from metahp.evaluation.processes import call_each, run_here
 from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import learner_named
 from metahp.refinement.strategies import strategy_named
-from metahp.refinement.strategy import Observation
+from metahp.refinement.strategy import Suggestion
+from metahp.study.loop import MemoryLog, run_search
+from metahp.study.request import Budget
 
 STRATEGY = "gp"
 # What the search improves: for classes log loss, binary ones too, as every configuration moves it.
@@ -64,27 +65,25 @@ def run_searches(
     Each trial is handed to `record`, in the process that made it, before the next one is chosen. The strategy is
     Optuna's Gaussian process, which knows nothing of past tasks: what it finds is no echo of the prior.
     """
-    for _, trials in call_each(functools.partial(_trials, record), list(planned), n_jobs=n_jobs):
+    for _, trials in call_each(functools.partial(_search, record), list(planned), n_jobs=n_jobs):
         yield trials
 
 
-def _trials(record: Callable[[Sequence[Trial]], None], search: Search) -> list[Trial]:
+def _search(record: Callable[[Sequence[Trial]], None], search: Search) -> list[Trial]:
     metric = metric_for(search.task.type, METRIC_NAMES[search.task.type]).name
-    strategy = strategy_named(STRATEGY, [learner_named(search.learner).space(search.task.type)], seed=len(search.known))
-    for trial in search.known:
-        strategy.tell(_observed(trial, metric))
-    made: list[Trial] = []
-    while len(made) < search.n_trials and (suggestion := strategy.ask()) is not None:
+    space = learner_named(search.learner).space(search.task.type)
+
+    def job_of(suggestion: Suggestion) -> Job:
         chosen = suggestion.configuration
-        trial = run_here(Job(search.source, search.task.id, chosen, search.protocol, Origin.POSTERIOR, search.limits))
-        record([trial])
-        strategy.tell(_observed(trial, metric))
-        made.append(trial)
-    return made
+        return Job(search.source, search.task.id, chosen, search.protocol, Origin.POSTERIOR, search.limits)
 
-
-def _observed(trial: Trial, metric: str) -> Observation:
-    losses = np.asarray(trial.fold_losses.get(metric, ()))
-    if not losses.size:
-        return Observation(trial.configuration, float("inf"))
-    return Observation(trial.configuration, float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(losses.size)))
+    n_known = len(search.known)
+    log = MemoryLog(metric, [space], search.known, lambda trial: record([trial]))
+    run_search(
+        strategy_named(STRATEGY, [space], seed=n_known),
+        InTurn(run_here),
+        log,
+        Budget(trials=n_known + search.n_trials),
+        job_of=job_of,
+    )
+    return log.trials[n_known:]

@@ -71,7 +71,7 @@ def train(
     Raises:
         UnknownNameError: there is no learner of a name; KnowledgeBaseError: the knowledge base cannot be read.
     """
-    from metahp.evaluation.parallel import call_each
+    from metahp.evaluation.processes import call_each
 
     base = (
         knowledge_base

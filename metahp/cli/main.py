@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from metahp.cli import describe, kb, output, predict, recommend, tune
+from metahp.cli import describe, kb, options, output, predict, recommend, tune
 from metahp.core.errors import MetahpError
 
 DEBUG_VARIABLE = "METAHP_DEBUG"
@@ -98,7 +98,7 @@ def _failed(error: Exception) -> int:
         return 2
     message = str(error) or type(error).__name__
     if isinstance(error, MetahpError):
-        output.complain(message)
+        output.complain(options.reword_error(error) or message)
         return 2 if isinstance(error, ValueError | LookupError) else 1
     output.complain(f"{type(error).__name__}: {message} (set {DEBUG_VARIABLE}=1 to see where)")
     return 1

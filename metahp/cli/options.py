@@ -1,10 +1,12 @@
 """Options that several commands share."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from metahp.core.errors import MetahpError
 from metahp.learners.registry import LEARNERS
 
 File = Annotated[str, typer.Argument(help="CSV, TSV, Parquet, JSON lines or ARFF; '-' for standard input.")]
@@ -35,3 +37,41 @@ KnowledgeBasePath = Annotated[
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, not to standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No warnings and no progress.")]
+
+# Options of arguments that have another name on the command line; all others have their own, with dashes.
+_OPTIONS = {
+    "configurations": "--try",
+    "early_stopping": "--no-early-stopping",
+    "groups": "--group",
+    "knowledge_base": "--kb",
+    "learners": "--learner",
+    "prune": "--no-prune",
+    "record": "--no-record",
+}
+_ARGUMENTS = (
+    *("budget_seconds", "cold", "cv", "device", "ensemble", "jobs", "max_rows", "memory_limit", "metric", "output"),
+    *("patience", "seed", "strategy", "target", "task", "test_size", "time", "timeout", "trial_timeout", "trials"),
+    *("voting", "warm", *_OPTIONS),
+)
+_MENTION = re.compile(rf"`({'|'.join(_ARGUMENTS)})(?:=([^`]*))?`")
+
+
+def option_of(argument: str) -> str:
+    """The option that stands for an argument of the Python interface; empty where there is none."""
+    if argument not in _ARGUMENTS:
+        return ""
+    return _OPTIONS.get(argument, f"--{argument.replace('_', '-')}")
+
+
+def reword(message: str) -> str:
+    """A message with options in the place of arguments in backticks: `` `max_rows=5` `` is `--max-rows 5`."""
+    return _MENTION.sub(
+        lambda found: f"{option_of(found[1])} {found[2].strip(chr(39))}" if found[2] else option_of(found[1]), message
+    )
+
+
+def reword_error(error: MetahpError) -> str:
+    """The message of an error for the command line; it ends with the option to change where it does not name it."""
+    message = reword(str(error))
+    option = option_of(error.argument)
+    return message if not option or option in message else f"{message} (see {option})"

@@ -17,6 +17,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from metahp.cli import options
 from metahp.core.errors import InputError, MetahpError
 from metahp.core.text import printable
 
@@ -29,10 +30,6 @@ MIN_WIDTH = 40
 # What our own texts use beyond ASCII, for a terminal that has no more than that.
 _PLAIN = str.maketrans({"×": "x", "·": "|", "–": "-", "±": "+/-", "…": "...", "→": "->", "²": "^2", "ö": "oe"})
 _JSON_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-
-
-# The argument that a warning of the library may advise; here it is an option.
-_ARGUMENT = re.compile(r"\bbudget_seconds=")
 
 
 class Reported(int):
@@ -96,7 +93,7 @@ def warn(messages: Iterable[str], *, quiet: bool) -> None:
     """One line on standard error for each warning, none if `quiet`."""
     if not quiet:
         for message in messages:
-            complain(f"warning: {_ARGUMENT.sub('--budget-seconds ', message)}")
+            complain(f"warning: {options.reword(message)}")
 
 
 class _WarningLine(logging.Handler):
@@ -109,7 +106,7 @@ class _WarningLine(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
         if not self.is_quiet:
-            complain(f"{record.levelname.lower()}: {record.getMessage()}")
+            complain(f"{record.levelname.lower()}: {options.reword(record.getMessage())}")
 
 
 _lines = _WarningLine()

@@ -14,8 +14,8 @@ import typer
 from metahp.cli import options, output, phrases, startup
 
 if TYPE_CHECKING:
-    from metahp.api.tuning.study import Progress
-    from metahp.api.tuning.tuned import Plan, TuneResult
+    from metahp.study.progress import Progress
+    from metahp.study.result import Plan, TuneResult
 
 # Off a terminal a line comes with every new best, and otherwise no more often than this.
 SECONDS_BETWEEN_LINES = 5.0

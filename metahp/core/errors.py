@@ -1,10 +1,22 @@
-"""What can go wrong that a caller can mend; every message says what was expected, what came and what to try."""
+"""What can go wrong that a caller can mend; every message says what was expected, what came and what to try.
+
+A message writes an argument of the Python interface in backticks: `max_rows`, or `max_rows=5` with a value. The command
+line shows its option in that place, so that no room but `cli` knows an option by its name.
+"""
 
 import difflib
 
 
 class MetahpError(Exception):
-    """Base of all errors that metahp raises on purpose."""
+    """Base of all errors that metahp raises on purpose.
+
+    Attributes:
+        argument: The argument of the Python interface that has to change; empty where it is none.
+    """
+
+    def __init__(self, message: str = "", *, argument: str = "") -> None:
+        super().__init__(message)
+        self.argument = argument
 
 
 class InputError(MetahpError, ValueError):

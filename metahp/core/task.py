@@ -49,7 +49,9 @@ class Task:
         check_text(self.name, "The name of a task")
         check_text(self.group, "The group of a task")
         if self.type is TaskType.BINARY and self.n_classes != 2:
-            raise InputError(f"A binary task has 2 classes, this one has {self.n_classes}. Try --task multiclass.")
+            raise InputError(
+                f"A binary task has 2 classes, this one has {self.n_classes}. Try `task='multiclass'`.", argument="task"
+            )
         if self.type is TaskType.MULTICLASS and self.n_classes < 2:
             raise InputError(f"A multiclass task needs at least 2 classes, this one has {self.n_classes}.")
         if self.type is TaskType.REGRESSION and self.n_classes != 0:

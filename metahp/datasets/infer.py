@@ -85,7 +85,7 @@ def build_table(
     parsed = parse_column(frame[target])
     has_target = parsed.notna()
     if not has_target.any():
-        raise InputError(f"Every value of the target '{target}' is missing; name another column with --target.")
+        raise InputError(f"Every value of the target '{target}' is missing; name another column with `target`.")
     n_without = int((~has_target).sum())
     if n_without:
         warnings.append(f"{n_without} row(s) without a target left out")
@@ -239,14 +239,14 @@ def _encode_target(
     if is_number and np.isinf(parsed).any():
         raise InputError(
             f"The target '{name}' has infinite values; expected finite numbers or classes. "
-            "Empty these cells to leave out their rows, or name another column with --target."
+            "Empty these cells to leave out their rows, or name another column with `target`."
         )
     kind = wanted or _infer_task_type(parsed, is_number)
     if kind is TaskType.REGRESSION:
         if not is_number:
             raise InputError(
                 f"Regression needs a numeric target; '{name}' holds text such as "
-                f"'{_first_text(parsed)}'. Write numbers as 1234.5, try --task multiclass, or name another --target."
+                f"'{_first_text(parsed)}'. Write numbers as 1234.5, try `task='multiclass'`, or name another `target`."
             )
         if parsed.nunique() < 2:
             raise InputError(f"The target '{name}' has a single value; there is nothing to learn.")
@@ -261,10 +261,12 @@ def _encode_target(
     if len(classes) > len(parsed) / 2:
         raise InputError(
             f"The target '{name}' has {len(classes)} classes in {len(parsed)} rows: it looks like an id. "
-            "Name another column with --target; if it is a number, write it as 1234.5 and use --task regression."
+            "Name another column with `target`; if it is a number, write it as 1234.5 and use `task='regression'`."
         )
     if kind is TaskType.BINARY and len(classes) != 2:
-        raise InputError(f"--task binary needs 2 classes; '{name}' has {len(classes)}. Try --task multiclass.")
+        raise InputError(
+            f"`task='binary'` needs 2 classes; '{name}' has {len(classes)}. Try `task='multiclass'`.", argument="task"
+        )
     if wanted is None:
         kind = TaskType.BINARY if len(classes) == 2 else TaskType.MULTICLASS
     return kind, codes.astype(np.int64), tuple(map(str, classes))

@@ -148,7 +148,7 @@ def check_metric(table: Table, metric: str, protocol: Protocol, splits: Splits |
         why = f"have no row of class '{missing[0]}'" if missing else "all have the same target"
         raise InputError(
             f"{metric} is not defined on the test rows of fold {number}, which {why}. "
-            "Ask for fewer folds, split in another way, or choose another --metric."
+            "Ask for fewer folds, split in another way, or choose another `metric`."
         )
 
 
@@ -178,7 +178,7 @@ def folds(table: Table | Arrays, rows: np.ndarray, protocol: Protocol) -> Iterat
     if table.task.type.is_classification and (largest := int(np.bincount(table.y[rows]).max())) < protocol.folds:
         raise InputError(
             f"Of {len(rows):,} rows the largest class has {largest}, fewer than {protocol.folds} folds. "
-            "Ask for fewer folds (--cv), or for more rows (--max-rows)."
+            "Ask for fewer folds (`cv`), or for more rows (`max_rows`)."
         )
     for repeat in range(protocol.repeats):
         options = {"n_splits": protocol.folds, "shuffle": True, "random_state": protocol.seed + repeat}

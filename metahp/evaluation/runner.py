@@ -14,28 +14,41 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, WorkerError
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
-from metahp.evaluation.process import POLL_SECONDS, START_SECONDS, WorkerProcess
+from metahp.evaluation.backend import Outcome
 from metahp.evaluation.protocol import Arrays, Measurement
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.evaluation.worker import Call, Packed, Question
+from metahp.evaluation.worker_process import POLL_SECONDS, START_SECONDS, WorkerProcess
 from metahp.learners.registry import LearnerReference, learner_named, reference_of, registered_references
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hard limits of one trial: wall-clock seconds over all folds, and resident memory in MiB."""
+    """Hard limits of one trial: wall-clock seconds over all folds, and resident memory in MiB.
+
+    Raises:
+        InputError: a limit that is no number above 0; it names the argument of `metahp.tune`.
+    """
 
     seconds: float = 60.0
     memory_mib: float = 4096.0
+
+    def __post_init__(self) -> None:
+        if not self.seconds > 0:
+            raise InputError(
+                f"`trial_timeout` is a number of seconds above 0, got {self.seconds:g}.", argument="trial_timeout"
+            )
+        if not self.memory_mib > 0:
+            raise InputError(
+                f"`memory_limit` is a number of MiB above 0, got {self.memory_mib:g}.", argument="memory_limit"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +99,6 @@ class Job:
                 f"Pruning needs a threshold for every fold but the last, {n_folds - 1}; "
                 f"got {len(self.pruning.thresholds)}."
             )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """A trial, and its out-of-fold predictions where the job keeps them and the trial is complete.
-
-    `predictions` are float32, shape (n_rows, n_classes) or (n_rows,) over all rows of the table, averaged over repeats
-    and NaN where a row was tested in no fold.
-    """
-
-    trial: Trial
-    predictions: np.ndarray | None = None
 
 
 class Runner:

@@ -14,10 +14,10 @@ from metahp.core.configuration import Configuration
 from metahp.core.text import encodable
 from metahp.core.trial import Protocol, TrialState
 from metahp.datasets.read import TableSource
-from metahp.evaluation.process import READY
 from metahp.evaluation.protocol import Arrays, Measurement, measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
+from metahp.evaluation.worker_process import READY
 from metahp.learners.registry import LearnerReference, adopt, learner_named
 
 Failure = tuple[TrialState, str]

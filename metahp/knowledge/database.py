@@ -92,7 +92,7 @@ def create(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], Result]) -> t
     except OSError as error:
         raise KnowledgeBaseError(
             f"The knowledge base {file} cannot be created ({error.strerror}: {error.filename}). "
-            "Choose another place with --kb PATH or METAHP_HOME."
+            "Choose another place with `knowledge_base` or METAHP_HOME."
         ) from error
 
 
@@ -257,7 +257,8 @@ def _is_outdated(connection: duckdb.DuckDBPyConnection, file: Path) -> bool:
 
 def _foreign(file: Path) -> KnowledgeBaseError:
     return KnowledgeBaseError(
-        f"{file} is a DuckDB file but not a knowledge base of metahp. Name another path with --kb or METAHP_HOME."
+        f"{file} is a DuckDB file but not a knowledge base of metahp. "
+        "Name another path with `knowledge_base` or METAHP_HOME."
     )
 
 
@@ -272,7 +273,7 @@ def _clear_errors(file: Path) -> Iterator[None]:
         if NO_SPACE in reason:
             raise KnowledgeBaseError(
                 f"The knowledge base {file} cannot be written ({NO_SPACE}). Free some space, or choose another place "
-                "with --kb PATH or METAHP_HOME."
+                "with `knowledge_base` or METAHP_HOME."
             ) from error
         raise KnowledgeBaseError(
             f"The knowledge base {file} cannot be used ({reason}). Check the file and its "

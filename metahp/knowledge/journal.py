@@ -139,7 +139,7 @@ class Journal:
         if _is_same(journal_folder(owner), self.folder):
             raise KnowledgeBaseError(
                 f"The journal {self.folder} belongs to the knowledge base {owner}, and {file} would share it, so that "
-                "trials of one would end up in the other. Name another path with --kb or METAHP_HOME."
+                "trials of one would end up in the other. Name another path with `knowledge_base` or METAHP_HOME."
             )
 
     def claim(self, file: Path) -> None:
@@ -204,5 +204,5 @@ def _list_folder(folder: Path) -> list[Path]:
     except OSError as error:
         raise KnowledgeBaseError(
             f"The folder {folder} cannot be read ({error.strerror}). Check its permissions, or name another knowledge "
-            "base with --kb PATH or METAHP_HOME."
+            "base with `knowledge_base` or METAHP_HOME."
         ) from error

@@ -51,7 +51,7 @@ def find_damage(file: Path, wait_seconds: float) -> list[str]:
     if not file.is_file():
         raise KnowledgeBaseError(
             f"{file} is a folder or another thing that is no file; expected a knowledge base. Move it away, or name "
-            "another path with --kb or METAHP_HOME."
+            "another path with `knowledge_base` or METAHP_HOME."
         )
     # Opened before DuckDB does and closed after it: on some systems, closing gives up all locks of this process.
     with file.open("rb") as raw:

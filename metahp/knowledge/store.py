@@ -373,7 +373,7 @@ class KnowledgeBase:
         except OSError as error:
             raise KnowledgeBaseError(
                 f"The journal {self.journal.folder} cannot be written ({error.strerror}). "
-                "Choose another knowledge base with --kb PATH or METAHP_HOME."
+                "Choose another knowledge base with `knowledge_base` or METAHP_HOME."
             ) from error
 
 

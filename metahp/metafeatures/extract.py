@@ -99,7 +99,7 @@ def extract(table: Table, *, budget_seconds: float, clock: Callable[[], float], 
         values, seconds, notes = run_steps(chosen, clock)
     if skipped:
         needed = view.seconds_to_order + sum(step.expected_seconds for step in steps)
-        notes.append(f"{_lacking(skipped)}; budget_seconds={math.ceil(10 * needed) / 10:g} allows all meta-features")
+        notes.append(f"{_lacking(skipped)}; `budget_seconds={math.ceil(10 * needed) / 10:g}` allows all meta-features")
     return MetaFeatures(values, seconds, tuple(notes), VERSION)
 
 

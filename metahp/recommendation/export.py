@@ -84,7 +84,7 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Folds:
+class ScriptFolds:
     """How a script cross-validates: in `count` folds, by group or by time where `kind` is "group" or "time".
 
     `column` is where the file has the group or time of a row; empty where it has them nowhere, and then a script
@@ -121,7 +121,7 @@ def training_script(
     seed: int,
     verb: str,
     expectation: str,
-    folds: Folds = Folds(),
+    folds: ScriptFolds = ScriptFolds(),
 ) -> str:
     """A script that trains `configuration` on the file `path`, which `table` was read from.
 
@@ -305,14 +305,14 @@ def _is_numeric_label(classes: Sequence[str]) -> bool:
     return bool(classes) and bool(np.isfinite(to_numbers(np.array(classes, dtype=object))).all())
 
 
-def _ending(metric: Metric, table: Table, folds: Folds, imports: set[tuple[str, str]]) -> str:
+def _ending(metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]]) -> str:
     lines = ["model.fit(X, y)", 'print(f"fitted on all {len(X):,} rows")']
     if not folds.kind or folds.column:
         lines = [*_cross_validation(metric, table, folds, imports), "", *lines]
     return "\n" + "\n".join(lines)
 
 
-def _cross_validation(metric: Metric, table: Table, folds: Folds, imports: set[tuple[str, str]]) -> list[str]:
+def _cross_validation(metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]]) -> list[str]:
     splitter = f"{'Stratified' if table.task.type.is_classification else ''}{'Group' if folds.kind else ''}KFold"
     n, rows, groups, how = folds.count, "", "", f" by {folds.kind}" if folds.kind else ""
     lines = []

@@ -25,12 +25,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
+from metahp.core.statistics import standard_error
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
@@ -38,7 +38,7 @@ from metahp.evaluation import interrupts
 from metahp.files import HeldError, is_unfinished, locked, sweep, sync_folder, unfinished_path, write_synced
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, parse_json, read_file
-from metahp.recommendation.export import Folds, training_script
+from metahp.recommendation.export import ScriptFolds, training_script
 from metahp.recommendation.result import arguments_of
 from metahp.results.model import TunedModel
 
@@ -66,7 +66,7 @@ class Objective:
     direction: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultContent:
     """What there is to write of a tuning run.
 
@@ -137,12 +137,17 @@ def check_directory(directory: str | Path) -> None:
                 f"'{place}' is a link, and what is written there would land elsewhere; name the real place."
             )
     if path.exists() and not path.is_dir():
-        raise InputError(f"--output '{path}' is a file; expected a directory, or a name for a new one.")
+        raise InputError(
+            f"`output` '{path}' is a file; expected a directory, or a name for a new one.", argument="output"
+        )
     # What a kill left of an earlier attempt does not count, nor the study of a run that has not ended yet.
     has_study = (path / STUDY / LOCK).exists()
     others = (entry for entry in entries if not _is_ours(entry, has_study=has_study))
     if any(others) and not (path / BEST).exists():
-        raise InputError(f"--output '{path}' holds other files; name a new or empty directory, or an earlier result.")
+        raise InputError(
+            f"`output` '{path}' holds other files; name a new or empty directory, or an earlier result.",
+            argument="output",
+        )
 
 
 def _is_ours(entry: Path, *, has_study: bool) -> bool:
@@ -160,7 +165,7 @@ def _is_of_result(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def opened(directory: str | Path) -> Iterator[None]:
+def hold_directory(directory: str | Path) -> Iterator[None]:
     """Hold a result directory for one run: nobody else writes there, and there is space for a result.
 
     What an earlier run left unfinished is removed, and so is a new directory in which nothing was kept.
@@ -184,7 +189,7 @@ def opened(directory: str | Path) -> Iterator[None]:
             _check_space(study)
         except HeldError as error:
             raise InputError(
-                f"'{path}' is in use by {error}; wait until it is done, or name another directory with --output."
+                f"'{path}' is in use by {error}; wait until it is done, or name another directory with `output`."
             ) from None
         except OSError as error:
             raise _unwritable(path, error) from error
@@ -206,7 +211,7 @@ def _refuse_links(folder: Path) -> None:
         for name in (*folders, *files):
             if (path := Path(parent) / name).is_symlink():
                 raise InputError(
-                    f"'{path}' is a link, which metahp does not make; remove it, or name another --output."
+                    f"'{path}' is a link, which metahp does not make; remove it, or name another `output`."
                 )
 
 
@@ -235,7 +240,7 @@ def check_is_of(directory: str | Path, file: str | Path) -> None:
     except (InputError, ValueError, KeyError, TypeError):
         return
     if other is not None and other != str(Path(file).absolute()):
-        raise InputError(f"'{directory}' holds the result of '{other}'; name another directory with --output.")
+        raise InputError(f"'{directory}' holds the result of '{other}'; name another directory with `output`.")
 
 
 def write_result(directory: str | Path, content: ResultContent) -> None:
@@ -308,11 +313,6 @@ def trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def standard_error(scores: Sequence[float]) -> float:
-    """Standard error of the mean of fold scores; NaN for fewer than two."""
-    return float(np.std(scores, ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else float("nan")
 
 
 def _files(content: ResultContent) -> dict[str, bytes]:
@@ -440,7 +440,7 @@ def _script(content: ResultContent) -> str | None:
             verb="found",
             expectation=f"{content.metric.name} when tuned: {score:.4g} ({protocol.folds}-fold cross-validation of "
             f"{trial.n_rows:,} rows, and selected on it).{left_out}",
-            folds=Folds(protocol.folds, protocol.splits.partition(":")[0], content.split_column),
+            folds=ScriptFolds(protocol.folds, protocol.splits.partition(":")[0], content.split_column),
         )
     except InputError as error:
         logger.warning("no %s: %s", SCRIPT, error)

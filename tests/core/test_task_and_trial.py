@@ -64,7 +64,7 @@ def test_a_protocol_and_a_curve_are_valid_from_birth() -> None:
 @pytest.mark.parametrize(
     ("task_type", "n_classes", "words"),
     [
-        (TaskType.BINARY, 3, "Try --task multiclass"),
+        (TaskType.BINARY, 3, "Try `task='multiclass'`"),
         (TaskType.MULTICLASS, 1, "at least 2 classes"),
         (TaskType.REGRESSION, 2, "has no classes"),
     ],

@@ -64,7 +64,7 @@ def test_task_type_can_be_overridden() -> None:
 @pytest.mark.parametrize(
     ("target", "task_type", "message"),
     [
-        (values("u", "v", "w"), "binary", "--task binary needs 2 classes; 'y' has 3. Try --task multiclass"),
+        (values("u", "v", "w"), "binary", "`task='binary'` needs 2 classes; 'y' has 3. Try `task='multiclass'`"),
         (values("3", "4", "many"), "regression", "numeric target; 'y' holds text such as 'many'"),
         (values(pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-02")), "regression", "numeric target"),
         ([i / 7 for i in range(N)], "multiclass", "60 classes in 60 rows"),

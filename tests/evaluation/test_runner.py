@@ -15,7 +15,7 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
-from metahp.evaluation.parallel import TrialPool, run_jobs
+from metahp.evaluation.processes import TrialProcesses, run_jobs
 from metahp.evaluation.protocol import measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.runner import Job, Limits, Runner, Workload
@@ -166,7 +166,7 @@ def test_a_pool_gives_back_every_trial_and_goes_on_after_one_that_met_a_limit(so
     late = replace(
         job(source, 300, Limits(seconds=0.3), max_depth=None, max_features=1.0), source=workload, keep_predictions=True
     )
-    with TrialPool(2) as pool:
+    with TrialProcesses(2) as pool:
         for one in (late, *jobs):
             pool.submit(one)
         assert pool.n_pending == 4
@@ -186,7 +186,7 @@ def test_a_pool_gives_back_every_trial_and_goes_on_after_one_that_met_a_limit(so
 
 def test_a_pool_that_is_left_kills_what_still_runs(source: TableSource) -> None:
     long = job(source, 300, max_depth=None, max_features=1.0)
-    with TrialPool(2) as pool:
+    with TrialProcesses(2) as pool:
         pool.submit(job(source))
         pool.next_done()
         for _ in range(3):
@@ -216,7 +216,7 @@ import psutil
 from metahp.core.configuration import Configuration
 from metahp.core.trial import Origin, Protocol
 from metahp.datasets.read import TableSource
-from metahp.evaluation.parallel import TrialPool
+from metahp.evaluation.processes import TrialProcesses
 from metahp.evaluation.runner import Job
 from metahp.learners.forest import Forest
 from metahp.learners.registry import LEARNERS, learner_named
@@ -226,7 +226,7 @@ task = source.load().task
 space = learner_named("random_forest").space(task.type)
 def job(**values):
     return Job(source, task.id, space.configuration(values), Protocol(), Origin.USER)
-with TrialPool(2) as pool:
+with TrialProcesses(2) as pool:
     pool.submit(job(n_estimators=10, max_depth=3))
     pool.submit(job(n_estimators=11, max_depth=3))
     pool.next_done(), pool.next_done()

@@ -189,7 +189,7 @@ def test_first_uses_at_once_do_no_harm(folder: Path, tmp_path: Path) -> None:
 
 def test_a_home_that_cannot_be_created_gives_one_clear_line(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(KnowledgeBaseError, match=r"cannot be created .*--kb PATH or METAHP_HOME"):
+    with pytest.raises(KnowledgeBaseError, match=r"cannot be created .*`knowledge_base` or METAHP_HOME"):
         open_knowledge_base(tmp_path / "file" / "home")
 
 

@@ -431,7 +431,7 @@ def test_files_that_are_no_knowledge_base_are_refused_in_one_line(tmp_path: Path
 def test_a_folder_that_cannot_be_written_gives_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     kb = KnowledgeBase(tmp_path / "file" / "kb")
-    with pytest.raises(KnowledgeBaseError, match=r"cannot be written .*--kb PATH or METAHP_HOME"):
+    with pytest.raises(KnowledgeBaseError, match=r"cannot be written .*`knowledge_base` or METAHP_HOME"):
         kb.record([a_trial()])
 
 

@@ -20,7 +20,7 @@ from metahp.core.errors import InputError
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, TrialState
 from metahp.datasets.read import load_table
-from metahp.evaluation.parallel import run_jobs
+from metahp.evaluation.processes import run_jobs
 from metahp.evaluation.runner import Job, Runner, Workload
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners import registry

@@ -219,7 +219,7 @@ def test_without_a_budget_only_counts_are_taken_and_the_rest_is_named(seconds: f
     (line,) = found.warnings
     assert line.startswith(
         "described without statistical, information, probes, landmarks, so the advice is about as good as a fixed "
-        "portfolio; budget_seconds="
+        "portfolio; `budget_seconds="
     )
 
 
@@ -227,7 +227,7 @@ def test_without_a_budget_only_counts_are_taken_and_the_rest_is_named(seconds: f
 def test_the_budget_that_the_warning_names_allows_all_meta_features(classes: int) -> None:
     table = table_of(frame(300, classes=classes))
     (line,) = extract(table, budget_seconds=0.0, clock=time.process_time).warnings
-    named = re.search(r"budget_seconds=([\d.]+) allows all", line)
+    named = re.search(r"budget_seconds=([\d.]+)` allows all", line)
     assert named is not None
     assert extract(table, budget_seconds=float(named[1]), clock=time.process_time).warnings == ()
 
@@ -296,7 +296,7 @@ def test_budget_changes_what_is_known_and_never_its_value() -> None:
     known = ~np.isnan(found.vector())
     assert 0 < known.sum() < len(NAMES)
     np.testing.assert_array_equal(found.vector()[known], full[known])
-    assert "so the advice is less certain than it could be; budget_seconds=" in found.warnings[0]
+    assert "so the advice is less certain than it could be; `budget_seconds=" in found.warnings[0]
 
 
 def test_ten_thousand_columns_are_capped() -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metahp.api.tuning.rows import rows_of
 from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.core.trial import Protocol
@@ -20,8 +19,10 @@ from metahp.datasets.table import Table
 from metahp.evaluation.design import design
 from metahp.evaluation.protocol import measure
 from metahp.learners.registry import LEARNERS, learner_named
-from metahp.recommendation.export import Folds, python_script, training_script
+from metahp.recommendation.export import ScriptFolds, python_script, training_script
 from metahp.recommendation.result import Recommendation, Recommended
+from metahp.study.request import Folds
+from metahp.study.rows import part_rows
 
 TARGETS = {"binary": TaskType.BINARY, "multiclass": TaskType.MULTICLASS, "regression": TaskType.REGRESSION}
 
@@ -119,19 +120,19 @@ def test_the_script_of_a_search_by_group_or_time_scores_in_the_same_folds(
     frame = frame.assign(farm=rng.integers(0, 20, len(frame)).astype(str), minute=rng.integers(0, 40, len(frame)))
     path = tmp_path / "table.csv"
     features(frame, target).to_csv(path, index=False)
-    rows = rows_of(path, target=target, cv=4, **{"groups" if kind == "group" else "time": column})
+    rows = part_rows(path, target=target, folds=Folds(cv=4, **{"groups" if kind == "group" else "time": column}))
     assert rows.split_column == column
     configuration = learner_named("linear").space(rows.table.task.type).default
     metric = metric_for(rows.table.task.type)
     options = {"metric": metric, "seed": 0, "verb": "found", "expectation": ""}
-    script = training_script(configuration, rows.table, str(path), **options, folds=Folds(4, kind, column))
+    script = training_script(configuration, rows.table, str(path), **options, folds=ScriptFolds(4, kind, column))
     output = run(script, tmp_path)
     measured = measure(rows.table, learner_named("linear"), configuration, rows.protocol, splits=rows.splits)
     expected = metric.score(float(np.mean(measured.fold_losses[metric.name])))
     assert printed_score(output) == pytest.approx(expected, abs=2e-4)
     assert f"(4-fold cross-validation by {kind})" in output
 
-    nowhere = training_script(configuration, rows.table, str(path), **options, folds=Folds(4, kind))
+    nowhere = training_script(configuration, rows.table, str(path), **options, folds=ScriptFolds(4, kind))
     assert run(nowhere, tmp_path) == "fitted on all 90 rows\n"
 
 

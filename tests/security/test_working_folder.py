@@ -11,7 +11,7 @@ import pytest
 
 import metahp
 from metahp.core.errors import InputError
-from metahp.evaluation.parallel import call_each
+from metahp.evaluation.processes import call_each
 from metahp.results.directory import BEST, opened
 
 Known = Any  # the class of the fixture, which `conftest.py` has
@@ -75,7 +75,7 @@ def test_an_objective_of_a_script_still_imports_what_lies_beside_the_script(tmp_
     (tmp_path / "script.py").write_text(
         "import metahp\nfrom mine import quality\n"
         "space = metahp.SearchSpace('mine', 1, (metahp.Float('rate', 1e-3, 1.0, 0.1, is_log=True),))\n"
-        "result = metahp.tune(objective=quality, space=space, trials=4, jobs=2, strategy='random', "
+        "result = metahp.tune_objective(quality, space, trials=4, jobs=2, strategy='random', "
         "knowledge_base='kb', cold=True)\n"
         "print(len(result.trials), all(trial.state == 'complete' for trial in result.trials))\n"
     )

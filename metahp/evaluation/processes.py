@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from metahp.core.errors import InputError
 from metahp.core.trial import Trial
-from metahp.evaluation.runner import Job, Outcome, Runner
+from metahp.evaluation.backend import Outcome
+from metahp.evaluation.runner import Job, Runner
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -18,13 +19,13 @@ Result = TypeVar("Result")
 IN_LINE = 2
 
 
-class TrialPool:
+class TrialProcesses:
     """Up to `n_jobs` trials at once, for a loop that chooses the next one as soon as one ends; a context manager.
 
     Threads only wait here: each trial runs in the watched process of a `Runner`. The table of a `Workload` is sent to
     a process once. On leaving, also by an interrupt, the trials that still run are killed and lost.
 
-        with TrialPool(n_jobs) as pool:
+        with TrialProcesses(n_jobs) as pool:
             pool.submit(job)
             outcome = pool.next_done()
     """
@@ -42,7 +43,7 @@ class TrialPool:
         self._threads = ThreadPoolExecutor(n_jobs)
         self._done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
 
-    def __enter__(self) -> "TrialPool":
+    def __enter__(self) -> "TrialProcesses":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -130,7 +131,7 @@ def _call(function: Callable[[Any], Any], place: int, argument: Any, runner: Run
 
 def _run_all(works: Iterable[Callable[[Runner], Any]], n_jobs: int) -> Iterator[Any]:
     works = iter(works)
-    with TrialPool(n_jobs) as pool:
+    with TrialProcesses(n_jobs) as pool:
         for work in islice(works, IN_LINE * n_jobs):
             pool._submit(work)
         while pool.n_pending:
@@ -147,6 +148,6 @@ def _runner() -> Runner:
     return runner
 
 
-def run_here(job: Job) -> Trial:
-    """The trial of a job, in the watched process that this process keeps."""
-    return _runner().run(job)
+def run_here(job: Job) -> Outcome:
+    """The outcome of a job, measured in the watched process that this process keeps."""
+    return _runner().evaluate(job)

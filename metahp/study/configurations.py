@@ -9,28 +9,32 @@ from metahp.core.space import Categorical, Hyperparameter, SearchSpace
 Given = str | Mapping[str, Value] | Configuration
 
 
-def configurations_of(given: Iterable[Given], spaces: Sequence[SearchSpace]) -> list[Configuration]:
-    """The user's own configurations, each in the one of `spaces` that it names, or the first that has its names."""
-    found = []
-    for one in given:
-        if isinstance(one, Configuration):
-            learner, values = one.learner, one.values
-        elif isinstance(one, str):
-            learner, values = _pairs(one)
-        else:
-            values = dict(one)
-            learner = str(values.pop("learner", ""))
-        space = _space_of(learner, list(values), spaces)
-        if isinstance(one, str):
-            axes = {axis.name: axis for axis in space}
-            values = {key: _value(axes[key], str(text)) for key, text in values.items()}
-        found.append(space.configuration(values))
-    return [_canonical(configuration, spaces) for configuration in found]
+def read_configurations(given: Iterable[Given], spaces: Sequence[SearchSpace]) -> list[Configuration]:
+    """The user's own configurations, each in the space that it names, or in the first one that has its names.
+
+    Raises:
+        InputError, UnknownHyperparameterError, OutOfRangeError: one that fits none of the spaces.
+    """
+    return [_read_configuration(item, spaces) for item in given]
 
 
-def _canonical(configuration: Configuration, spaces: Sequence[SearchSpace]) -> Configuration:
-    """The same configuration with values of the types that its space gives: 1 and 1.0 are one on a continuous axis."""
-    [space] = [space for space in spaces if space.learner == configuration.learner]
+def _read_configuration(given: Given, spaces: Sequence[SearchSpace]) -> Configuration:
+    if isinstance(given, Configuration):
+        learner, values = given.learner, given.values
+    elif isinstance(given, str):
+        learner, values = _split_text(given)
+    else:
+        values = dict(given)
+        learner = str(values.pop("learner", ""))
+    space = _find_space(learner, list(values), spaces)
+    if isinstance(given, str):
+        axes = {axis.name: axis for axis in space}
+        values = {name: _read_value(axes[name], str(text)) for name, text in values.items()}
+    return _convert_types(space.configuration(values), space)
+
+
+def _convert_types(configuration: Configuration, space: SearchSpace) -> Configuration:
+    """The same configuration with values of the types that its space gives: on a continuous axis, 1 becomes 1.0."""
     values = configuration.values
     for axis in space:
         if axis.name not in values:
@@ -38,28 +42,31 @@ def _canonical(configuration: Configuration, spaces: Sequence[SearchSpace]) -> C
         value = values[axis.name]
         if isinstance(axis, Categorical):
             values[axis.name] = axis.from_unit(axis.to_unit(value))
-        elif special := [one for one in (*axis.below, *axis.above) if one == value]:
-            values[axis.name] = special[0]
+        elif equal := [special for special in (*axis.below, *axis.above) if special == value]:
+            values[axis.name] = equal[0]
         else:
             number = float(value)  # type: ignore[arg-type]  # the space has let nothing else pass
             values[axis.name] = int(number) if axis.is_integer else number
     return Configuration.of(configuration.learner, values)
 
 
-def _pairs(text: str) -> tuple[str, dict[str, Value]]:
-    """Learner (empty where it is not named) and texts by name of `learner:key=value,…`."""
+def _split_text(text: str) -> tuple[str, dict[str, Value]]:
+    """The learner, empty where none is named, and the texts by name of `learner:key=value,…`."""
     head, colon, rest = text.partition(":")
     learner, body = (head.strip(), rest) if colon and "=" not in head else ("", text)
     values: dict[str, Value] = {}
     for part in filter(None, (part.strip() for part in body.split(","))):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise InputError(f"--try takes key=value pairs with commas between them, got '{part}' in '{text}'.")
+            raise InputError(
+                f"`configurations` takes key=value pairs with commas between them, got '{part}' in '{text}'."
+            )
         values[key.strip()] = value.strip()
     return learner, values
 
 
-def _space_of(learner: str, names: Sequence[str], spaces: Sequence[SearchSpace]) -> SearchSpace:
+def _find_space(learner: str, names: Sequence[str], spaces: Sequence[SearchSpace]) -> SearchSpace:
+    """The space of a learner, or, where none is named, the one that has most of the names."""
     known = {space.learner: space for space in spaces}
     if learner:
         if learner not in known:
@@ -68,7 +75,7 @@ def _space_of(learner: str, names: Sequence[str], spaces: Sequence[SearchSpace])
             )
         space = known[learner]
     else:
-        space = max(spaces, key=lambda one: sum(name in one.names for name in names))
+        space = max(spaces, key=lambda each: sum(name in each.names for name in names))
     for name in names:
         if name not in space.names:
             raise UnknownHyperparameterError(
@@ -77,8 +84,8 @@ def _space_of(learner: str, names: Sequence[str], spaces: Sequence[SearchSpace])
     return space
 
 
-def _value(axis: Hyperparameter, text: str) -> Value:
-    """The value that a text stands for on an axis; one that is none is left to the space to refuse."""
+def _read_value(axis: Hyperparameter, text: str) -> Value:
+    """The value that a text means on an axis; the space refuses a text that means none."""
     specials = axis.choices if isinstance(axis, Categorical) else (*axis.below, *axis.above)
     for special in specials:
         if text.lower() == str(special).lower():

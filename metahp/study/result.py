@@ -1,4 +1,4 @@
-"""What a tuning run gives back."""
+"""What a study is about to do, and what it gives back."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,27 +8,40 @@ from typing import Any
 
 import pandas as pd
 
-from metahp.api.tuning.study import WARM, Study
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
+from metahp.core.statistics import standard_error
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.recommendation.result import arguments_of
-from metahp.refinement.ensemble import Gain
-from metahp.results.directory import standard_error, trials_frame
+from metahp.results.directory import trials_frame
 from metahp.results.model import TunedModel
+from metahp.study.ensemble import Ensemble
+from metahp.study.trials import WARM, StudyTrials
 
-# Where a trial comes from that the strategy chose by itself.
+# Origins of trials that the strategy chose by itself.
 REFINED = (Origin.POSTERIOR, Origin.DESIGN)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plan:
-    """What a run on a table is about to do.
+    """What a study of a table is about to do.
 
-    `n_warm` points come from the warm start, of `n_trials` trials; `n_earlier` of these are there already. `device` is
-    where the strategy computes, `cpu` or `cuda`; None for a strategy that has no use for one.
+    Attributes:
+        table: The table that is tuned on.
+        file: What to call it: the path of its file, or a name.
+        metric: What is tuned for.
+        protocol: How trials are measured.
+        strategy: What chooses the trials after the warm start.
+        device: Where the strategy computes, `cpu` or `cuda`; None for a strategy that has no use for one.
+        n_trials: How many trials there are to be.
+        n_earlier: How many of them there are already.
+        n_warm: How many of them come from the warm start.
+        n_past_tasks: How many past tasks the warm start rests on.
+        n_test_rows: How many rows are set aside for the test.
+        is_recorded: Whether trials go to the knowledge base.
+        warnings: What a user should know.
     """
 
     table: Table
@@ -46,34 +59,9 @@ class Plan:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ensemble:
-    """Configurations with their weights, and what they gain together over a single one.
-
-    `gain` was measured on rows that chose neither of the two; None where there were too few.
-    """
-
-    members: tuple[tuple[Configuration, float], ...]
-    gain: Gain | None
-    is_voting: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "members": [
-                {"learner": one.learner, "configuration": arguments_of(one), "weight": weight}
-                for one, weight in self.members
-            ],
-            "is_voting": self.is_voting,
-            "gain": None if self.gain is None else self.gain.gain,
-            "gain_standard_error": None if self.gain is None else self.gain.standard_error,
-            "gain_is": "over a single model, each chosen on other rows than it is measured on",
-        }
-
-
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TuneResult:
-    """What a tuning run found. Scores are in the metric's own sign.
+    """What a study found. Scores are in the metric's own sign.
 
     Attributes:
         metric: What was tuned for.
@@ -158,7 +146,7 @@ class TuneResult:
         return self.metric.score(trial.loss(self.metric.name))
 
     def number_of(self, trial: Trial) -> int:
-        """The place of a trial among all, from 1."""
+        """The position of a trial among all, from 1."""
         return self.trials.index(trial) + 1
 
     def trials_frame(self) -> pd.DataFrame:
@@ -187,15 +175,44 @@ class TuneResult:
         return self.metric.score(min(losses)) if losses else None
 
 
-def tuned_of(study: Study, best: Trial, ended: str, **rest: Any) -> TuneResult:
-    """The result of a study whose best complete trial is `best`; `rest` are further fields."""
+def make_result(
+    trials: StudyTrials,
+    best: Trial,
+    ended: str,
+    *,
+    n_past_tasks: int,
+    directory: Path | None,
+    ensemble: Ensemble | None = None,
+    test: tuple[float, int] | None = None,
+    warnings: tuple[str, ...] = (),
+    fit: Callable[[], TunedModel] | None = None,
+) -> TuneResult:
+    """The result of a study.
+
+    Args:
+        trials: Its trials.
+        best: The best complete one.
+        ended: Why it ended.
+        n_past_tasks: How many past tasks its warm start rests on.
+        directory: Where it is written; None where it is not.
+        ensemble: The ensemble of its trials.
+        test: Score on the outer rows, and how many rows that are; None without outer rows.
+        warnings: What a user should know.
+        fit: Fits the model; None of an objective.
+    """
     return TuneResult(
-        study.metric,
-        best,
-        tuple(study.trials),
-        study.n_earlier,
-        {name: space.default for name, space in study.spaces.items()},
-        ended,
-        study.n_recorded,
-        **rest,
+        metric=trials.metric,
+        best_trial_=best,
+        trials=tuple(trials.trials),
+        n_earlier=trials.n_earlier,
+        defaults={learner: space.default for learner, space in trials.spaces.items()},
+        ended=ended,
+        n_recorded=trials.n_recorded,
+        n_past_tasks=n_past_tasks,
+        ensemble_=ensemble,
+        test_score_=None if test is None else test[0],
+        n_test_rows=0 if test is None else test[1],
+        warnings=warnings,
+        directory=directory,
+        _fit=fit,
     )

@@ -1,4 +1,4 @@
-"""Which rows are tuned on, in which parts, and which are set aside before anything looks at them."""
+"""The rows of a study: those to tune on, in folds, and those to set aside before anything looks at them."""
 
 import math
 from collections.abc import Sequence
@@ -10,25 +10,32 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
-from metahp.api.tables import load, task_type_named
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.trial import Protocol
 from metahp.datasets.infer import build_table, parse_column, with_unique_names
+from metahp.datasets.load import load, task_type_named
 from metahp.datasets.read import frame_of, load_table, read_frame
 from metahp.datasets.source import is_pipe
 from metahp.datasets.table import Table
 from metahp.evaluation.splits import Splits, by_time, check_complete, from_splitter, grouped
+from metahp.study.request import Folds
 
-# Folds where none are asked for: fewer on large tables, where the noise of a fold is small and its cost is not.
-FOLDS, FOLDS_OF_MANY, MANY_ROWS = 5, 3, 10_000
+# The default number of folds: fewer on large tables, where the noise of a fold is small and its cost is not.
+N_FOLDS, N_FOLDS_OF_MANY, MANY_ROWS = 5, 3, 10_000
+DEFAULT_FOLDS = Folds()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rows:
-    """The table that is tuned on, its parts and protocol, and the raw outer rows with their target.
+    """The rows of a table as a study uses them.
 
-    `whole` is the id of the table of both inner and outer rows, empty where there are none. `split_column` has the
-    group or time of a row, where folds go by one and a column was named.
+    Attributes:
+        table: The inner rows, which are tuned on.
+        protocol: How trials on them are measured.
+        splits: Their folds; None for the default folds of the protocol.
+        outer: The rows that are set aside, raw and with their target; None where there are none.
+        whole: Id of the table of inner and outer rows; empty where there are no outer rows.
+        split_column: The column by whose groups or times the folds go; empty without.
     """
 
     table: Table
@@ -39,54 +46,47 @@ class Rows:
     split_column: str = ""
 
 
-def rows_of(
-    X: Any,
-    y: Any = None,
-    *,
-    target: str | None = None,
-    task: str | None = None,
-    cv: int | None = None,
-    groups: Any = None,
-    time: Any = None,
-    splitter: Any = None,
-    test_size: float | None = None,
-    max_rows: int | None = None,
-    seed: int = 0,
+def part_rows(
+    X: Any, y: Any = None, *, target: str | None = None, task: str | None = None, folds: Folds = DEFAULT_FOLDS
 ) -> Rows:
-    """The rows of a table as `metahp.tune` describes them; arguments as there.
+    """The rows of a table, in folds; X, y, target and task are those of `metahp.tune`.
 
     Raises:
         InputError, UnknownNameError: the table, a column or a size cannot be used.
     """
-    if time is not None and (groups is not None or splitter is not None):
-        raise InputError("Folds by time cannot keep groups together or follow a splitter; ask for one of them.")
-    if splitter is not None and cv is not None:
-        raise InputError("A splitter decides on the folds itself; leave out cv.")
-    if test_size is not None and not 0 < test_size < 1:
-        raise InputError(f"--test-size is a share of the rows between 0 and 1, got {test_size:g}.")
+    groups, time, splitter, seed = folds.groups, folds.time, folds.splitter, folds.seed
     outer, whole = None, ""
     split_column = "" if splitter is not None else next((by for by in (groups, time) if isinstance(by, str)), "")
-    if groups is None and time is None and test_size is None:
+    if groups is None and time is None and folds.test_size is None:
         table = load(X, y, target=target, task=task)
     else:
-        table, outer, groups, time, whole = _parted(X, y, target, task, groups, time, test_size, seed)
+        table, outer, groups, time, whole = _parted(X, y, target, task, groups, time, folds.test_size, seed)
     n = table.task.n_rows
-    folds = cv if cv is not None else FOLDS if n <= MANY_ROWS else FOLDS_OF_MANY
-    cap = n if max_rows is None else min(max_rows, n)
-    if not 2 <= folds <= cap // 2:
+    cap = n if folds.max_rows is None else min(folds.max_rows, n)
+    n_folds = folds.cv if folds.cv is not None else N_FOLDS if n <= MANY_ROWS else N_FOLDS_OF_MANY
+    if not 2 <= n_folds <= cap // 2:
         raise InputError(
-            f"Expected 2 to {cap // 2} folds for {cap:,} rows, got {folds}. Change --cv"
-            + (" or --max-rows." if cap < n else ".")
+            f"Expected 2 to {cap // 2} folds for {cap:,} rows, got {n_folds}. Change `cv`"
+            + (" or `max_rows`." if cap < n else "."),
+            argument="cv",
         )
     if splitter is not None:
         splits = from_splitter(table, splitter, groups)
     elif groups is not None:
-        splits = grouped(table, groups, folds, seed)
+        splits = grouped(table, groups, n_folds, seed)
     elif time is not None:
-        splits = by_time(table, time, folds)
+        splits = by_time(table, time, n_folds)
     else:
-        return Rows(table, Protocol(folds=folds, seed=seed, max_rows=cap), None, outer, whole)
-    return Rows(table, splits.protocol(seed=seed, max_rows=cap), splits, outer, whole, split_column)
+        protocol = Protocol(folds=n_folds, seed=seed, max_rows=cap)
+        return Rows(table=table, protocol=protocol, outer=outer, whole=whole)
+    return Rows(
+        table=table,
+        protocol=splits.protocol(seed=seed, max_rows=cap),
+        splits=splits,
+        outer=outer,
+        whole=whole,
+        split_column=split_column,
+    )
 
 
 def _parted(
@@ -109,7 +109,7 @@ def _parted(
     if times is not None:
         times = parse_column(pd.Series(times)).to_numpy()
         if times.dtype == object:
-            of = f"in the column '{time}' of --time" if isinstance(time, str) else "of rows"
+            of = f"in the column '{time}' of `time`" if isinstance(time, str) else "of rows"
             raise InputError(f"Expected times {of} that are numbers or dates, such as 2026-01-31; got '{times[0]}'.")
     for name, values in (("groups", labels), ("times", times)):
         if values is not None:
@@ -169,7 +169,9 @@ def _values(given: Any, frame: pd.DataFrame, has_target: np.ndarray, target: str
         if given not in names:
             raise UnknownNameError(f"No column is called '{given}'. {did_you_mean(given, names[:50])}")
         if given == target:
-            raise InputError(f"'{given}' is the target; name another column with --{what}.")
+            raise InputError(
+                f"'{given}' is the target; name another column with `{'groups' if what == 'group' else what}`."
+            )
         return frame[given].to_numpy(dtype=object)
     values = np.asarray(given, dtype=object)
     if values.shape != has_target.shape:
@@ -186,7 +188,9 @@ def _divided(
         return everyone, everyone[:0]
     n_outer = math.ceil(test_size * len(everyone))
     if n_outer >= len(everyone):
-        raise InputError(f"--test-size {test_size:g} leaves no row of {len(everyone)} to tune on.")
+        raise InputError(
+            f"`test_size={test_size:g}` leaves no row of {len(everyone)} to tune on.", argument="test_size"
+        )
     if times is not None:
         order = np.argsort(times, kind="stable")
         return np.sort(order[:-n_outer]), np.sort(order[-n_outer:])
