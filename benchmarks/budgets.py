@@ -9,8 +9,8 @@ from joblib import Parallel, delayed
 
 from benchmarks.common import Figure, Rows, Table, means
 from benchmarks.left_out import Found, Guided, Judged, Scored
+from benchmarks.tables import TableSource
 from metahp import api
-from metahp.datasets.read import TableSource
 from metahp.metafeatures.extract import NAMES, at_rows
 from metahp.recommendation.adviser import Adviser
 from metahp.surrogate.evidence import Evidence

@@ -42,14 +42,13 @@ from benchmarks.tables import (
     LEARNER,
     METRIC_SETS,
     Past,
+    TableSource,
     choose_large,
     choose_tables,
     set_outer_rows_aside,
     table_parser,
     tables_by_kind,
 )
-from metahp.core.errors import InputError
-from metahp.datasets.read import TableSource
 from metahp.refinement.strategy import Strategy
 from metahp.surrogate.prior import PastTasks
 
@@ -198,7 +197,7 @@ def main() -> None:
         names += list(sources)
         found += [(ours[name], cache[keys[name]]) for name in sources]
     if not found:
-        raise InputError(f"No table of {FEWEST_ROWS} rows or more.")
+        raise metahp.MetahpError(f"No table of {FEWEST_ROWS} rows or more.")
     report = Report("live", __doc__ or "", arguments)
     report.add(table_of_goals(names, found))
     report.add(table_at_equal_trials(found))

@@ -235,7 +235,9 @@ def transfer(table: Table, past: PastTasks, metric: str, seed: int) -> Strategy:
     return search
 
 
-def measure_trial(table: Table, suggestion: Suggestion, *, early_stopping: str = "") -> Trial:
+def measure_trial(
+    table: Table, configuration: Configuration, *, origin: Origin = Origin.USER, early_stopping: str = ""
+) -> Trial:
     """A trial by the seed's protocol, measured in this process.
 
     Its seconds are those of a processor, as a busy machine must not count, and of them the share of fitting.
@@ -243,7 +245,7 @@ def measure_trial(table: Table, suggestion: Suggestion, *, early_stopping: str =
     Raises whatever the learner raises.
     """
     wall, start = time.perf_counter(), time.process_time()
-    measured = measure(table, LEARNER, suggestion.configuration, api.SEED_PROTOCOL, early_stopping=early_stopping)
+    measured = measure(table, LEARNER, configuration, api.SEED_PROTOCOL, early_stopping=early_stopping)
     share = measured.fit_seconds / max(time.perf_counter() - wall, 1e-9)
     return Trial(
         task=table.task.id,
@@ -251,7 +253,7 @@ def measure_trial(table: Table, suggestion: Suggestion, *, early_stopping: str =
         protocol=api.SEED_PROTOCOL,
         n_rows=measured.n_rows,
         state=TrialState.COMPLETE,
-        origin=suggestion.origin,
+        origin=origin,
         fold_losses=measured.fold_losses,
         curve=measured.curve,
         fit_seconds=(time.process_time() - start) * min(share, 1.0),
@@ -266,18 +268,18 @@ def search_table(
 
     def evaluate(suggestion: Suggestion) -> Outcome:
         nonlocal ended
-        seconds = time.process_time() - ended
-        early_stopping = metric if stops_early and suggestion.origin is not Origin.DEFAULT else ""
+        seconds, configuration, origin = time.process_time() - ended, suggestion.configuration, suggestion.origin
+        early_stopping = metric if stops_early and origin is not Origin.DEFAULT else ""
         try:
-            trial = measure_trial(table, suggestion, early_stopping=early_stopping)
+            trial = measure_trial(table, configuration, origin=origin, early_stopping=early_stopping)
         except Exception as error:  # whatever LightGBM raises is a failed trial
             trial = Trial(
                 task=table.task.id,
-                configuration=suggestion.configuration,
+                configuration=configuration,
                 protocol=api.SEED_PROTOCOL,
                 n_rows=0,
                 state=TrialState.FAILED,
-                origin=suggestion.origin,
+                origin=origin,
                 fold_losses={},
                 reason=f"{type(error).__name__}: {error}",
             )

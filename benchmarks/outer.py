@@ -49,15 +49,14 @@ from benchmarks.tables import (
     LEARNER,
     METRIC_SETS,
     Past,
+    TableSource,
     choose_large,
     choose_tables,
     set_outer_rows_aside,
     table_parser,
     tables_by_kind,
 )
-from metahp import TaskType, describe
-from metahp.core.errors import InputError
-from metahp.datasets.read import TableSource
+from metahp import MetahpError, TaskType, describe
 from metahp.study.loop import find_best
 from metahp.surrogate.prior import PastTasks
 
@@ -162,7 +161,7 @@ def main() -> None:
             parts = [recommended[name], *(cache[key] for key, _, _ in jobs[name])]
             by_task.append({method: loss for part in parts for method, loss in part.items() if method != "reason"})
     if not by_task:
-        raise InputError(f"No table of {FEWEST_ROWS} rows or more.")
+        raise MetahpError(f"No table of {FEWEST_ROWS} rows or more.")
     report = Report("outer", __doc__ or "", arguments)
     report.add(table_of_methods(by_task, n))
     report.publish()

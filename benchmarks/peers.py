@@ -55,20 +55,16 @@ from benchmarks.tables import (
     METRIC_SETS,
     Past,
     Tables,
-    TrainTest,
+    TableSource,
     choose_tables,
     half,
     is_scored,
+    split_folds,
     table_parser,
     tables_by_kind,
 )
-from metahp import api
-from metahp.core.errors import InputError
+from metahp import MetahpError, describe
 from metahp.core.regret import default_scaled_regret
-from metahp.core.trial import Origin
-from metahp.datasets.read import TableSource
-from metahp.evaluation.protocol import folds, sampled_rows
-from metahp.refinement.strategy import Suggestion
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.validation import expected_best_of_random, is_random
 
@@ -92,9 +88,9 @@ Course = list[Timed]
 def run_default(source: TableSource, metric: str) -> dict[str, float]:
     """The library default now, which says how fast this machine is, and what the meta-features take."""
     table = source.load()
-    trial = measure_trial(table, Suggestion(LEARNER.space(table.task.type).default, Origin.DEFAULT))
+    trial = measure_trial(table, LEARNER.space(table.task.type).default)
     start = time.process_time()
-    api.describe(table, budget_seconds=BUDGET_SECONDS)
+    describe(table, budget_seconds=BUDGET_SECONDS)
     described = time.process_time() - start
     return {"loss": trial.loss(metric), "seconds": trial.fit_seconds, "describe_seconds": described}
 
@@ -109,8 +105,7 @@ def run_tpe(source: TableSource, n: int, metric: str) -> Course:
 def run_configuration(source: TableSource, values: dict, metric: str) -> dict[str, float]:
     """A configuration that the seed has not measured on this table."""
     table = source.load()
-    configuration = LEARNER.space(table.task.type).configuration(values)
-    trial = measure_trial(table, Suggestion(configuration, Origin.SURROGATE))
+    trial = measure_trial(table, LEARNER.space(table.task.type).configuration(values))
     return {"loss": trial.loss(metric), "seconds": trial.fit_seconds}
 
 
@@ -119,8 +114,7 @@ def run_peer(source: TableSource, name: str, metric: str) -> dict[str, float | s
     table = source.load()
     start, losses = time.process_time(), []
     try:
-        for train, test in folds(table, sampled_rows(table, api.SEED_PROTOCOL), api.SEED_PROTOCOL):
-            part = TrainTest.of(table, train, test)
+        for part in split_folds(table):
             losses.append(part.loss(PEERS[name](part, metric), metric))
     except Exception as error:  # whatever another library raises on an odd table is its result
         return {"loss": float("nan"), "seconds": float("nan"), "reason": f"{type(error).__name__}: {error}"}
@@ -347,7 +341,7 @@ def main() -> None:
             best = float(np.nanmin(chosen.evidence.losses[compared.rows[name]]))
             scores.add(courses, start, best, compared.default(name))
     if not scores.n_tables:
-        raise InputError("No table to compare on: all are flat, or other tables than the seed's.")
+        raise MetahpError("No table to compare on: all are flat, or other tables than the seed's.")
     report = Report("peers", __doc__ or "", arguments)
     report.add(table_by_trials(scores, k))
     report.add(table_by_seconds(scores))

@@ -62,8 +62,7 @@ from benchmarks.left_out import (
 )
 from benchmarks.methods import ADVICE, NEAREST, PORTFOLIO, Question
 from benchmarks.tables import METRIC_SETS, ROWS, Past
-from metahp import api
-from metahp.core.errors import InputError
+from metahp import MetahpError, api
 from metahp.core.metric import METRICS
 from metahp.learners.registry import LEARNERS
 from metahp.metafeatures.extract import NAMES
@@ -239,7 +238,7 @@ def main() -> None:
     has_intervals = not (arguments.quick or arguments.no_intervals)
     older = Regrets.load(arguments.against) if arguments.against else None
     if older is not None and (older.learners, tuple(older.ks)) != ("+".join(sorted(learners)), KS):
-        raise InputError(f"{arguments.against} is about {older.learners} at k = {older.ks.tolist()}.")
+        raise MetahpError(f"{arguments.against} is about {older.learners} at k = {older.ks.tolist()}.")
     past, names = collect(arguments.data, trained_on(learners), arguments.tasks)
     if arguments.quick:
         past = past.only(past.records[:QUICK_TASKS])
@@ -248,7 +247,7 @@ def main() -> None:
     guided = score_by_guide(past, metrics, learners, names, arguments.rows)
     scored = {name: each for some in guided for name, each in some.scored.items() if each.rows.size}
     if any(scored.keys().isdisjoint(some) for some in sets):
-        raise InputError("No task to score: all are flat or unknown.")
+        raise MetahpError("No task to score: all are flat or unknown.")
     page = "recommendations"
     work: Work = partial(judge, has_intervals=has_intervals)
     tabulate: Callable[..., Table] = partial(table_of_methods, has_intervals=has_intervals, older=older)

@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.common import LOOKUPS, parser
-from metahp import Categorical, Configuration, Float, Integer, SearchSpace, Task, TaskType
+from metahp import Categorical, Configuration, Float, Integer, MetahpError, SearchSpace, Task, TaskType
 from metahp.core.configuration import Value
-from metahp.core.errors import InputError
 from metahp.core.space import Condition, Hyperparameter
 from metahp.core.trial import Origin
 from metahp.surrogate.evidence import Evidence
@@ -79,12 +78,12 @@ def wanted_suites(arguments: argparse.Namespace, n_quick: int) -> Iterator[tuple
     Without names they are the known suites of the folder, or, where it has none of them, its other tables.
 
     Raises:
-        InputError: there is no such suite, or no such task in any of them.
+        MetahpError: there is no such suite, or no such task in any of them.
     """
     known = [name for name in SUITES if (arguments.data / f"{name}.parquet").exists()] or _stems(arguments.data)
     names = arguments.suite or (known[:1] if arguments.quick else known)
     if not names:
-        raise InputError(f"{arguments.data} has no look-up table, a NAME.parquet.")
+        raise MetahpError(f"{arguments.data} has no look-up table, a NAME.parquet.")
     n_found = 0
     for name in names:
         suite = load_suite(name, arguments.data)
@@ -93,7 +92,7 @@ def wanted_suites(arguments: argparse.Namespace, n_quick: int) -> Iterator[tuple
             n_found += 1
             yield suite, places[:n_quick] if arguments.quick else places
     if not n_found:
-        raise InputError(f"No task of {', '.join(names)} has one of these names.")
+        raise MetahpError(f"No task of {', '.join(names)} has one of these names.")
 
 
 def _stems(folder: Path) -> list[str]:
@@ -104,11 +103,11 @@ def load_suite(name: str, folder: Path) -> Suite:
     """The suite `name` of `folder`; tasks whose best equals their worst are left out.
 
     Raises:
-        InputError: no such file, or a gap in a hyperparameter that no other one explains.
+        MetahpError: no such file, or a gap in a hyperparameter that no other one explains.
     """
     path = folder / f"{name}.parquet"
     if not path.exists():
-        raise InputError(f"{path} does not exist. In that folder: {', '.join(_stems(folder)) or 'nothing'}.")
+        raise MetahpError(f"{path} does not exist. In that folder: {', '.join(_stems(folder)) or 'nothing'}.")
     table = pd.read_parquet(path).rename(columns=lambda column: column.removeprefix("hp_"))
     table["task_id"] = table["task_id"].astype(str)
     names = [str(column) for column in table if column not in ("task_id", "score", LEARNER)]
@@ -177,7 +176,7 @@ def _condition(name: str, values: pd.Series, parents: dict[str, pd.Series]) -> C
         active = set(own[values.notna()])
         if active.isdisjoint(own[values.isna()]):
             return parent, tuple(sorted(active))
-    raise InputError(f"'{name}' is missing in some rows, and no other hyperparameter says in which.")
+    raise MetahpError(f"'{name}' is missing in some rows, and no other hyperparameter says in which.")
 
 
 def _axis(name: str, values: pd.Series, only_if: Condition | None) -> Hyperparameter:

@@ -21,6 +21,7 @@ from metahp.core.metric import canonical_metric, kin_metrics
 from metahp.datasets.infer import parse_column
 from metahp.datasets.read import TableSource
 from metahp.evaluation.losses import losses_of
+from metahp.evaluation.protocol import folds, sampled_rows
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.seed import read_seed
 from metahp.learners.base import Split
@@ -215,12 +216,6 @@ class TrainTest:
     train: Table
     test: Table
 
-    @classmethod
-    def of(cls, table: Table, train: np.ndarray, test: np.ndarray) -> "TrainTest":
-        """A fold of a table."""
-        parts = [replace(table, features=table.features.iloc[rows], y=table.y[rows]) for rows in (train, test)]
-        return cls(*parts)
-
     @property
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Features of both parts, with column names that every library takes."""
@@ -236,6 +231,13 @@ class TrainTest:
     def loss(self, predictions: np.ndarray, metric: str) -> float:
         """The loss of predictions for the test rows."""
         return losses_of(self.test.y, predictions, self.train.task.type)[metric]
+
+
+def split_folds(table: Table) -> Iterator[TrainTest]:
+    """The folds of a table by the seed's protocol."""
+    for parts in folds(table, sampled_rows(table, api.SEED_PROTOCOL), api.SEED_PROTOCOL):
+        train, test = (replace(table, features=table.features.iloc[rows], y=table.y[rows]) for rows in parts)
+        yield TrainTest(train, test)
 
 
 def set_outer_rows_aside(source: TableSource) -> TrainTest:

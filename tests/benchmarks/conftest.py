@@ -2,6 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from metahp.core.trial import Origin
+from metahp.refinement.strategy import Suggestion
+
 
 @pytest.fixture
 def suite_folder(tmp_path):
@@ -20,3 +23,22 @@ def suite_folder(tmp_path):
     pd.DataFrame(rows).to_parquet(tmp_path / "toy.parquet")
     pd.DataFrame(metafeatures).to_parquet(tmp_path / "toy_metafeatures.parquet")
     return tmp_path
+
+
+class Scripted:
+    """A search that asks for given configurations, and keeps what it is told."""
+
+    def __init__(self, *configurations):
+        self.asked = iter(configurations)
+        self.told = []
+
+    def ask(self):
+        return next((Suggestion(configuration, Origin.POSTERIOR) for configuration in self.asked), None)
+
+    def tell(self, observation):
+        self.told.append(observation)
+
+
+@pytest.fixture
+def scripted():
+    return Scripted

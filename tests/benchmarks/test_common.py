@@ -1,5 +1,6 @@
 import json
 from datetime import UTC, datetime
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -111,6 +112,17 @@ def test_json_is_a_flat_object_for_each_row_with_command_and_version(run, tmp_pa
     objects = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     command = f"python -m benchmarks.losses --quick --json {tmp_path / 'out.json'}"
     assert objects == [{**each, "command": command, "version": metahp.__version__} for each in TABLE.flat()]
+
+
+@pytest.mark.parametrize("name", ["recommendations", "transfer", "refinement", "live", "peers", "outer", "speed"])
+def test_every_benchmark_says_how_it_is_run_and_has_the_options_of_all(name, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [f"benchmarks/{name}.py", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"benchmarks.{name}").main()
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for words in (f"python -m benchmarks.{name}", "--quick", "--json FILE", "--data DIR", "--tasks NAME"):
+        assert words in shown
 
 
 def test_an_error_that_a_person_can_mend_is_one_line_and_exit_code_2(capsys):

@@ -6,8 +6,7 @@ import pytest
 from benchmarks import methods
 from benchmarks.methods import Nearest, weigh_nearest
 from benchmarks.suites import load_suite
-from metahp.core.trial import Origin
-from metahp.refinement.strategy import Observation, Suggestion
+from metahp.refinement.strategy import Observation
 
 
 def test_a_missing_peer_is_named_with_how_to_install_it(monkeypatch, capsys):
@@ -25,26 +24,12 @@ def test_the_nearest_past_tasks_weigh_the_same_and_incomplete_ones_nothing():
     assert weigh_nearest(known, None, whole) == pytest.approx(whole / 19)
 
 
-class Scripted:
-    """A search that asks for given configurations, and keeps what it is told."""
-
-    def __init__(self, configurations):
-        self.asked = iter(configurations)
-        self.told = []
-
-    def ask(self):
-        return next((Suggestion(each, Origin.POSTERIOR) for each in self.asked), None)
-
-    def tell(self, observation):
-        self.told.append((observation.configuration, observation.loss))
-
-
-def test_a_proposal_is_moved_to_the_nearest_configuration_left_and_counts_as_failed(suite_folder):
+def test_a_proposal_is_moved_to_the_nearest_configuration_left_and_counts_as_failed(suite_folder, scripted):
     suite = load_suite("toy", suite_folder)
     table, [space] = suite.configurations[2], suite.spaces
     proposals = [table[4], space.configuration({**table[4].values, "x": 0.41})]
-    scripted = Scripted(proposals)
-    search = Nearest(scripted, suite, 2)
+    sampler = scripted(*proposals)
+    search = Nearest(sampler, suite, 2)
     asked = []
     for loss in (1.0, 2.0, 3.0):
         asked.append(search.ask().configuration)
@@ -54,4 +39,5 @@ def test_a_proposal_is_moved_to_the_nearest_configuration_left_and_counts_as_fai
     # The search has no proposal left, so the first one in the table follows.
     assert asked[2] == table[0]
     assert len(set(asked)) == 3
-    assert scripted.told == [(table[4], 1.0), (proposals[1], float("inf")), (asked[1], 2.0), (asked[2], 3.0)]
+    told = [(observation.configuration, observation.loss) for observation in sampler.told]
+    assert told == [(table[4], 1.0), (proposals[1], float("inf")), (asked[1], 2.0), (asked[2], 3.0)]
