@@ -7,4 +7,4 @@ python -m ruff check .
 python -m mypy
 lint-imports
 python scripts/check_parameters.py
-python -m pytest -q "$@"
+python -m pytest -q --durations=15 "$@"

@@ -48,6 +48,8 @@ def test_every_command_in_the_readme_exists_with_its_options() -> None:
 def test_the_files_and_options_that_the_readme_names_exist() -> None:
     for name in re.findall(r"(?:examples|scripts|tests)/[\w./]+\w", README):
         assert (ROOT / name).exists(), name
+    for name in re.findall(r"python -m (benchmarks\.\w+)", README):
+        assert (ROOT / name.replace(".", "/")).with_suffix(".py").exists(), name
     options = {option for leaf in LEAVES.values() for parameter in leaf.params for option in parameter.opts}
     outside = {
         "--ablate",

@@ -88,13 +88,13 @@ def export_seed(source: Readable | tuple[Sequence[TaskRecord], Sequence[Trial]],
         path.unlink()
 
 
-def read_seed(folder: Path) -> tuple[list[TaskRecord], list[Trial]]:
-    """The tasks and trials of a seed folder.
+def read_seed(folder: Path, learners: Sequence[str] | None = None) -> tuple[list[TaskRecord], list[Trial]]:
+    """The tasks and trials of a seed folder; with `learners` the trials of these alone, which takes less time.
 
     Raises:
         KnowledgeBaseError: the folder holds no seed, or a file or value is not valid.
     """
-    tasks, trials = _tables(folder)
+    tasks, trials = _tables(folder, learners)
     return tasks_from_table(tasks), trials_from_table(trials)
 
 
@@ -133,13 +133,15 @@ def seed_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _tables(folder: Path) -> tuple[pa.Table, pa.Table]:
+def _tables(folder: Path, learners: Sequence[str] | None = None) -> tuple[pa.Table, pa.Table]:
     if not (folder / TASKS_FILE).is_file():
         raise KnowledgeBaseError(f"{folder} holds no seed: expected {TASKS_FILE} and trials-<learner>.parquet there.")
     schema = trial_schema(pa.float32())
     expected = pa.schema([field for field in schema if field.name not in ("id", "configuration_id")])
     trials = [expected.empty_table()]
     for path in _trial_files(folder):
+        if learners is not None and path.stem.removeprefix("trials-") not in learners:
+            continue
         table = _read(path)
         if "splits" not in table.column_names and "max_rows" in table.column_names:
             # Written before splits had names, when all trials had the default ones.

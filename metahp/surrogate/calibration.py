@@ -50,18 +50,13 @@ def unseen(past: PastTasks, evidence: Evidence, rows: Sequence[int]) -> Iterator
     settings = replace(past.model.settings, shift=1.0, trust=1.0)
     trusting = replace(past, model=replace(past.model, settings=settings))
     average = past.values[past.whole].mean(axis=0)
-    place = {(each.id, final): j for j, (each, final) in enumerate(_keys(evidence))}
-    part = evidence.columns(np.array([place[each.id, final] for each, final in _keys(past.evidence)], dtype=int))
+    part = evidence.columns(evidence.columns_of(past.evidence))
     rows = [row for row in rows if (~np.isnan(part.losses[row])).sum() >= MIN_KNOWN]
     losses, _ = normalised_losses(part.losses[rows], list(part.defaults.values()), clip=DEFAULT_SCALED_CLIP)
     for own, prior in zip(losses, trusting.priors(evidence.metafeatures[rows]), strict=True):
         if not past.whole.all() and unknown_learners(own[None], past.encoded).any():
             continue
         yield Unseen(average=average, similar=prior.weights @ past.values, moved=prior.shift, losses=own)
-
-
-def _keys(evidence: Evidence) -> Iterator[tuple]:
-    return zip(evidence.candidates, evidence.is_final.tolist(), strict=True)
 
 
 def calibrate(left_out: Sequence[Unseen], settings: Settings | None = None) -> Settings:

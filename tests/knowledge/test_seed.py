@@ -96,6 +96,13 @@ def test_a_seed_gives_back_its_content_up_to_float32(
     assert [t.id for t in by_id(trials)] == [t.id for t in by_id(some_trials(losses))]
 
 
+def test_of_a_seed_the_trials_of_some_learners_can_be_read_alone(folder: Path) -> None:
+    tasks, trials = read_seed(folder, ["linear"])
+    assert tasks == some_tasks()
+    own = [trial for trial in some_trials((0.5, 0.25, 0.125)) if trial.configuration.learner == "linear"]
+    assert by_id(trials) == by_id(own)
+
+
 def test_a_seed_from_before_splits_had_names_reads_as_the_default_ones(folder: Path, tmp_path: Path) -> None:
     grouped = replace(some_trials()[0], protocol=Protocol(splits="group:0af3"))
     export_seed((some_tasks(), [grouped]), tmp_path / "grouped")

@@ -1,23 +1,25 @@
 """Published evaluations of configurations on many tasks, as look-up tables: `NAME.parquet` in a folder.
 
-Columns: `task_id`, `score` (greater is better) and one `hp_*` per hyperparameter, missing where it is inactive;
+Columns: `task_id`, `score` (greater is better) and one `hp_*` for each hyperparameter, missing where it is inactive;
 `hp_learner` where there are several learners. `NAME_metafeatures.parquet`, if there is one: `task_id` and `mf_*`.
 """
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from metahp.core.configuration import Configuration, Value
-from metahp.core.errors import InputError
-from metahp.core.space import Categorical, Condition, Float, Hyperparameter, Integer, SearchSpace
-from metahp.core.task import Task, TaskType
+from benchmarks.common import LOOKUPS, parser
+from metahp import Categorical, Configuration, Float, Integer, MetahpError, SearchSpace, Task, TaskType
+from metahp.core.configuration import Value
+from metahp.core.space import Condition, Hyperparameter
 from metahp.core.trial import Origin
 from metahp.surrogate.evidence import Evidence
 
+SUITES = ("hylap_svm", "hylap_adaboost", "pmlb_sklearn", "openml_adaboost", "openml_random_forest", "quantile_xgboost")
 # A positive range that spans more than this factor is searched on a logarithmic axis.
 LOG_SPAN = 50.0
 LEARNER = "learner"
@@ -39,12 +41,11 @@ class Suite:
 
     def evidence(self) -> Evidence:
         """All tasks as past tasks; leave some out with `rows`."""
-        column = {
-            each: index for index, each in enumerate(dict.fromkeys(c for own in self.configurations for c in own))
-        }
+        distinct = dict.fromkeys(configuration for own in self.configurations for configuration in own)
+        column = {configuration: index for index, configuration in enumerate(distinct)}
         losses = np.full((len(self.tasks), len(column)), np.nan)
         for row, (own, values) in enumerate(zip(self.configurations, self.losses, strict=True)):
-            losses[row, [column[each] for each in own]] = values
+            losses[row, [column[configuration] for configuration in own]] = values
         return Evidence(
             metric="score",
             spaces={space.learner: space for space in self.spaces},
@@ -61,19 +62,55 @@ class Suite:
         )
 
 
+def suite_parser(description: str | None, *, folds: int, seeds: int) -> argparse.ArgumentParser:
+    """A parser with the options of benchmarks on look-up suites."""
+    options = parser(description, data=LOOKUPS)
+    options.add_argument("--suite", action="append", metavar="NAME", help="repeatable; default: all of the folder")
+    options.add_argument("--folds", type=int, default=folds, help="over the tasks; 0 leaves each task out alone")
+    options.add_argument("--seeds", type=int, default=seeds, help="split seeds")
+    options.add_argument("--jobs", type=int, default=2)
+    return options
+
+
+def wanted_suites(arguments: argparse.Namespace, n_quick: int) -> Iterator[tuple[Suite, list[int]]]:
+    """The suites asked for, with the places of the tasks asked for, at most `n_quick` in a quick run.
+
+    Without names they are the known suites of the folder, or, where it has none of them, its other tables.
+
+    Raises:
+        MetahpError: there is no such suite, or no such task in any of them.
+    """
+    known = [name for name in SUITES if (arguments.data / f"{name}.parquet").exists()] or _stems(arguments.data)
+    names = arguments.suite or (known[:1] if arguments.quick else known)
+    if not names:
+        raise MetahpError(f"{arguments.data} has no look-up table, a NAME.parquet.")
+    n_found = 0
+    for name in names:
+        suite = load_suite(name, arguments.data)
+        places = [i for i, task in enumerate(suite.tasks) if arguments.tasks is None or task in arguments.tasks]
+        if places:
+            n_found += 1
+            yield suite, places[:n_quick] if arguments.quick else places
+    if not n_found:
+        raise MetahpError(f"No task of {', '.join(names)} has one of these names.")
+
+
+def _stems(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.parquet") if not path.stem.endswith("_metafeatures"))
+
+
 def load_suite(name: str, folder: Path) -> Suite:
     """The suite `name` of `folder`; tasks whose best equals their worst are left out.
 
     Raises:
-        InputError: no such file, or a gap in a hyperparameter that no other one explains.
+        MetahpError: no such file, or a gap in a hyperparameter that no other one explains.
     """
     path = folder / f"{name}.parquet"
     if not path.exists():
-        known = sorted(each.stem for each in folder.glob("*.parquet") if "_" in each.stem)
-        raise InputError(f"{path} does not exist. In that folder: {', '.join(known) or 'nothing'}.")
+        raise MetahpError(f"{path} does not exist. In that folder: {', '.join(_stems(folder)) or 'nothing'}.")
     table = pd.read_parquet(path).rename(columns=lambda column: column.removeprefix("hp_"))
     table["task_id"] = table["task_id"].astype(str)
-    names = [column for column in table if column not in ("task_id", "score", LEARNER)]
+    names = [str(column) for column in table if column not in ("task_id", "score", LEARNER)]
     columns = {column: _values(table[column]) for column in names}
     learners = table[LEARNER].astype(str) if LEARNER in table else pd.Series(name, index=table.index)
     spaces = tuple(
@@ -90,7 +127,7 @@ def load_suite(name: str, folder: Path) -> Suite:
         configurations.append(made[key])
     table["place"] = np.arange(len(table))
     tasks = {
-        task: rows["place"].to_numpy()
+        str(task): rows["place"].to_numpy()
         for task, rows in table.groupby("task_id", sort=True)
         if rows["score"].max() > rows["score"].min()
     }
@@ -110,7 +147,7 @@ def _metafeatures(path: Path, tasks: Sequence[str]) -> np.ndarray | None:
         return None
     table = pd.read_parquet(path)
     table.index = table.pop("task_id").astype(str)
-    return table.reindex(tasks).to_numpy(dtype=float)
+    return table.reindex(list(tasks)).to_numpy(dtype=float)
 
 
 def _values(column: pd.Series) -> pd.Series:
@@ -139,7 +176,7 @@ def _condition(name: str, values: pd.Series, parents: dict[str, pd.Series]) -> C
         active = set(own[values.notna()])
         if active.isdisjoint(own[values.isna()]):
             return parent, tuple(sorted(active))
-    raise InputError(f"'{name}' is missing in some rows, and no other hyperparameter says in which.")
+    raise MetahpError(f"'{name}' is missing in some rows, and no other hyperparameter says in which.")
 
 
 def _axis(name: str, values: pd.Series, only_if: Condition | None) -> Hyperparameter:

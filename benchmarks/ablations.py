@@ -6,9 +6,10 @@ from functools import cache
 
 import lightgbm
 import numpy as np
-from _benchmark import columns_in
 from scipy.stats import norm, rankdata
 
+from benchmarks.common import DIFFERENCE, Rows, Table, means
+from benchmarks.left_out import Found, Guided, Judged, Scored, pool
 from metahp.metafeatures import probes
 from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES
 from metahp.surrogate.calibration import OF_TABLES
@@ -81,6 +82,12 @@ VARIANTS: dict[str, Variant] = {
     "batch: top k by the mean": Variant(picks="mean"),
     "batch: top k by the surrogate": Variant(picks="surrogate"),
 }
+
+
+def choose_variants(words: Sequence[str]) -> dict[str, Variant]:
+    """The full method and the variants whose names begin with one of the words; all without any."""
+    return {name: each for name, each in VARIANTS.items() if not words or name == FULL or name.startswith(tuple(words))}
+
 
 # From the losses of one task, shape (c,), NaN where not measured, to numbers that the library only shifts and scales.
 _TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -193,7 +200,7 @@ def regret_by_variant(
     regrets = {}
     for name, variant in variants.items():
         past = read(variant, known)
-        columns = columns_in(evidence, past.evidence)
+        columns = evidence.columns_of(past.evidence)
         metafeatures = _only(evidence.metafeatures[rows], variant.names)
         found = []
         for row, own, prior in zip(rows, metafeatures, priors(past, variant, metafeatures), strict=True):
@@ -202,3 +209,27 @@ def regret_by_variant(
             found.append(batch_regret(evidence, int(row), batch, ks))
         regrets[name] = np.array(found)
     return regrets
+
+
+def judge_variants(
+    guided: Guided, left_out: frozenset[str], seed: int, *, variants: Mapping[str, Variant], ks: Sequence[int]
+) -> dict[str, Judged]:
+    """Regret of variants of the prior on the tasks left out."""
+    known, judged = guided.past.without(left_out), {}
+    read = reader_of(known.evidence(guided.guide, guided.learners), seed=seed)
+    for name, scored in guided.scored.items():
+        evidence, rows = scored.evidence, guided.rows(name, left_out)
+        if rows.size:
+            past = known.evidence(evidence.metric, list(evidence.spaces))
+            judged[name] = rows, regret_by_variant(read, past, evidence, rows, variants, ks=ks)
+    return judged
+
+
+def table_of_variants(
+    scored: Sequence[Scored], found: Sequence[Found], title: str, *, variants: Sequence[str], ks: Sequence[int]
+) -> Table:
+    """The regret of the full method by some metrics, and how much higher that of each variant is, paired by task."""
+    regret = {name: pool(scored, found, name).mean(axis=0) for name in variants}
+    rows: Rows = [[f"{FULL}, regret", *means(regret[FULL])]]
+    rows += [[name, *means(regret[name] - regret[FULL], DIFFERENCE)] for name in variants if name != FULL]
+    return Table(f"{title}, and how much higher it is", ["variant", *(f"k = {k}" for k in ks)], rows)

@@ -1,7 +1,7 @@
 """Seconds and peak memory of whole `metahp` processes, as a user waits for them.
 
-    python scripts/benchmark_speed.py [--large]
-    python scripts/benchmark_speed.py --questions
+    python -m benchmarks.speed [--large]
+    python -m benchmarks.speed --questions
 
 A run is a fresh process over a synthetic CSV with a warm file cache; the middle of several runs counts. `--data DIR`
 is a folder where the CSVs are kept between calls.
@@ -13,6 +13,7 @@ base of their own, with the seed in it; after a search every run finds it as the
 compares `recommend` with a process that only imports LightGBM, which no recommendation can do without.
 """
 
+import argparse
 import os
 import shutil
 import statistics
@@ -27,8 +28,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import psutil
-from _benchmark import ROOT, parser, report, write
 
+from benchmarks.common import ROOT, Figure, Report, Rows, Table, exit_code, parse, parser
 from metahp.knowledge.locate import VARIABLE
 
 POLL_SECONDS = 0.02
@@ -36,6 +37,7 @@ METAHP = (sys.executable, "-m", "metahp")
 # Name: rows, columns, runs.
 TABLES = {"10k_x_30": (10_000, 30, 3), "1m_x_50": (1_000_000, 50, 1)}
 ROUNDS, TRIALS, QUICK_TRIALS = 5, 20, 3
+TIME = "{:.2f}"
 DIGITS = ROOT / "examples" / "digits.csv"
 # Of a classification and of a regression table.
 QUESTIONS: Mapping[str, Sequence[str]] = {
@@ -179,16 +181,15 @@ def tune(path: Path, n_trials: int, output: Path) -> list[str]:
     ]
 
 
-def compare_questions(n_rounds: int, n_trials: int) -> dict[str, float]:
-    """The figures of all questions, which are also printed."""
+def compare_questions(n_rounds: int, n_trials: int) -> Table:
+    """What all questions take."""
     with tempfile.TemporaryDirectory() as folder:
         asked = questions(Path(folder), n_trials)
         for number in range(n_rounds):
             for each in asked:
                 each.run()
             print(f"{number + 1} of {n_rounds} rounds", file=sys.stderr, flush=True)
-    figures: dict[str, float] = {}
-    table = []
+    rows: Rows = []
     for each in asked:
         first = next(other for other in asked if other.group == each.group)
         seconds, cpu_seconds = (statistics.median(values) for values in _columns(each.runs))
@@ -197,15 +198,8 @@ def compare_questions(n_rounds: int, n_trials: int) -> dict[str, float]:
             statistics.median(ours / theirs for ours, theirs in zip(*pair, strict=True))
             for pair in zip(_columns(each.runs), _columns(first.runs), strict=True)
         )
-        found = {
-            "seconds": seconds,
-            "first_seconds": each.runs[0].seconds,
-            "cpu_seconds": cpu_seconds,
-            "ratio": ratio,
-            "cpu_ratio": cpu_ratio,
-        }
-        figures |= {f"{each.group}/{each.name}/{name}": value for name, value in found.items()}
-        table.append([each.group, each.name, *(f"{value:.2f}" for value in found.values())])
+        figures = (seconds, each.runs[0].seconds, cpu_seconds, ratio, cpu_ratio)
+        rows.append([each.group, each.name, *(Figure(value, form=TIME) for value in figures)])
     columns = [
         "group",
         "question",
@@ -215,8 +209,7 @@ def compare_questions(n_rounds: int, n_trials: int) -> dict[str, float]:
         "ratio",
         "of processor seconds",
     ]
-    report(f"Questions in turn, {n_rounds} rounds; ratios to the first of the group", columns, table)
-    return figures
+    return Table(f"Questions in turn, {n_rounds} rounds; ratios to the first of the group", columns, rows)
 
 
 def _columns(runs: Sequence[Timed]) -> tuple[list[float], list[float]]:
@@ -224,43 +217,40 @@ def _columns(runs: Sequence[Timed]) -> tuple[list[float], list[float]]:
     return [run.seconds for run in runs], [run.cpu_seconds for run in runs]
 
 
-def compare_sizes(arguments) -> dict[str, float]:
-    """The figures of the plain commands by the size of the table, which are also printed."""
+def compare_sizes(arguments: argparse.Namespace) -> Table:
+    """What the plain commands take by the size of the table."""
     arguments.data.mkdir(parents=True, exist_ok=True)
-    commands: dict[str, tuple[list[str], int]] = {"help": ([*METAHP, "--help"], 3 if arguments.quick else 7)}
-    for name, (rows, columns, runs) in TABLES.items():
+    commands: dict[str, tuple[Sequence[str], int]] = {"help": ([*METAHP, "--help"], 3 if arguments.quick else 7)}
+    for name, (n_rows, n_columns, n_runs) in TABLES.items():
         if (name == "1m_x_50" and not arguments.large) or (arguments.tasks and name not in arguments.tasks):
             continue
-        path = synthetic(arguments.data / f"{name}.csv", rows, columns)
-        commands[f"recommend_{name}"] = (recommend(path), 1 if arguments.quick else runs)
-    figures: dict[str, float] = {}
-    table = []
-    for name, (command, runs) in commands.items():
+        path = synthetic(arguments.data / f"{name}.csv", n_rows, n_columns)
+        commands[f"recommend_{name}"] = (recommend(path), 1 if arguments.quick else n_runs)
+    rows: Rows = []
+    for name, (command, n_runs) in commands.items():
         timed(command)
-        measured = [timed(command) for _ in range(runs)]
-        seconds, cpu_seconds = (statistics.median(values) for values in _columns(measured))
-        peak = max(run.peak_mib for run in measured)
-        figures |= {f"{name}/seconds": seconds, f"{name}/cpu_seconds": cpu_seconds, f"{name}/peak_mib": peak}
-        table.append([name, f"{seconds:.2f}", f"{cpu_seconds:.2f}", f"{peak:,.0f}", str(runs)])
-    report("Whole processes", ["command", "seconds (median)", "processor seconds", "peak MiB", "runs"], table)
-    return figures
+        runs = [timed(command) for _ in range(n_runs)]
+        shown = [Figure(statistics.median(values), form=TIME) for values in _columns(runs)]
+        peak = Figure(max(run.peak_mib for run in runs), form="{:,.0f}")
+        rows.append([name, *shown, peak, Figure(n_runs, form="{:.0f}")])
+    return Table("Whole processes", ["process", "seconds (median)", "processor seconds", "peak MiB", "runs"], rows)
 
 
-def main() -> int:
-    """Run the benchmark; returns the exit code."""
+def main() -> None:
+    """Run the benchmark."""
     options = parser(__doc__, data=Path(tempfile.gettempdir()) / "metahp-benchmark-speed")
     options.add_argument("--large", action="store_true", help="also one million rows")
     options.add_argument("--questions", action="store_true", help="compare questions instead")
     options.add_argument("--rounds", type=int, help=f"of the questions; default: {ROUNDS}, or 1 with --quick")
-    arguments = options.parse_args()
+    arguments = parse(options)
+    report = Report("questions" if arguments.questions else "speed", __doc__ or "", arguments)
     if arguments.questions:
         n_rounds = arguments.rounds or (1 if arguments.quick else ROUNDS)
-        figures = compare_questions(n_rounds, QUICK_TRIALS if arguments.quick else TRIALS)
+        report.add(compare_questions(n_rounds, QUICK_TRIALS if arguments.quick else TRIALS))
     else:
-        figures = compare_sizes(arguments)
-    write(arguments.json, figures)
-    return 0
+        report.add(compare_sizes(arguments))
+    report.publish()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

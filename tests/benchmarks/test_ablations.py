@@ -1,10 +1,9 @@
 """The ablation's full method is the library's, and every variant can be judged."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from benchmarks import ablations
 from metahp.core.space import Float, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
@@ -18,12 +17,6 @@ from metahp.surrogate.validation import batch_regret
 SPACES = {"toy": SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5), Float("z", 0.0, 1.0, 0.5)))}
 KS = (1, 3)
 TRAIN, TEST = np.arange(48), np.arange(48, 60)
-
-
-@pytest.fixture
-def ablations(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
-    return __import__("_ablations")
 
 
 @pytest.fixture
@@ -52,7 +45,7 @@ def past(rng):
 
 
 @pytest.fixture
-def judge(ablations, past):
+def judge(past):
     """Regret of some variants on the tasks left out."""
     known = past.rows(TRAIN)
     read = ablations.reader_of(known, seed=0)
@@ -63,7 +56,7 @@ def judge(ablations, past):
     return regrets
 
 
-def test_the_full_method_is_the_librarys(ablations, past, judge):
+def test_the_full_method_is_the_librarys(past, judge):
     regret = judge({ablations.FULL: ablations.VARIANTS[ablations.FULL]})[ablations.FULL]
     known = past.rows(TRAIN)
     read = PastTasks.read(known, MetaModel.fit(known, seed=0, settings=OF_TABLES))
@@ -72,7 +65,7 @@ def test_the_full_method_is_the_librarys(ablations, past, judge):
         assert ours == pytest.approx(batch_regret(past, int(row), batch, KS))
 
 
-def test_variants_of_every_kind_are_judged_and_say_something_else(ablations, judge):
+def test_variants_of_every_kind_are_judged_and_say_something_else(judge):
     portfolio = "neither shift nor similarity (portfolio)"
     kinds = ("similarity", "losses", "batch", "20 ", "near", "local", "target", "without landmarks")
     variants = {name: variant for name, variant in ablations.VARIANTS.items() if name.startswith(kinds)}
@@ -88,7 +81,7 @@ def test_variants_of_every_kind_are_judged_and_say_something_else(ablations, jud
     assert regrets[ablations.FULL][:, 0].mean() < regrets[portfolio][:, 0].mean()
 
 
-def test_a_variant_changes_the_prior_by_what_it_says(ablations, past):
+def test_a_variant_changes_the_prior_by_what_it_says(past):
     known = past.rows(TRAIN)
     read = ablations.reader_of(known, seed=0)
 
@@ -104,7 +97,7 @@ def test_a_variant_changes_the_prior_by_what_it_says(ablations, past):
     assert not np.allclose(prior_of(is_smooth=True).values, full.values)
 
 
-def test_a_target_of_ranks_keeps_nothing_but_the_order(ablations, past):
+def test_a_target_of_ranks_keeps_nothing_but_the_order(past):
     ranks = ablations.with_target(past, "rank")
     assert not ranks.defaults
     values = ablations.reader_of(past, seed=0)(ablations.Variant(target="rank"), past).values
