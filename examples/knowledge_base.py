@@ -19,9 +19,9 @@ with TemporaryDirectory() as folder:
 
     # Query: tasks and trials are values. Losses are lower-is-better, whatever the metric.
     for trial in mine.trials(learner="extra_trees"):
-        print(
-            f"{trial.state} {trial.origin}: log loss {trial.loss('neg_log_loss'):.3f} with {trial.configuration.values}"
-        )
+        print(f"{trial.state} ({trial.origin}): log loss {trial.loss('neg_log_loss'):.3f}")
+    best = min(mine.trials(), key=lambda trial: trial.loss("neg_log_loss"))
+    print("the best one:", best.configuration.values)
 
     # Merge: a union of sets, so that doing it twice changes nothing.
     mine.record(theirs.trials(), theirs.tasks())
