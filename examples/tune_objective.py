@@ -21,7 +21,7 @@ def quality(values):
 
 for day, load in (("monday", 0.7), ("tuesday", 0.8)):
     # Numbers that describe the task (`metafeatures`) let like tasks find each other.
-    result = metahp.tune(objective=quality, space=space, metafeatures={"load": load}, name=day, trials=15)
+    result = metahp.tune_objective(quality, space, metafeatures={"load": load}, name=day, trials=15)
     origins = result.trials_frame()["origin"].value_counts().to_dict()
     print(f"{day}: {result.best_score_:.4f} with {result.best_params_}")
     print(f"  past tasks: {result.n_past_tasks}; where the trials came from: {origins}")
