@@ -11,10 +11,12 @@ from _benchmark import ROOT, is_scored, read_learners
 from joblib import Parallel, delayed
 
 from metahp import api
-from metahp.api.advisers import adviser_of, measure_past
+from metahp.api.advisers import adviser_of
 from metahp.api.models import train_model
+from metahp.api.questions import measure_past
 from metahp.core.metric import METRICS, canonical_metric, guiding_metric
 from metahp.core.trial import Trial
+from metahp.core.trial_columns import TrialColumns
 from metahp.knowledge.records import TaskRecord
 from metahp.learners.registry import LEARNERS
 from metahp.recommendation.adviser import Adviser
@@ -116,7 +118,9 @@ def guided_parts(
         its_metrics = [name for name in metrics if METRICS[name].task_types[0].is_classification == is_classification]
         if not its_metrics:
             continue
-        past = measure_past(records, trials, METRICS[its_metrics[0]].task_types[0], trained_on(learners))
+        past = measure_past(
+            records, TrialColumns.of(trials), METRICS[its_metrics[0]].task_types[0], trained_on(learners)
+        )
         known = tuple(sorted({candidate.learner for candidate in past.candidates}))
         for guide in dict.fromkeys(map(guiding_metric, its_metrics)):
             parts = {}

@@ -18,11 +18,12 @@ from _benchmark import read_learners, seed_of
 from joblib import Parallel, delayed
 
 from metahp import api
-from metahp.api.advisers import measure_past
+from metahp.api.questions import measure_past
 from metahp.core.configuration import Configuration
 from metahp.core.metric import canonical_metric
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial
+from metahp.core.trial_columns import TrialColumns
 from metahp.datasets.table import Table
 from metahp.evaluation.protocol import measure
 from metahp.knowledge.records import TaskRecord
@@ -237,7 +238,9 @@ class Advice:
 
 def evidence_of(records: Sequence[TaskRecord], trials: Sequence[Trial], task_type: TaskType, metric: str) -> Evidence:
     """What the past tasks of one kind say of the learner compared."""
-    return measure_past(records, trials, task_type, [LEARNER]).evidence(canonical_metric(metric), [LEARNER])
+    return measure_past(records, TrialColumns.of(trials), task_type, [LEARNER]).evidence(
+        canonical_metric(metric), [LEARNER]
+    )
 
 
 def fold_of(evidence: Evidence) -> tuple[list[np.ndarray], dict[str, int]]:

@@ -20,6 +20,7 @@ from metahp.core.space import SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.text import encodable
 from metahp.core.trial import Origin, Protocol, Trial, TrialState, find_loss_fault
+from metahp.core.trial_columns import TrialColumns
 from metahp.core.upgrade import upgrade_trials
 from metahp.evaluation.runner import Outcome
 from metahp.evaluation.worker import reason_of
@@ -28,8 +29,8 @@ from metahp.learners.registry import LEARNERS
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.refinement.strategy import Suggestion
 from metahp.surrogate.calibration import INNER_FOLDS, MIN_TASKS, fit_calibrated
+from metahp.surrogate.collecting import collect_evidence
 from metahp.surrogate.evidence import Evidence
-from metahp.surrogate.measurements import collect_evidence
 from metahp.surrogate.metamodel import MetaModel
 from metahp.surrogate.prior import PastTasks, Prior
 
@@ -168,7 +169,7 @@ def learn_past(
         # by itself, not with all others of its name.
         [replace(record.task, group=record.task.id) for record in records],
         vectors,
-        trials,
+        TrialColumns.of(trials),
         metric=metric.name,
         metrics={str(kind): metric.name for kind in TaskType},
         spaces={space.learner: space},

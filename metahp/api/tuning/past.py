@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 
 from metahp.api.advisers import ask_about
+from metahp.api.questions import read_question
 from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError, UnknownNameError, did_you_mean
 from metahp.core.metric import Metric
@@ -34,9 +35,9 @@ def find_prior(
     None where there are no past tasks to learn from.
     """
     try:
-        _, advice, notes = ask_about(
-            base, table, metric, learners, metafeatures, max(1, n_warm), seconds_left=seconds_left
-        )
+        with base.take_snapshot() as snapshot:
+            question = read_question(snapshot, table.task.type, metric, learners)
+        _, advice, notes = ask_about(question, table, metric, metafeatures, max(1, n_warm), seconds_left=seconds_left)
     except KnowledgeBaseError as error:
         return None, [], (f"a cold start: {error}",)
     prior = advice.prior
