@@ -151,7 +151,8 @@ def test_what_several_past_tasks_share_keeps_its_first_place(base: KnowledgeBase
             knowledge_base=base,
             cold=True,
         )
-    points, n_tasks = best_of_past(base, SPACE, metric_of(None, "maximize"), "new", {"size": 0.0}, 2)
+    with base.take_snapshot() as snapshot:
+        points, n_tasks = best_of_past(snapshot, SPACE, metric_of(None, "maximize"), "new", {"size": 0.0}, 2)
     assert n_tasks == 2
     assert [point.configuration.values["rate"] for point in points] == [0.1, 0.2]
 
@@ -205,7 +206,8 @@ def test_meta_features_that_tell_past_tasks_hardly_apart_are_no_error(base: Know
         tune_objective(base, trials=6, metafeatures=metafeatures, name=f"past{index}", cold=True)
     metric = metric_of(None, "maximize")
     for own in ({"is_large": 0.0, "same": 1.0}, {"same": 2.0}, {"other": 1.0}, {}):
-        learned = learn_past(base, SPACE, metric, "new", own, 0)
+        with base.take_snapshot() as snapshot:
+            learned = learn_past(snapshot, SPACE, metric, "new", own, 0)
         assert learned is not None
         assert len(learned.points(3)) == (3 if "is_large" in own else 0)
         assert np.isfinite(learned.prior().weights).all()
@@ -215,7 +217,8 @@ def test_meta_features_that_tell_past_tasks_hardly_apart_are_no_error(base: Know
 def test_similarity_is_calibrated_where_past_tasks_share_configurations(base: KnowledgeBase, are_shared: bool) -> None:
     exponents = np.random.default_rng(0).uniform(-3, 0, (14, 6))
     with_past_tasks(base, (10 ** (exponents[:1].repeat(14, axis=0) if are_shared else exponents)).tolist())
-    learned = learn_past(base, SPACE, metric_of(None, "maximize"), "new", {"centre": -1.0}, 0)
+    with base.take_snapshot() as snapshot:
+        learned = learn_past(snapshot, SPACE, metric_of(None, "maximize"), "new", {"centre": -1.0}, 0)
     assert learned is not None
     assert (learned.past.model.settings != Settings()) == are_shared
 
@@ -356,7 +359,7 @@ def test_the_time_limit_abandons_what_still_runs(base: KnowledgeBase) -> None:
 
     metric = metric_of(None, "maximize")
     task, protocol = objective_task("slow", {}, metric)
-    study = Study(task.id, protocol, metric, [SPACE], base=base, folder=None)
+    study = Study(task.id, protocol, metric, [SPACE], base=base, recorded=base.trials(task=task.id), folder=None)
     strategy = strategy_named("random", [SPACE], seed=0, warm=[Suggestion(SPACE.default, Origin.DEFAULT)])
     try:
         with ObjectivePool(objective, SPACE, task.id, protocol, metric, 2) as pool:
@@ -814,7 +817,15 @@ def test_trials_outside_of_a_narrower_space_are_left_out_and_counted(
     result = tune_objective(base, trials=6)
     narrower = SearchSpace("toy_service", 2, (*SPACE.hyperparameters[:2], Categorical("kind", ("a", "c"), "a")))
     first = result.trials[0]
-    study = Study(first.task, first.protocol, result.metric, [narrower], base=base, folder=None)
+    study = Study(
+        first.task,
+        first.protocol,
+        result.metric,
+        [narrower],
+        base=base,
+        recorded=base.trials(task=first.task),
+        folder=None,
+    )
     kept = [trial for trial in result.trials if trial.configuration.values["kind"] == "a"]
     assert sorted(trial.id for trial in study.trials) == sorted(trial.id for trial in kept)
     assert 0 < len(kept) < 6
@@ -848,11 +859,13 @@ def test_past_tasks_of_an_older_space_are_learned_from(base: KnowledgeBase, desc
         tune_objective(base, name=f"past {number}", trials=6, metafeatures=described and {"size": float(number)})
     best = max(base.trials(), key=lambda trial: bowl(trial.configuration.values)).configuration
     newer = SearchSpace("toy_service", 2, (*SPACE.hyperparameters, Float("added", 0.0, 1.0, 0.5)))
-    points, n_past = best_of_past(base, newer, metric_of(None, "maximize"), "new", {}, 20)
+    with base.take_snapshot() as snapshot:
+        points, n_past = best_of_past(snapshot, newer, metric_of(None, "maximize"), "new", {}, 20)
     assert n_past == 3
     assert best.replaced(added=0.5) in [point.configuration for point in points]
     assert all(newer.upgraded(point.configuration) == point.configuration for point in points)
-    found = learn_past(base, newer, metric_of(None, "maximize"), "new", described, 0)
+    with base.take_snapshot() as snapshot:
+        found = learn_past(snapshot, newer, metric_of(None, "maximize"), "new", described, 0)
     assert found.n_tasks == 3
 
 
@@ -860,7 +873,15 @@ def test_a_strategy_is_told_what_failed_and_what_was_pruned(tuned) -> None:
     _, base, _, _, second = tuned
     first = second.trials[0]
     space = [SearchSpace("linear", 1, ())]
-    study = Study(first.task, first.protocol, metric_for(TaskType.MULTICLASS), space, base=base, folder=None)
+    study = Study(
+        first.task,
+        first.protocol,
+        metric_for(TaskType.MULTICLASS),
+        space,
+        base=base,
+        recorded=base.trials(task=first.task),
+        folder=None,
+    )
     complete = study.observation(first)
     assert complete.loss == first.loss("neg_log_loss")
     assert complete.noise > 0

@@ -24,7 +24,7 @@ from metahp.core.trial_columns import TrialColumns
 from metahp.core.upgrade import upgrade_trials
 from metahp.evaluation.runner import Outcome
 from metahp.evaluation.worker import reason_of
-from metahp.knowledge.store import KnowledgeBase
+from metahp.knowledge.snapshot import Snapshot
 from metahp.learners.registry import LEARNERS
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.refinement.strategy import Suggestion
@@ -80,7 +80,7 @@ def objective_task(name: str, metafeatures: Mapping[str, float], metric: Metric)
 
 
 def best_of_past(
-    base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], k: int
+    snapshot: Snapshot, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], k: int
 ) -> tuple[list[Suggestion], int]:
     """The best configurations of past tasks of this space, and the number of these tasks.
 
@@ -90,12 +90,12 @@ def best_of_past(
     if k == 0:
         return [], 0
     ranked: dict[str, list[Trial]] = {}
-    for trial in _past_trials(base, space, metric, task):
+    for trial in _past_trials(snapshot, space, metric, task):
         if trial.state is TrialState.COMPLETE and math.isfinite(trial.loss(metric.name)):
             ranked.setdefault(trial.task, []).append(trial)
     for trials in ranked.values():
         trials.sort(key=lambda trial: trial.loss(metric.name))
-    described = {record.task.id: record.metafeatures for record in base.tasks() if record.task.id in ranked}
+    described = {record.task.id: record.metafeatures for record in snapshot.tasks if record.task.id in ranked}
     spread = {
         name: float(np.std([values[name] for values in (*described.values(), metafeatures) if name in values])) or 1.0
         for name in metafeatures
@@ -144,14 +144,14 @@ class LearnedPast:
 
 
 def learn_past(
-    base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], seed: int
+    snapshot: Snapshot, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], seed: int
 ) -> LearnedPast | None:
     """What past tasks of this space say about a new one; None where there are none with a complete default."""
-    trials = _past_trials(base, space, metric, task)
+    trials = _past_trials(snapshot, space, metric, task)
     # Losses are told by how much better they are than the default's.
     defaults = [trial for trial in trials if trial.configuration == space.default]
     ids = {trial.task for trial in defaults if trial.state is TrialState.COMPLETE}
-    records = [record for record in base.tasks() if record.task.id in ids]
+    records = [record for record in snapshot.tasks if record.task.id in ids]
     if not records:
         return None
     # What is the same for all past tasks, or known of none, tells nothing.
@@ -184,11 +184,11 @@ def learn_past(
     return LearnedPast(past, np.array([metafeatures[name] for name in names], dtype=float) if names else None)
 
 
-def _past_trials(base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str) -> list[Trial]:
+def _past_trials(snapshot: Snapshot, space: SearchSpace, metric: Metric, task: str) -> list[Trial]:
     """Trials of other tasks than `task` as ones of this version of the space, complete ones with the metric."""
     trials = [
         trial
-        for trial in base.trials(learner=space.learner)
+        for trial in snapshot.read_trials(learner=space.learner)
         if trial.task != task and (metric.name in trial.fold_losses or trial.state is not TrialState.COMPLETE)
     ]
     return [trial for _, trial in upgrade_trials(trials, {space.learner: space})]

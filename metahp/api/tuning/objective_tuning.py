@@ -39,16 +39,16 @@ def tune_objective(
     is_open = search.is_open(study)
     if not is_open:
         logger.warning("nothing left to do: the task '%s' has %d trials already. %s", name, len(study.trials), HINT)
+    snapshot = search.snapshot
     points, n_past = (
-        best_of_past(search.base, space, metric, task.id, metafeatures, search.n_warm)
-        if search.is_readable
-        else ([], 0)
+        best_of_past(snapshot, space, metric, task.id, metafeatures, search.n_warm) if snapshot else ([], 0)
     )
 
     @functools.cache
     def learned() -> LearnedPast | None:
-        is_needed = is_open and not search.is_cold and search.is_readable
-        return learn_past(search.base, space, metric, task.id, metafeatures, search.seed) if is_needed else None
+        if snapshot is None or search.is_cold or not is_open:
+            return None
+        return learn_past(snapshot, space, metric, task.id, metafeatures, search.seed)
 
     if metafeatures and n_past >= MIN_PAST_TASKS and (found := learned()) and (better := found.points(search.n_warm)):
         points, n_past = better, found.n_tasks
@@ -59,6 +59,7 @@ def tune_objective(
 
     ordered = in_order(own, points, [space.default])
     strategy, _ = strategy_of(search.strategy, prior, [space], ordered, seed=search.seed, device=search.device)
+    search.close_snapshot()
     if is_open:
         search.record(TaskRecord(task, metafeatures))
     with interrupts.held_back() as held:

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Collection, Sequence
 
 from metahp.api.advisers import ask_about
-from metahp.api.questions import read_question
+from metahp.api.questions import Question
 from metahp.core.configuration import Configuration
-from metahp.core.errors import KnowledgeBaseError, UnknownNameError, did_you_mean
+from metahp.core.errors import UnknownNameError, did_you_mean
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 from metahp.datasets.table import Table
-from metahp.knowledge.store import KnowledgeBase
 from metahp.metafeatures.extract import MetaFeatures
 from metahp.refinement.strategies import STRATEGIES, strategy_named
 from metahp.refinement.strategy import Strategy, Suggestion
@@ -22,24 +21,15 @@ TRANSFER, WITHOUT_PAST = "transfer", "gp"
 
 
 def find_prior(
-    base: KnowledgeBase,
+    question: Question,
     table: Table,
     metric: Metric,
     metafeatures: MetaFeatures,
-    learners: Sequence[str],
     n_warm: int,
     seconds_left: float,
-) -> tuple[Prior | None, list[Suggestion], tuple[str, ...]]:
-    """What past tasks say of a table, the warm points, and what a user should know of it.
-
-    None where there are no past tasks to learn from.
-    """
-    try:
-        with base.take_snapshot() as snapshot:
-            question = read_question(snapshot, table.task.type, metric, learners)
-        _, advice, notes = ask_about(question, table, metric, metafeatures, max(1, n_warm), seconds_left=seconds_left)
-    except KnowledgeBaseError as error:
-        return None, [], (f"a cold start: {error}",)
+) -> tuple[Prior, list[Suggestion], tuple[str, ...]]:
+    """What past tasks say of a table, the warm points, and what a user should know of it."""
+    _, advice, notes = ask_about(question, table, metric, metafeatures, max(1, n_warm), seconds_left=seconds_left)
     prior = advice.prior
     origin = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
     points = [Suggestion(prior.candidates[item.column], origin) for item in advice.items[:n_warm]]

@@ -14,6 +14,7 @@ from metahp.core.trial import Protocol, Trial
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.interrupts import Held
 from metahp.knowledge.records import TaskRecord
+from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.results.directory import STUDY
@@ -28,11 +29,12 @@ INGEST_SECONDS = 2.0
 class Search:
     """What a person asks of a search, whatever it is that is tuned; the fields are arguments of `metahp.tune`.
 
-    `is_readable` says whether the knowledge base can be opened.
+    `snapshot` is what the knowledge base held when the command began, closed before the first trial; None where it
+    cannot be read.
     """
 
     base: KnowledgeBase
-    is_readable: bool
+    snapshot: Snapshot | None
     is_recorded: bool
     directory: Path | None
     n_trials: int
@@ -52,7 +54,22 @@ class Search:
         """The trials of the task so far; `rest` are metric and spaces."""
         key = hashlib.blake2b(f"{task} {protocol}".encode(), digest_size=8).hexdigest()
         folder = None if self.directory is None else self.directory / STUDY / key
-        return Study(task, protocol, *rest, base=self.base if self.is_recorded else None, folder=folder)
+        if not self.is_recorded:
+            return Study(task, protocol, *rest, base=None, recorded=(), folder=folder)
+        return Study(task, protocol, *rest, base=self.base, recorded=self._read_recorded(task), folder=folder)
+
+    def _read_recorded(self, task: str) -> list[Trial] | None:
+        """The trials of the task that the knowledge base has; None where it cannot be read."""
+        try:
+            return None if self.snapshot is None else self.snapshot.read_trials(task=task)
+        except KnowledgeBaseError as error:
+            logger.warning("earlier trials come from the result directory alone: %s", error)
+            return None
+
+    def close_snapshot(self) -> None:
+        """Give up the file of the knowledge base: all that is needed of it has been read."""
+        if self.snapshot is not None:
+            self.snapshot.close()
 
     def is_open(self, study: Study) -> bool:
         """Whether there are trials left to do."""
@@ -117,7 +134,7 @@ class Search:
 
         The result is written by now: whatever goes wrong here, the trials stay in the journal until a later call.
         """
-        if not self.is_recorded or not self.is_readable:
+        if not self.is_recorded or self.snapshot is None:
             return
         try:
             self.base.ingest(INGEST_SECONDS)

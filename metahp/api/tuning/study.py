@@ -81,6 +81,7 @@ class Study:
         metric: What is tuned for.
         spaces: Search spaces; trials of other learners are left alone.
         base: Where finished trials are recorded; None where they are not.
+        recorded: Trials of the task that were recorded there earlier; None where it cannot be read.
         folder: Where trials, their order and predictions are kept too; None for nowhere.
     """
 
@@ -92,6 +93,7 @@ class Study:
         spaces: Sequence[SearchSpace],
         *,
         base: KnowledgeBase | None,
+        recorded: Sequence[Trial] | None,
         folder: Path | None,
     ) -> None:
         self.task = task
@@ -107,9 +109,9 @@ class Study:
         places = self._places()
         self._next_place = max(places.values(), default=-1) + 1
         # Places go by the ids that trials were recorded under, whatever version of the space they are of.
-        recorded = {trial.id: upgraded for trial, upgraded in self._earlier()}
-        earlier = sorted(recorded, key=lambda key: (places.get(key, -1), key))
-        self.trials = [recorded[key] for key in earlier]
+        upgraded = {trial.id: new for trial, new in self._earlier(recorded)}
+        earlier = sorted(upgraded, key=lambda key: (places.get(key, -1), key))
+        self.trials = [upgraded[key] for key in earlier]
         self.n_earlier, self._n_unrecorded = len(self.trials), 0
         for key, trial in zip(earlier, tuple(self.trials), strict=True):
             if key in places and trial.state is TrialState.COMPLETE:
@@ -190,23 +192,17 @@ class Study:
     def _is_scored(self, trial: Trial) -> bool:
         return trial.state is TrialState.COMPLETE and math.isfinite(trial.loss(self.metric.name))
 
-    def _earlier(self) -> list[tuple[Trial, Trial]]:
+    def _earlier(self, recorded: Sequence[Trial] | None) -> list[tuple[Trial, Trial]]:
         """The trials of earlier runs, from both places, each of which then has them all.
 
         Each as it was recorded and as one of the current search spaces, outside of which there is none.
         """
-        recorded, is_readable = [], self._base is not None
-        try:
-            recorded = self._base.trials(task=self.task) if self._base else []
-        except KnowledgeBaseError as error:
-            is_readable = False
-            logger.warning("earlier trials come from the result directory alone: %s", error)
         kept = list(self._journal.trials()) if self._journal else []
         mine, others = (
             {trial.id: trial for trial in trials if trial.task == self.task and trial.protocol == self.protocol}
-            for trials in (recorded, kept)
+            for trials in (recorded or (), kept)
         )
-        if is_readable and (missing := [trial for key, trial in others.items() if key not in mine]):
+        if recorded is not None and (missing := [trial for key, trial in others.items() if key not in mine]):
             self._record(missing)
         if missing := [trial for key, trial in mine.items() if key not in others]:
             self._append(missing)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from metahp.api.questions import Question, read_question
 from metahp.api.tables import describe, record_of
 from metahp.api.tuning.attempts import configurations_of
 from metahp.api.tuning.past import find_prior, in_order, strategy_of
@@ -18,7 +19,7 @@ from metahp.api.tuning.search import Search
 from metahp.api.tuning.study import WARM, Study
 from metahp.api.tuning.tuned import Ensemble, Plan, TuneResult, tuned_of
 from metahp.core.configuration import Configuration
-from metahp.core.errors import InputError
+from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import Metric
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.datasets.table import Table
@@ -71,7 +72,11 @@ def tune_table(
     spaces = [learner_named(each).space(table.task.type) for each in learners]
     own = configurations_of(search.configurations, spaces)
     study = search.study(table.task.id, protocol, metric, spaces)
-    prior, points, notes = _prior(search, study, table, learners, budget_seconds)
+    question, cold = _read_question(search, study, table, learners)
+    is_whole_known = bool(rows.whole and search.snapshot and search.snapshot.read_trials(task=rows.whole))
+    search.close_snapshot()
+    prior, points, notes = _prior(search, study, table, question, budget_seconds)
+    notes = (*notes, *cold)
     ordered = in_order(own, points, [space.default for space in spaces])
     strategy, used = strategy_of(
         search.strategy,
@@ -92,7 +97,7 @@ def tune_table(
             *notes,
             f"votes are no probabilities, which {metric.name} judges: an ensemble that averages usually does better",
         )
-    if prior and rows.whole and search.base.trials(task=rows.whole):
+    if prior and is_whole_known:
         notes = (*notes, "past tasks include this table with the rows that are set aside, so their score flatters")
     plan = Plan(
         table,
@@ -130,8 +135,20 @@ def tune_table(
         return replace(result, ended="interrupted") if held.is_waiting else result
 
 
+def _read_question(
+    search: Search, study: Study, table: Table, learners: Sequence[str]
+) -> tuple[Question | None, tuple[str, ...]]:
+    """What the knowledge base says of the table, where that is needed, and why it says nothing."""
+    if search.is_cold or search.snapshot is None or not search.is_open(study):
+        return None, ()
+    try:
+        return read_question(search.snapshot, table.task.type, study.metric, learners), ()
+    except KnowledgeBaseError as error:
+        return None, (f"a cold start: {error}",)
+
+
 def _prior(
-    search: Search, study: Study, table: Table, learners: Sequence[str], budget_seconds: float
+    search: Search, study: Study, table: Table, question: Question | None, budget_seconds: float
 ) -> tuple[Prior | None, list[Suggestion], tuple[str, ...]]:
     """As `find_prior`, where it is needed; the table is on record after this."""
     if not search.is_open(study) or (search.is_cold and not search.is_recorded):
@@ -140,10 +157,8 @@ def _prior(
     points: list[Suggestion] = []
     notes: tuple[str, ...] = ()
     described = describe(table, budget_seconds=budget_seconds, seed=search.seed)
-    if not search.is_cold:
-        prior, points, notes = find_prior(
-            search.base, table, study.metric, described, learners, search.n_warm, search.budget.left()
-        )
+    if question is not None:
+        prior, points, notes = find_prior(question, table, study.metric, described, search.n_warm, search.budget.left())
     search.record(record_of(table, described))
     return prior, points, notes
 

@@ -4,7 +4,7 @@ import inspect
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from metahp.core.space import SearchSpace
 from metahp.evaluation import interrupts
 from metahp.evaluation.budget import Budget
 from metahp.evaluation.runner import Limits
-from metahp.knowledge.locate import knowledge_base_path, open_knowledge_base
+from metahp.knowledge.locate import knowledge_base_path, open_snapshot
+from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.results.directory import opened
 
@@ -158,11 +159,32 @@ def tune(
         raise InputError(f"`device` is one of {', '.join(DEVICES)}, got '{device}'.", argument="device")
     check_strategy(strategy)
     directory = None if output is None else Path(output)
-    with nullcontext() if directory is None else opened(directory):
-        base, totals = _opened(knowledge_base)
+    with ExitStack() as stack:
+        if directory is not None:
+            stack.enter_context(opened(directory))
+        rows = (
+            None
+            if objective is not None
+            else rows_of(
+                X,
+                y,
+                target=target,
+                task=task,
+                cv=cv,
+                groups=groups,
+                time=time,
+                splitter=splitter,
+                test_size=test_size,
+                max_rows=max_rows,
+                seed=seed,
+            )
+        )
+        base, snapshot, totals = _open(knowledge_base)
+        if snapshot is not None:
+            stack.enter_context(snapshot)
         search = Search(
             base=base,
-            is_readable=totals is not None,
+            snapshot=snapshot,
             is_recorded=record,
             directory=directory,
             n_trials=trials,
@@ -185,19 +207,7 @@ def tune(
                 raise InputError(f"metafeatures are numbers by name, got {metafeatures!r}.")
             measured = metric_of(metric, direction)
             return tune_objective(search, objective, space, measured, metafeatures, name or space.learner)
-        rows = rows_of(
-            X,
-            y,
-            target=target,
-            task=task,
-            cv=cv,
-            groups=groups,
-            time=time,
-            splitter=splitter,
-            test_size=test_size,
-            max_rows=max_rows,
-            seed=seed,
-        )
+        assert rows is not None
         return tune_table(
             search,
             rows,
@@ -214,19 +224,26 @@ def tune(
         )
 
 
-def _opened(given: str | Path | KnowledgeBase | None) -> tuple[KnowledgeBase, dict[str, Any] | None]:
-    """The knowledge base and what it holds, None where it is damaged: that stops no study, and a warning says so."""
-    path = Path(given) if isinstance(given, str | Path) else None
+def _open(given: str | Path | KnowledgeBase | None) -> tuple[KnowledgeBase, Snapshot | None, dict[str, Any] | None]:
+    """The knowledge base with a snapshot and what it holds, None where it is damaged.
+
+    That stops no study, and a warning says so.
+    """
+    snapshot: Snapshot | None = None
     try:
-        base = given if isinstance(given, KnowledgeBase) else open_knowledge_base(path)
-        return base, base.info()
-    except BusyError:
-        raise
+        base, snapshot = open_snapshot(given)
+        return base, snapshot, snapshot.totals
     except KnowledgeBaseError as error:
+        if snapshot is not None:
+            snapshot.close()
+        if isinstance(error, BusyError):
+            raise
         # DuckDB makes an error of its own of a signal that comes while it reads.
         interrupts.check()
         logger.warning("a cold start, and earlier trials from the result directory alone: %s", error)
-        return given if isinstance(given, KnowledgeBase) else KnowledgeBase(knowledge_base_path(path)), None
+        if isinstance(given, KnowledgeBase):
+            return given, None, None
+        return KnowledgeBase(knowledge_base_path(Path(given) if given else None)), None, None
 
 
 def _check_used(given: Mapping[str, Any], tuned: str) -> None:
