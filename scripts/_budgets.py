@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 
 from metahp import api
 from metahp.datasets.read import TableSource
-from metahp.metafeatures.extract import NAMES, at_rows
+from metahp.metafeatures.extract import NAMES, replace_n_rows
 from metahp.recommendation.adviser import Adviser
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.validation import batch_regret
@@ -50,7 +50,7 @@ def regret_by_budget(
         vectors = known[task.id][0]
         priors = [
             adviser.prior(task, vector, NAMES, constant)
-            for vector in at_rows(vectors, np.full(len(vectors), task.n_rows))
+            for vector in replace_n_rows(vectors, np.full(len(vectors), task.n_rows))
         ]
         batches = [columns[prior.batch(max(ks), among)].tolist() for prior in priors]
         regrets.append([batch_regret(evidence, int(row), batch, ks) for batch in batches])

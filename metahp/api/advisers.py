@@ -34,7 +34,7 @@ from metahp.knowledge import cache
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import LEARNERS, learner_named
-from metahp.metafeatures.extract import NAMES, VERSION, MetaFeatures, at_rows
+from metahp.metafeatures.extract import NAMES, VERSION, MetaFeatures, replace_n_rows
 from metahp.recommendation.adviser import Advice, Adviser
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.forecast import Levels
@@ -221,7 +221,7 @@ def measure_past(
         constants=constants,
     )
     n_rows = np.array([task.n_rows for task in found.tasks], dtype=float)
-    return replace(found, metafeatures=at_rows(found.metafeatures, n_rows))
+    return replace(found, metafeatures=replace_n_rows(found.metafeatures, n_rows))
 
 
 def read_past(
