@@ -19,7 +19,7 @@ from metahp.knowledge import cache
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.snapshot import Snapshot
 from metahp.learners.registry import LEARNERS, learner_named
-from metahp.metafeatures.extract import NAMES, VERSION, at_rows
+from metahp.metafeatures.extract import NAMES, VERSION, replace_n_rows
 from metahp.surrogate.collecting import collect_measurements
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.measurements import Measurements
@@ -131,7 +131,7 @@ def measure_past(
         constants=constants,
     )
     n_rows = np.array([task.n_rows for task in found.tasks], dtype=float)
-    return replace(found, metafeatures=at_rows(found.metafeatures, n_rows))
+    return replace(found, metafeatures=replace_n_rows(found.metafeatures, n_rows))
 
 
 def read_past(
