@@ -15,6 +15,7 @@ from metahp.api.questions import Question, find_spaces, read_kept_question, read
 from metahp.api.tables import describe, load
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import Metric, metric_for
+from metahp.core.statistics import standard_error
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
@@ -181,8 +182,7 @@ def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -
     }
     items = []
     for rank, trial in enumerate(ranked[:k], start=1):
-        losses = np.asarray(trial.fold_losses[metric.name])
-        half = Z_80 * float(losses.std(ddof=1)) / np.sqrt(losses.size) if losses.size > 1 else math.nan
+        half = Z_80 * standard_error(trial.fold_losses[metric.name])
         loss = trial.loss(metric.name)
         seconds = trial.fit_seconds / (trial.protocol.folds - 1) / trial.protocol.repeats
         # A trial that does not say on how many rows it was measured does not say how long all of them would take.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metahp.core.metric import metric_for
+from metahp.core.statistics import standard_error
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Protocol, Trial
 from metahp.core.upgrade import upgrade_trials
@@ -84,7 +85,7 @@ def _trials(record: Callable[[Sequence[Trial]], None], search: Search) -> list[T
 
 
 def _observed(trial: Trial, metric: str) -> Observation:
-    losses = np.asarray(trial.fold_losses.get(metric, ()))
-    if not losses.size:
+    losses = trial.fold_losses.get(metric, ())
+    if not losses:
         return Observation(trial.configuration, float("inf"))
-    return Observation(trial.configuration, float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(losses.size)))
+    return Observation(trial.configuration, float(np.mean(losses)), standard_error(losses))

@@ -25,12 +25,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
+from metahp.core.statistics import standard_error
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
@@ -313,11 +313,6 @@ def trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def standard_error(scores: Sequence[float]) -> float:
-    """Standard error of the mean of fold scores; NaN for fewer than two."""
-    return float(np.std(scores, ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else float("nan")
 
 
 def _files(content: ResultContent) -> dict[str, bytes]:

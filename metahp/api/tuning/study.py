@@ -17,6 +17,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, KnowledgeBaseError, MetahpError
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
+from metahp.core.statistics import standard_error
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.trial import Protocol as Measured
 from metahp.core.upgrade import upgrade_trials
@@ -27,7 +28,6 @@ from metahp.files import sweep, write_file
 from metahp.knowledge.journal import Journal
 from metahp.knowledge.store import KnowledgeBase
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
-from metahp.results.directory import standard_error
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,12 @@ from metahp.api.tuning.study import WARM, Study
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
+from metahp.core.statistics import standard_error
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.recommendation.result import arguments_of
 from metahp.refinement.ensemble import Gain
-from metahp.results.directory import standard_error, trials_frame
+from metahp.results.directory import trials_frame
 from metahp.results.model import TunedModel
 
 # Where a trial comes from that the strategy chose by itself.
