@@ -14,7 +14,7 @@ from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES
 from metahp.surrogate.calibration import OF_TABLES
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.forest import shared_leaves
-from metahp.surrogate.metamodel import MetaModel, Settings
+from metahp.surrogate.metamodel import MetaModel, PriorSettings
 from metahp.surrogate.prior import PastTasks, Prior
 from metahp.surrogate.similarity import feature_distances, near_width, similarities
 from metahp.surrogate.surrogate import ROUNDS, Surrogate
@@ -34,7 +34,7 @@ class Variant:
     """
 
     target: str = "default-scaled"
-    settings: Settings = OF_TABLES
+    settings: PriorSettings = OF_TABLES
     similarity: tuple[str, ...] = PARTS
     is_smooth: bool = False
     names: tuple[str, ...] = NAMES

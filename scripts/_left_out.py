@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from metahp import api
 from metahp.api.advisers import adviser_of
 from metahp.api.models import train_model
-from metahp.api.questions import measure_past
+from metahp.api.past_knowledge import measure_past
 from metahp.core.metric import METRICS, canonical_metric, guiding_metric
 from metahp.core.trial import Trial
 from metahp.core.trial_columns import TrialColumns

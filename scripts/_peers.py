@@ -18,7 +18,7 @@ from _benchmark import read_learners, seed_of
 from joblib import Parallel, delayed
 
 from metahp import api
-from metahp.api.questions import measure_past
+from metahp.api.past_knowledge import measure_past
 from metahp.core.configuration import Configuration
 from metahp.core.metric import canonical_metric
 from metahp.core.task import TaskType

@@ -28,7 +28,7 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Origin
 from metahp.evaluation.design import design
 from metahp.learners.registry import learner_named
-from metahp.refinement.posterior import Settings
+from metahp.refinement.posterior import MixtureSettings
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
@@ -64,7 +64,7 @@ def transfer(suite: Suite, task: int, known: tuple[int, ...], n: int, seed: int)
     past = _past_tasks(suite, known, seed)
     prior = past.prior(None if suite.metafeatures is None else suite.metafeatures[task])
     scenarios = prior.at(table)
-    scenarios = replace(scenarios, values=np.minimum(scenarios.values, Settings().clip))
+    scenarios = replace(scenarios, values=np.minimum(scenarios.values, MixtureSettings().clip))
     batch = greedy_batch(*draw_scenarios(scenarios, local=prior.local), N_WARM_TRANSFER)
     warm = [Suggestion(table[i], Origin.SURROGATE) for i in batch]
     search = Transfer(prior, suite.spaces, table=table, warm=warm, seed=seed, device="cpu")

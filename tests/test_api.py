@@ -10,7 +10,7 @@ import pytest
 import metahp
 from metahp import api
 from metahp.api import incumbents
-from metahp.api.questions import measure_past
+from metahp.api.past_knowledge import measure_past
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, KnowledgeBaseError, UnknownNameError
 from metahp.core.space import Float, SearchSpace
@@ -125,7 +125,9 @@ def test_an_interrupted_search_keeps_its_finished_trials_and_goes_on(refreshed, 
         return made[-1]
 
     def planned():
-        return incumbents.searches(base, [(row.source, task)], "linear", 3, api.SEED_PROTOCOL, Limits(30.0, 4096.0))
+        return incumbents.plan_searches(
+            base, [(row.source, task)], "linear", 3, api.SEED_PROTOCOL, Limits(30.0, 4096.0)
+        )
 
     monkeypatch.setattr(incumbents, "run_here", interrupted)
     with pytest.raises(KeyboardInterrupt):

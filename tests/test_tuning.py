@@ -34,7 +34,7 @@ from metahp.learners.registry import learner_named
 from metahp.metafeatures.extract import VERSION
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Suggestion
-from metahp.surrogate.metamodel import Settings
+from metahp.surrogate.metamodel import PriorSettings
 
 SPACE = SearchSpace(
     "toy_service",
@@ -220,7 +220,7 @@ def test_similarity_is_calibrated_where_past_tasks_share_configurations(base: Kn
     with base.take_snapshot() as snapshot:
         learned = learn_past(snapshot, SPACE, metric_of(None, "maximize"), "new", {"centre": -1.0}, 0)
     assert learned is not None
-    assert (learned.past.model.settings != Settings()) == are_shared
+    assert (learned.past.model.settings != PriorSettings()) == are_shared
 
 
 def test_transfer_finds_the_optimum_that_past_tasks_share_sooner_than_a_cold_start(base: KnowledgeBase) -> None:

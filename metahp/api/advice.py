@@ -11,7 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from metahp.api.advisers import Found, ask_about, find_kept_adviser
-from metahp.api.questions import Question, find_spaces, read_kept_question, read_question
+from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
 from metahp.api.tables import describe, load
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import Metric, metric_for
@@ -104,14 +104,14 @@ def recommend(
             reading = beside.submit(_read_kept, snapshot, table.task.type, chosen, names)
             metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
         try:
-            question, kept = reading.result()
+            knowledge, kept = reading.result()
             # All trials are not read beside a description: it would take that for slowness of its own.
-            question = question or read_question(snapshot, table.task.type, chosen, names)
+            knowledge = knowledge or read_knowledge(snapshot, table.task.type, chosen, names)
         except KnowledgeBaseError:
             if measured is None:
                 raise
             return measured
-    adviser, advice, notes = ask_about(question, table, chosen, metafeatures, k, kept=kept)
+    adviser, advice, notes = ask_about(knowledge, table, chosen, metafeatures, k, kept=kept)
     prior, defaults = advice.prior, set(adviser.past.evidence.defaults.values())
     items = tuple(
         Recommended(
@@ -141,13 +141,13 @@ def recommend(
 
 def _read_kept(
     snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]
-) -> tuple[Question | None, Found | None]:
+) -> tuple[PastKnowledge | None, Found | None]:
     """The question and its adviser, as far as they are kept; nobody waits for the file while a model is read."""
-    question = read_kept_question(snapshot, task_type, metric, learners)
-    if question is None:
+    knowledge = read_kept_knowledge(snapshot, task_type, metric, learners)
+    if knowledge is None:
         return None, None
     snapshot.close()
-    return question, find_kept_adviser(question)
+    return knowledge, find_kept_adviser(knowledge)
 
 
 def _find_own_trials(snapshot: Snapshot, task: Task, metric: Metric, learners: Sequence[str]) -> list[Trial]:

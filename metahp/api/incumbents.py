@@ -25,7 +25,7 @@ METRIC_NAMES = {"binary": "neg_log_loss", "multiclass": "neg_log_loss", "regress
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class PlannedSearch:
     """`n_trials` further trials of a learner on a table, chosen by what its trials so far, `known`, say."""
 
     source: TableSource
@@ -37,14 +37,14 @@ class Search:
     n_trials: int
 
 
-def searches(
+def plan_searches(
     base: KnowledgeBase,
     tables: Sequence[tuple[TableSource, Task]],
     learner: str,
     n_trials: int,
     protocol: Protocol,
     limits: Limits,
-) -> Iterator[Search]:
+) -> Iterator[PlannedSearch]:
     """What is left of a search of `n_trials` trials on each of the tables."""
     known: dict[str, list[Trial]] = {task.id: [] for _, task in tables}
     for trial in base.trials(learner=learner):
@@ -54,11 +54,11 @@ def searches(
         own = [trial for _, trial in upgrade_trials(known[task.id], {learner: learner_named(learner).space(task.type)})]
         n_left = n_trials - sum(trial.origin is Origin.POSTERIOR for trial in own)
         if n_left > 0:
-            yield Search(source, task, learner, protocol, limits, tuple(own), n_left)
+            yield PlannedSearch(source, task, learner, protocol, limits, tuple(own), n_left)
 
 
 def run_searches(
-    planned: Iterable[Search], n_jobs: int, record: Callable[[Sequence[Trial]], None]
+    planned: Iterable[PlannedSearch], n_jobs: int, record: Callable[[Sequence[Trial]], None]
 ) -> Iterator[list[Trial]]:
     """The trials of each search, in the order in which searches finish.
 
@@ -69,7 +69,7 @@ def run_searches(
         yield trials
 
 
-def _trials(record: Callable[[Sequence[Trial]], None], search: Search) -> list[Trial]:
+def _trials(record: Callable[[Sequence[Trial]], None], search: PlannedSearch) -> list[Trial]:
     metric = metric_for(search.task.type, METRIC_NAMES[search.task.type]).name
     strategy = strategy_named(STRATEGY, [learner_named(search.learner).space(search.task.type)], seed=len(search.known))
     for trial in search.known:

@@ -134,7 +134,7 @@ NAMES: tuple[str, ...] = tuple(name for landmark in _LANDMARKS for name in _name
 
 def steps(view: View) -> list[Step]:
     """One step per landmark."""
-    course = _Course(view)
+    course = _LandmarkRun(view)
     n, d, classes, folds = view.model_shape
     n = min(n, MAX_ROWS)
     fits = folds * (SECONDS_PER_FIT + n * d * SECONDS_PER_CELL)
@@ -147,7 +147,7 @@ def steps(view: View) -> list[Step]:
     return [step(landmark) for landmark in _LANDMARKS]
 
 
-class _Course:
+class _LandmarkRun:
     """The folds that all landmarks run on: the first rows of the probes' sample, encoded once."""
 
     def __init__(self, view: View) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 
 from metahp.api.advisers import ask_about
-from metahp.api.questions import Question
+from metahp.api.past_knowledge import PastKnowledge
 from metahp.core.configuration import Configuration
 from metahp.core.errors import UnknownNameError, did_you_mean
 from metahp.core.metric import Metric
@@ -21,7 +21,7 @@ TRANSFER, WITHOUT_PAST = "transfer", "gp"
 
 
 def find_prior(
-    question: Question,
+    knowledge: PastKnowledge,
     table: Table,
     metric: Metric,
     metafeatures: MetaFeatures,
@@ -29,7 +29,7 @@ def find_prior(
     seconds_left: float,
 ) -> tuple[Prior, list[Suggestion], tuple[str, ...]]:
     """What past tasks say of a table, the warm points, and what a user should know of it."""
-    _, advice, notes = ask_about(question, table, metric, metafeatures, max(1, n_warm), seconds_left=seconds_left)
+    _, advice, notes = ask_about(knowledge, table, metric, metafeatures, max(1, n_warm), seconds_left=seconds_left)
     prior = advice.prior
     origin = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
     points = [Suggestion(prior.candidates[item.column], origin) for item in advice.items[:n_warm]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from metahp.api.questions import Question, read_question
+from metahp.api.past_knowledge import PastKnowledge, read_knowledge
 from metahp.api.tables import describe, record_of
 from metahp.api.tuning.attempts import configurations_of
 from metahp.api.tuning.past import find_prior, in_order, strategy_of
@@ -72,10 +72,10 @@ def tune_table(
     spaces = [learner_named(each).space(table.task.type) for each in learners]
     own = configurations_of(search.configurations, spaces)
     study = search.study(table.task.id, protocol, metric, spaces)
-    question, cold = _read_question(search, study, table, learners)
+    knowledge, cold = _read_knowledge(search, study, table, learners)
     is_whole_known = bool(rows.whole and search.snapshot and search.snapshot.read_trials(task=rows.whole))
     search.close_snapshot()
-    prior, points, notes = _prior(search, study, table, question, budget_seconds)
+    prior, points, notes = _prior(search, study, table, knowledge, budget_seconds)
     notes = (*notes, *cold)
     ordered = in_order(own, points, [space.default for space in spaces])
     strategy, used = strategy_of(
@@ -135,20 +135,20 @@ def tune_table(
         return replace(result, ended="interrupted") if held.is_waiting else result
 
 
-def _read_question(
+def _read_knowledge(
     search: Search, study: Study, table: Table, learners: Sequence[str]
-) -> tuple[Question | None, tuple[str, ...]]:
+) -> tuple[PastKnowledge | None, tuple[str, ...]]:
     """What the knowledge base says of the table, where that is needed, and why it says nothing."""
     if search.is_cold or search.snapshot is None or not search.is_open(study):
         return None, ()
     try:
-        return read_question(search.snapshot, table.task.type, study.metric, learners), ()
+        return read_knowledge(search.snapshot, table.task.type, study.metric, learners), ()
     except KnowledgeBaseError as error:
         return None, (f"a cold start: {error}",)
 
 
 def _prior(
-    search: Search, study: Study, table: Table, question: Question | None, budget_seconds: float
+    search: Search, study: Study, table: Table, knowledge: PastKnowledge | None, budget_seconds: float
 ) -> tuple[Prior | None, list[Suggestion], tuple[str, ...]]:
     """As `find_prior`, where it is needed; the table is on record after this."""
     if not search.is_open(study) or (search.is_cold and not search.is_recorded):
@@ -157,8 +157,10 @@ def _prior(
     points: list[Suggestion] = []
     notes: tuple[str, ...] = ()
     described = describe(table, budget_seconds=budget_seconds, seed=search.seed)
-    if question is not None:
-        prior, points, notes = find_prior(question, table, study.metric, described, search.n_warm, search.budget.left())
+    if knowledge is not None:
+        prior, points, notes = find_prior(
+            knowledge, table, study.metric, described, search.n_warm, search.budget.left()
+        )
     search.record(record_of(table, described))
     return prior, points, notes
 

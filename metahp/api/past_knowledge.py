@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Question:
+class PastKnowledge:
     """What a knowledge base says to a question, read from one snapshot.
 
     Attributes:
@@ -49,7 +49,7 @@ class Question:
     evidence: Evidence
 
 
-def read_question(snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]) -> Question:
+def read_knowledge(snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]) -> PastKnowledge:
     """Read what past tasks like `task_type` say of some learners.
 
     Raises:
@@ -58,9 +58,9 @@ def read_question(snapshot: Snapshot, task_type: TaskType, metric: Metric, learn
     return _ask(snapshot, read_past(snapshot, task_type, learners), task_type, metric, learners)
 
 
-def read_kept_question(
+def read_kept_knowledge(
     snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]
-) -> Question | None:
+) -> PastKnowledge | None:
     """As `read_question`, where that is kept and brought up to date quickly; None elsewhere."""
     past = _read_kept(snapshot, task_type, learners)
     return None if past is None else _ask(snapshot, past, task_type, metric, learners)
@@ -68,9 +68,9 @@ def read_kept_question(
 
 def _ask(
     snapshot: Snapshot, past: Measurements, task_type: TaskType, metric: Metric, learners: Sequence[str]
-) -> Question:
+) -> PastKnowledge:
     evidence = find_usable_evidence(past, task_type, metric.name, learners)
-    return Question(folder=snapshot.folder, content=snapshot.content_hash, past=past, evidence=evidence)
+    return PastKnowledge(folder=snapshot.folder, content=snapshot.content_hash, past=past, evidence=evidence)
 
 
 def find_usable_evidence(past: Measurements, task_type: TaskType, metric: str, learners: Sequence[str]) -> Evidence:
