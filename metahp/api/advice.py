@@ -97,21 +97,21 @@ def recommend(
             # Fewer, as an interrupted search leaves them, are not all that there is to say; the adviser knows them too.
             if len(own) >= k and {trial.configuration.learner for trial in own} >= set(names):
                 return measured
-        # One thread of linear algebra for both: sums do not depend on the number of cores, and nothing waits on a busy
-        # one.
+        # One thread of linear algebra for both: then sums are the same for any number of cores.
         with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
-            # What past tasks measured has nothing to do with the description, and takes about as long.
+            # Reading what past tasks measured needs no description, and takes about as long.
             reading = beside.submit(_read_kept, snapshot, table.task.type, chosen, names)
             metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
         try:
             knowledge, kept = reading.result()
-            # All trials are not read beside a description: it would take that for slowness of its own.
+            # Not beside the description, whose clock would count the reading of all trials as its own time.
             knowledge = knowledge or read_knowledge(snapshot, table.task.type, chosen, names)
+            snapshot.close()
+            adviser, advice, notes = ask_about(knowledge, table, chosen, metafeatures, k, kept=kept)
         except KnowledgeBaseError:
             if measured is None:
                 raise
             return measured
-    adviser, advice, notes = ask_about(knowledge, table, chosen, metafeatures, k, kept=kept)
     prior, defaults = advice.prior, set(adviser.past.evidence.defaults.values())
     items = tuple(
         Recommended(
@@ -142,7 +142,7 @@ def recommend(
 def _read_kept(
     snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]
 ) -> tuple[PastKnowledge | None, Found | None]:
-    """The question and its adviser, as far as they are kept; nobody waits for the file while a model is read."""
+    """What past tasks say and the adviser, where both were kept; the file is closed before the model is read."""
     knowledge = read_kept_knowledge(snapshot, task_type, metric, learners)
     if knowledge is None:
         return None, None
