@@ -53,7 +53,7 @@ class Guided:
 
     def without(self, left_out: frozenset[str]) -> Measurements:
         """What the tasks that are not left out measured."""
-        return self.past.without(left_out)
+        return self.past.drop_tasks(left_out)
 
     def rows(self, name: str, left_out: frozenset[str]) -> np.ndarray:
         """The rows of a part that are judged among those left out."""

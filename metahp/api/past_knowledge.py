@@ -229,7 +229,7 @@ def _bring_up_to_date(
     fresh = measure_past(records, trials, task_type, learners)
     # As they will be read from a file: a kept answer and a fresh one are the same.
     fresh = Measurements.from_arrays(fresh.to_arrays(), kept.spaces)
-    return kept.without(frozenset(changed)).joined(fresh)
+    return kept.drop_tasks(frozenset(changed)).join(fresh)
 
 
 def _check_not_empty(past: Measurements, task_type: TaskType) -> Measurements:

@@ -96,7 +96,7 @@ class Points:
         return cls(torch.as_tensor(inputs, dtype=torch.float64, device=weights.device), values, mean, deviations)
 
     @classmethod
-    def joined(cls, parts: Sequence["Points"]) -> "Points":
+    def join(cls, parts: Sequence["Points"]) -> "Points":
         """The points of all parts, in their order."""
         return cls(
             torch.cat([each.inputs for each in parts]),
@@ -126,7 +126,7 @@ class Cross:
         return cls(matern52(left.inputs, right.inputs), left.deviations.T @ right.deviations)
 
     @classmethod
-    def joined(cls, parts: Sequence["Cross"]) -> "Cross":
+    def join(cls, parts: Sequence["Cross"]) -> "Cross":
         """All rows of the parts, in their order."""
         return cls(torch.cat([each.correlation for each in parts]), torch.cat([each.blended for each in parts]))
 

@@ -229,7 +229,7 @@ class Transfer:
         posterior = Posterior(self._weights, self._prior.log_scale, self._variance, observed, self._settings)
 
         def improvement(points: Points) -> torch.Tensor:
-            kept = Cross.joined([self._tried[name][1] for name in order]) if points is self._fixed else None
+            kept = Cross.join([self._tried[name][1] for name in order]) if points is self._fixed else None
             return posterior.log_improvement(points, kept)
 
         return improvement
@@ -250,7 +250,7 @@ class Transfer:
             torch.tensor(values, dtype=torch.float64, device=self._device) / self._prior.unit
             for values in zip(*((each.loss, each.noise) for each in self._told.values()), strict=True)
         )
-        points = Points.joined([self._tried[name][0] for name in (*self._told, *self._pending())])
+        points = Points.join([self._tried[name][0] for name in (*self._told, *self._pending())])
         return Observed(points, losses, noise)
 
 

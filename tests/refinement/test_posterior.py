@@ -141,7 +141,7 @@ def test_a_pending_trial_leaves_the_weights_and_takes_the_interest_away_from_its
     weights, observed, points = problem(3, 6, n_new=30)
     free = posterior(weights, observed)
     favourite = int(free.log_improvement(points).argmax())
-    waiting = Points.joined([observed.points, points.part([favourite])])
+    waiting = Points.join([observed.points, points.part([favourite])])
     believing = posterior(weights, Observed(waiting, observed.losses, observed.noise))
     for one, other in zip(free.log_weights, believing.log_weights, strict=True):
         torch.testing.assert_close(one, other)
