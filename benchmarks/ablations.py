@@ -15,7 +15,7 @@ from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES
 from metahp.surrogate.calibration import OF_TABLES
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.forest import shared_leaves
-from metahp.surrogate.metamodel import MetaModel, Settings
+from metahp.surrogate.metamodel import MetaModel, PriorSettings
 from metahp.surrogate.prior import PastTasks, Prior
 from metahp.surrogate.similarity import feature_distances, near_width, similarities
 from metahp.surrogate.surrogate import ROUNDS, Surrogate
@@ -35,7 +35,7 @@ class Variant:
     """
 
     target: str = "default-scaled"
-    settings: Settings = OF_TABLES
+    settings: PriorSettings = OF_TABLES
     similarity: tuple[str, ...] = PARTS
     is_smooth: bool = False
     names: tuple[str, ...] = NAMES
@@ -215,7 +215,7 @@ def judge_variants(
     guided: Guided, left_out: frozenset[str], seed: int, *, variants: Mapping[str, Variant], ks: Sequence[int]
 ) -> dict[str, Judged]:
     """Regret of variants of the prior on the tasks left out."""
-    known, judged = guided.past.without(left_out), {}
+    known, judged = guided.past.drop_tasks(left_out), {}
     read = reader_of(known.evidence(guided.guide, guided.learners), seed=seed)
     for name, scored in guided.scored.items():
         evidence, rows = scored.evidence, guided.rows(name, left_out)

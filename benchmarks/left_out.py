@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 from benchmarks.tables import Past, is_scored
 from metahp.api.advisers import adviser_of
 from metahp.api.models import train_model
-from metahp.api.questions import measure_past
+from metahp.api.past_knowledge import measure_past
 from metahp.core.metric import METRICS, canonical_metric, guiding_metric
 from metahp.core.trial_columns import TrialColumns
 from metahp.learners.registry import LEARNERS
@@ -56,7 +56,7 @@ class Guided:
 
     def advisers(self, left_out: frozenset[str], *, seed: int, is_validated: bool) -> dict[str, Adviser]:
         """What `metahp recommend` would ask by each metric if it had never seen the tasks left out."""
-        known = self.past.without(left_out)
+        known = self.past.drop_tasks(left_out)
         served = {scored.evidence.metric for scored in self.scored.values()}
         judged = replace(known, losses={metric: known.losses[metric] for metric in sorted(served)})
         guide = known.evidence(self.guide, self.learners)

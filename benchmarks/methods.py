@@ -24,7 +24,7 @@ from metahp.core.trial import Origin, TrialState
 from metahp.evaluation.backend import Backend, InTurn, Outcome
 from metahp.evaluation.losses import constant_losses
 from metahp.evaluation.protocol import measure
-from metahp.refinement.posterior import Settings
+from metahp.refinement.posterior import MixtureSettings
 from metahp.refinement.strategies import strategy_named
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
@@ -183,7 +183,7 @@ def search_by_transfer(suite: Suite, known: Sequence[int], seed: int) -> MakeSea
         table = suite.configurations[task]
         prior = past.prior(None if suite.metafeatures is None else suite.metafeatures[task])
         scenarios = prior.at(table)
-        scenarios = replace(scenarios, values=np.minimum(scenarios.values, Settings().clip))
+        scenarios = replace(scenarios, values=np.minimum(scenarios.values, MixtureSettings().clip))
         warm = [Suggestion(table[i], Origin.SURROGATE) for i in choose_batch(prior, scenarios, Start().n_warm)]
         return Transfer(prior, suite.spaces, table=table, warm=warm, seed=seed, device="cpu")
 

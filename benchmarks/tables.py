@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 
 from benchmarks.common import DATASETS, SEED_FOLDER, parser
 from metahp import Configuration, Table, TaskType, Trial, api
-from metahp.api.questions import measure_past
+from metahp.api.past_knowledge import measure_past
 from metahp.core.metric import canonical_metric, kin_metrics
 from metahp.core.trial_columns import TrialColumns
 from metahp.datasets.infer import parse_column

@@ -78,6 +78,26 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         sync_folder(parent)
 
 
+def claim_name(unfinished: Path, path: Path) -> bool:
+    """Give a finished file the name `path` unless that is taken; whether it was free. It is on disk when this returns.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    is_free = True
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
+        is_free = False
+    except OSError:
+        # A file system without hard links: rename, which two processes at once could both do. The second one wins.
+        is_free = not path.exists()
+        if is_free:
+            unfinished.rename(path)
+    sync_folder(path.parent)
+    return is_free
+
+
 def unfinished_path(path: Path) -> Path:
     """A free name beside `path` for what will take its place, which `sweep` knows as this process's."""
     name = path.name.encode(errors="surrogateescape")[:MAX_NAME_BYTES].decode(errors="ignore")

@@ -10,7 +10,7 @@ import pytest
 import metahp
 from metahp import api
 from metahp.api import incumbents
-from metahp.api.questions import measure_past
+from metahp.api.past_knowledge import measure_past
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, KnowledgeBaseError, UnknownNameError
 from metahp.core.space import Float, SearchSpace

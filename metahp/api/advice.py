@@ -11,10 +11,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from metahp.api.advisers import Found, ask_about, find_kept_adviser
-from metahp.api.questions import Question, find_spaces, read_kept_question, read_question
+from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
 from metahp.api.tables import describe, load
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import Metric, metric_for
+from metahp.core.statistics import standard_error
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
@@ -96,21 +97,21 @@ def recommend(
             # Fewer, as an interrupted search leaves them, are not all that there is to say; the adviser knows them too.
             if len(own) >= k and {trial.configuration.learner for trial in own} >= set(names):
                 return measured
-        # One thread of linear algebra for both: sums do not depend on the number of cores, and nothing waits on a busy
-        # one.
+        # One thread of linear algebra for both: then sums are the same for any number of cores.
         with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
-            # What past tasks measured has nothing to do with the description, and takes about as long.
+            # Reading what past tasks measured needs no description, and takes about as long.
             reading = beside.submit(_read_kept, snapshot, table.task.type, chosen, names)
             metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
         try:
-            question, kept = reading.result()
-            # All trials are not read beside a description: it would take that for slowness of its own.
-            question = question or read_question(snapshot, table.task.type, chosen, names)
+            knowledge, kept = reading.result()
+            # Not beside the description, whose clock would count the reading of all trials as its own time.
+            knowledge = knowledge or read_knowledge(snapshot, table.task.type, chosen, names)
+            snapshot.close()
+            adviser, advice, notes = ask_about(knowledge, table, chosen, metafeatures, k, kept=kept)
         except KnowledgeBaseError:
             if measured is None:
                 raise
             return measured
-    adviser, advice, notes = ask_about(question, table, chosen, metafeatures, k, kept=kept)
     prior, defaults = advice.prior, set(adviser.past.evidence.defaults.values())
     items = tuple(
         Recommended(
@@ -140,13 +141,13 @@ def recommend(
 
 def _read_kept(
     snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]
-) -> tuple[Question | None, Found | None]:
-    """The question and its adviser, as far as they are kept; nobody waits for the file while a model is read."""
-    question = read_kept_question(snapshot, task_type, metric, learners)
-    if question is None:
+) -> tuple[PastKnowledge | None, Found | None]:
+    """What past tasks say and the adviser, where both were kept; the file is closed before the model is read."""
+    knowledge = read_kept_knowledge(snapshot, task_type, metric, learners)
+    if knowledge is None:
         return None, None
     snapshot.close()
-    return question, find_kept_adviser(question)
+    return knowledge, find_kept_adviser(knowledge)
 
 
 def _find_own_trials(snapshot: Snapshot, task: Task, metric: Metric, learners: Sequence[str]) -> list[Trial]:
@@ -181,8 +182,7 @@ def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -
     }
     items = []
     for rank, trial in enumerate(ranked[:k], start=1):
-        losses = np.asarray(trial.fold_losses[metric.name])
-        half = Z_80 * float(losses.std(ddof=1)) / np.sqrt(losses.size) if losses.size > 1 else math.nan
+        half = Z_80 * standard_error(trial.fold_losses[metric.name])
         loss = trial.loss(metric.name)
         seconds = trial.fit_seconds / (trial.protocol.folds - 1) / trial.protocol.repeats
         # A trial that does not say on how many rows it was measured does not say how long all of them would take.

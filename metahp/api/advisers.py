@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from metahp.api.models import Model, kept_model_paths, model_key, n_cells, train_model, training_seconds
-from metahp.api.questions import MIN_PAST_TASKS, Question, describe_error
+from metahp.api.past_knowledge import MIN_PAST_TASKS, PastKnowledge, describe_error
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import Metric, guiding_metric
 from metahp.core.space import SearchSpace
@@ -41,7 +41,7 @@ Found = tuple[str, Adviser, tuple[str, ...]]
 
 
 def ask_about(
-    question: Question,
+    knowledge: PastKnowledge,
     table: Table,
     metric: Metric,
     metafeatures: MetaFeatures,
@@ -57,7 +57,7 @@ def ask_about(
     what `find_kept_adviser` gave, where that is known.
     """
     constant = constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
-    others = _find_advisers(question, seconds_left)
+    others = _find_advisers(knowledge, seconds_left)
     failed: set[str] = set()
     for name, adviser, notes in chain([kept] if kept else [], others):
         if name in failed:
@@ -77,22 +77,22 @@ def ask_about(
     raise AssertionError("the last adviser has no model, and always gives an answer")
 
 
-def find_kept_adviser(question: Question) -> Found | None:
+def find_kept_adviser(knowledge: PastKnowledge) -> Found | None:
     """The adviser for a question whose model is kept, and None for any other: nothing is trained or said."""
     try:
-        for name, model, notes in _find_kept_models(question):
-            return name, adviser_of(question.evidence, model), notes
+        for name, model, notes in _find_kept_models(knowledge):
+            return name, adviser_of(knowledge.evidence, model), notes
     except Exception as error:
         _log.debug("No adviser is kept (%s).", describe_error(error))
     return None
 
 
-def _find_advisers(question: Question, seconds_left: float) -> Iterator[Found]:
+def _find_advisers(knowledge: PastKnowledge, seconds_left: float) -> Iterator[Found]:
     """Advisers for a question, the best one first; the last one has no model."""
-    for name, model, notes in chain(_find_kept_models(question), _train_models(question, seconds_left)):
+    for name, model, notes in chain(_find_kept_models(knowledge), _train_models(knowledge, seconds_left)):
         try:
             with threadpool_limits(1):
-                adviser = adviser_of(question.evidence, model)
+                adviser = adviser_of(knowledge.evidence, model)
             yield name, adviser, notes
         except (MemoryError, KnowledgeBaseError):
             raise
@@ -121,11 +121,11 @@ def _known_learners(evidence: Evidence) -> set[str]:
     return {learner for learner, n in n_known.items() if n >= MIN_PAST_TASKS}
 
 
-def _find_kept_models(question: Question) -> Iterator[tuple[str, Model, tuple[str, ...]]]:
+def _find_kept_models(knowledge: PastKnowledge) -> Iterator[tuple[str, Model, tuple[str, ...]]]:
     """Kept models for a question, the best one first, with their names and what a user should know of them."""
-    past, evidence = question.past, question.evidence
+    past, evidence = knowledge.past, knowledge.evidence
     tasks = {task.id for task in evidence.tasks}
-    for path in kept_model_paths(question.folder, evidence, question.content, frozenset(past.spaces)):
+    for path in kept_model_paths(knowledge.folder, evidence, knowledge.content, frozenset(past.spaces)):
         model = _load_model(path, past.spaces)
         # A model of tasks that are not here says nothing of those that are.
         if model is None or len(model.tasks & tasks) <= (1 - RETRAIN_SHARE) * len(model.tasks):
@@ -142,9 +142,9 @@ def _find_kept_models(question: Question) -> Iterator[tuple[str, Model, tuple[st
         yield encodable(str(path)), model, (note,) if is_old else ()
 
 
-def _train_models(question: Question, seconds_left: float) -> Iterator[tuple[str, Model | None, tuple[str, ...]]]:
+def _train_models(knowledge: PastKnowledge, seconds_left: float) -> Iterator[tuple[str, Model | None, tuple[str, ...]]]:
     """A model that is trained for a question and kept, where that takes little time, and none as the last."""
-    past, evidence = question.past, question.evidence
+    past, evidence = knowledge.past, knowledge.evidence
     guide = past.evidence(guiding_metric(evidence.metric), list(evidence.spaces))
     if len(set(guide.groups)) < MIN_PAST_TASKS:
         yield "", None, (f"past tasks have no losses of {guide.metric}, which a model would be trained on",)
@@ -169,8 +169,8 @@ def _train_models(question: Question, seconds_left: float) -> Iterator[tuple[str
         _log.warning("no model of %s could be trained (%s)", names, describe_error(error))
         yield "", None, ()
         return
-    key = model_key(guide, question.content)
-    cache.save(question.folder, key, model.to_arrays())
+    key = model_key(guide, knowledge.content)
+    cache.save(knowledge.folder, key, model.to_arrays())
     yield key, model, (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)
     yield "", None, ()
 

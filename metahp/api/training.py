@@ -9,7 +9,7 @@ from pathlib import Path
 
 from metahp.api.advice import known_learners
 from metahp.api.models import Model, model_key, n_cells, train_model, training_seconds
-from metahp.api.questions import MIN_PAST_TASKS, keep_measurements, read_past
+from metahp.api.past_knowledge import MIN_PAST_TASKS, keep_measurements, read_past
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import guiding_metric
 from metahp.core.task import TaskType

@@ -9,8 +9,8 @@ from typing import Any, Never
 
 from metahp.api.advice import chosen_learners
 from metahp.api.advisers import ask_about
+from metahp.api.past_knowledge import PastKnowledge, read_knowledge
 from metahp.api.past_objectives import ask_past_objectives
-from metahp.api.questions import Question, read_question
 from metahp.api.tables import describe, record_of
 from metahp.core.errors import BusyError, InputError, KnowledgeBaseError
 from metahp.core.metric import metric_for
@@ -324,26 +324,26 @@ def _ask_past_tables(
     """What past tasks say about a table, which is on record after this; nothing where no trial is left to do."""
     request, storage, table = study.request, study.storage, table_request.rows.table
     is_open = trials.n_trials < request.budget.trials
-    past, question = COLD_START, None
+    past, knowledge = COLD_START, None
     try:
         if is_open and not request.start.is_cold and storage.snapshot is not None:
-            question = read_question(storage.snapshot, table.task.type, table_request.metric, table_request.learners)
+            knowledge = read_knowledge(storage.snapshot, table.task.type, table_request.metric, table_request.learners)
     except KnowledgeBaseError as error:
         past = WarmStart(notes=(f"a cold start: {error}",))
     whole = table_request.rows.whole
-    is_whole_known = bool(question and whole and storage.snapshot and storage.snapshot.read_trials(task=whole))
+    is_whole_known = bool(knowledge and whole and storage.snapshot and storage.snapshot.read_trials(task=whole))
     storage.close_snapshot()
     if not is_open or (request.start.is_cold and storage.base is None):
         return past
     described = describe(table, budget_seconds=budget_seconds, seed=request.seed)
-    if question is not None:
-        past = _find_warm_start(question, table_request, described, request, is_whole_known=is_whole_known)
+    if knowledge is not None:
+        past = _find_warm_start(knowledge, table_request, described, request, is_whole_known=is_whole_known)
     storage.record(record_of(table, described))
     return past
 
 
 def _find_warm_start(
-    question: Question,
+    knowledge: PastKnowledge,
     table_request: TableRequest,
     described: MetaFeatures,
     request: Request,
@@ -353,7 +353,7 @@ def _find_warm_start(
     """The warm start of a table; `is_whole_known` says whether its outer rows are among those of a past task."""
     n_warm = request.start.n_warm
     _, advice, notes = ask_about(
-        question,
+        knowledge,
         table_request.rows.table,
         table_request.metric,
         described,

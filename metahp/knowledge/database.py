@@ -18,7 +18,7 @@ import duckdb
 
 from metahp.core.checks import is_encodable
 from metahp.core.errors import BusyError, KnowledgeBaseError
-from metahp.files import HeldError, locked, sync_folder, unfinished_path, write_file
+from metahp.files import HeldError, claim_name, locked, unfinished_path, write_file
 
 Result = TypeVar("Result")
 
@@ -63,6 +63,9 @@ def open_file(file: Path, *, read_only: bool, wait_seconds: float) -> Iterator[d
 def create(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], Result]) -> tuple[bool, Result]:
     """Create a knowledge base that `fill` has filled; it appears under its name in one step.
 
+    Two processes may do so at once: each file holds the same seed, and journals are ingested only after this step, so
+    that nothing is lost whichever stands.
+
     Returns:
         Whether it is now ours (False: another process was first, and its file stands), and what `fill` returned.
 
@@ -84,9 +87,7 @@ def create(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], Result]) -> t
                 result = fill(connection)
                 # What closing leaves in a log beside it would stay behind.
                 connection.execute("CHECKPOINT")
-            is_ours = _give_name(unfinished, file)
-            sync_folder(file.parent)
-            return is_ours, result
+            return claim_name(unfinished, file), result
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
@@ -279,18 +280,3 @@ def clear_errors(file: Path) -> Iterator[None]:
             f"The knowledge base {file} cannot be used ({reason}). Check the file and its "
             "permissions, or move it away to start afresh."
         ) from error
-
-
-def _give_name(unfinished: Path, file: Path) -> bool:
-    """Give a finished file its name unless that is taken; whether it was free."""
-    try:
-        os.link(unfinished, file)
-    except FileExistsError:
-        return False
-    except OSError:
-        # A file system without hard links: rename, which two processes at once could both do. Each file holds the
-        # same seed, and journals are ingested only after this step, so nothing is lost.
-        if file.exists():
-            return False
-        unfinished.rename(file)
-    return True

@@ -4,8 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import re
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from pathlib import Path
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.text import encodable
 from metahp.core.trial import Trial
-from metahp.files import FOREIGN_SECONDS, sweep, sync_folder, write_file
+from metahp.files import sweep, sync_folder, write_file
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.segment import Segment, make_segments, read_bytes, read_segment, select_lines
 
@@ -26,7 +24,6 @@ ARCHIVE = "archive"
 OWNER = "owner.json"
 # The name of a knowledge base in a folder of its own, whose journal is called `journal`.
 FILE_NAME = "kb.duckdb"
-_OLD_UNFINISHED = re.compile(r"[0-9a-f]{32}\.tmp")
 _log = logging.getLogger(__name__)
 
 
@@ -160,11 +157,6 @@ class Journal:
         """Remove what processes that have ended left unfinished."""
         for folder in (self.folder, self.archive):
             sweep(folder)
-        for path in _list_folder(self.folder):
-            # Names that earlier versions gave, which do not say whose they are.
-            with contextlib.suppress(OSError):
-                if _OLD_UNFINISHED.fullmatch(path.name) and time.time() - path.lstat().st_mtime > FOREIGN_SECONDS:
-                    path.unlink()
 
     def check_owner(self, file: Path) -> None:
         """Refuse the journal of another knowledge base than `file`; one that was moved or copied here is ours.

@@ -20,16 +20,6 @@ def knowledge_base_path(path: Path | None = None) -> Path:
     return Path(path or os.environ.get(VARIABLE) or platformdirs.user_data_dir("metahp", appauthor=False)).expanduser()
 
 
-def open_knowledge_base(path: Path | None = None) -> KnowledgeBase:
-    """The knowledge base at `path` (or where `knowledge_base_path` says), holding the seed of this installation.
-
-    Errors and warnings are those of `open_snapshot`.
-    """
-    base, snapshot = open_snapshot(path)
-    snapshot.close()
-    return base
-
-
 def open_snapshot(source: str | Path | KnowledgeBase | None = None) -> tuple[KnowledgeBase, Snapshot]:
     """A knowledge base and a snapshot of it, which opens its file once.
 

@@ -12,7 +12,7 @@ from metahp.core.task import TaskType
 from metahp.core.trial import OBJECTIVE_SPLITS, Trial, TrialState
 from metahp.core.trial_columns import TrialColumns
 from metahp.knowledge.columns import tasks_to_table
-from metahp.knowledge.records import Fault, Tally, TaskRecord, combined
+from metahp.knowledge.records import Fault, Tally, TaskRecord, combine
 from metahp.knowledge.rows import read_columns, read_configuration, read_tasks, read_trials
 
 Count = tuple[str, str, str, int]
@@ -66,7 +66,7 @@ def unite_tasks(old: Mapping[str, TaskRecord], added: Iterable[TaskRecord]) -> d
     new = dict(old)
     for record in added:
         key = record.task.id
-        new[key] = combined(new[key], record) if key in new else record
+        new[key] = combine(new[key], record) if key in new else record
     return new
 
 

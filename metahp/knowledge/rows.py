@@ -28,7 +28,7 @@ from metahp.core.trial import (
     trial_id,
 )
 from metahp.core.trial_columns import LossLists, NumberLists, TrialColumns
-from metahp.knowledge.columns import TASK_SCHEMA, conformed, trial_schema, without_ids
+from metahp.knowledge.columns import TASK_SCHEMA, conform, drop_ids, trial_schema
 from metahp.knowledge.records import Fault, TaskRecord
 
 _CURVE_PLACE = 7
@@ -43,7 +43,7 @@ def read_tasks(table: pa.Table) -> tuple[list[TaskRecord | None], list[Fault]]:
     Raises:
         KnowledgeBaseError: a column is missing or of another type.
     """
-    rows = _pylist(conformed(table, TASK_SCHEMA, "tasks"), "tasks")
+    rows = _pylist(conform(table, TASK_SCHEMA, "tasks"), "tasks")
     records: list[TaskRecord | None] = []
     faults = []
     for place, row in enumerate(rows):
@@ -123,7 +123,7 @@ def read_columns(table: pa.Table) -> tuple[TrialColumns, list[Fault]]:
 
 
 def _conform_trials(table: pa.Table) -> pa.Table:
-    return conformed(table, without_ids(trial_schema(pa.float64())), "trials").combine_chunks()
+    return conform(table, drop_ids(trial_schema(pa.float64())), "trials").combine_chunks()
 
 
 @contextmanager
@@ -157,13 +157,13 @@ def trials_from_table(table: pa.Table) -> list[Trial]:
     return [trial for trial in trials if trial is not None]
 
 
-def with_ids(table: pa.Table) -> pa.Table:
+def add_ids(table: pa.Table) -> pa.Table:
     """A table of trials with losses as float64 and the ids of configurations and trials, computed from the content.
 
     Raises:
         KnowledgeBaseError: a column is missing or of another type, or a configuration or protocol is not valid.
     """
-    table = conformed(table, without_ids(trial_schema(pa.float64())), "trials")
+    table = conform(table, drop_ids(trial_schema(pa.float64())), "trials")
     configurations, protocols = _configurations(table), _protocols(table)
     wrong = [
         Fault.of(place, each)

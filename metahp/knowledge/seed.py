@@ -14,7 +14,7 @@ from metahp.core.trial import Trial
 from metahp.files import sweep, write_file
 from metahp.knowledge.columns import tasks_to_table, trial_schema, trials_to_table
 from metahp.knowledge.records import TaskRecord
-from metahp.knowledge.rows import read_tasks, read_trials, tasks_from_table, trials_from_table, with_ids
+from metahp.knowledge.rows import add_ids, read_tasks, read_trials, tasks_from_table, trials_from_table
 
 TASKS_FILE = "tasks.parquet"
 # Under this key a knowledge base remembers which seed it has.
@@ -121,7 +121,7 @@ def import_seed(kb: Writable, folder: Path) -> int:
         KnowledgeBaseError: the folder holds no seed, or `kb` cannot be written.
     """
     tasks, trials = _tables(folder)
-    return kb.add(tasks_from_table(tasks), with_ids(trials), {SEED_KEY: seed_hash(folder)})
+    return kb.add(tasks_from_table(tasks), add_ids(trials), {SEED_KEY: seed_hash(folder)})
 
 
 def seed_hash(folder: Path) -> str:

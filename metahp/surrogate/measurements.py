@@ -89,7 +89,7 @@ class Measurements:
             folds={metric: np.pad(values, padding, constant_values=np.nan) for metric, values in self.folds.items()},
         )
 
-    def without(self, ids: frozenset[str]) -> "Measurements":
+    def drop_tasks(self, ids: frozenset[str]) -> "Measurements":
         """All tasks but those with these ids; candidates stay."""
         rows = np.array([i for i, task in enumerate(self.tasks) if task.id not in ids], dtype=int)
         return replace(
@@ -102,7 +102,7 @@ class Measurements:
             folds={metric: values[rows] for metric, values in self.folds.items()},
         )
 
-    def joined(self, others: "Measurements") -> "Measurements":
+    def join(self, others: "Measurements") -> "Measurements":
         """The tasks of both, and the candidates of both: one that only one of them has is missing in the other.
 
         Of the candidates that are new here, only the defaults and the best few of each task are taken.

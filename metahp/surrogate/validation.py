@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.special import gammaln
 
-from metahp.core.regret import default_scaled_regret
+from metahp.core.regret import default_scaled_regret, track_incumbent
 from metahp.core.trial import Origin
 from metahp.surrogate.evidence import Evidence
 
@@ -36,7 +36,7 @@ def best_and_default(past: Evidence, row: int) -> tuple[float, float]:
 def batch_regret(past: Evidence, row: int, batch: Sequence[int], ks: Sequence[int]) -> list[float]:
     """Default-scaled regret on task `row` of the best of the first k candidates in `batch`, for each k."""
     best, default = best_and_default(past, row)
-    tried = np.minimum.accumulate(np.nan_to_num(past.losses[row, list(batch)], nan=np.inf, posinf=np.inf))
+    tried = track_incumbent(past.losses[row, list(batch)])
     return [float(default_scaled_regret(tried[min(k, len(tried)) - 1], best, default)) for k in ks]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import metahp
-from metahp.api import advisers, questions
-from metahp.api.questions import find_spaces, measure_past, read_past
+from metahp.api import advisers, past_knowledge
+from metahp.api.past_knowledge import find_spaces, measure_past, read_past
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
@@ -290,7 +290,7 @@ def test_measurements_of_unknown_content_are_brought_up_to_date_from_the_kept_on
 
 
 def test_after_many_changed_trials_all_are_read_and_kept_for_the_next_question(tiny, base, monkeypatch):
-    monkeypatch.setattr(questions, "MANY_CHANGED", 10)
+    monkeypatch.setattr(past_knowledge, "MANY_CHANGED", 10)
     tiny.add(base, [12])
     past = read(base)
     same(past, measure_anew(base))

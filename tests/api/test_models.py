@@ -5,7 +5,7 @@ import pytest
 
 from metahp.api.advisers import adviser_of
 from metahp.api.models import Model, kept_model_paths, model_key, train_model, training_seconds
-from metahp.api.questions import find_spaces, measure_past
+from metahp.api.past_knowledge import find_spaces, measure_past
 from metahp.core.task import TaskType
 from metahp.core.trial_columns import TrialColumns
 from metahp.knowledge import cache

@@ -12,7 +12,7 @@ from metahp.core.space import Float, SearchSpace
 from metahp.core.trial import Origin
 from metahp.knowledge.store import KnowledgeBase
 from metahp.study.objective import make_metric
-from metahp.surrogate.metamodel import Settings
+from metahp.surrogate.metamodel import PriorSettings
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_similarity_is_calibrated_where_past_tasks_share_configurations(base: Kn
     with base.take_snapshot() as snapshot:
         learned = learn_past(snapshot, BOWL_SPACE, make_metric(None, "maximize"), "new", {"centre": -1.0}, 0)
     assert learned is not None
-    assert (learned.past.model.settings != Settings()) == are_shared
+    assert (learned.past.model.settings != PriorSettings()) == are_shared
 
 
 @pytest.mark.parametrize("described", [{}, {"size": 1.0}])

@@ -15,7 +15,7 @@ from metahp.core.metric import (
     metrics_for,
     stored_metrics,
 )
-from metahp.core.regret import default_scaled_regret, incumbent, is_flat, range_scaled_regret
+from metahp.core.regret import default_scaled_regret, is_flat, range_scaled_regret, track_incumbent
 from metahp.core.task import TaskType
 
 
@@ -113,4 +113,6 @@ def test_a_task_is_flat_when_the_gain_is_within_the_noise_of_the_folds(default: 
 
 
 def test_the_incumbent_ignores_missing_losses_and_never_worsens() -> None:
-    np.testing.assert_array_equal(incumbent(np.array([np.nan, 0.5, 0.7, np.nan, 0.4])), [np.inf, 0.5, 0.5, 0.5, 0.4])
+    np.testing.assert_array_equal(
+        track_incumbent(np.array([np.nan, 0.5, 0.7, np.nan, 0.4])), [np.inf, 0.5, 0.5, 0.5, 0.4]
+    )

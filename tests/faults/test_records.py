@@ -25,7 +25,7 @@ import pytest
 
 import metahp
 from metahp.api import advice
-from metahp.api.questions import measure_past
+from metahp.api.past_knowledge import measure_past
 from metahp.cli.main import main
 from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError

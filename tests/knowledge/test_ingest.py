@@ -13,6 +13,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
+from metahp.files import unfinished_path
 from metahp.knowledge import database, ingest
 from metahp.knowledge.columns import trials_to_table
 from metahp.knowledge.records import TaskRecord
@@ -324,14 +325,14 @@ def test_what_ended_processes_left_unfinished_is_removed(kb: KnowledgeBase) -> N
     kb.ingest()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    name = database.unfinished_path(kb.file).name.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+    living = unfinished_path(kb.file).name
+    name = living.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
     (kb.folder / name).mkdir()
     (kb.folder / name / "kb.duckdb").write_text("")
-    old, young = kb.journal.folder / f"{'0' * 32}.tmp", kb.journal.folder / f"{'1' * 32}.tmp"
-    for path in (old, young):
+    ours, theirs = (kb.journal.folder / each.replace(kb.file.name, "a.jsonl") for each in (living, name))
+    for path in (ours, theirs):
         path.write_text("")
-    os.utime(old, (0, 0))
     kb.ingest()
     assert sorted(path.name for path in kb.folder.iterdir()) == ["journal", "kb.duckdb"]
-    assert young.exists()
-    assert not old.exists()
+    assert ours.exists()
+    assert not theirs.exists()

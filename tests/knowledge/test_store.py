@@ -19,7 +19,7 @@ from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
 from metahp.core.trial_columns import TrialColumns
 from metahp.knowledge import database
 from metahp.knowledge.columns import trials_to_table
-from metahp.knowledge.records import TaskRecord, combined
+from metahp.knowledge.records import TaskRecord, combine
 from metahp.knowledge.store import KnowledgeBase
 
 LOSSES = st.floats(0, 1e6, width=32)
@@ -293,7 +293,7 @@ def test_newer_metafeatures_replace_older_ones_and_keep_what_was_known(kb: Knowl
     kb.record([], [a_task(version=1)])
     kb.ingest()
     assert kb.task("t").metafeatures_version == 2
-    assert combined(newer, a_task(version=1)) is newer
+    assert combine(newer, a_task(version=1)) is newer
 
 
 def test_info_counts_file_and_journal_together(kb: KnowledgeBase) -> None:

@@ -1,4 +1,4 @@
-"""A question to past tasks: what the knowledge base measured on them, as it was kept and brought up to date."""
+"""What a question needs of past tasks: their measurements, read from what was kept and brought up to date."""
 
 import json
 import logging
@@ -33,14 +33,14 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Question:
-    """What a knowledge base says to a question, read from one snapshot.
+class PastKnowledge:
+    """What one snapshot of a knowledge base says to a question about some learners and a metric.
 
     Attributes:
         folder: The folder of the knowledge base, where models are kept.
         content: Its content hash.
-        past: What its tasks of this kind measured.
-        evidence: The part of it that is of the metric and the learners of the question.
+        past: Measurements of its tasks, of classification or of regression.
+        evidence: The part of them that the question is about.
     """
 
     folder: Path
@@ -49,28 +49,28 @@ class Question:
     evidence: Evidence
 
 
-def read_question(snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]) -> Question:
-    """Read what past tasks like `task_type` say of some learners.
+def read_knowledge(snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]) -> PastKnowledge:
+    """What past tasks like `task_type` say about some learners.
 
     Raises:
         KnowledgeBaseError: there is no past task to learn from.
     """
-    return _ask(snapshot, read_past(snapshot, task_type, learners), task_type, metric, learners)
+    return _gather(snapshot, read_past(snapshot, task_type, learners), task_type, metric, learners)
 
 
-def read_kept_question(
+def read_kept_knowledge(
     snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]
-) -> Question | None:
-    """As `read_question`, where that is kept and brought up to date quickly; None elsewhere."""
+) -> PastKnowledge | None:
+    """As `read_knowledge`, from what was kept; None where all trials have to be read."""
     past = _read_kept(snapshot, task_type, learners)
-    return None if past is None else _ask(snapshot, past, task_type, metric, learners)
+    return None if past is None else _gather(snapshot, past, task_type, metric, learners)
 
 
-def _ask(
+def _gather(
     snapshot: Snapshot, past: Measurements, task_type: TaskType, metric: Metric, learners: Sequence[str]
-) -> Question:
+) -> PastKnowledge:
     evidence = find_usable_evidence(past, task_type, metric.name, learners)
-    return Question(folder=snapshot.folder, content=snapshot.content_hash, past=past, evidence=evidence)
+    return PastKnowledge(folder=snapshot.folder, content=snapshot.content_hash, past=past, evidence=evidence)
 
 
 def find_usable_evidence(past: Measurements, task_type: TaskType, metric: str, learners: Sequence[str]) -> Evidence:
@@ -229,7 +229,7 @@ def _bring_up_to_date(
     fresh = measure_past(records, trials, task_type, learners)
     # As they will be read from a file: a kept answer and a fresh one are the same.
     fresh = Measurements.from_arrays(fresh.to_arrays(), kept.spaces)
-    return kept.without(frozenset(changed)).joined(fresh)
+    return kept.drop_tasks(frozenset(changed)).join(fresh)
 
 
 def _check_not_empty(past: Measurements, task_type: TaskType) -> Measurements:
