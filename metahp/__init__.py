@@ -1,13 +1,14 @@
 """Starting hyperparameters for a table never seen before, learned from past tasks.
 
-Public names are imported on first use: `import metahp` alone loads nothing heavy.
+What this module exports is public; all other modules may change without notice. Public names are imported on first use:
+`import metahp` alone loads nothing heavy.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metahp.api import TuneResult, describe, load, recommend, train, tune
+    from metahp.api import TuneResult, describe, load, recommend, train, tune, tune_objective
     from metahp.core.configuration import Configuration
     from metahp.core.errors import MetahpError
     from metahp.core.space import Categorical, Float, Integer, SearchSpace
@@ -47,6 +48,7 @@ __all__ = [
     "register_learner",
     "train",
     "tune",
+    "tune_objective",
 ]
 
 _HOMES = {
@@ -73,6 +75,7 @@ _HOMES = {
     "register_learner": "learners.registry",
     "train": "api",
     "tune": "api",
+    "tune_objective": "api",
 }
 
 

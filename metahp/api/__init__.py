@@ -1,16 +1,17 @@
-"""The story, one function per verb: load, describe, recommend, tune and refresh."""
+"""The story, one function per verb: load, describe, recommend, tune, tune_objective, train and refresh."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from metahp.api.advice import known_learners, recommend
-from metahp.api.tables import describe, load, task_type_named
+from metahp.api.tables import describe
+from metahp.datasets.load import load, task_type_named
 
 if TYPE_CHECKING:
     from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
     from metahp.api.training import train
-    from metahp.api.tuning.tune import tune
-    from metahp.api.tuning.tuned import TuneResult
+    from metahp.api.tuning import tune, tune_objective
+    from metahp.study.result import TuneResult
 
 __all__ = [
     "LARGE_LIMITS",
@@ -27,22 +28,24 @@ __all__ = [
     "task_type_named",
     "train",
     "tune",
+    "tune_objective",
 ]
 
 # Imported on first use: a recommendation searches nothing and writes no result.
 _LATER = {
     **dict.fromkeys(
-        ("LARGE_LIMITS", "SEED_LIMITS", "SEED_PROTOCOL", "ManifestRow", "read_manifest", "refresh"), "growth"
+        ("LARGE_LIMITS", "SEED_LIMITS", "SEED_PROTOCOL", "ManifestRow", "read_manifest", "refresh"), "api.growth"
     ),
-    "TuneResult": "tuning.tuned",
-    "train": "training",
-    "tune": "tuning.tune",
+    "TuneResult": "study.result",
+    "train": "api.training",
+    "tune": "api.tuning",
+    "tune_objective": "api.tuning",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'metahp.api' has no attribute '{name}'")
-    value = getattr(import_module(f"metahp.api.{_LATER[name]}"), name)
+    value = getattr(import_module(f"metahp.{_LATER[name]}"), name)
     globals()[name] = value
     return value

@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from metahp.api.advisers import ask_about, find_kept_adviser, learner_spaces
+from metahp.api.advisers import Found, ask_about, find_kept_adviser
+from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
 from metahp.api.tables import describe, load
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import Metric, metric_for
-from metahp.core.task import Task
-from metahp.core.trial import Origin, Trial
+from metahp.core.statistics import standard_error
+from metahp.core.task import Task, TaskType
+from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
-from metahp.knowledge.locate import open_knowledge_base
+from metahp.knowledge.locate import open_snapshot
+from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.recommendation.result import Recommendation, Recommended
-from metahp.surrogate.measurements import comparable
+from metahp.surrogate.collecting import find_main_protocols
 
 # 80 % of a normal distribution lie within so many standard deviations.
 Z_80 = 1.2816
@@ -64,53 +67,51 @@ def recommend(
         raise InputError(f"k is the number of configurations, at least 1, got {k}.")
     table = load(X, y, target=target, task=task)
     chosen = metric_for(table.task.type, metric)
-    base = (
-        knowledge_base
-        if isinstance(knowledge_base, KnowledgeBase)
-        else open_knowledge_base(Path(knowledge_base) if knowledge_base else None)
-    )
-    totals = base.info()
-    names = chosen_learners(learners, totals)
-    shared = {
-        "task": table.task,
-        "target": table.target,
-        "metric": chosen,
-        "seed": seed,
-        "n_past_tasks": totals["n_tasks"],
-        "n_past_trials": totals["n_trials"],
-        "numeric": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if not is_cat),
-        "categorical": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if is_cat),
-    }
-    own = _find_own_trials(base, table.task, chosen, names)
-    measured = None
-    if own:
-        measured = Recommendation(
-            items=_from_own_trials(own, table.task, chosen, k),
-            neighbours=(),
-            track_record=None,
-            abstained=False,
-            reasons=(f"this table is in the knowledge base: {len(own)} trials measured on it",),
-            is_known_task=True,
-            warnings=table.warnings,
-            **shared,
-        )
-        # Fewer, as an interrupted search leaves them, are not all that there is to say; the adviser knows them too.
-        if len(own) >= k and {trial.configuration.learner for trial in own} >= set(names):
+    _, snapshot = open_snapshot(knowledge_base)
+    with snapshot:
+        totals = snapshot.totals
+        names = chosen_learners(learners, totals)
+        shared = {
+            "task": table.task,
+            "target": table.target,
+            "metric": chosen,
+            "seed": seed,
+            "n_past_tasks": totals["n_tasks"],
+            "n_past_trials": totals["n_trials"],
+            "numeric": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if not is_cat),
+            "categorical": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if is_cat),
+        }
+        own = _find_own_trials(snapshot, table.task, chosen, names)
+        measured = None
+        if own:
+            measured = Recommendation(
+                items=_from_own_trials(own, table.task, chosen, k),
+                neighbours=(),
+                track_record=None,
+                abstained=False,
+                reasons=(f"this table is in the knowledge base: {len(own)} trials measured on it",),
+                is_known_task=True,
+                warnings=table.warnings,
+                **shared,
+            )
+            # Fewer, as an interrupted search leaves them, are not all that there is to say; the adviser knows them too.
+            if len(own) >= k and {trial.configuration.learner for trial in own} >= set(names):
+                return measured
+        # One thread of linear algebra for both: then sums are the same for any number of cores.
+        with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
+            # Reading what past tasks measured needs no description, and takes about as long.
+            reading = beside.submit(_read_kept, snapshot, table.task.type, chosen, names)
+            metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
+        try:
+            knowledge, kept = reading.result()
+            # Not beside the description, whose clock would count the reading of all trials as its own time.
+            knowledge = knowledge or read_knowledge(snapshot, table.task.type, chosen, names)
+            snapshot.close()
+            adviser, advice, notes = ask_about(knowledge, table, chosen, metafeatures, k, kept=kept)
+        except KnowledgeBaseError:
+            if measured is None:
+                raise
             return measured
-    content = totals["content_hash"]
-    # One thread of linear algebra for both: sums do not depend on the number of cores, and nothing waits on a busy one.
-    with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
-        # What past tasks measured has nothing to do with the description, and takes about as long.
-        reading = beside.submit(find_kept_adviser, base, table.task.type, chosen, names, content)
-        metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
-    try:
-        adviser, advice, notes = ask_about(
-            base, table, chosen, names, metafeatures, k, content=content, kept=reading.result()
-        )
-    except KnowledgeBaseError:
-        if measured is None:
-            raise
-        return measured
     prior, defaults = advice.prior, set(adviser.past.evidence.defaults.values())
     items = tuple(
         Recommended(
@@ -138,10 +139,21 @@ def recommend(
     )
 
 
-def _find_own_trials(base: KnowledgeBase, task: Task, metric: Metric, learners: Sequence[str]) -> list[Trial]:
+def _read_kept(
+    snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]
+) -> tuple[PastKnowledge | None, Found | None]:
+    """What past tasks say and the adviser, where both were kept; the file is closed before the model is read."""
+    knowledge = read_kept_knowledge(snapshot, task_type, metric, learners)
+    if knowledge is None:
+        return None, None
+    snapshot.close()
+    return knowledge, find_kept_adviser(knowledge)
+
+
+def _find_own_trials(snapshot: Snapshot, task: Task, metric: Metric, learners: Sequence[str]) -> list[Trial]:
     """The comparable trials of a known table with a finite loss, and a configuration that its learner takes."""
-    spaces = learner_spaces(task.type, learners)
-    trials = [trial for trial in base.trials(task=task.id) if trial.configuration.learner in spaces]
+    spaces = find_spaces(task.type, learners)
+    trials = [trial for trial in snapshot.read_trials(task=task.id) if trial.configuration.learner in spaces]
     kept = [trial for _, trial in upgrade_trials(trials, spaces)]
     if len(kept) < len(trials):
         _log.warning(
@@ -149,7 +161,14 @@ def _find_own_trials(base: KnowledgeBase, task: Task, metric: Metric, learners: 
             "another since a hyperparameter was removed.",
             len(trials) - len(kept),
         )
-    return [trial for trial in comparable(kept) if np.isfinite(trial.loss(metric.name))]
+    main = find_main_protocols([trial.task for trial in kept], [trial.protocol for trial in kept])
+    return [
+        trial
+        for trial in kept
+        if trial.protocol == main[task.id]
+        and trial.state is not TrialState.PRUNED
+        and np.isfinite(trial.loss(metric.name))
+    ]
 
 
 def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -> tuple[Recommended, ...]:
@@ -163,8 +182,7 @@ def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -
     }
     items = []
     for rank, trial in enumerate(ranked[:k], start=1):
-        losses = np.asarray(trial.fold_losses[metric.name])
-        half = Z_80 * float(losses.std(ddof=1)) / np.sqrt(losses.size) if losses.size > 1 else math.nan
+        half = Z_80 * standard_error(trial.fold_losses[metric.name])
         loss = trial.loss(metric.name)
         seconds = trial.fit_seconds / (trial.protocol.folds - 1) / trial.protocol.repeats
         # A trial that does not say on how many rows it was measured does not say how long all of them would take.
@@ -199,7 +217,7 @@ def chosen_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]
 
 
 def known_learners(totals: Mapping[str, Any]) -> tuple[str, ...]:
-    """The learners tried on no less than `LEAST_KNOWN` of the tasks of any, by what `KnowledgeBase.info` counts.
+    """The learners tried on no less than `LEAST_KNOWN` of the tasks of any, by what `Snapshot.totals` counts.
 
     All of them where nothing is measured: the caller then learns what is missing.
     """

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metahp.api.tables import describe, record_of, task_type_named
+from metahp.api.tables import describe, record_of
 from metahp.core.errors import InputError
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, trial_id
+from metahp.datasets.load import task_type_named
 from metahp.datasets.read import TableSource
 from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge import seed as seeds
@@ -61,11 +62,11 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     return [
         ManifestRow(
             TableSource(
-                str(path.parent / row["file"]),
-                row["target"],
-                task_type_named(row["task"]),
-                row["name"],
-                row.get("group") or row["name"],
+                path=str(path.parent / row["file"]),
+                target=row["target"],
+                task_type=task_type_named(row["task"]),
+                name=row["name"],
+                group=row.get("group") or row["name"],
             ),
             f"{row.get('source_repo', '')}/{row.get('source_path', '')}".strip("/"),
             row.get("license_note", ""),
@@ -102,10 +103,9 @@ def refresh(
         on_trial: Called with trials done, trials in all and the trial, once at the start with None.
     """
     # Imported here: a recommendation measures nothing and needs neither design nor pool.
-    from metahp.api.incumbents import run_searches
-    from metahp.api.incumbents import searches as planned_searches
+    from metahp.api.incumbents import plan_searches, run_searches
     from metahp.evaluation.design import design
-    from metahp.evaluation.parallel import call_each, run_jobs
+    from metahp.evaluation.processes import call_each, run_jobs
 
     sizes = {name: learner_named(name).design_size for name in learners} | dict(sizes or {})
     base = KnowledgeBase(out / WORK_FOLDER)
@@ -124,7 +124,14 @@ def refresh(
             pending.append(row)
         for name in learners:
             jobs += [
-                Job(row.source, task.id, configuration, protocol, origin, limits)
+                Job(
+                    source=row.source,
+                    task=task.id,
+                    configuration=configuration,
+                    protocol=protocol,
+                    origin=origin,
+                    limits=limits,
+                )
                 for protocol, limits in _protocols(task.n_rows, rows)
                 for configuration, origin in design(learner_named(name), task.type, sizes[name])
                 if trial_id(task.id, configuration, protocol) not in done
@@ -133,7 +140,7 @@ def refresh(
     total = len(jobs) + sum(
         search.n_trials
         for name, n_trials in n_searched.items()
-        for search in planned_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
+        for search in plan_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
     )
     on_trial(0, total, None)
 
@@ -144,7 +151,7 @@ def refresh(
         for name, n_trials in n_searched.items():
             # The design is measured by now, and a search starts from all of it.
             base.ingest()
-            planned = planned_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
+            planned = plan_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
             for trials in run_searches(planned, n_jobs, base.record):
                 yield from trials
 

@@ -4,27 +4,28 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from metahp.core.metric import metric_for
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Protocol, Trial
 from metahp.core.upgrade import upgrade_trials
 from metahp.datasets.read import TableSource
-from metahp.evaluation.parallel import call_each, run_here
+from metahp.evaluation.backend import InTurn
+from metahp.evaluation.processes import call_each, run_here
 from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import learner_named
 from metahp.refinement.strategies import strategy_named
-from metahp.refinement.strategy import Observation
+from metahp.refinement.strategy import Suggestion
+from metahp.study.loop import MemoryLog, run_search
+from metahp.study.request import Budget
 
 STRATEGY = "gp"
 # What the search improves: for classes log loss, binary ones too, as every configuration moves it.
 METRIC_NAMES = {"binary": "neg_log_loss", "multiclass": "neg_log_loss", "regression": "neg_root_mean_squared_error"}
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedSearch:
     """`n_trials` further trials of a learner on a table, chosen by what its trials so far, `known`, say."""
 
     source: TableSource
@@ -36,14 +37,14 @@ class Search:
     n_trials: int
 
 
-def searches(
+def plan_searches(
     base: KnowledgeBase,
     tables: Sequence[tuple[TableSource, Task]],
     learner: str,
     n_trials: int,
     protocol: Protocol,
     limits: Limits,
-) -> Iterator[Search]:
+) -> Iterator[PlannedSearch]:
     """What is left of a search of `n_trials` trials on each of the tables."""
     known: dict[str, list[Trial]] = {task.id: [] for _, task in tables}
     for trial in base.trials(learner=learner):
@@ -53,38 +54,50 @@ def searches(
         own = [trial for _, trial in upgrade_trials(known[task.id], {learner: learner_named(learner).space(task.type)})]
         n_left = n_trials - sum(trial.origin is Origin.POSTERIOR for trial in own)
         if n_left > 0:
-            yield Search(source, task, learner, protocol, limits, tuple(own), n_left)
+            yield PlannedSearch(
+                source=source,
+                task=task,
+                learner=learner,
+                protocol=protocol,
+                limits=limits,
+                known=tuple(own),
+                n_trials=n_left,
+            )
 
 
 def run_searches(
-    planned: Iterable[Search], n_jobs: int, record: Callable[[Sequence[Trial]], None]
+    planned: Iterable[PlannedSearch], n_jobs: int, record: Callable[[Sequence[Trial]], None]
 ) -> Iterator[list[Trial]]:
     """The trials of each search, in the order in which searches finish.
 
     Each trial is handed to `record`, in the process that made it, before the next one is chosen. The strategy is
     Optuna's Gaussian process, which knows nothing of past tasks: what it finds is no echo of the prior.
     """
-    for _, trials in call_each(functools.partial(_trials, record), list(planned), n_jobs=n_jobs):
+    for _, trials in call_each(functools.partial(_run_planned, record), list(planned), n_jobs=n_jobs):
         yield trials
 
 
-def _trials(record: Callable[[Sequence[Trial]], None], search: Search) -> list[Trial]:
-    metric = metric_for(search.task.type, METRIC_NAMES[search.task.type]).name
-    strategy = strategy_named(STRATEGY, [learner_named(search.learner).space(search.task.type)], seed=len(search.known))
-    for trial in search.known:
-        strategy.tell(_observed(trial, metric))
-    made: list[Trial] = []
-    while len(made) < search.n_trials and (suggestion := strategy.ask()) is not None:
-        chosen = suggestion.configuration
-        trial = run_here(Job(search.source, search.task.id, chosen, search.protocol, Origin.POSTERIOR, search.limits))
-        record([trial])
-        strategy.tell(_observed(trial, metric))
-        made.append(trial)
-    return made
+def _run_planned(record: Callable[[Sequence[Trial]], None], planned: PlannedSearch) -> list[Trial]:
+    metric = metric_for(planned.task.type, METRIC_NAMES[planned.task.type]).name
+    space = learner_named(planned.learner).space(planned.task.type)
 
+    def job_of(suggestion: Suggestion) -> Job:
+        return Job(
+            source=planned.source,
+            task=planned.task.id,
+            configuration=suggestion.configuration,
+            protocol=planned.protocol,
+            origin=Origin.POSTERIOR,
+            limits=planned.limits,
+        )
 
-def _observed(trial: Trial, metric: str) -> Observation:
-    losses = np.asarray(trial.fold_losses.get(metric, ()))
-    if not losses.size:
-        return Observation(trial.configuration, float("inf"))
-    return Observation(trial.configuration, float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(losses.size)))
+    n_known = len(planned.known)
+    log = MemoryLog(metric, [space], planned.known, lambda trial: record([trial]))
+    run_search(
+        strategy_named(STRATEGY, [space], seed=n_known),
+        InTurn(run_here),
+        log,
+        Budget(trials=n_known + planned.n_trials),
+        job_of=job_of,
+    )
+    return log.trials[n_known:]

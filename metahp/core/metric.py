@@ -8,22 +8,30 @@ from metahp.core.task import TaskType
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A scikit-learn scorer name and how its score, greater is better, becomes a loss of at least zero.
+    """How a score becomes a loss, of which less is better: `loss = sign * (best - score)`.
 
-    `loss = best - score`, where `best` is the score of a perfect prediction (1 for ROC AUC, 0 for `neg_log_loss`).
+    Scores are those of the scikit-learn scorer called `name`, or of a user's own objective.
+
+    Attributes:
+        name: What trials call the metric.
+        best: The score of a perfect prediction: 1 for ROC AUC, 0 for `neg_log_loss`.
+        task_types: The task types that it is defined for.
+        sign: +1 where a greater score is better, -1 for a cost.
     """
 
     name: str
     best: float
     task_types: tuple[TaskType, ...]
+    sign: int = 1
 
     def loss(self, score: float) -> float:
         """The loss of a score."""
-        return self.best - score
+        # Not factored out, so that a cost of zero is a loss of 0.0 and not of -0.0.
+        return self.sign * self.best - self.sign * score
 
     def score(self, loss: float) -> float:
         """The score of a loss."""
-        return self.best - loss
+        return self.best - self.sign * loss
 
 
 _CLASSES = (TaskType.BINARY, TaskType.MULTICLASS)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from metahp.core.statistics import mean_difference
+
 # A configuration far worse than the default is as useless as one twice as bad; without the clip, one diverging
 # configuration would outweigh all other tasks in a mean.
 DEFAULT_SCALED_CLIP = 2.0
@@ -30,13 +32,11 @@ def is_flat(best_folds: np.ndarray, default_folds: np.ndarray) -> bool:
     Both arrays hold one loss per fold, in the same order, shape (folds,). Noise is the standard error of the paired
     differences: both were measured on the same rows; of one fold it is not known, and taken for none.
     """
-    gain = np.asarray(default_folds, dtype=float) - np.asarray(best_folds, dtype=float)
-    if gain.mean() <= 0 or gain.size == 1:
-        # One fold tells nothing of the noise.
-        return bool(gain.mean() <= 0)
-    return bool(gain.mean() < gain.std(ddof=1) / np.sqrt(gain.size))
+    gain, noise = mean_difference(default_folds, best_folds)
+    # One fold tells nothing of the noise, which is NaN then.
+    return gain <= 0 or gain < noise
 
 
-def incumbent(losses: np.ndarray) -> np.ndarray:
-    """Best loss so far after each evaluation, along the last axis; missing losses never become the best."""
-    return np.minimum.accumulate(np.nan_to_num(losses, nan=np.inf), axis=-1)
+def track_incumbent(losses: np.ndarray) -> np.ndarray:
+    """Best loss so far after each trial, along the last axis; a missing loss never becomes the best."""
+    return np.minimum.accumulate(np.where(np.isnan(losses), np.inf, losses), axis=-1)

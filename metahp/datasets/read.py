@@ -54,7 +54,7 @@ def read_frame(path: str | Path, *, text_columns: Collection[str] = (), min_colu
     return _read(str(path), text_columns, min_columns)[0]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableSource:
     """Where a table is read from, small enough to hand to another process."""
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.text import encodable
-from metahp.files import FOREIGN_SECONDS, sweep, write_file
+from metahp.files import sweep, write_file
 from metahp.knowledge.seed import seed_folder
 
 FOLDER_NAME = "surrogate"
@@ -24,7 +24,6 @@ NEWEST_KEPT = 64
 MAX_BYTES = 2**30
 # Clocks of machines that share a folder differ by so much.
 CLOCK_SECONDS = 60.0
-_OLD_UNFINISHED = re.compile(r"\..*\.npz\.[0-9a-f]{32}\.tmp")
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _log = logging.getLogger(__name__)
 
@@ -90,7 +89,7 @@ def save(folder: Path, key: str, arrays: Mapping[str, np.ndarray], newest_kept: 
     np.savez_compressed(content, allow_pickle=False, **arrays)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
+        sweep(path.parent)
         write_file(path, content.getvalue())
     except OSError as error:
         _log.warning(
@@ -164,11 +163,3 @@ def _read_array(file: IO[bytes], n_bytes: int) -> np.ndarray:
     if dtype.hasobject or header.tell() + dtype.itemsize * math.prod(shape) != len(content):
         raise InputError("an array in it is of another size than it says, or holds Python objects")
     return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what ended processes left unfinished, and what earlier versions did a day ago or longer."""
-    sweep(folder)
-    for path in folder.iterdir():
-        if _OLD_UNFINISHED.fullmatch(path.name) and time.time() - path.lstat().st_mtime > FOREIGN_SECONDS:
-            path.unlink(missing_ok=True)

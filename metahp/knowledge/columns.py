@@ -115,7 +115,7 @@ def trials_to_table(trials: Sequence[Trial], number: pa.DataType | None = None) 
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def conformed(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
+def conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
     """`table` with exactly the columns of `schema`, converted where that is possible.
 
     Raises:
@@ -144,7 +144,7 @@ class _JsonTexts:
         return self._texts[key]
 
 
-def without_ids(schema: pa.Schema) -> pa.Schema:
+def drop_ids(schema: pa.Schema) -> pa.Schema:
     """The columns of trials but the ids, which follow from the others."""
     return pa.schema([field for field in schema if field.name not in ("id", "configuration_id")])
 

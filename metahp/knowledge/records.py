@@ -84,7 +84,7 @@ class TaskRecord:
         return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def combined(old: TaskRecord, new: TaskRecord) -> TaskRecord:
+def combine(old: TaskRecord, new: TaskRecord) -> TaskRecord:
     """One record of two that describe the same task.
 
     The newer meta-features win, and blank names, groups, sources and licences are filled from the other one, so that

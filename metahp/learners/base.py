@@ -64,8 +64,6 @@ class Learner(ABC):
         design_size: How many configurations the seed measures on every task.
         iterations: What a finished model counts as, where the learner has no learning curve.
         stops_early: Fewer iterations than were run may be better, so that early stopping is worth its while.
-        takes_weights: The model takes a weight for each row in `fit`.
-        needs_device: The model trains on a GPU where there is one.
         suffix: Of the file that a fitted model is kept in.
         file_format: What that file is, in words.
         trusted_types: Classes of fitted estimators that may be read from a file, beside those of scikit-learn that
@@ -78,8 +76,6 @@ class Learner(ABC):
     design_size: int = 30
     iterations: int = 1
     stops_early: bool = False
-    takes_weights: bool = False
-    needs_device: bool = False
     suffix: str = "skops"
     file_format: str = "skops"
     trusted_types: tuple[type, ...] = ()

@@ -28,8 +28,6 @@ MAX_ONE_HOT = 30
 class Forest(Learner):
     """The learners `random_forest` and `extra_trees`: a column encoder, then the forest."""
 
-    takes_weights = True
-
     def __init__(self, name: str) -> None:
         self.name = name
 

@@ -73,7 +73,6 @@ class LightGBM(Learner):
     libraries = ("lightgbm",)
     design_size = 64
     stops_early = True
-    takes_weights = True
     suffix = "txt"
     file_format = "LightGBM"
 

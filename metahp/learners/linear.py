@@ -52,7 +52,6 @@ class Linear(Learner):
 
     name = "linear"
     iterations = MAX_ITERATIONS
-    takes_weights = True
 
     def space(self, task_type: TaskType) -> SearchSpace:
         """Penalty and preprocessing; regression also chooses between ridge and elastic net."""

@@ -206,7 +206,6 @@ def validate(evidence: Evidence, parts: Sequence[LeftOut], *, seed: int) -> Vali
     residuals = np.full((n, TRACK_RECORD_K), np.nan)
     learners = np.full((n, TRACK_RECORD_K), -1, dtype=np.int8)
     regret = np.full((n, 2), np.nan)
-    place = {(each.id, final): j for j, (each, final) in enumerate(_keys(evidence))}
     # Others say nothing of how learners compare.
     whole = ~np.isnan(evidence.losses[:, list(evidence.defaults.values())]).any(axis=1)
     for part in parts:
@@ -217,7 +216,7 @@ def validate(evidence: Evidence, parts: Sequence[LeftOut], *, seed: int) -> Vali
         known = evidence.rows(np.flatnonzero(~is_test))
         past = PastTasks.read(known, part.model)
         forecast = Forecast.of(past, Levels.fit(known, seed=seed))
-        columns = np.array([place[each.id, final] for each, final in _keys(past.evidence)], dtype=int)
+        columns = evidence.columns_of(past.evidence)
         for row, prior in zip(test, past.priors(evidence.metafeatures[test]), strict=True):
             measured = np.flatnonzero(~np.isnan(evidence.losses[row, columns]))
             if not measured.size:
@@ -235,10 +234,6 @@ def validate(evidence: Evidence, parts: Sequence[LeftOut], *, seed: int) -> Vali
     return Validation(
         names=names, residuals=residuals, learners=learners, track_record=_track_record(evidence, regret, names)
     )
-
-
-def _keys(evidence: Evidence) -> Iterator[tuple]:
-    return zip(evidence.candidates, evidence.is_final.tolist(), strict=True)
 
 
 def _quantiles(residuals: np.ndarray) -> np.ndarray:

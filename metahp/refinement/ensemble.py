@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
+from metahp.core.statistics import mean_difference
 from metahp.core.task import TaskType
 from metahp.evaluation.losses import losses_of
 
@@ -126,9 +127,8 @@ def cross_fitted_gain(
     if len(measured) < 2:
         raise InputError(f"The loss is defined on {len(measured)} of {parts} parts of {len(y)} rows; two are needed.")
     ensemble, single = measured.T
-    gains = single - ensemble
-    error = float(gains.std(ddof=1) / np.sqrt(len(gains)))
-    return Gain(float(gains.mean()), error, float(ensemble.mean()), float(single.mean()), len(gains))
+    gain, error = mean_difference(single, ensemble)
+    return Gain(gain, error, float(ensemble.mean()), float(single.mean()), len(measured))
 
 
 def combine(predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ MIN_VARIANCE = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class MixtureSettings:
     """What the mixture is made of, chosen by regret on left-out tasks of six published suites.
 
     `amplitudes` and `noises` are shares of the scenarios' mean variance. Trials that do not tell their noise have one
@@ -96,7 +96,7 @@ class Points:
         return cls(torch.as_tensor(inputs, dtype=torch.float64, device=weights.device), values, mean, deviations)
 
     @classmethod
-    def joined(cls, parts: Sequence["Points"]) -> "Points":
+    def join(cls, parts: Sequence["Points"]) -> "Points":
         """The points of all parts, in their order."""
         return cls(
             torch.cat([each.inputs for each in parts]),
@@ -126,7 +126,7 @@ class Cross:
         return cls(matern52(left.inputs, right.inputs), left.deviations.T @ right.deviations)
 
     @classmethod
-    def joined(cls, parts: Sequence["Cross"]) -> "Cross":
+    def join(cls, parts: Sequence["Cross"]) -> "Cross":
         """All rows of the parts, in their order."""
         return cls(torch.cat([each.correlation for each in parts]), torch.cat([each.blended for each in parts]))
 
@@ -151,7 +151,7 @@ class _Kind(Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class _Kernel:
+class _Covariance:
     """A covariance with its factor, and the means that it is combined with.
 
     `amplitude` and `noise` are variances; `scales` are length scales of the task's own, None for those of past tasks.
@@ -210,7 +210,7 @@ class Posterior:
         log_scale: tuple[float, float],
         variance: float,
         observed: Observed,
-        settings: Settings,
+        settings: MixtureSettings,
     ) -> None:
         self._weights = weights
         self._variance = variance
@@ -276,7 +276,7 @@ class Posterior:
             squares = torch.cdist(white_y.T, white_means.T) ** 2
             likelihood = -0.5 * squares - finished.diagonal().log().sum()
             likelihood = likelihood - (n_unclipped * self._log_scales)[:, None]
-            self._kernels.append(_Kernel(kind, amplitude, noise, scales, factor, white_y, white_means))
+            self._kernels.append(_Covariance(kind, amplitude, noise, scales, factor, white_y, white_means))
             logs.append(settings.power * likelihood + self._scale_prior[:, None] + prior)
         total = torch.logsumexp(torch.cat([each.flatten() for each in logs]), dim=0)
         self.log_weights = [each - total for each in logs]

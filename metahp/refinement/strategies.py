@@ -48,7 +48,7 @@ LEARNER = "learner"
 
 
 class _Proposer(Protocol):
-    """Where new configurations come from; `Search` keeps the books."""
+    """Where new configurations come from; `RoundRobin` keeps the books."""
 
     def propose(self, seen: set[str]) -> Suggestion | None:
         """A configuration whose id is not in `seen`; None where none is left."""
@@ -60,7 +60,7 @@ class _Proposer(Protocol):
         """Learn how a trial went."""
 
 
-class Search:
+class RoundRobin:
     """A `Strategy` that asks the warm points first and then its proposers in turn, never anything twice.
 
     Args:
@@ -354,12 +354,12 @@ _METHODS: dict[str, _Method] = {
 
 def _sampled_search(method: _Method, spaces: Sequence[SearchSpace], seed: int, warm: Sequence[Suggestion]) -> Strategy:
     if method.is_joint:
-        return Search(spaces, warm, [_Sampled(spaces, method, seed)])
-    return Search(spaces, warm, [_Sampled([space], method, _derived(seed, i)) for i, space in enumerate(spaces)])
+        return RoundRobin(spaces, warm, [_Sampled(spaces, method, seed)])
+    return RoundRobin(spaces, warm, [_Sampled([space], method, _derived(seed, i)) for i, space in enumerate(spaces)])
 
 
 def _grid_search(spaces: Sequence[SearchSpace], seed: int, warm: Sequence[Suggestion]) -> Strategy:
-    return Search(spaces, warm, [_Grid(space, _derived(seed, i)) for i, space in enumerate(spaces)])
+    return RoundRobin(spaces, warm, [_Grid(space, _derived(seed, i)) for i, space in enumerate(spaces)])
 
 
 # What builds a strategy: spaces, seed and warm points in, a strategy that has seen nothing out.

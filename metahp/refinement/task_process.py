@@ -6,8 +6,8 @@ this task's scale, and f has a Matérn-5/2 covariance with one length scale per 
 say nothing of the task, b becomes small. The noise is learned as well: what the folds tell counts the folds'
 difficulty, which all trials share.
 
-On real tables it was ahead of the mixture in `metahp.refinement.posterior` (`scripts/benchmark_live.py`); on look-ups
-without noise it is behind at ten trials (`scripts/benchmark_refinement.py`).
+On real tables it was ahead of the mixture in `metahp.refinement.posterior` (`benchmarks/live.py`); on look-ups
+without noise it is behind at ten trials (`benchmarks/refinement.py`).
 """
 
 import math

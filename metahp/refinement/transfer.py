@@ -14,7 +14,7 @@ from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.acquisition import expected_best_loss
 from metahp.refinement.pool import N_LOCAL, fixed_pool, trust_region, trust_region_side
-from metahp.refinement.posterior import MIN_VARIANCE, Cross, Observed, Points, Posterior, Settings, torch_device
+from metahp.refinement.posterior import MIN_VARIANCE, Cross, MixtureSettings, Observed, Points, Posterior, torch_device
 from metahp.refinement.strategy import Observation, Suggestion, check_configuration, upgrade_observation
 from metahp.refinement.task_process import TaskProcess
 from metahp.surrogate.prior import Prior
@@ -63,7 +63,7 @@ class Transfer:
         stopped_early: Collection[str] = (),
         seed: int,
         device: str = "auto",
-        settings: Settings | None = None,
+        settings: MixtureSettings | None = None,
     ) -> None:
         self._spaces = {space.learner: space for space in spaces}
         if not spaces or len(self._spaces) < len(spaces):
@@ -73,7 +73,7 @@ class Transfer:
             raise InputError(f"The unit of the loss is a number above zero, got {prior.unit}.")
         self._prior, self._seed = prior, seed
         self._device = torch_device(device)
-        self._settings = settings or Settings()
+        self._settings = settings or MixtureSettings()
         self._is_table = table is not None
         candidates = prior.candidates if table is None else table
         self._stopped_early = frozenset(
@@ -229,7 +229,7 @@ class Transfer:
         posterior = Posterior(self._weights, self._prior.log_scale, self._variance, observed, self._settings)
 
         def improvement(points: Points) -> torch.Tensor:
-            kept = Cross.joined([self._tried[name][1] for name in order]) if points is self._fixed else None
+            kept = Cross.join([self._tried[name][1] for name in order]) if points is self._fixed else None
             return posterior.log_improvement(points, kept)
 
         return improvement
@@ -250,7 +250,7 @@ class Transfer:
             torch.tensor(values, dtype=torch.float64, device=self._device) / self._prior.unit
             for values in zip(*((each.loss, each.noise) for each in self._told.values()), strict=True)
         )
-        points = Points.joined([self._tried[name][0] for name in (*self._told, *self._pending())])
+        points = Points.join([self._tried[name][0] for name in (*self._told, *self._pending())])
         return Observed(points, losses, noise)
 
 

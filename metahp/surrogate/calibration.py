@@ -8,7 +8,7 @@ from scipy.optimize import lsq_linear
 
 from metahp.core.regret import DEFAULT_SCALED_CLIP
 from metahp.surrogate.evidence import Evidence, normalised_losses
-from metahp.surrogate.metamodel import MetaModel, Settings, unknown_learners
+from metahp.surrogate.metamodel import MetaModel, PriorSettings, unknown_learners
 from metahp.surrogate.prior import PastTasks
 from metahp.surrogate.validation import group_folds
 
@@ -24,7 +24,7 @@ MOST_SHIFT = 0.33
 MOST_TRUST = 0.75
 # On tables both caps bind for every set of learners and metric that was calibrated on the seed, so that nothing is left
 # to calibrate there.
-OF_TABLES = Settings(shift=MOST_SHIFT, trust=MOST_TRUST)
+OF_TABLES = PriorSettings(shift=MOST_SHIFT, trust=MOST_TRUST)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,8 +50,7 @@ def unseen(past: PastTasks, evidence: Evidence, rows: Sequence[int]) -> Iterator
     settings = replace(past.model.settings, shift=1.0, trust=1.0)
     trusting = replace(past, model=replace(past.model, settings=settings))
     average = past.values[past.whole].mean(axis=0)
-    place = {(each.id, final): j for j, (each, final) in enumerate(_keys(evidence))}
-    part = evidence.columns(np.array([place[each.id, final] for each, final in _keys(past.evidence)], dtype=int))
+    part = evidence.columns(evidence.columns_of(past.evidence))
     rows = [row for row in rows if (~np.isnan(part.losses[row])).sum() >= MIN_KNOWN]
     losses, _ = normalised_losses(part.losses[rows], list(part.defaults.values()), clip=DEFAULT_SCALED_CLIP)
     for own, prior in zip(losses, trusting.priors(evidence.metafeatures[rows]), strict=True):
@@ -60,16 +59,12 @@ def unseen(past: PastTasks, evidence: Evidence, rows: Sequence[int]) -> Iterator
         yield Unseen(average=average, similar=prior.weights @ past.values, moved=prior.shift, losses=own)
 
 
-def _keys(evidence: Evidence) -> Iterator[tuple]:
-    return zip(evidence.candidates, evidence.is_final.tolist(), strict=True)
-
-
-def calibrate(left_out: Sequence[Unseen], settings: Settings | None = None) -> Settings:
+def calibrate(left_out: Sequence[Unseen], settings: PriorSettings | None = None) -> PriorSettings:
     """The shares of similarity and surrogate with which the prior's mean has least squared error on unseen tasks.
 
     The shape of a task's losses counts, not their level: each task is centred on its own mean.
     """
-    settings = settings or Settings()
+    settings = settings or PriorSettings()
     if len(left_out) < MIN_TASKS:
         return settings
     rows, targets = [], []

@@ -69,6 +69,19 @@ class Evidence:
             defaults={learner: place[column] for learner, column in self.defaults.items() if column in place},
         )
 
+    def columns_of(self, part: "Evidence") -> np.ndarray:
+        """The columns that have the candidates of `part`, shape (c,).
+
+        Raises:
+            KeyError: `part` has a candidate that is none of these.
+        """
+        place = {key: column for column, key in enumerate(self._keys())}
+        return np.array([place[key] for key in part._keys()], dtype=int)
+
+    def _keys(self) -> list[tuple[str, bool]]:
+        pairs = zip(self.candidates, self.is_final.tolist(), strict=True)
+        return [(candidate.id, is_final) for candidate, is_final in pairs]
+
     def measured(self) -> "Evidence":
         """The evidence about candidates that some task has measured: another one may be a left-out optimum."""
         return self.columns(np.flatnonzero(~np.isnan(self.losses).all(axis=0)))

@@ -15,7 +15,7 @@ N_COMPONENTS = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Forest:
+class SimilarityForest:
     """Trees as arrays, one element for each node: the children are places, and a leaf is its own child.
 
     `roots` (r,) are the trees' first nodes, `features`, `thresholds`, `left` and `right` (n,) those of all nodes, and
@@ -30,7 +30,7 @@ class Forest:
     middle: np.ndarray
 
     @classmethod
-    def fit(cls, metafeatures: np.ndarray, losses: np.ndarray, *, seed: int) -> "Forest":
+    def fit(cls, metafeatures: np.ndarray, losses: np.ndarray, *, seed: int) -> "SimilarityForest":
         """Grow trees that tell the losses (t, c), normalised losses without a gap, by their meta-features (t, m)."""
         known = ~np.isnan(metafeatures).all(axis=0)
         middle = np.zeros(metafeatures.shape[1])
@@ -59,7 +59,7 @@ class Forest:
         return cls(roots.astype(np.int32), np.where(is_leaf, 0, features), thresholds, left, right, middle)
 
     @classmethod
-    def empty(cls, m: int) -> "Forest":
+    def empty(cls, m: int) -> "SimilarityForest":
         """A forest without trees for `m` meta-features, in which all tasks are alike."""
         nothing = np.zeros(0, dtype=np.int32)
         return cls(nothing, nothing, np.zeros(0), nothing, nothing, np.zeros(m))
@@ -81,7 +81,7 @@ class Forest:
         return asdict(self)
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Forest":
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "SimilarityForest":
         """The forest that `to_arrays` wrote."""
         return cls(**arrays)
 

@@ -10,7 +10,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.regret import DEFAULT_SCALED_CLIP
 from metahp.core.space import SearchSpace
 from metahp.surrogate.evidence import Evidence, encode, normalised_losses
-from metahp.surrogate.forest import Forest
+from metahp.surrogate.forest import SimilarityForest
 from metahp.surrogate.gaussian_process import Interpolation, Kernel, raw_inputs
 from metahp.surrogate.similarity import copy_width, near_width
 from metahp.surrogate.surrogate import Surrogate
@@ -20,7 +20,7 @@ MIN_WHOLE = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class PriorSettings:
     """The prior's own hyperparameters.
 
     `shift` is how much of the surrogate's view of the task the scenarios are shifted by; `trust` the share of the
@@ -46,16 +46,16 @@ class MetaModel:
 
     metric: str
     kernel: Kernel
-    forest: Forest
+    forest: SimilarityForest
     surrogate: Surrogate | None
     metafeatures: np.ndarray
     averages: Mapping[str, float]
     near_width: float
     copy_width: float
-    settings: Settings
+    settings: PriorSettings
 
     @classmethod
-    def fit(cls, evidence: Evidence, *, seed: int, settings: Settings | None = None) -> "MetaModel":
+    def fit(cls, evidence: Evidence, *, seed: int, settings: PriorSettings | None = None) -> "MetaModel":
         """Train on the evidence of past tasks."""
         evidence = evidence.measured()
         spaces = evidence.spaces
@@ -77,14 +77,14 @@ class MetaModel:
         return cls(
             metric=evidence.metric,
             kernel=kernel,
-            forest=Forest.fit(metafeatures, values, seed=seed),
+            forest=SimilarityForest.fit(metafeatures, values, seed=seed),
             surrogate=surrogate,
             # As a file has them: a model that was kept says the same as one that was just trained.
             metafeatures=metafeatures.astype(np.float32).astype(float),
             averages=dict(zip((evidence.candidates[j].id for j in kept), averages, strict=True)),
             near_width=near_width(evidence.metafeatures),
             copy_width=copy_width(evidence.metafeatures),
-            settings=settings or Settings(),
+            settings=settings or PriorSettings(),
         )
 
     @classmethod
@@ -95,13 +95,13 @@ class MetaModel:
         return cls(
             metric=evidence.metric,
             kernel=Kernel(evidence.spaces, np.ones(n_inputs)),
-            forest=Forest.empty(evidence.metafeatures.shape[1]),
+            forest=SimilarityForest.empty(evidence.metafeatures.shape[1]),
             surrogate=None,
             metafeatures=nothing,
             averages={},
             near_width=0.0,
             copy_width=copy_width(evidence.metafeatures),
-            settings=Settings(shift=0.0, trust=0.0),
+            settings=PriorSettings(shift=0.0, trust=0.0),
         )
 
     def shifts(self, metafeatures: np.ndarray, candidates: Sequence[Configuration], encoded: np.ndarray) -> np.ndarray:
@@ -153,7 +153,7 @@ class MetaModel:
         return cls(
             metric=about["metric"],
             kernel=Kernel(trained, arrays["length_scales"], *map(float, arrays["kernel"])),
-            forest=Forest.from_arrays(
+            forest=SimilarityForest.from_arrays(
                 {name.removeprefix("forest_"): arrays[name] for name in arrays if name.startswith("forest_")}
             ),
             surrogate=Surrogate.from_text(text) if text else None,
@@ -161,7 +161,7 @@ class MetaModel:
             averages=dict(zip(about["candidates"], arrays["averages"].tolist(), strict=True)),
             near_width=near,
             copy_width=copy,
-            settings=Settings(shift=shift, trust=trust, local=local),
+            settings=PriorSettings(shift=shift, trust=trust, local=local),
         )
 
 

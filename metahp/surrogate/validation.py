@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.special import gammaln
 
-from metahp.core.regret import default_scaled_regret
+from metahp.core.regret import default_scaled_regret, track_incumbent
 from metahp.core.trial import Origin
 from metahp.surrogate.evidence import Evidence
 
@@ -36,13 +36,13 @@ def best_and_default(past: Evidence, row: int) -> tuple[float, float]:
 def batch_regret(past: Evidence, row: int, batch: Sequence[int], ks: Sequence[int]) -> list[float]:
     """Default-scaled regret on task `row` of the best of the first k candidates in `batch`, for each k."""
     best, default = best_and_default(past, row)
-    tried = np.minimum.accumulate(np.nan_to_num(past.losses[row, list(batch)], nan=np.inf, posinf=np.inf))
+    tried = track_incumbent(past.losses[row, list(batch)])
     return [float(default_scaled_regret(tried[min(k, len(tried)) - 1], best, default)) for k in ks]
 
 
 def n_random(past: Evidence, row: int) -> int:
     """How many design points were measured on task `row`: the number of trials that random search can be given."""
-    return int((~np.isnan(past.losses[row, _is_random(past)])).sum())
+    return int((~np.isnan(past.losses[row, is_random(past)])).sum())
 
 
 def random_regret(past: Evidence, row: int, ks: Sequence[int]) -> list[float]:
@@ -50,7 +50,7 @@ def random_regret(past: Evidence, row: int, ks: Sequence[int]) -> list[float]:
 
     A quasi-random point counts with its own number of iterations, as random search would run it.
     """
-    pool = past.losses[row, _is_random(past)]
+    pool = past.losses[row, is_random(past)]
     best, default = best_and_default(past, row)
     regrets = default_scaled_regret(np.nan_to_num(pool[~np.isnan(pool)], posinf=np.inf), best, default)
     return expected_best_of_random(regrets, ks)
@@ -82,7 +82,8 @@ def worth_in_random_trials(curve: np.ndarray, regret: float) -> float:
     return float(i + (curve[i - 1] - regret) / max(curve[i - 1] - curve[i], np.finfo(float).tiny))
 
 
-def _is_random(past: Evidence) -> np.ndarray:
+def is_random(past: Evidence) -> np.ndarray:
+    """Which candidates random search may draw: points of the design, shape (c,)."""
     return past.is_final & np.array([origin is Origin.DESIGN for origin in past.origins])
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 import metahp
-from metahp.api import tables
 from metahp.core.errors import InputError
-from metahp.datasets import read
+from metahp.datasets import load, read
 from metahp.datasets.raw import RawTable
 from metahp.datasets.source import Source
 
@@ -46,11 +45,11 @@ def test_describing_and_advising_read_the_file_once(known, tmp_path: Path, opene
 
 
 def test_a_raw_table_is_a_table_without_another_read(known, opened: list[str]) -> None:
-    raw = tables.read(known.table, target="target")
+    raw = load.read(known.table, target="target")
     assert isinstance(raw, RawTable)
-    table = tables.load(raw)
-    assert table.task == tables.load(known.table, target="target").task
-    assert tables.load(raw, target="a").target == "a"
+    table = load.load(raw)
+    assert table.task == load.load(known.table, target="target").task
+    assert load.load(raw, target="a").target == "a"
     assert opened == [str(known.table)] * 2
     with pytest.raises(InputError, match="leave out y"):
-        tables.load(raw, [1])
+        load.load(raw, [1])

@@ -31,7 +31,19 @@ def make_result(raw_frame: pd.DataFrame, tmp_path: Path):
             table.task.id, best, Protocol(), 90, TrialState.COMPLETE, Origin.DESIGN, {metric.name: (0.1, 0.2, 0.3)}
         )
         model = fit_model(table, [(best, 1.0)], metric, seed=0)
-        write_result(tmp_path / "result", ResultContent(table, metric, best, model, [trial], Protocol(), 0, path))
+        write_result(
+            tmp_path / "result",
+            ResultContent(
+                table=table,
+                metric=metric,
+                best=best,
+                model=model,
+                trials=[trial],
+                protocol=Protocol(),
+                seed=0,
+                path=path,
+            ),
+        )
         return tmp_path / "result", path
 
     return make

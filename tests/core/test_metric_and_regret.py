@@ -7,6 +7,7 @@ from metahp.core.errors import UnknownNameError
 from metahp.core.metric import (
     DEFAULT_METRIC,
     METRICS,
+    Metric,
     canonical_metric,
     guiding_metric,
     kin_metrics,
@@ -14,7 +15,7 @@ from metahp.core.metric import (
     metrics_for,
     stored_metrics,
 )
-from metahp.core.regret import default_scaled_regret, incumbent, is_flat, range_scaled_regret
+from metahp.core.regret import default_scaled_regret, is_flat, range_scaled_regret, track_incumbent
 from metahp.core.task import TaskType
 
 
@@ -22,6 +23,23 @@ from metahp.core.task import TaskType
 def test_score_inverts_loss(name: str, score: float) -> None:
     metric = METRICS[name]
     assert metric.score(metric.loss(score)) == pytest.approx(score, abs=1e-9)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("best", [0.0, 1.0])
+@pytest.mark.parametrize("score", [0.0, 0.3, -2.5])
+def test_the_sign_of_a_metric_says_whether_more_is_better(sign: int, best: float, score: float) -> None:
+    metric = Metric("m", best, (), sign=sign)
+    assert metric.loss(score) == pytest.approx(sign * (best - score))
+    assert metric.score(metric.loss(score)) == pytest.approx(score)
+    assert metric.loss(best) == 0
+    assert (metric.loss(score + 1) < metric.loss(score)) == (sign > 0)
+
+
+def test_a_cost_without_a_best_score_is_its_own_loss() -> None:
+    cost = Metric("cost", 0.0, (), sign=-1)
+    for value in (0.0, 0.1, 3.5):
+        assert repr(cost.loss(value)) == repr(cost.score(value)) == repr(value)
 
 
 @pytest.mark.parametrize("task_type", TaskType)
@@ -95,4 +113,6 @@ def test_a_task_is_flat_when_the_gain_is_within_the_noise_of_the_folds(default: 
 
 
 def test_the_incumbent_ignores_missing_losses_and_never_worsens() -> None:
-    np.testing.assert_array_equal(incumbent(np.array([np.nan, 0.5, 0.7, np.nan, 0.4])), [np.inf, 0.5, 0.5, 0.5, 0.4])
+    np.testing.assert_array_equal(
+        track_incumbent(np.array([np.nan, 0.5, 0.7, np.nan, 0.4])), [np.inf, 0.5, 0.5, 0.5, 0.4]
+    )

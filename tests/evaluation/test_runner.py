@@ -15,11 +15,11 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
-from metahp.evaluation.parallel import TrialPool, run_jobs
+from metahp.evaluation.processes import TrialProcesses, run_jobs
 from metahp.evaluation.protocol import measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.runner import Job, Limits, Runner, Workload
-from metahp.evaluation.splits import by_time
+from metahp.evaluation.splits import split_by_time
 from metahp.learners import registry
 from metahp.learners.forest import Forest
 from metahp.learners.registry import learner_named
@@ -34,7 +34,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> TableSource:
     frame["target"] = frame["x0"] + rng.normal(size=3000)
     path = tmp_path_factory.mktemp("tables") / "table.parquet"
     frame.to_parquet(path)
-    return TableSource(str(path), "target")
+    return TableSource(path=str(path), target="target")
 
 
 def job(source: TableSource, n_estimators: int = 10, limits: Limits = Limits(), **changes: object) -> Job:  # noqa: B008
@@ -43,7 +43,12 @@ def job(source: TableSource, n_estimators: int = 10, limits: Limits = Limits(), 
     values = {"n_estimators": n_estimators, "max_depth": 3, "max_features": 0.1, **changes}
     protocol = Protocol(max_rows=300) if n_estimators == 10 else Protocol()
     return Job(
-        source, table_type.id if table_type else "gone", space.configuration(values), protocol, Origin.USER, limits
+        source=source,
+        task=table_type.id if table_type else "gone",
+        configuration=space.configuration(values),
+        protocol=protocol,
+        origin=Origin.USER,
+        limits=limits,
     )
 
 
@@ -55,7 +60,7 @@ def test_limits_crashes_and_errors_are_trials_and_the_next_job_runs(source: Tabl
         after_late = runner.run(job(source))
         large = runner.run(job(source, 300, Limits(memory_mib=20.0), **slow))
         after_large = runner.run(job(source))
-        gone = runner.run(job(TableSource(str(tmp_path / "gone.parquet"))))
+        gone = runner.run(job(TableSource(path=str(tmp_path / "gone.parquet"))))
         assert runner._worker is not None
         runner._worker.kill()
         runner._worker.exit_code()
@@ -81,7 +86,7 @@ def test_a_trial_says_of_which_version_of_the_space_it_is(
 
     monkeypatch.setitem(registry._learners._loaded, "random_forest", Newer("random_forest"))
     with Runner() as runner:
-        trials = [runner.run(job(each)) for each in (source, TableSource(str(tmp_path / "gone.parquet")))]
+        trials = [runner.run(job(each)) for each in (source, TableSource(path=str(tmp_path / "gone.parquet")))]
     assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.FAILED]
     assert [trial.space_version for trial in trials] == [7, 7]
 
@@ -129,7 +134,7 @@ def test_a_table_in_memory_is_sent_once_to_a_worker_and_measured_as_one_that_is_
 
 def test_splits_predictions_and_pruning_reach_the_worker_and_come_back(source: TableSource) -> None:
     table = source.load()
-    splits = by_time(table, np.arange(3000), 3)
+    splits = split_by_time(table, np.arange(3000), 3)
     timed = replace(job(source), source=Workload(table, splits), protocol=splits.protocol(max_rows=3000))
     here = measure(table, FOREST, timed.configuration, timed.protocol, splits=splits, keep_predictions=True)
     with Runner() as runner:
@@ -150,7 +155,7 @@ def test_splits_predictions_and_pruning_reach_the_worker_and_come_back(source: T
 
 def test_a_job_whose_parts_do_not_fit_together_is_refused(source: TableSource) -> None:
     table = source.load()
-    splits = by_time(table, np.arange(3000), 3)
+    splits = split_by_time(table, np.arange(3000), 3)
     plain = job(source)
     with pytest.raises(InputError, match="names the splits that its table comes with"):
         replace(plain, protocol=splits.protocol())
@@ -166,7 +171,7 @@ def test_a_pool_gives_back_every_trial_and_goes_on_after_one_that_met_a_limit(so
     late = replace(
         job(source, 300, Limits(seconds=0.3), max_depth=None, max_features=1.0), source=workload, keep_predictions=True
     )
-    with TrialPool(2) as pool:
+    with TrialProcesses(2) as pool:
         for one in (late, *jobs):
             pool.submit(one)
         assert pool.n_pending == 4
@@ -186,7 +191,7 @@ def test_a_pool_gives_back_every_trial_and_goes_on_after_one_that_met_a_limit(so
 
 def test_a_pool_that_is_left_kills_what_still_runs(source: TableSource) -> None:
     long = job(source, 300, max_depth=None, max_features=1.0)
-    with TrialPool(2) as pool:
+    with TrialProcesses(2) as pool:
         pool.submit(job(source))
         pool.next_done()
         for _ in range(3):
@@ -216,17 +221,19 @@ import psutil
 from metahp.core.configuration import Configuration
 from metahp.core.trial import Origin, Protocol
 from metahp.datasets.read import TableSource
-from metahp.evaluation.parallel import TrialPool
+from metahp.evaluation.processes import TrialProcesses
 from metahp.evaluation.runner import Job
 from metahp.learners.forest import Forest
 from metahp.learners.registry import LEARNERS, learner_named
 
-source = TableSource(sys.argv[1], "target")
+source = TableSource(path=sys.argv[1], target="target")
 task = source.load().task
 space = learner_named("random_forest").space(task.type)
 def job(**values):
-    return Job(source, task.id, space.configuration(values), Protocol(), Origin.USER)
-with TrialPool(2) as pool:
+    return Job(
+        source=source, task=task.id, configuration=space.configuration(values), protocol=Protocol(), origin=Origin.USER
+    )
+with TrialProcesses(2) as pool:
     pool.submit(job(n_estimators=10, max_depth=3))
     pool.submit(job(n_estimators=11, max_depth=3))
     pool.next_done(), pool.next_done()

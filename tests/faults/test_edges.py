@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 
 import metahp
-from metahp.api.tuning.study import Study
 from metahp.cli import output
 from metahp.cli.main import main
 from metahp.core.errors import InputError, KnowledgeBaseError
@@ -23,6 +22,7 @@ from metahp.core.trial import TrialState
 from metahp.files import HeldError, locked, sweep, unfinished_path, write_file
 from metahp.knowledge.store import KnowledgeBase
 from metahp.results.directory import trials_frame
+from metahp.study.trials import StudyTrials
 
 Known = Any  # the class of the fixture, which `conftest.py` has
 COLD = {"learners": "linear", "cv": 2, "strategy": "random", "cold": True}
@@ -341,8 +341,8 @@ def test_a_text_of_half_characters_becomes_a_reason_that_can_be_kept(known: Know
         return -values["rate"]
 
     base = known.copied(tmp_path / "home")
-    result = metahp.tune(
-        objective=objective, space=space, trials=4, strategy="random", knowledge_base=base, output=tmp_path / "out",
+    result = metahp.tune_objective(
+        objective, space=space, trials=4, strategy="random", knowledge_base=base, output=tmp_path / "out",
         name="na\udc80me",
     )  # fmt: skip
     assert [trial.state for trial in result.trials].count(TrialState.FAILED) == 1
@@ -355,7 +355,7 @@ def test_the_study_of_a_result_is_read_without_a_knowledge_base(known: Known, tm
     result = metahp.tune(known.table, trials=2, knowledge_base=known.copied(tmp_path / "home"), **options)
     [folder] = [path for path in (tmp_path / "out" / "study").iterdir() if path.is_dir()]
     trial = result.trials[0]
-    study = Study(trial.task, trial.protocol, result.metric, [], base=None, folder=folder)
+    study = StudyTrials(trial.task, trial.protocol, result.metric, [], base=None, recorded=(), folder=folder)
     assert study.trials == []
     again = metahp.tune(known.table, trials=2, knowledge_base=known.copied(tmp_path / "other"), **options)
     assert [one.id for one in again.trials] == [one.id for one in result.trials]

@@ -13,6 +13,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
+from metahp.files import unfinished_path
 from metahp.knowledge import database, ingest
 from metahp.knowledge.columns import trials_to_table
 from metahp.knowledge.records import TaskRecord
@@ -126,7 +127,7 @@ def test_a_row_that_was_changed_is_noticed_and_one_that_cannot_be_read_is_replac
     kb.record([a_trial(1)])
     kb.ingest()
     before = kb.content_hash()
-    with database.opened(kb.file, read_only=False, wait_seconds=1) as connection:
+    with database.open_file(kb.file, read_only=False, wait_seconds=1) as connection:
         connection.execute("UPDATE trials SET n_rows = 7 WHERE id = ?", [a_trial(0).id])
         connection.execute("UPDATE trials SET state = 'splendid' WHERE id = ?", [a_trial(1).id])
     kb.ingest()
@@ -181,7 +182,7 @@ def test_a_record_that_the_database_refuses_is_set_aside_and_the_others_go_in(
 ) -> None:
     kb.record([a_trial(0)])
     kb.ingest()
-    with database.opened(kb.file, read_only=False, wait_seconds=1) as connection:
+    with database.open_file(kb.file, read_only=False, wait_seconds=1) as connection:
         (made,) = connection.execute("SELECT sql FROM duckdb_tables() WHERE table_name = 'trials'").fetchall()[0]
         connection.execute("ALTER TABLE trials RENAME TO earlier")
         connection.execute(made.replace("n_rows BIGINT NOT NULL", "n_rows BIGINT NOT NULL CHECK (n_rows < 1000)"))
@@ -258,7 +259,7 @@ def test_a_kill_between_two_steps_loses_nothing_and_doubles_nothing(
         kb.record([a_trial(number)])
     kb.ingest()
     # Of the archive one segment is still in the database, the other is not.
-    with database.opened(kb.file, read_only=False, wait_seconds=1) as connection:
+    with database.open_file(kb.file, read_only=False, wait_seconds=1) as connection:
         connection.execute("DELETE FROM trials WHERE id = ?", [a_trial(0).id])
     kb.record([a_trial(1, loss=0.9), a_trial(2)], [a_task()])
     kb.record([a_trial(3)])
@@ -324,14 +325,14 @@ def test_what_ended_processes_left_unfinished_is_removed(kb: KnowledgeBase) -> N
     kb.ingest()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    name = database.unfinished_path(kb.file).name.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+    living = unfinished_path(kb.file).name
+    name = living.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
     (kb.folder / name).mkdir()
     (kb.folder / name / "kb.duckdb").write_text("")
-    old, young = kb.journal.folder / f"{'0' * 32}.tmp", kb.journal.folder / f"{'1' * 32}.tmp"
-    for path in (old, young):
+    ours, theirs = (kb.journal.folder / each.replace(kb.file.name, "a.jsonl") for each in (living, name))
+    for path in (ours, theirs):
         path.write_text("")
-    os.utime(old, (0, 0))
     kb.ingest()
     assert sorted(path.name for path in kb.folder.iterdir()) == ["journal", "kb.duckdb"]
-    assert young.exists()
-    assert not old.exists()
+    assert ours.exists()
+    assert not theirs.exists()

@@ -20,7 +20,7 @@ from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
 from metahp.knowledge import cache, database, locate, seed
-from metahp.knowledge.locate import open_knowledge_base
+from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.merge import merge
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.seed import export_seed, import_seed, read_seed
@@ -96,6 +96,13 @@ def test_a_seed_gives_back_its_content_up_to_float32(
     assert [t.id for t in by_id(trials)] == [t.id for t in by_id(some_trials(losses))]
 
 
+def test_of_a_seed_the_trials_of_some_learners_can_be_read_alone(folder: Path) -> None:
+    tasks, trials = read_seed(folder, ["linear"])
+    assert tasks == some_tasks()
+    own = [trial for trial in some_trials((0.5, 0.25, 0.125)) if trial.configuration.learner == "linear"]
+    assert by_id(trials) == by_id(own)
+
+
 def test_a_seed_from_before_splits_had_names_reads_as_the_default_ones(folder: Path, tmp_path: Path) -> None:
     grouped = replace(some_trials()[0], protocol=Protocol(splits="group:0af3"))
     export_seed((some_tasks(), [grouped]), tmp_path / "grouped")
@@ -141,33 +148,41 @@ def test_a_learner_whose_name_is_a_path_is_not_exported(tmp_path: Path) -> None:
         export_seed(([], [trial]), tmp_path)
 
 
+def find_home(path: Path | None = None) -> KnowledgeBase:
+    base, snapshot = open_snapshot(path)
+    snapshot.close()
+    return base
+
+
 def test_first_use_creates_a_knowledge_base_with_the_seed(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(locate.VARIABLE, str(tmp_path / "home" / "deep"))
-    kb = open_knowledge_base()
+    kb = find_home()
     assert kb.file == tmp_path / "home" / "deep" / "kb.duckdb"
     assert by_id(kb.trials()) == by_id(some_trials((0.5, 0.25, 0.125)))
-    assert open_knowledge_base(tmp_path / "explicit").folder == tmp_path / "explicit"
+    assert find_home(tmp_path / "explicit").folder == tmp_path / "explicit"
     monkeypatch.delenv(locate.VARIABLE)
     assert locate.knowledge_base_path().name == "metahp"
 
 
 def test_a_new_seed_joins_an_existing_knowledge_base(installed: Path, tmp_path: Path) -> None:
-    kb = open_knowledge_base(tmp_path / "home")
+    kb = find_home(tmp_path / "home")
     own = replace(some_trials()[0], task="mine")
     kb.record([own])
     export_seed((some_tasks(), [*some_trials(), replace(own, task="new")]), installed)
-    assert len(open_knowledge_base(tmp_path / "home").trial_ids()) == 14
+    assert len(find_home(tmp_path / "home").trial_ids()) == 14
 
 
 FIRST_USE = """
 import sys
 from pathlib import Path
 from metahp.knowledge import seed
-from metahp.knowledge.locate import open_knowledge_base
+from metahp.knowledge.locate import open_snapshot
 seed._PLACES = (Path(sys.argv[1]),)
-assert len(open_knowledge_base(Path(sys.argv[2])).trials()) == 12
+_, snapshot = open_snapshot(Path(sys.argv[2]))
+with snapshot:
+    assert len(snapshot.read_trials()) == 12
 """
 
 
@@ -183,7 +198,7 @@ def test_first_uses_at_once_do_no_harm(folder: Path, tmp_path: Path) -> None:
 def test_a_home_that_cannot_be_created_gives_one_clear_line(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(KnowledgeBaseError, match=r"cannot be created .*`knowledge_base` or METAHP_HOME"):
-        open_knowledge_base(tmp_path / "file" / "home")
+        find_home(tmp_path / "file" / "home")
 
 
 @pytest.mark.usefixtures("bare")
@@ -192,7 +207,7 @@ def test_a_missing_seed_is_said_and_leaves_the_user_with_their_own_trials(
 ) -> None:
     with pytest.raises(KnowledgeBaseError, match=r"lacks its seed: expected tasks\.parquet"):
         seed.seed_folder()
-    assert open_knowledge_base(tmp_path / "home").trials() == []
+    assert find_home(tmp_path / "home").trials() == []
     assert "your own trials only" in caplog.text
 
 
@@ -257,7 +272,7 @@ def test_bad_rows_of_a_foreign_knowledge_base_are_left_out(tmp_path: Path, caplo
     other, kb = KnowledgeBase(tmp_path / "other"), KnowledgeBase(tmp_path / "kb")
     other.record(some_trials(), some_tasks())
     other.ingest()
-    with database.opened(other.file, read_only=False, wait_seconds=1) as connection:
+    with database.open_file(other.file, read_only=False, wait_seconds=1) as connection:
         connection.execute("UPDATE trials SET folds = 0 WHERE learner = 'linear'")
         connection.execute("UPDATE tasks SET type = 'cubist' WHERE id = 't'")
     assert merge(kb, other.file) == 6

@@ -7,11 +7,11 @@ import torch
 from scipy.stats import multivariate_normal, norm
 
 from metahp.core.errors import InputError
-from metahp.refinement.posterior import JITTER, Observed, Points, Posterior, Settings, matern52, torch_device
+from metahp.refinement.posterior import JITTER, MixtureSettings, Observed, Points, Posterior, matern52, torch_device
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
 # All components are kept, each with its exact weight to four digits.
-FINE = Settings(amplitudes=(0.1, 0.6), noises=(0.02,), n_scales=3, n_components=200_000)
+FINE = MixtureSettings(amplitudes=(0.1, 0.6), noises=(0.02,), n_scales=3, n_components=200_000)
 LOG_SCALE = (-0.3, 0.4)
 VARIANCE = 0.25
 
@@ -141,7 +141,7 @@ def test_a_pending_trial_leaves_the_weights_and_takes_the_interest_away_from_its
     weights, observed, points = problem(3, 6, n_new=30)
     free = posterior(weights, observed)
     favourite = int(free.log_improvement(points).argmax())
-    waiting = Points.joined([observed.points, points.part([favourite])])
+    waiting = Points.join([observed.points, points.part([favourite])])
     believing = posterior(weights, Observed(waiting, observed.losses, observed.noise))
     for one, other in zip(free.log_weights, believing.log_weights, strict=True):
         torch.testing.assert_close(one, other)

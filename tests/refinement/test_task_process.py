@@ -81,7 +81,7 @@ def test_a_pending_trial_leaves_the_mean_and_takes_the_interest_away_from_its_pl
     observed, points = problem(3, n_new=30)
     free = TaskProcess(observed)
     favourite = int(free.log_improvement(points).argmax())
-    waiting = Points.joined([observed.points, points.part([favourite])])
+    waiting = Points.join([observed.points, points.part([favourite])])
     believing = TaskProcess(Observed(waiting, observed.losses, observed.noise))
     torch.testing.assert_close(free.predict(points)[0], believing.predict(points)[0])
     drop = free.log_improvement(points).exp() - believing.log_improvement(points).exp()

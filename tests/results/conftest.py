@@ -86,13 +86,13 @@ def make_content(make_table: Callable[[str], Table], tmp_path: Path) -> Callable
         members = [(best, 2.0), *((configuration_of(name, table), 1.0) for name in others)]
         model = fit_model(table, members, metric, seed=3, is_voting=is_voting)
         return ResultContent(
-            table,
-            metric,
-            best,
-            model,
-            trials,
-            PROTOCOL,
-            3,
+            table=table,
+            metric=metric,
+            best=best,
+            model=model,
+            trials=trials,
+            protocol=PROTOCOL,
+            seed=3,
             path=tmp_path / f"{kind}.csv",
             command="metahp tune",
             default_score=0.6,

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,8 +155,7 @@ def test_a_directory_with_other_files_is_left_alone(content: ResultContent, tmp_
 
 
 def test_a_table_from_no_file_has_no_script(content: ResultContent, tmp_path: Path):
-    values = {field.name: getattr(content, field.name) for field in fields(content) if field.init}
-    write_result(tmp_path / "result", ResultContent(**{**values, "path": None}))
+    write_result(tmp_path / "result", replace(content, path=None))
     assert "script.py" not in contents(tmp_path / "result")
 
 
@@ -170,8 +169,8 @@ def test_the_result_of_another_file_is_not_replaced_unasked(result: Path, conten
 
 def test_the_result_of_an_objective_replaces_a_model(result: Path, content: ResultContent):
     task = Task("0" * 24, TaskType.REGRESSION, 0, 0, name="monday")
-    values = (content.metric, content.best, None, content.trials, content.protocol, 0)
-    write_result(result, ResultContent(Objective(task, {"size": np.inf}, "maximize"), *values))
+    objective = replace(content, table=Objective(task, {"size": np.inf}), model=None, path=None)
+    write_result(result, objective)
     assert set(contents(result)) == {"best.json", "trials.parquet"}
     best = json.loads((result / "best.json").read_text())
     assert best["task"]["metafeatures"] == {"size": None}
@@ -181,7 +180,7 @@ def test_the_result_of_an_objective_replaces_a_model(result: Path, content: Resu
     write_result(result, content)
     load_result(result)
     with pytest.raises(InputError, match="A result of a table has a model"):
-        ResultContent(content.table, *values)
+        replace(content, model=None)
 
 
 def test_a_foreign_type_is_refused(pipeline_result: Path):
@@ -273,4 +272,4 @@ def test_missing_columns_are_named(result: Path, tmp_path: Path):
 
 def test_the_best_configuration_must_have_been_tried(content: ResultContent):
     with pytest.raises(InputError, match="no complete trial"):
-        ResultContent(content.table, content.metric, content.best, content.model, [], content.protocol, 0)
+        replace(content, trials=[])

@@ -234,4 +234,6 @@ def _content(table: Table, model: TunedModel, configuration: Configuration) -> R
     trial = Trial(
         table.task.id, configuration, Protocol(), 90, TrialState.COMPLETE, Origin.USER, losses, fit_seconds=1.0
     )
-    return ResultContent(table, model.metric, configuration, model, [trial], Protocol(), 0)
+    return ResultContent(
+        table=table, metric=model.metric, best=configuration, model=model, trials=[trial], protocol=Protocol(), seed=0
+    )

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metahp.api.tuning.rows import rows_of
 from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.core.trial import Protocol
@@ -23,6 +22,8 @@ from metahp.learners.registry import LEARNERS, learner_named
 from metahp.recommendation.result import Recommendation, Recommended
 from metahp.results.model import fit_model
 from metahp.results.script import ScriptFolds, python_script, training_script
+from metahp.study.request import Folds
+from metahp.study.rows import part_rows
 
 TARGETS = {"binary": TaskType.BINARY, "multiclass": TaskType.MULTICLASS, "regression": TaskType.REGRESSION}
 
@@ -118,7 +119,7 @@ def test_the_script_of_a_search_by_group_or_time_scores_in_the_same_folds(
     frame = frame.assign(farm=rng.integers(0, 20, len(frame)).astype(str), minute=rng.integers(0, 40, len(frame)))
     path = tmp_path / "table.csv"
     features(frame, target).to_csv(path, index=False)
-    rows = rows_of(path, target=target, cv=4, **{"groups" if kind == "group" else "time": column})
+    rows = part_rows(path, target=target, folds=Folds(cv=4, **{"groups" if kind == "group" else "time": column}))
     assert rows.split_column == column
     configuration = learner_named("linear").space(rows.table.task.type).default
     metric = metric_for(rows.table.task.type)

@@ -96,7 +96,12 @@ def write(folder: Path, kind: str, learner: str, values: dict[str, Any], *, n_me
         {metric.name: (0.1, 0.2, 0.3)},
         fit_seconds=1.0,
     )
-    write_result(folder, ResultContent(table, metric, configuration, model, [trial], Protocol(), 0))
+    write_result(
+        folder,
+        ResultContent(
+            table=table, metric=metric, best=configuration, model=model, trials=[trial], protocol=Protocol(), seed=0
+        ),
+    )
     return model
 
 

@@ -324,7 +324,7 @@ def test_tasks_have_names_that_any_database_can_keep(tmp_path: Path, file: str) 
     (tmp_path / file).write_bytes(gzip.compress(text) if file.endswith("gz") else text)
     tables = [
         load_table(tmp_path / file),
-        TableSource(str(tmp_path / file), name="\udcff", group="\ud800").load(),
+        TableSource(path=str(tmp_path / file), name="\udcff", group="\ud800").load(),
         build_table(RawTable.of(pd.DataFrame({"a": [1, 2] * 20, "y": [0, 1] * 20}), name="\udcff")),
     ]
     assert all(is_encodable(table.task.name, table.task.group) for table in tables)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metahp.surrogate.calibration import MIN_TASKS, MOST_SHIFT, MOST_TRUST, Unseen, calibrate, fit_calibrated
-from metahp.surrogate.metamodel import Settings
+from metahp.surrogate.metamodel import PriorSettings
 
 
 def _unseen(rng, n_tasks, *, similar_share, moved_share):
@@ -28,7 +28,7 @@ def test_misleading_similarity_gets_no_trust_and_the_shift_is_bounded(rng):
 
 
 def test_few_tasks_keep_the_settings_given(rng):
-    assert calibrate(list(_unseen(rng, MIN_TASKS - 1, similar_share=1.0, moved_share=0.0))) == Settings()
+    assert calibrate(list(_unseen(rng, MIN_TASKS - 1, similar_share=1.0, moved_share=0.0))) == PriorSettings()
 
 
 def test_settings_of_past_tasks_lie_within_their_bounds_and_tasks_are_read_with_them(past):
@@ -39,4 +39,4 @@ def test_settings_of_past_tasks_lie_within_their_bounds_and_tasks_are_read_with_
     assert 0 < settings.shift <= MOST_SHIFT
     assert [task.id for task in learned.evidence.tasks] == [f"t{i}" for i in range(20)]
     few = fit_calibrated(past.rows(np.arange(MIN_TASKS - 1)), seed=0)
-    assert few.model.settings == Settings()
+    assert few.model.settings == PriorSettings()

@@ -40,6 +40,14 @@ def test_columns_are_those_candidates_and_a_default_among_them_keeps_its_place(p
     assert past.columns(np.array(others)).defaults == {}
 
 
+def test_the_columns_of_a_part_are_those_with_its_candidates(past):
+    columns = np.array([9, 2, 17])
+    part = past.columns(columns)
+    assert past.columns_of(part).tolist() == columns.tolist()
+    with pytest.raises(KeyError):
+        part.columns_of(past)
+
+
 def test_measured_leaves_out_what_no_task_of_it_has_tried(past):
     losses = past.losses.copy()
     losses[:, [2, 9]], losses[1:, 4] = np.nan, np.nan

@@ -14,8 +14,10 @@ from hypothesis.extra import numpy as arrays_of
 from metahp.core.space import Float, Hyperparameter, Integer, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import EMPTY_CURVE, Curve, Origin, Protocol, Trial, TrialState
+from metahp.core.trial_columns import TrialColumns
+from metahp.surrogate.collecting import collect_evidence, collect_measurements
 from metahp.surrogate.evidence import Evidence
-from metahp.surrogate.measurements import OWN_CANDIDATES, Measurements, collect_evidence, collect_measurements
+from metahp.surrogate.measurements import OWN_CANDIDATES, Measurements
 
 METRIC = "neg_root_mean_squared_error"
 X, TREES, GONE = Float("x", 0.0, 1.0, 0.5), Integer("trees", 1, 100, 10, is_log=True), Float("gone", 0.0, 1.0, 0.5)
@@ -41,7 +43,12 @@ TRIALS = [
 
 def evidence_of(space: SearchSpace, trials: Sequence[Trial] = TRIALS) -> Evidence:
     return collect_evidence(
-        TASKS, np.zeros((3, 1)), trials, metric=METRIC, metrics={"regression": METRIC}, spaces={"toy": space}
+        TASKS,
+        np.zeros((3, 1)),
+        TrialColumns.of(trials),
+        metric=METRIC,
+        metrics={"regression": METRIC},
+        spaces={"toy": space},
     )
 
 
@@ -190,7 +197,7 @@ def measured(trials: Sequence[Trial], tasks: Sequence[Task] = CLASSES, **options
     numbers = np.array([int(task.id[1:]) for task in tasks], dtype=float)
     constants = {"roc_auc": 0.5 + numbers, "accuracy": 0.6 + numbers}
     options = {"metrics": METRICS, "spaces": SPACES, "constants": constants, **options}
-    return collect_measurements(tasks, np.column_stack([numbers, -numbers]), trials, **options)
+    return collect_measurements(tasks, np.column_stack([numbers, -numbers]), TrialColumns.of(trials), **options)
 
 
 def assert_same_evidence(left: Evidence, right: Evidence) -> None:
@@ -334,17 +341,17 @@ def test_parts_that_are_joined_say_what_is_collected_at_once(rng):
     outdated = [replace(t, fold_losses={k: (0.9,) * 3 for k in t.fold_losses}) if t.task == "c4" else t for t in trials]
     early = measured([t for t in outdated if t.task != "c5"], CLASSES[:5])
     changed = measured([t for t in trials if t.task in ("c4", "c5")], CLASSES[4:])
-    joined = early.without(frozenset({"c4", "c5"})).joined(changed)
+    joined = early.drop_tasks(frozenset({"c4", "c5"})).join(changed)
     for metric in METRICS:
         for learners in (["first"], ["second"], ["first", "second"]):
             assert_same_evidence(joined.evidence(metric, learners), whole.evidence(metric, learners))
     # What nobody has measured any more is no evidence.
-    assert whole.without(frozenset({"c4", "c5"})).evidence("accuracy", ["first"]).measured().losses.shape == (4, 3)
+    assert whole.drop_tasks(frozenset({"c4", "c5"})).evidence("accuracy", ["first"]).measured().losses.shape == (4, 3)
 
 
 def test_parts_of_other_checkpoints_keep_them_apart_from_final_trials(rng):
     past = measured(class_trials(rng))
-    joined = past.without(frozenset({"c0"})).joined(past.without(frozenset(f"c{i}" for i in range(1, 6))))
+    joined = past.drop_tasks(frozenset({"c0"})).join(past.drop_tasks(frozenset(f"c{i}" for i in range(1, 6))))
     assert joined.candidates == past.candidates
     np.testing.assert_array_equal(joined.is_final, past.is_final)
     np.testing.assert_array_equal(joined.losses["accuracy"], np.roll(past.losses["accuracy"], -1, axis=0))
@@ -366,7 +373,7 @@ def test_a_checkpoint_that_two_runs_share_is_one_candidate_whatever_their_order(
 
 def test_measurements_that_name_a_candidate_twice_can_be_joined(rng):
     trials = class_trials(rng)
-    past, later = measured(trials).without(frozenset({"c0"})), measured([t for t in trials if t.task == "c0"])
+    past, later = measured(trials).drop_tasks(frozenset({"c0"})), measured([t for t in trials if t.task == "c0"])
     twice = replace(
         past,
         candidates=(*past.candidates, past.candidates[1]),
@@ -375,16 +382,16 @@ def test_measurements_that_name_a_candidate_twice_can_be_joined(rng):
         losses={metric: values[:, [*range(len(past.candidates)), 1]] for metric, values in past.losses.items()},
         fit_seconds=past.fit_seconds[:, [*range(len(past.candidates)), 1]],
     )
-    joined = twice.joined(later)
+    joined = twice.join(later)
     assert joined.losses["accuracy"].shape == (6, len(twice.candidates))
-    np.testing.assert_array_equal(joined.losses["accuracy"][:, :-1], past.joined(later).losses["accuracy"])
+    np.testing.assert_array_equal(joined.losses["accuracy"][:, :-1], past.join(later).losses["accuracy"])
 
 
 def test_which_tasks_are_flat_is_known_after_a_file_and_a_join_too(rng):
     past = measured(class_trials(rng))
     ids = frozenset(task.id for task in past.tasks[:2])
     again = Measurements.from_arrays(past.to_arrays(), SPACES)
-    joined = past.without(ids).joined(again.without(frozenset(task.id for task in past.tasks) - ids))
+    joined = past.drop_tasks(ids).join(again.drop_tasks(frozenset(task.id for task in past.tasks) - ids))
     for metric in METRICS:
         flat = {
             task.id: is_flat
@@ -414,7 +421,7 @@ def test_a_long_search_on_a_new_task_adds_its_best_candidates_alone(rng):
         )
         for place, point in enumerate(points)
     ]
-    joined = known.joined(measured(trials, [task]))
+    joined = known.join(measured(trials, [task]))
     n_new = len(joined.candidates) - len(known.candidates)
     assert 0 < n_new <= 2 * OWN_CANDIDATES
     # The best of it and its default are there.

@@ -9,13 +9,13 @@ from metahp.core.space import Float
 from metahp.surrogate import metamodel
 from metahp.surrogate.evidence import encode
 from metahp.surrogate.gaussian_process import Kernel
-from metahp.surrogate.metamodel import MetaModel, Settings, unknown_learners, whole_tasks
+from metahp.surrogate.metamodel import MetaModel, PriorSettings, unknown_learners, whole_tasks
 from metahp.surrogate.prior import PastTasks
 
 
 @pytest.fixture(scope="module")
 def model(past):
-    return MetaModel.fit(past, seed=0, settings=Settings(shift=0.3, trust=0.7, local=0.9))
+    return MetaModel.fit(past, seed=0, settings=PriorSettings(shift=0.3, trust=0.7, local=0.9))
 
 
 def _kept(model, spaces):

@@ -8,7 +8,7 @@ import pytest
 from metahp.core.trial import EMPTY_CURVE, Origin
 from metahp.surrogate.calibration import unseen
 from metahp.surrogate.evidence import normalised_losses
-from metahp.surrogate.metamodel import INTERPOLATED, MetaModel, Settings
+from metahp.surrogate.metamodel import INTERPOLATED, MetaModel, PriorSettings
 from metahp.surrogate.prior import PastTasks, Scenarios, draw_scenarios
 from metahp.surrogate.selection import greedy_batch
 from metahp.surrogate.validation import batch_regret, group_folds, random_regret
@@ -16,7 +16,7 @@ from metahp.surrogate.validation import batch_regret, group_folds, random_regret
 
 @pytest.fixture(scope="module")
 def model(past):
-    return MetaModel.fit(past, seed=0, settings=Settings(shift=0.5))
+    return MetaModel.fit(past, seed=0, settings=PriorSettings(shift=0.5))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def learned(past, model):
 
 
 def _with_settings(learned, **settings):
-    return replace(learned, model=replace(learned.model, settings=Settings(**settings)))
+    return replace(learned, model=replace(learned.model, settings=PriorSettings(**settings)))
 
 
 def test_scenarios_are_past_losses_shifted_towards_what_the_surrogate_says(past, learned):

@@ -1,0 +1,20 @@
+"""The clock of a time limit: asked here, so that the rooms that compute need no clock of their own."""
+
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Countdown:
+    """A number of seconds that begins to run when it is made."""
+
+    seconds: float
+    _start: float = field(default_factory=time.perf_counter)
+
+    def left(self) -> float:
+        """Seconds left; negative once they are spent."""
+        return self.seconds - self.spent()
+
+    def spent(self) -> float:
+        """Seconds since this was made."""
+        return time.perf_counter() - self._start

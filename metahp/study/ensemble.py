@@ -1,0 +1,97 @@
+"""The ensemble of a study: some of its trials, weighted, chosen by their out-of-fold predictions."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError
+from metahp.core.trial import TrialState
+from metahp.datasets.table import Table
+from metahp.recommendation.result import arguments_of
+from metahp.refinement.ensemble import Gain, cross_fitted_gain, loss_of_many, select_ensemble, votes
+from metahp.study.trials import StudyTrials
+
+logger = logging.getLogger(__name__)
+
+# More rows than this say nothing new about which models to average, and take their time.
+MAX_ROWS = 20_000
+# Predictions of one trial that are larger than this (numbers) are not kept: fifty of them would fill the memory.
+MAX_PREDICTIONS = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Configurations with their weights, and what they gain together over a single one.
+
+    `gain` was measured on rows that chose neither of the two; None where there were too few.
+    """
+
+    members: tuple[tuple[Configuration, float], ...]
+    gain: Gain | None
+    is_voting: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "members": [
+                {
+                    "learner": configuration.learner,
+                    "configuration": arguments_of(configuration),
+                    "weight": weight,
+                }
+                for configuration, weight in self.members
+            ],
+            "is_voting": self.is_voting,
+            "gain": None if self.gain is None else self.gain.gain,
+            "gain_standard_error": None if self.gain is None else self.gain.standard_error,
+            "gain_is": "over a single model, each chosen on other rows than it is measured on",
+        }
+
+
+def can_keep_predictions(table: Table) -> bool:
+    """Whether the predictions of a trial on a table are few enough to keep."""
+    return table.task.n_rows * max(1, table.task.n_classes) <= MAX_PREDICTIONS
+
+
+def choose_ensemble(trials: StudyTrials, table: Table, *, is_voting: bool, seed: int) -> Ensemble | None:
+    """The greedy ensemble of the trials whose predictions are known; None for fewer than two of them."""
+    shape = (table.task.n_rows, table.task.n_classes)[: 1 + table.task.type.is_classification]
+    library = [
+        trial
+        for trial in trials.trials
+        if trial.id in trials.predictions and trials.predictions[trial.id].shape == shape
+    ]
+    if len(library) < 2:
+        return None
+    rows = np.arange(table.task.n_rows)
+    if len(rows) > MAX_ROWS:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_ROWS, replace=False))
+    singles = np.stack([trials.predictions[trial.id][rows] for trial in library])
+    is_voting = is_voting and table.task.type.is_classification
+    predictions = votes(singles) if is_voting else singles
+    loss = loss_of_many(trials.metric.name, table.task.type)
+    try:
+        weights = select_ensemble(predictions, table.y[rows], loss, seed=seed)
+    except InputError as error:
+        logger.warning("no ensemble: %s", error)
+        return None
+    try:
+        gain = cross_fitted_gain(predictions, table.y[rows], loss, singles=singles, seed=seed)
+    except InputError as error:
+        logger.warning("the gain of the ensemble cannot be told: %s", error)
+        gain = None
+    used = np.flatnonzero(weights)
+    members = tuple((library[i].configuration, float(weights[i])) for i in used[np.argsort(-weights[used])])
+    return Ensemble(members, gain, is_voting)
+
+
+def explain_single(trials: StudyTrials) -> str:
+    """Why the ensemble of a study has fewer than two members."""
+    n_kept, n_complete = len(trials.predictions), sum(trial.state is TrialState.COMPLETE for trial in trials.trials)
+    if n_kept > 1 or n_complete < 2:
+        return "nothing that was measured adds to it"
+    where = "lie in this result directory; name the one that has them with `output`"
+    return f"predictions of {n_kept} of {n_complete} complete trials {where}"

@@ -1,0 +1,169 @@
+"""The loop of every search: ask for a configuration, evaluate it, put it on record, tell the strategy.
+
+A study, the search of `refresh` and the benchmarks all run it: what differs is the strategy, the backend that
+evaluates, and the log that keeps the trials.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from metahp.core.space import SearchSpace
+from metahp.core.statistics import standard_error
+from metahp.core.trial import Trial, TrialState
+from metahp.evaluation import interrupts
+from metahp.evaluation.backend import Backend, JobT, Outcome
+from metahp.refinement.strategy import Observation, Strategy, Suggestion
+from metahp.study.request import Budget
+
+
+class TrialLog(Protocol):
+    """The finished trials of a search, those of earlier runs included."""
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials have finished."""
+
+    @property
+    def n_since_best(self) -> int:
+        """How many trials have finished since the best one did; 0 where none has a loss."""
+
+    def observations(self) -> Iterable[Observation]:
+        """What a strategy is told of the trials so far."""
+
+    def add(self, outcome: Outcome) -> Observation:
+        """Put a finished trial on record before this returns: what the strategy is told of it."""
+
+
+class MemoryLog:
+    """A log that keeps trials in memory alone.
+
+    Args:
+        metric: Name of the metric that is searched by.
+        spaces: The search spaces of the trials.
+        trials: Trials that are known before the search.
+        record: Called with each new trial before the strategy is told of it.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        spaces: Sequence[SearchSpace],
+        trials: Sequence[Trial] = (),
+        record: Callable[[Trial], None] = lambda trial: None,
+    ) -> None:
+        self.trials = list(trials)
+        self._metric = metric
+        self._spaces = {space.learner: space for space in spaces}
+        self._record = record
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials there are."""
+        return len(self.trials)
+
+    @property
+    def n_since_best(self) -> int:
+        """How many trials have finished since the best one did; 0 where none has a loss."""
+        return count_since_best(self.trials, self._metric)
+
+    def observations(self) -> Iterable[Observation]:
+        """What a strategy is told of the trials so far."""
+        return [self._observe(trial) for trial in self.trials]
+
+    def add(self, outcome: Outcome) -> Observation:
+        """Record a finished trial: what the strategy is told of it."""
+        self._record(outcome.trial)
+        self.trials.append(outcome.trial)
+        return self._observe(outcome.trial)
+
+    def _observe(self, trial: Trial) -> Observation:
+        return observe(trial, self._metric, self._spaces[trial.configuration.learner])
+
+
+def observe(trial: Trial, metric: str, space: SearchSpace) -> Observation:
+    """What a strategy is told of a trial; a pruned one counts with the folds that it has."""
+    loss = trial.loss(metric)
+    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not math.isfinite(loss):
+        return Observation(trial.configuration, math.inf)
+    noise = standard_error(trial.fold_losses[metric]) if trial.state is TrialState.COMPLETE else math.nan
+    run = trial.asked(space)
+    return Observation(trial.configuration, loss, noise, None if run == trial.configuration else run)
+
+
+def find_best(trials: Iterable[Trial], metric: str) -> Trial | None:
+    """The complete trial with the lowest loss, the first of equals; None where there is none."""
+    scored = (trial for trial in trials if is_scored(trial, metric))
+    return min(scored, key=lambda trial: trial.loss(metric), default=None)
+
+
+def is_scored(trial: Trial, metric: str) -> bool:
+    """Whether a trial is complete and has a loss that is a number."""
+    return trial.state is TrialState.COMPLETE and math.isfinite(trial.loss(metric))
+
+
+def count_since_best(trials: Sequence[Trial], metric: str) -> int:
+    """How many trials come after the best one; 0 where there is none."""
+    best = find_best(trials, metric)
+    return 0 if best is None else len(trials) - 1 - trials.index(best)
+
+
+def run_search(
+    strategy: Strategy,
+    backend: Backend[JobT],
+    log: TrialLog,
+    budget: Budget,
+    *,
+    job_of: Callable[[Suggestion], JobT],
+    on_trial: Callable[[Trial], None] = lambda trial: None,
+) -> str:
+    """Evaluate what the strategy asks for until the budget ends; why it ended.
+
+    Every trial that has finished is on record before the next one is chosen. What still runs when the time is up, or
+    when a person interrupts, is lost.
+
+    Args:
+        strategy: Chooses; it has not been told of the trials in `log` yet.
+        backend: Evaluates.
+        log: The trials so far.
+        budget: When to end; its clock runs already.
+        job_of: What the backend is given for a suggestion.
+        on_trial: Called after every trial.
+
+    Returns:
+        trials, timeout, patience, or exhausted where nothing is left to try.
+    """
+    for observation in log.observations():
+        strategy.tell(observation)
+    while True:
+        interrupts.check()
+        ended = ""
+        while not ended and backend.n_pending < backend.n_jobs:
+            ended = _find_end(log, backend.n_pending, budget)
+            if not ended:
+                suggestion = strategy.ask()
+                if suggestion is None:
+                    ended = "exhausted"
+                else:
+                    backend.submit(job_of(suggestion))
+        if ended in ("timeout", "patience") or not backend.n_pending:
+            return ended
+        outcome = backend.next_done(None if budget.timeout is None else max(0.0, budget.seconds_left))
+        if outcome is None:
+            return "timeout"
+        while outcome is not None:
+            strategy.tell(log.add(outcome))
+            on_trial(outcome.trial)
+            # Others may have finished meanwhile: they too go on record before anything new begins.
+            outcome = backend.next_done(0.0) if backend.n_pending else None
+
+
+def _find_end(log: TrialLog, n_pending: int, budget: Budget) -> str:
+    """Why nothing more is asked for; empty where the search goes on."""
+    if budget.seconds_left <= 0:
+        return "timeout"
+    if log.n_trials + n_pending >= budget.trials:
+        return "trials"
+    if budget.patience is not None and log.n_since_best >= budget.patience:
+        return "patience"
+    return ""

@@ -1,0 +1,178 @@
+"""What a study is asked with; a value that cannot be used is refused when it is made.
+
+The names of the arguments in messages are those of `metahp.tune` and `metahp.tune_objective`. The limits of one trial
+are `metahp.evaluation.runner.Limits`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any
+
+from metahp.core.errors import InputError, UnknownNameError, did_you_mean
+from metahp.evaluation.countdown import Countdown
+from metahp.refinement.strategies import STRATEGIES
+from metahp.study.configurations import Given
+from metahp.study.progress import Progress
+
+# The strategy that learns from past tasks until the end.
+TRANSFER = "transfer"
+# It needs few warm points, because every later trial is chosen with past tasks in view too.
+N_WARM_TRANSFER, N_WARM = 3, 10
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Folds:
+    """How the rows of a table are split, and how many of them are set aside or left out.
+
+    Attributes:
+        cv: Number of folds; None for the default.
+        groups: A column, or labels of shape (n,): rows of one group are never both trained and tested on.
+        time: A column, or times of shape (n,): training rows come before test rows.
+        splitter: A scikit-learn splitter, or pairs of training and test indices.
+        test_size: Share of rows to set aside before anything looks at them.
+        max_rows: Number of rows that trials use; None for all.
+        seed: Seed of the folds and of the sample.
+
+    Raises:
+        InputError: a value that cannot be used, or two that exclude each other.
+    """
+
+    cv: int | None = None
+    groups: Any = None
+    time: Any = None
+    splitter: Any = None
+    test_size: float | None = None
+    max_rows: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.time is not None and (self.groups is not None or self.splitter is not None):
+            raise InputError(
+                "Folds by time cannot keep groups together or follow a splitter; ask for one of them.", argument="time"
+            )
+        if self.splitter is not None and self.cv is not None:
+            raise InputError("A splitter decides on the folds itself; leave out `cv`.", argument="cv")
+        if self.test_size is not None and not 0 < self.test_size < 1:
+            raise InputError(
+                f"`test_size` is a share of the rows between 0 and 1, got {self.test_size:g}.", argument="test_size"
+            )
+        if self.cv is not None:
+            check_count("cv", self.cv, least=2)
+        if self.max_rows is not None:
+            check_count("max_rows", self.max_rows)
+        check_count("seed", self.seed, least=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """When a study ends; its clock starts when it is made.
+
+    Attributes:
+        trials: End after this many trials, those of earlier runs included.
+        timeout: End after this many seconds; None for no limit.
+        patience: End after this many trials without a better one; None for no limit.
+
+    Raises:
+        InputError: a value that cannot be used.
+    """
+
+    trials: int
+    timeout: float | None = None
+    patience: int | None = None
+    _countdown: Countdown = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not self.timeout > 0:
+            raise InputError(f"`timeout` is a number of seconds above 0, got {self.timeout:g}.", argument="timeout")
+        check_count("trials", self.trials)
+        if self.patience is not None:
+            check_count("patience", self.patience)
+        object.__setattr__(self, "_countdown", Countdown(math.inf if self.timeout is None else self.timeout))
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the time limit, negative after it; infinite where there is none."""
+        return self._countdown.left()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where a study begins, and what chooses its trials from there.
+
+    Attributes:
+        strategy: Name of the search strategy.
+        device: Where the strategy computes: auto, cpu or cuda.
+        is_cold: Whether past tasks are left aside.
+        warm: Number of warm points; None for the default of the strategy.
+        configurations: The user's own configurations, which are tried first.
+
+    Raises:
+        InputError, UnknownNameError: a value that cannot be used.
+    """
+
+    strategy: str = TRANSFER
+    device: str = "auto"
+    is_cold: bool = False
+    warm: int | None = None
+    configurations: Sequence[Given] = ()
+
+    def __post_init__(self) -> None:
+        if self.warm is not None:
+            check_count("warm", self.warm, least=0)
+        if self.device not in DEVICES:
+            raise InputError(f"`device` is one of {', '.join(DEVICES)}, got '{self.device}'.", argument="device")
+        known = [TRANSFER, *STRATEGIES]
+        if self.strategy not in known:
+            raise UnknownNameError(
+                f"'{self.strategy}' is not a search strategy. {did_you_mean(self.strategy, known)}", argument="strategy"
+            )
+
+    @property
+    def n_warm(self) -> int:
+        """How many warm points to begin with."""
+        if self.is_cold:
+            return 0
+        if self.warm is not None:
+            return self.warm
+        return N_WARM_TRANSFER if self.strategy == TRANSFER else N_WARM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Request:
+    """What a person asks of a study, be it of a table or of an objective.
+
+    Attributes:
+        budget: When it ends.
+        start: Where it begins.
+        n_jobs: How many trials run side by side.
+        seed: Seed of models and strategy.
+        command: The command line, which the result keeps; None without one.
+        on_trial: Called at the start and after every trial.
+
+    Raises:
+        InputError: a value that cannot be used.
+    """
+
+    budget: Budget
+    start: Start
+    n_jobs: int = 1
+    seed: int = 0
+    command: str | None = None
+    on_trial: Callable[[Progress], None] = lambda progress: None
+
+    def __post_init__(self) -> None:
+        check_count("jobs", self.n_jobs)
+        check_count("seed", self.seed, least=0)
+
+
+def check_count(argument: str, count: object, *, least: int = 1) -> None:
+    """Refuse what is no whole number of at least `least`.
+
+    Raises:
+        InputError: it is refused.
+    """
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < least:
+        raise InputError(f"`{argument}` is a whole number of at least {least}, got {count!r}.", argument=argument)

@@ -1,0 +1,218 @@
+"""What a study is about to do, and what it gives back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError
+from metahp.core.metric import Metric
+from metahp.core.statistics import standard_error
+from metahp.core.trial import Origin, Protocol, Trial, TrialState
+from metahp.datasets.table import Table
+from metahp.recommendation.result import arguments_of
+from metahp.results.directory import trials_frame
+from metahp.results.model import TunedModel
+from metahp.study.ensemble import Ensemble
+from metahp.study.trials import WARM, StudyTrials
+
+# Origins of trials that the strategy chose by itself.
+REFINED = (Origin.POSTERIOR, Origin.DESIGN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """What a study of a table is about to do.
+
+    Attributes:
+        table: The table that is tuned on.
+        file: What to call it: the path of its file, or a name.
+        metric: What is tuned for.
+        protocol: How trials are measured.
+        strategy: What chooses the trials after the warm start.
+        device: Where the strategy computes, `cpu` or `cuda`; None for a strategy that has no use for one.
+        n_trials: How many trials there are to be.
+        n_earlier: How many of them there are already.
+        n_warm: How many of them come from the warm start.
+        n_past_tasks: How many past tasks the warm start rests on.
+        n_test_rows: How many rows are set aside for the test.
+        is_recorded: Whether trials go to the knowledge base.
+        warnings: What a user should know.
+    """
+
+    table: Table
+    file: str
+    metric: Metric
+    protocol: Protocol
+    strategy: str
+    device: str | None
+    n_trials: int
+    n_earlier: int
+    n_warm: int
+    n_past_tasks: int
+    n_test_rows: int
+    is_recorded: bool
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TuneResult:
+    """What a study found. Scores are in the metric's own sign.
+
+    Attributes:
+        metric: What was tuned for.
+        best_trial_: The complete trial with the best score; that score is cross-validated, and selected on.
+        trials: All finished trials in order, those of earlier runs (the first `n_earlier`) included.
+        ensemble_: The greedy ensemble of the trials; None where there is none.
+        test_score_: Score on outer rows that took no part in tuning; None without `test_size`.
+        n_test_rows: How many rows these are.
+        ended: Why it ended: trials, timeout, patience, exhausted or interrupted.
+        n_recorded: How many trials of this run went to the knowledge base.
+        n_past_tasks: How many past tasks the warm start of this call rests on; 0 without one.
+        warnings: What a user should know.
+        directory: Where the result was written; None where it was not.
+    """
+
+    metric: Metric
+    best_trial_: Trial
+    trials: tuple[Trial, ...]
+    n_earlier: int
+    defaults: Mapping[str, Configuration]
+    ended: str
+    n_recorded: int
+    n_past_tasks: int = 0
+    ensemble_: Ensemble | None = None
+    test_score_: float | None = None
+    n_test_rows: int = 0
+    warnings: tuple[str, ...] = ()
+    directory: Path | None = None
+    _fit: Callable[[], TunedModel] | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return (
+            f"TuneResult(best_score_={self.best_score_:.6g}, metric={self.metric.name!r}, "
+            f"best_learner_={self.best_learner_!r}, best_params_={self.best_params_}, {len(self.trials)} trials)"
+        )
+
+    @property
+    def best_score_(self) -> float:
+        """Mean of the fold scores of the best trial: cross-validated, and selected on."""
+        return self.score_of(self.best_trial_)
+
+    @property
+    def best_standard_error_(self) -> float:
+        """Standard error of `best_score_` over the folds; NaN for fewer than two."""
+        return standard_error(self.best_trial_.fold_losses[self.metric.name])
+
+    @property
+    def best_learner_(self) -> str:
+        """The learner of the best trial."""
+        return self.best_trial_.configuration.learner
+
+    @property
+    def best_params_(self) -> dict[str, Any]:
+        """The best configuration as arguments of the library's constructor, or of the objective."""
+        return arguments_of(self.best_trial_.configuration)
+
+    @cached_property
+    def best_estimator_(self) -> TunedModel:
+        """The best configuration (the ensemble where that was asked for), fitted on all rows that were tuned on.
+
+        Takes raw columns, as they were given to `tune`. Fitted on first use where no result directory was written.
+
+        Raises:
+            InputError: an objective was tuned, which has no estimator.
+        """
+        if self._fit is None:
+            raise InputError("An objective has no estimator; use best_params_.")
+        return self._fit()
+
+    @property
+    def default_score_(self) -> float | None:
+        """Best score of the learners' library defaults; None where no such trial is complete."""
+        return self._score(lambda trial: trial.configuration in self.defaults.values())
+
+    @property
+    def warm_score_(self) -> float | None:
+        """Best score among the points of the warm start; None without."""
+        return self._score(lambda trial: trial.origin in WARM)
+
+    def score_of(self, trial: Trial) -> float:
+        """Mean score of a trial over its folds; NaN where it has none."""
+        return self.metric.score(trial.loss(self.metric.name))
+
+    def number_of(self, trial: Trial) -> int:
+        """The position of a trial among all, from 1."""
+        return self.trials.index(trial) + 1
+
+    def trials_frame(self) -> pd.DataFrame:
+        """One row per trial: learner, configuration, state, origin, score, standard error, fold scores, seconds."""
+        return trials_frame(self.trials, self.metric)
+
+    def warm_start(self) -> dict[str, Any] | None:
+        """What the warm start and the refinement after it reached; None where no warm point is among the trials."""
+        points = [trial for trial in self.trials if trial.origin in WARM]
+        if not points:
+            return None
+        refined = [trial for trial in self.trials if trial.origin in REFINED]
+        return {
+            "points": len(points),
+            "past_tasks": self.n_past_tasks or None,
+            "best_score": self.warm_score_,
+            "refinement_trials": len(refined),
+            "refinement_best_score": self._score(lambda trial: trial.origin in REFINED),
+            "default_score": self.default_score_,
+            "best_trial": self.number_of(self.best_trial_),
+        }
+
+    def _score(self, where: Callable[[Trial], bool]) -> float | None:
+        complete = [trial for trial in self.trials if where(trial) and trial.state is TrialState.COMPLETE]
+        losses = [trial.loss(self.metric.name) for trial in complete]
+        return self.metric.score(min(losses)) if losses else None
+
+
+def make_result(
+    trials: StudyTrials,
+    best: Trial,
+    ended: str,
+    *,
+    n_past_tasks: int,
+    directory: Path | None,
+    ensemble: Ensemble | None = None,
+    test: tuple[float, int] | None = None,
+    warnings: tuple[str, ...] = (),
+    fit: Callable[[], TunedModel] | None = None,
+) -> TuneResult:
+    """The result of a study.
+
+    Args:
+        trials: Its trials.
+        best: The best complete one.
+        ended: Why it ended.
+        n_past_tasks: How many past tasks its warm start rests on.
+        directory: Where it is written; None where it is not.
+        ensemble: The ensemble of its trials.
+        test: Score on the outer rows, and how many rows that are; None without outer rows.
+        warnings: What a user should know.
+        fit: Fits the model; None of an objective.
+    """
+    return TuneResult(
+        metric=trials.metric,
+        best_trial_=best,
+        trials=tuple(trials.trials),
+        n_earlier=trials.n_earlier,
+        defaults={learner: space.default for learner, space in trials.spaces.items()},
+        ended=ended,
+        n_recorded=trials.n_recorded,
+        n_past_tasks=n_past_tasks,
+        ensemble_=ensemble,
+        test_score_=None if test is None else test[0],
+        n_test_rows=0 if test is None else test[1],
+        warnings=warnings,
+        directory=directory,
+        _fit=fit,
+    )

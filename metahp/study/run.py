@@ -1,0 +1,87 @@
+"""One run of a study: from the trials so far to the best one, whatever ends it."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from metahp.core.trial import Trial
+from metahp.evaluation.backend import Backend, JobT
+from metahp.evaluation.countdown import Countdown
+from metahp.evaluation.interrupts import Held
+from metahp.refinement.strategy import Strategy, Suggestion
+from metahp.study.loop import run_search
+from metahp.study.progress import Progress
+from metahp.study.request import Budget, Request
+from metahp.study.trials import WARM, StudyTrials
+
+
+def run_study(
+    request: Request,
+    trials: StudyTrials,
+    strategy: Strategy,
+    backend: Backend[JobT],
+    job_of: Callable[[Suggestion], JobT],
+    held: Held,
+    *,
+    hint: str,
+) -> tuple[Trial, str]:
+    """Run to the end: the best complete trial, and why the run ended.
+
+    A signal ends the run at once; before and after it, signals are `held`.
+
+    Args:
+        request: What was asked for.
+        trials: The trials so far; new ones are added.
+        strategy: Chooses.
+        backend: Evaluates.
+        job_of: What the backend is given for a suggestion.
+        held: Holds signals back around the run.
+        hint: What to try where no trial is complete, for the message.
+
+    Raises:
+        MetahpError: no trial is complete; the message has the most frequent reason.
+        KeyboardInterrupt: interrupted before any trial was complete.
+    """
+    try:
+        with held.released():
+            clock = Countdown(math.inf)
+
+            def show(trial: Trial | None) -> None:
+                request.on_trial(find_progress(trials, trial, request.budget, clock))
+
+            show(None)
+            ended = run_search(strategy, backend, trials, request.budget, job_of=job_of, on_trial=show)
+    except KeyboardInterrupt:
+        ended = "interrupted"
+    best = trials.find_best()
+    if best is None and ended == "interrupted":
+        raise KeyboardInterrupt
+    if best is None:
+        raise trials.explain_failure(hint)
+    return best, ended
+
+
+def find_progress(trials: StudyTrials, last: Trial | None, budget: Budget, clock: Countdown) -> Progress:
+    """How far a study has come with the trial `last`; `clock` runs since this run asked for its first trial."""
+    best = trials.find_best()
+    default = trials.find_best_default()
+    warm = trials.find_best(lambda trial: trial.origin in WARM)
+    n_new, n_missing = trials.n_trials - trials.n_earlier, max(0, budget.trials - trials.n_trials)
+    seconds_left = clock.spent() / n_new * n_missing if n_new else math.nan
+    if budget.timeout is not None:
+        # The smaller one, or the one that is known.
+        seconds_left = float(np.fmin(seconds_left, max(0.0, budget.seconds_left)))
+    name, score = trials.metric.name, trials.metric.score
+    return Progress(
+        trial=last,
+        metric=trials.metric,
+        n_done=trials.n_trials,
+        n_trials=budget.trials,
+        n_earlier=trials.n_earlier,
+        best=best,
+        best_number=trials.number_of(best) if best else 0,
+        default_score=score(default.loss(name)) if default else math.nan,
+        warm_score=score(warm.loss(name)) if warm else math.nan,
+        seconds_left=seconds_left,
+    )

@@ -1,0 +1,271 @@
+"""The study of a table: learners are tuned, the best model or the ensemble is fitted, and a result is written."""
+
+import functools
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError
+from metahp.core.metric import Metric
+from metahp.core.trial import Origin, Trial, TrialState
+from metahp.evaluation import interrupts
+from metahp.evaluation.processes import TrialProcesses
+from metahp.evaluation.protocol import check_metric
+from metahp.evaluation.pruning import find_pruning
+from metahp.evaluation.runner import Job, Limits, Workload
+from metahp.learners.registry import learner_named
+from metahp.recommendation.result import arguments_of
+from metahp.refinement.strategy import Strategy, Suggestion
+from metahp.refinement.transfer import Transfer
+from metahp.results.directory import ResultContent, write_result
+from metahp.results.model import TunedModel, fit_model
+from metahp.study.configurations import read_configurations
+from metahp.study.ensemble import Ensemble, can_keep_predictions, choose_ensemble, explain_single
+from metahp.study.request import Request
+from metahp.study.result import Plan, TuneResult, make_result
+from metahp.study.rows import Rows
+from metahp.study.run import run_study
+from metahp.study.strategy import WarmStart, make_strategy, order_suggestions
+from metahp.study.trials import WARM, Storage, StudyTrials
+
+logger = logging.getLogger(__name__)
+
+# These metrics judge probabilities, and votes are poor ones.
+OF_PROBABILITIES = ("neg_log_loss", "roc_auc", "roc_auc_ovr")
+HINT = "Try other learners, or more with `trial_timeout` or `memory_limit`."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TableRequest:
+    """What a study of a table is asked for, beside a `Request`.
+
+    Attributes:
+        rows: The rows, in folds.
+        file: The file that they were read from; None where there is none.
+        metric: What to tune for.
+        learners: Names of the learners to choose from.
+        limits: Limits of each trial.
+        is_pruned: Whether a hopeless trial ends after its first folds.
+        stops_early: Whether boosted trees keep the iterations with the lowest loss.
+        is_ensemble: Whether the final model is the ensemble.
+        is_voting: Whether members of the ensemble vote, instead of averaging probabilities.
+        on_start: Called with what is about to be done.
+    """
+
+    rows: Rows
+    file: str | Path | None
+    metric: Metric
+    learners: Sequence[str]
+    limits: Limits
+    is_pruned: bool
+    stops_early: bool
+    is_ensemble: bool
+    is_voting: bool
+    on_start: Callable[[Plan], None]
+
+
+def tune_table(
+    request: Request, table_request: TableRequest, storage: Storage, ask_past: Callable[[StudyTrials], WarmStart]
+) -> TuneResult:
+    """Tune learners on a table; errors as for `metahp.tune`.
+
+    Args:
+        request: What is asked of any study.
+        table_request: What is asked of this one.
+        storage: Where trials and result are kept.
+        ask_past: Gives what past tasks say about the table, before the first trial.
+    """
+    rows, metric = table_request.rows, table_request.metric
+    check_metric(rows.table, metric.name, rows.protocol, rows.splits)
+    spaces = [learner_named(name).space(rows.table.task.type) for name in table_request.learners]
+    own = read_configurations(request.start.configurations, spaces)
+    trials = storage.open_trials(rows.table.task.id, rows.protocol, metric, spaces)
+    past = ask_past(trials)
+    suggestions = order_suggestions(own, past.points, [space.default for space in spaces])
+    strategy, used = make_strategy(
+        request.start,
+        past.prior,
+        spaces,
+        suggestions,
+        seed=request.seed,
+        stopped_early=_find_stopped_early(table_request),
+    )
+    warnings = (*rows.table.warnings, *past.notes, *_find_notes(table_request, trials))
+    table_request.on_start(
+        Plan(
+            table=rows.table,
+            file=str(table_request.file) if table_request.file is not None else rows.table.task.name or "table",
+            metric=metric,
+            protocol=rows.protocol,
+            strategy=used,
+            device=strategy.device if isinstance(strategy, Transfer) else None,
+            n_trials=request.budget.trials,
+            n_earlier=trials.n_earlier,
+            n_warm=sum(each.origin in WARM for each in suggestions[: request.budget.trials]),
+            n_past_tasks=past.n_past_tasks,
+            n_test_rows=0 if rows.outer is None else len(rows.outer),
+            is_recorded=storage.base is not None,
+            warnings=warnings,
+        )
+    )
+    with interrupts.held_back() as held:
+        best, ended = _run_trials(request, table_request, trials, strategy, held)
+        ensemble = choose_ensemble(trials, rows.table, is_voting=table_request.is_voting, seed=request.seed)
+        members = _choose_members(table_request, trials, best, ensemble)
+        # What ended otherwise goes on with the same command.
+        for left in _find_left_out(trials, own, table_request.learners) if ended == "trials" else ():
+            logger.warning("%s: ask for more with `trials`", left)
+        fit = _prepare_fit(request, table_request, trials, best, members)
+        result = make_result(
+            trials,
+            best,
+            ended,
+            n_past_tasks=past.n_past_tasks,
+            directory=storage.directory,
+            ensemble=ensemble,
+            test=None if rows.outer is None else _test(fit(), rows.outer),
+            warnings=warnings,
+            fit=fit,
+        )
+        if storage.directory is not None:
+            _write(storage.directory, request, table_request, result)
+        storage.ingest()
+        return replace(result, ended="interrupted") if held.is_waiting else result
+
+
+def _find_stopped_early(table_request: TableRequest) -> list[str]:
+    """The learners of which fewer iterations may be kept than are asked for."""
+    if not table_request.stops_early:
+        return []
+    return [name for name in table_request.learners if learner_named(name).stops_early]
+
+
+def _find_notes(table_request: TableRequest, trials: StudyTrials) -> Iterator[str]:
+    """What a user should know before the first trial."""
+    task, metric = table_request.rows.table.task, table_request.metric
+    if not can_keep_predictions(table_request.rows.table):
+        yield f"no ensemble: predictions of {task.n_rows:,} rows are too many to keep of every trial"
+    pruned = [trial for trial in trials.trials if trial.state is TrialState.PRUNED]
+    if others := [trial for trial in pruned if f"({metric.name})" not in trial.reason]:
+        yield f"{len(others)} earlier trials were pruned by another metric, which chose its trials too"
+    if table_request.is_voting and metric.name in OF_PROBABILITIES:
+        yield f"votes are no probabilities, which {metric.name} judges: an ensemble that averages usually does better"
+
+
+def _run_trials(
+    request: Request, table_request: TableRequest, trials: StudyTrials, strategy: Strategy, held: interrupts.Held
+) -> tuple[Trial, str]:
+    """The best trial, and why the run ended."""
+    with TrialProcesses(request.n_jobs) as backend:
+        best, ended = run_study(
+            request, trials, strategy, backend, _make_job_of(table_request, trials), held, hint=HINT
+        )
+    if ended == "interrupted":
+        logger.warning("%s: the best result so far is being written; once more ends at once", interrupts.ending())
+    return best, ended
+
+
+def _make_job_of(table_request: TableRequest, trials: StudyTrials) -> Callable[[Suggestion], Job]:
+    """What makes a job of a suggestion."""
+    rows, metric = table_request.rows, table_request.metric
+    workload = Workload(rows.table, rows.splits)
+
+    def job_of(suggestion: Suggestion) -> Job:
+        # Others are compared with these, so they are measured to the end, and as they are.
+        is_whole = suggestion.origin in (Origin.USER, Origin.DEFAULT)
+        return Job(
+            source=workload,
+            task=trials.task,
+            configuration=suggestion.configuration,
+            protocol=trials.protocol,
+            origin=suggestion.origin,
+            limits=table_request.limits,
+            keep_predictions=can_keep_predictions(rows.table),
+            pruning=find_pruning(trials.trials, metric.name) if table_request.is_pruned and not is_whole else None,
+            early_stopping=metric.name if table_request.stops_early and not is_whole else "",
+        )
+
+    return job_of
+
+
+def _choose_members(
+    table_request: TableRequest, trials: StudyTrials, best: Trial, ensemble: Ensemble | None
+) -> tuple[tuple[Configuration, float], ...]:
+    """The configurations of the final model, with their weights."""
+    if table_request.is_ensemble and ensemble and len(ensemble.members) > 1:
+        return ensemble.members
+    if table_request.is_ensemble and can_keep_predictions(table_request.rows.table):
+        logger.warning("no ensemble, the best model instead: %s", explain_single(trials))
+    return ((best.configuration, 1.0),)
+
+
+def _find_left_out(trials: StudyTrials, own: Sequence[Configuration], learners: Sequence[str]) -> Iterator[str]:
+    """What was asked for and is not among the trials."""
+    if n_left := len(set(own) - {trials.find_asked(trial) for trial in trials.trials}):
+        yield f"own configurations that were not tried: {n_left}"
+    tried = {trial.configuration.learner for trial in trials.trials}
+    if untried := [name for name in learners if name not in tried]:
+        yield f"no trial of {', '.join(untried)}"
+
+
+def _prepare_fit(
+    request: Request,
+    table_request: TableRequest,
+    trials: StudyTrials,
+    best: Trial,
+    members: Sequence[tuple[Configuration, float]],
+) -> Callable[[], TunedModel]:
+    """What fits the final model, once."""
+
+    @functools.cache
+    def fit() -> TunedModel:
+        model = fit_model(
+            table_request.rows.table,
+            members,
+            table_request.metric,
+            seed=request.seed,
+            is_voting=table_request.is_voting and len(members) > 1,
+            n_jobs=request.n_jobs,
+        )
+        score = table_request.metric.score(best.loss(table_request.metric.name))
+        return replace(model, best_params_=arguments_of(best.configuration), best_score_=score)
+
+    return fit
+
+
+def _test(model: TunedModel, outer: pd.DataFrame) -> tuple[float, int]:
+    """Score on outer rows, and how many rows it is of: the model has no score on a class that it has not seen."""
+    frame = model.read(outer)
+    try:
+        return model.score_of(model.outputs(model.features(frame)), frame)
+    except InputError as error:
+        logger.warning("no test score: %s", error)
+        return math.nan, 0
+
+
+def _write(directory: Path, request: Request, table_request: TableRequest, result: TuneResult) -> None:
+    ensemble = result.ensemble_
+    write_result(
+        directory,
+        ResultContent(
+            table=table_request.rows.table,
+            metric=result.metric,
+            best=result.best_trial_.configuration,
+            model=result.best_estimator_,
+            trials=result.trials,
+            protocol=table_request.rows.protocol,
+            seed=request.seed,
+            path=None if table_request.file is None or str(table_request.file) == "-" else table_request.file,
+            split_column=table_request.rows.split_column,
+            command=request.command,
+            default_score=result.default_score_,
+            test_score=result.test_score_,
+            ensemble=None if ensemble is None else ensemble.to_dict(),
+            warm_start=result.warm_start(),
+        ),
+    )

@@ -1,0 +1,108 @@
+"""The folder of a study in a result directory: its trials, their order and their out-of-fold predictions."""
+
+import io
+import logging
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metahp.core.errors import InputError
+from metahp.core.trial import Trial
+from metahp.files import sweep, write_file
+from metahp.knowledge.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+_ARCHIVE_NAME = re.compile(r"(\d{1,9})-([0-9a-f]+)\.npz")
+# This module writes no larger archive of predictions; unpacked, a larger one could fill the memory.
+MAX_ARCHIVE_BYTES = 1 << 26
+
+
+class TrialFolder:
+    """A journal of the trials, and an archive of predictions for each: `NUMBER-ID.npz`, numbered as trials finished.
+
+    Args:
+        folder: Where they lie; it is made with the first trial.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._journal = Journal(folder / "journal")
+        self._numbers = self._read_numbers()
+        self._next_number = max(self._numbers.values(), default=-1) + 1
+
+    def read_trials(self) -> list[Trial]:
+        """All readable trials, of any task and protocol."""
+        return list(self._journal.trials())
+
+    def number_of(self, trial_id: str) -> int:
+        """The number of the archive of a trial; -1 where it has none."""
+        return self._numbers.get(trial_id, -1)
+
+    def append(self, trials: Sequence[Trial]) -> None:
+        """Add trials to the journal.
+
+        Raises:
+            InputError: they cannot be written.
+        """
+        try:
+            self._journal.append(trials)
+        except OSError as error:
+            raise self._explain(error) from error
+
+    def write_predictions(self, trial_id: str, predictions: np.ndarray | None) -> None:
+        """Write the next archive; one without predictions keeps the order all the same, by its name.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {} if predictions is None else {"predictions": predictions}
+        np.savez(buffer, **arrays)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_file(self._path_of(self._next_number, trial_id), buffer.getvalue())
+        except OSError as error:
+            raise self._explain(error) from error
+        self._numbers[trial_id] = self._next_number
+        self._next_number += 1
+
+    def read_predictions(self, trial_id: str) -> np.ndarray | None:
+        """The predictions of a trial; None where it has none, or where they cannot be read, with a logged warning."""
+        number = self._numbers.get(trial_id)
+        if number is None:
+            return None
+        path = self._path_of(number, trial_id)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > MAX_ARCHIVE_BYTES:
+                    raise ValueError(f"more than {MAX_ARCHIVE_BYTES >> 20} MiB when unpacked")
+            with np.load(path, allow_pickle=False) as content:
+                predictions = content.get("predictions")
+            if predictions is not None and predictions.dtype != np.float32:
+                raise ValueError(f"expected float32, found {predictions.dtype}")
+            return predictions
+        except Exception as error:
+            # A damaged archive fails in as many ways as zip and numpy have formats; the trial itself is on record.
+            logger.warning("%s cannot be read (%s): its trial takes no part in the ensemble", path, error)
+            return None
+
+    def _read_numbers(self) -> dict[str, int]:
+        if not self._folder.is_dir():
+            return {}
+        sweep(self._folder)
+        names = [_ARCHIVE_NAME.fullmatch(path.name) for path in self._folder.iterdir()]
+        return {name[2]: int(name[1]) for name in names if name}
+
+    def _path_of(self, number: int, trial_id: str) -> Path:
+        return self._folder / f"{number:05d}-{trial_id}.npz"
+
+    def _explain(self, error: OSError) -> InputError:
+        return InputError(
+            f"'{self._folder}' cannot be written ({error.strerror}); "
+            "name a directory that you may write to, on a disk with space left."
+        )

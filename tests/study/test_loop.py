@@ -1,0 +1,190 @@
+"""The loop of every search: what ends it, what is on record before what, and what a strategy is told."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from builders import BOWL_SPACE, bowl, make_trial, tune_bowl
+from metahp.core.configuration import Configuration
+from metahp.core.errors import InputError
+from metahp.core.space import Categorical, SearchSpace
+from metahp.core.task import TaskType
+from metahp.core.trial import Curve, Origin, TrialState
+from metahp.evaluation.backend import InTurn, Outcome
+from metahp.evaluation.lookup import Lookup
+from metahp.evaluation.threads import ObjectiveThreads
+from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.registry import learner_named
+from metahp.refinement.strategies import strategy_named
+from metahp.refinement.strategy import Observation, Suggestion
+from metahp.study.loop import MemoryLog, observe, run_search
+from metahp.study.objective import PROTOCOL, make_metric, make_task
+from metahp.study.request import Budget
+from metahp.study.trials import StudyTrials
+
+DEPTHS = [BOWL_SPACE.configuration({"depth": depth}) for depth in (3, 7, 10, 12, 20)]
+TABLE = {configuration: (-bowl(configuration.values),) for configuration in DEPTHS}
+
+
+class InOrder:
+    """A strategy that asks for configurations in the order given, and remembers what it is told."""
+
+    def __init__(self, configurations: list[Configuration]) -> None:
+        self.told: list[Observation] = []
+        self._left = list(configurations)
+
+    def ask(self) -> Suggestion | None:
+        return Suggestion(self._left.pop(0), Origin.DESIGN) if self._left else None
+
+    def tell(self, observation: Observation) -> None:
+        self.told.append(observation)
+
+
+def look_up(budget: Budget, log: MemoryLog, configurations: list[Configuration] = DEPTHS) -> tuple[str, InOrder]:
+    """Why a search of the table ended, and its strategy."""
+    strategy = InOrder(configurations)
+    backend = Lookup(TABLE, metric="score")
+    return run_search(strategy, backend, log, budget, job_of=lambda suggestion: suggestion), strategy
+
+
+@pytest.mark.parametrize(
+    ("budget", "ended", "n_trials"),
+    [
+        (Budget(trials=3), "trials", 3),
+        (Budget(trials=9), "exhausted", 5),
+        # The third is the best one.
+        (Budget(trials=9, patience=1), "patience", 4),
+        (Budget(trials=9, timeout=1e-9), "timeout", 0),
+    ],
+)
+def test_a_search_ends_where_its_budget_does(budget: Budget, ended: str, n_trials: int) -> None:
+    log = MemoryLog("score", [BOWL_SPACE])
+    assert look_up(budget, log)[0] == ended
+    assert [trial.configuration for trial in log.trials] == DEPTHS[:n_trials]
+
+
+def test_a_search_goes_on_from_the_trials_that_it_is_given() -> None:
+    first = MemoryLog("score", [BOWL_SPACE])
+    look_up(Budget(trials=2), first)
+    recorded = []
+    second = MemoryLog("score", [BOWL_SPACE], first.trials, recorded.append)
+    ended, strategy = look_up(Budget(trials=4), second, DEPTHS[2:])
+    assert (ended, second.n_trials, recorded) == ("trials", 4, second.trials[2:])
+    assert [told.configuration for told in strategy.told] == DEPTHS[:4]
+    assert [told.loss for told in strategy.told] == [TABLE[each][0] for each in DEPTHS[:4]]
+
+
+def test_a_trial_is_on_record_before_the_strategy_is_told_and_the_next_one_starts() -> None:
+    events: list[str] = []
+
+    class Told(InOrder):
+        def tell(self, observation: Observation) -> None:
+            events.append("told")
+
+    def evaluate(suggestion: Suggestion) -> Outcome:
+        events.append("run")
+        return Outcome(make_trial(0.5, 0.5, metric="score", configuration=suggestion.configuration))
+
+    log = MemoryLog("score", [BOWL_SPACE], record=lambda trial: events.append("recorded"))
+    run_search(
+        Told(DEPTHS),
+        InTurn(evaluate),
+        log,
+        Budget(trials=2),
+        job_of=lambda suggestion: suggestion,
+        on_trial=lambda trial: events.append("shown"),
+    )
+    assert events == ["run", "recorded", "told", "shown"] * 2
+
+
+def test_what_the_table_does_not_have_is_an_error() -> None:
+    with pytest.raises(InputError, match="The table has no losses of"):
+        look_up(Budget(trials=3), MemoryLog("score", [BOWL_SPACE]), [BOWL_SPACE.default])
+
+
+def test_every_trial_is_in_the_knowledge_base_before_the_next_one_starts(base: KnowledgeBase) -> None:
+    seen = []
+
+    def objective(values: dict) -> float:
+        seen.append(len(base.trials()))
+        return bowl(values)
+
+    tune_bowl(base, function=objective, trials=6)
+    assert seen == list(range(6))
+
+
+def test_an_interrupt_ends_with_what_was_found(base: KnowledgeBase) -> None:
+    calls = []
+
+    def objective(values: dict) -> float:
+        calls.append(values)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return bowl(values)
+
+    result = tune_bowl(base, function=objective, trials=9)
+    assert (result.ended, len(result.trials), len(base.trials())) == ("interrupted", 3, 3)
+
+
+def test_an_interrupt_before_any_trial_is_complete_is_passed_on(base: KnowledgeBase) -> None:
+    def objective(values: dict) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune_bowl(base, function=objective, trials=9)
+
+
+def test_patience_ends_on_a_plateau(base: KnowledgeBase) -> None:
+    result = tune_bowl(base, function=lambda values: 1.0, trials=50, patience=4)
+    assert (result.ended, len(result.trials)) == ("patience", 5)
+
+
+def test_the_time_limit_abandons_what_still_runs(base: KnowledgeBase) -> None:
+    release = threading.Event()
+
+    def objective(values: dict) -> float:
+        if values != BOWL_SPACE.default.values:
+            release.wait(30)
+        return 1.0
+
+    metric = make_metric(None, "maximize")
+    task = make_task("slow", {}, metric)
+    trials = StudyTrials(
+        task.id, PROTOCOL, metric, [BOWL_SPACE], base=base, recorded=base.trials(task=task.id), folder=None
+    )
+    strategy = strategy_named("random", [BOWL_SPACE], seed=0, warm=[Suggestion(BOWL_SPACE.default, Origin.DEFAULT)])
+    try:
+        with ObjectiveThreads(
+            objective, BOWL_SPACE, task=task.id, protocol=PROTOCOL, metric=metric, n_jobs=2
+        ) as backend:
+            ended = run_search(strategy, backend, trials, Budget(trials=9, timeout=1.0), job_of=lambda each: each)
+    finally:
+        release.set()
+    assert (ended, trials.n_trials, len(base.trials())) == ("timeout", 1, 1)
+
+
+def test_a_grid_that_is_exhausted_ends_the_run(base: KnowledgeBase) -> None:
+    space = SearchSpace("two", 1, (Categorical("kind", ("a", "b"), "a"),))
+    result = tune_bowl(base, function=lambda values: 1.0, space=space, trials=9, strategy="grid")
+    assert (result.ended, len(result.trials)) == ("exhausted", 2)
+
+
+def test_a_strategy_is_told_a_loss_and_its_noise() -> None:
+    complete = observe(make_trial(0.2, 0.4), "roc_auc", BOWL_SPACE)
+    assert (complete.loss, complete.noise) == (pytest.approx(0.3), pytest.approx(0.1))
+    pruned = make_trial(0.6, protocol=PROTOCOL, state=TrialState.PRUNED, reason="pruned")
+    assert observe(pruned, "roc_auc", BOWL_SPACE).loss == 0.6
+    assert np.isnan(observe(pruned, "roc_auc", BOWL_SPACE).noise)
+    for failed in (make_trial(), make_trial(np.nan, 0.2)):
+        assert observe(failed, "roc_auc", BOWL_SPACE).loss == np.inf
+
+
+def test_a_strategy_is_told_what_was_run_where_early_stopping_kept_less() -> None:
+    space = learner_named("lightgbm").space(TaskType.BINARY)
+    run = space.configuration({"n_estimators": 200})
+    kept = space.with_iterations(run, 80)
+    curve = Curve((80, 200), {"roc_auc": (0.3, 0.4)})
+    told = observe(make_trial(0.3, 0.3, configuration=kept, curve=curve), "roc_auc", space)
+    assert (told.configuration, told.asked) == (kept, run)
+    assert observe(make_trial(0.3, 0.3, configuration=run, curve=curve), "roc_auc", space).run is None
