@@ -191,16 +191,12 @@ class Preparation:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preparation":
-        """The preparation that `to_dict` wrote; a form without the columns that are left out is read too."""
-        columns = tuple(
-            Column(
-                str(column["name"]),
-                column["kind"],
-                tuple(map(str, column.get("categories", ()))),
-                tuple(map(str, column.get("parts", ()))),
-            )
-            for column in values["columns"]
-        )
+        """The preparation that `to_dict` wrote; a form without the columns that are left out is read too.
+
+        Raises:
+            InputError: there is no such kind of column; values that `to_dict` does not write may raise any other error.
+        """
+        columns = tuple(map(_column_from, values["columns"]))
         dropped = {str(name): str(why) for name, why in values.get("dropped", {}).items()}
         return cls(columns, tuple(map(str, values["renamed"])), dropped)
 
@@ -213,6 +209,13 @@ class Preparation:
         if len(renamed) == len(self.renamed):
             frame = frame.rename(columns=dict(zip(renamed.values(), self.renamed, strict=True)))
         return frame
+
+
+def _column_from(values: Mapping[str, Any]) -> Column:
+    if not isinstance(values["kind"], str):
+        raise ValueError("a kind of column that is no text")
+    categories, parts = (tuple(map(str, values.get(name, ()))) for name in ("categories", "parts"))
+    return Column(str(values["name"]), values["kind"], categories, parts)
 
 
 def _keep_names_apart(used: dict[str, Column], dropped: dict[str, str]) -> None:

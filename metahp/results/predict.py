@@ -119,14 +119,14 @@ def _classes(task_type: TaskType, described: Any) -> tuple[str, ...]:
 
 
 def _check_columns(preparation: Preparation) -> None:
-    features = preparation.feature_names
-    if not features or len(set(features)) < len(features):
-        raise ValueError("expected at least one feature, and each once")
     for column in preparation.columns:
         if len(set(column.categories)) < len(column.categories):
             raise ValueError(f"column {column.name[:60]!r} has a category twice")
         if bool(column.parts) != (column.kind == "date") or not set(DATE_PARTS).issuperset(column.parts):
             raise ValueError(f"column {column.name[:60]!r} has parts that are none of its kind")
+    features = preparation.feature_names
+    if not features or len(set(features)) < len(features):
+        raise ValueError("expected at least one feature, and each once")
 
 
 def _member(

@@ -62,7 +62,7 @@ def python_script(recommendation: Recommendation, table: Table, path: str) -> st
         metric=recommendation.metric,
         seed=recommendation.seed,
         verb="recommends",
-        expectation=_expectation(recommendation),
+        expectation=_write_expectation(recommendation),
     )
 
 
@@ -97,10 +97,10 @@ def training_script(
     numeric, categorical = ([name] for name in _COLUMNS)
     estimator = learner.estimator(configuration, table.task.type, numeric=numeric, categorical=categorical, seed=seed)
     model = write_value(estimator, imports)
-    ending = _ending(metric, table, folds, imports)
+    ending = _write_ending(metric, table, folds, imports)
     path = local_path(path)
     constants = [f"PATH = {write_value(path, set())}", f"TARGET = {write_value(table.target, set())}", f"SEED = {seed}"]
-    body = [*constants, write_constants(table), "", *write_functions(table, learner, _time_reader(table, folds))]
+    body = [*constants, write_constants(table), "", *write_functions(table, learner, _choose_time_reader(table, folds))]
     body.append(write_reading(table, path))
     if columns := [f"{name} = {chosen}" for name, chosen in _COLUMNS.items() if name in model]:
         body.append("\n".join(columns))
@@ -114,14 +114,14 @@ def training_script(
         version=version("metahp"),
         verb=verb,
         expectation=expectation,
-        needs=", ".join(f"{package} {_major_minor(package)} or later" for package in _packages(learner)),
+        needs=", ".join(f"{package} {_find_version(package)} or later" for package in _list_packages(learner)),
     )
     is_unpacked = table.read.format == "arff" and table.read.compression is not None
     standard = [*(["gzip"] if is_unpacked else []), *(["warnings"] if is_short else [])]
-    return "\n".join([header, _import_lines(imports, standard), "", *body]) + "\n"
+    return "\n".join([header, _write_imports(imports, standard), "", *body]) + "\n"
 
 
-def _expectation(recommendation: Recommendation) -> str:
+def _write_expectation(recommendation: Recommendation) -> str:
     best = recommendation.best
     if math.isnan(best.score):
         return "What to expect of them on this table is not known."
@@ -136,15 +136,15 @@ def _expectation(recommendation: Recommendation) -> str:
     )
 
 
-def _packages(learner: Learner) -> list[str]:
+def _list_packages(learner: Learner) -> list[str]:
     return list(dict.fromkeys(["pandas", "scikit-learn", *learner.libraries]))
 
 
-def _major_minor(package: str) -> str:
+def _find_version(package: str) -> str:
     return ".".join(version(package).split(".")[:2])
 
 
-def _import_lines(imports: set[tuple[str, str]], standard: Sequence[str]) -> str:
+def _write_imports(imports: set[tuple[str, str]], standard: Sequence[str]) -> str:
     lines = [*(f"import {module}" for module in standard), *([""] if standard else [])]
     lines += ["import numpy as np", "import pandas as pd"]
     for module in sorted({module for module, _ in imports}):
@@ -153,21 +153,23 @@ def _import_lines(imports: set[tuple[str, str]], standard: Sequence[str]) -> str
     return "\n".join(lines)
 
 
-def _ending(metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]]) -> str:
+def _write_ending(metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]]) -> str:
     lines = ["model.fit(X, y)", 'print(f"fitted on all {len(X):,} rows")']
     if not folds.kind or folds.column:
-        lines = [*_cross_validation(metric, table, folds, imports), "", *lines]
+        lines = [*_write_cross_validation(metric, table, folds, imports), "", *lines]
     return "\n" + "\n".join(lines)
 
 
-def _time_reader(table: Table, folds: ScriptFolds) -> str:
+def _choose_time_reader(table: Table, folds: ScriptFolds) -> str:
     """The function that reads the times of rows; empty where the folds do not go by time."""
     if folds.kind != "time" or not folds.column:
         return ""
     return "read_date_parts" if folds.column in table.preparation.dates else "read_numbers"
 
 
-def _cross_validation(metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]]) -> list[str]:
+def _write_cross_validation(
+    metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]]
+) -> list[str]:
     splitter = f"{'Stratified' if table.task.type.is_classification else ''}{'Group' if folds.kind else ''}KFold"
     n, rows, groups, how = folds.count, "", "", f" by {folds.kind}" if folds.kind else ""
     lines = []
@@ -179,7 +181,7 @@ def _cross_validation(metric: Metric, table: Table, folds: ScriptFolds, imports:
         rows, how = "[scored]", f"{how} on {{scored.sum():,}} of {{len(X):,}} rows"
     if folds.kind == "time":
         splitter = "TimeSeriesSplit"
-        times = f"{_time_reader(table, folds)}(frame[{write_value(folds.column, set())}])"
+        times = f"{_choose_time_reader(table, folds)}(frame[{write_value(folds.column, set())}])"
         times += '["days"]' if folds.column in table.preparation.dates else ""
         lines += [
             "# Rows of one time stay together.",

@@ -37,7 +37,7 @@ _READERS = {
 
 def write_constants(table: Table) -> str:
     """The lines that say what the columns are."""
-    columns = {column.name: _describe(column) for column in table.preparation.columns}
+    columns = {column.name: _describe_column(column) for column in table.preparation.columns}
     dropped = table.preparation.dropped
     lines = ["# Numbers, categories, or dates and the parts of them that are features."]
     lines.append(f"COLUMNS = {write_value(columns, set(), prefix=10)}")
@@ -50,24 +50,24 @@ def write_constants(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _describe(column: Column) -> str | list[str]:
+def _describe_column(column: Column) -> str | list[str]:
     return list(column.parts) if column.kind == "date" else column.kind
 
 
 def write_functions(table: Table, learner: Learner, more: str = "") -> list[str]:
     """The functions that read columns: those of `portable` that are needed, `more` by its name, and `prepare`."""
-    wanted = {_READERS[kind][0] for kind in _kinds_of(table)} | {_reader_of_target(table)}
+    wanted = {_READERS[kind][0] for kind in _find_kinds(table)} | {_choose_target_reader(table)}
     wanted |= {"number_label"} if _has_number_labels(table) else set()
     wanted |= {more} if more else set()
-    functions = [*_sources(wanted), _prepare(table, learner)]
+    functions = [*_copy_sources(wanted), _write_prepare(table, learner)]
     return [f"{function}\n" for function in functions]
 
 
-def _kinds_of(table: Table) -> list[str]:
+def _find_kinds(table: Table) -> list[str]:
     return [kind for kind in KINDS if any(column.kind == kind for column in table.preparation.columns)]
 
 
-def _sources(names: set[str]) -> list[str]:
+def _copy_sources(names: set[str]) -> list[str]:
     """The source code of portable functions, and of those that they call, in the order of their file."""
     sources = {
         name: inspect.getsource(function)
@@ -85,8 +85,8 @@ def _sources(names: set[str]) -> list[str]:
     return [source for name, source in sources.items() if name in needed]
 
 
-def _prepare(table: Table, learner: Learner) -> str:
-    kinds = _kinds_of(table)
+def _write_prepare(table: Table, learner: Learner) -> str:
+    kinds = _find_kinds(table)
     lines: list[str] = []
     for kind in kinds:
         if kind == kinds[-1]:
@@ -109,14 +109,14 @@ def _prepare(table: Table, learner: Learner) -> str:
 
 def write_reading(table: Table, path: str) -> str:
     """The lines that read the file at PATH, which is `path`, and make features `X` and targets `y` of it."""
-    lines = [_reading(table, path)]
+    lines = [_write_opening(table, path)]
     if table.read.renamed:
         lines.append("# Columns with an empty or repeated name, by position.")
         lines.append(f"RENAMED = {write_value(dict(table.read.renamed), set(), prefix=10)}")
         lines.append("frame.columns = [RENAMED.get(i, str(name).strip()) for i, name in enumerate(frame.columns)]")
     else:
         lines.append("frame.columns = [str(name).strip() for name in frame.columns]")
-    if _reader_of_target(table) == "read_numbers":
+    if _choose_target_reader(table) == "read_numbers":
         lines.append("y = read_numbers(frame[TARGET])")
     else:
         lines += ["texts, positions = read_texts(frame[TARGET])", "y = texts[positions]"]
@@ -126,7 +126,7 @@ def write_reading(table: Table, path: str) -> str:
     return "\n".join([*lines, "X = prepare(frame)"]) + "\n"
 
 
-def _reader_of_target(table: Table) -> str:
+def _choose_target_reader(table: Table) -> str:
     is_number = table.task.type is TaskType.REGRESSION or _has_number_labels(table)
     return "read_numbers" if is_number else "read_texts"
 
@@ -137,14 +137,14 @@ def _has_number_labels(table: Table) -> bool:
     return bool(table.classes) and bool(np.isfinite(portable.parse_numbers(labels)).all())
 
 
-def _reading(table: Table, path: str) -> str:
+def _write_opening(table: Table, path: str) -> str:
     """The lines that read the file into `frame`."""
     read = table.read
     if read.format == "parquet":
         # As an open file: by its path, Parquet's reader may take it for an address or cannot write it.
         return 'with open(PATH, "rb") as file:\n    frame = pd.read_parquet(file)'
     if read.format != "arff":
-        return f"frame = {_read_call(table, path)}"
+        return f"frame = {_write_read_call(table, path)}"
     # Lines that pandas skips by itself must not have a quote that it takes for the start of a longer one.
     opened = f'open(PATH, encoding="{read.encoding}")'
     if read.compression is not None:
@@ -152,11 +152,11 @@ def _reading(table: Table, path: str) -> str:
     rows = replace(table, read=replace(read, skip_lines=0, compression=None))
     return (
         f"with {opened} as file:\n    for _ in range({read.skip_lines}):\n        next(file)\n"
-        f"    frame = {_read_call(rows, '', source='file', depth=1)}"
+        f"    frame = {_write_read_call(rows, '', source='file', depth=1)}"
     )
 
 
-def _read_call(table: Table, path: str, *, source: str = "PATH", depth: int = 0) -> str:
+def _write_read_call(table: Table, path: str, *, source: str = "PATH", depth: int = 0) -> str:
     """The call that reads `source`, without the arguments that are pandas' defaults."""
     # The columns' names are in the script already; a placeholder stands for them until the call is written.
     placeholder = [Variable("COLUMNS")] if table.preparation.categorical else []

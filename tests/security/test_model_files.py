@@ -583,6 +583,7 @@ def test_brackets_in_texts_are_not_nested():
         ({"columns": [{"name": "a", "kind": "date"}]}, "parts that are none"),
         ({"columns": [{"name": "a", "kind": "number"}]}, "expected max_feature_idx=0"),
         ({"renamed": 1}, "damaged"),
+        ({"dropped": ["a"]}, "damaged"),
         ({"members": {}}, "no list"),
         ({"members": [{}] * (MAX_MEMBERS + 1)}, "201 members, expected at most 200"),
         ({"members": [3]}, "damaged"),
