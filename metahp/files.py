@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 # Nobody can tell whether a process of another machine still runs; after a day it has ended or will not mind.
@@ -47,6 +47,35 @@ def write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def unfinished_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` for what will take its place; it is removed at the end where it is still there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = unfinished_path(path)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write new files into a folder, by their names in it; all of them and their names are on disk when this returns.
+
+    Raises:
+        OSError: one of them cannot be written.
+    """
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        write_synced(path, data)
+    for parent in {(folder / name).parent for name in files}:
+        sync_folder(parent)
 
 
 def unfinished_path(path: Path) -> Path:

@@ -6,4 +6,5 @@ python -m ruff format --check .
 python -m ruff check .
 python -m mypy
 lint-imports
+python scripts/check_parameters.py
 python -m pytest -q --durations=15 "$@"

@@ -23,6 +23,7 @@ from metahp.core.errors import MetahpError
 from metahp.core.text import printable
 from metahp.core.trial import Trial, TrialState
 from metahp.evaluation import interrupts
+from metahp.files import write_file
 from metahp.knowledge import cache
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import LEARNERS
@@ -91,7 +92,7 @@ def _refresh(arguments: argparse.Namespace) -> int:
         rows = [row for row in rows if row.source.name in arguments.tasks.split(",")]
     rows = rows[: arguments.most]
     base = _measure(rows, arguments)
-    (arguments.out / "DATA_CARD.md").write_text(data_card(base), encoding="utf-8")
+    write_file(arguments.out / "DATA_CARD.md", data_card(base).encode())
     train_shipped(base, arguments.out, arguments.jobs)
     return 0
 

@@ -122,7 +122,9 @@ def test_an_interrupted_search_keeps_its_finished_trials_and_goes_on(refreshed, 
         return made[-1]
 
     def planned():
-        return incumbents.searches(base, [(row.source, task)], "linear", 3, api.SEED_PROTOCOL, Limits(30.0, 4096.0))
+        return incumbents.plan_searches(
+            base, [(row.source, task)], "linear", 3, api.SEED_PROTOCOL, Limits(30.0, 4096.0)
+        )
 
     monkeypatch.setattr(incumbents, "run_here", interrupted)
     with pytest.raises(KeyboardInterrupt):

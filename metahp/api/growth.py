@@ -103,8 +103,7 @@ def refresh(
         on_trial: Called with trials done, trials in all and the trial, once at the start with None.
     """
     # Imported here: a recommendation measures nothing and needs neither design nor pool.
-    from metahp.api.incumbents import run_searches
-    from metahp.api.incumbents import searches as planned_searches
+    from metahp.api.incumbents import plan_searches, run_searches
     from metahp.evaluation.design import design
     from metahp.evaluation.processes import call_each, run_jobs
 
@@ -125,7 +124,14 @@ def refresh(
             pending.append(row)
         for name in learners:
             jobs += [
-                Job(row.source, task.id, configuration, protocol, origin, limits)
+                Job(
+                    source=row.source,
+                    task=task.id,
+                    configuration=configuration,
+                    protocol=protocol,
+                    origin=origin,
+                    limits=limits,
+                )
                 for protocol, limits in _protocols(task.n_rows, rows)
                 for configuration, origin in design(learner_named(name), task.type, sizes[name])
                 if trial_id(task.id, configuration, protocol) not in done
@@ -134,7 +140,7 @@ def refresh(
     total = len(jobs) + sum(
         search.n_trials
         for name, n_trials in n_searched.items()
-        for search in planned_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
+        for search in plan_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
     )
     on_trial(0, total, None)
 
@@ -145,7 +151,7 @@ def refresh(
         for name, n_trials in n_searched.items():
             # The design is measured by now, and a search starts from all of it.
             base.ingest()
-            planned = planned_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
+            planned = plan_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
             for trials in run_searches(planned, n_jobs, base.record):
                 yield from trials
 

@@ -24,8 +24,8 @@ STRATEGY = "gp"
 METRIC_NAMES = {"binary": "neg_log_loss", "multiclass": "neg_log_loss", "regression": "neg_root_mean_squared_error"}
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedSearch:
     """`n_trials` further trials of a learner on a table, chosen by what its trials so far, `known`, say."""
 
     source: TableSource
@@ -37,14 +37,14 @@ class Search:
     n_trials: int
 
 
-def searches(
+def plan_searches(
     base: KnowledgeBase,
     tables: Sequence[tuple[TableSource, Task]],
     learner: str,
     n_trials: int,
     protocol: Protocol,
     limits: Limits,
-) -> Iterator[Search]:
+) -> Iterator[PlannedSearch]:
     """What is left of a search of `n_trials` trials on each of the tables."""
     known: dict[str, list[Trial]] = {task.id: [] for _, task in tables}
     for trial in base.trials(learner=learner):
@@ -54,36 +54,50 @@ def searches(
         own = [trial for _, trial in upgrade_trials(known[task.id], {learner: learner_named(learner).space(task.type)})]
         n_left = n_trials - sum(trial.origin is Origin.POSTERIOR for trial in own)
         if n_left > 0:
-            yield Search(source, task, learner, protocol, limits, tuple(own), n_left)
+            yield PlannedSearch(
+                source=source,
+                task=task,
+                learner=learner,
+                protocol=protocol,
+                limits=limits,
+                known=tuple(own),
+                n_trials=n_left,
+            )
 
 
 def run_searches(
-    planned: Iterable[Search], n_jobs: int, record: Callable[[Sequence[Trial]], None]
+    planned: Iterable[PlannedSearch], n_jobs: int, record: Callable[[Sequence[Trial]], None]
 ) -> Iterator[list[Trial]]:
     """The trials of each search, in the order in which searches finish.
 
     Each trial is handed to `record`, in the process that made it, before the next one is chosen. The strategy is
     Optuna's Gaussian process, which knows nothing of past tasks: what it finds is no echo of the prior.
     """
-    for _, trials in call_each(functools.partial(_search, record), list(planned), n_jobs=n_jobs):
+    for _, trials in call_each(functools.partial(_run_planned, record), list(planned), n_jobs=n_jobs):
         yield trials
 
 
-def _search(record: Callable[[Sequence[Trial]], None], search: Search) -> list[Trial]:
-    metric = metric_for(search.task.type, METRIC_NAMES[search.task.type]).name
-    space = learner_named(search.learner).space(search.task.type)
+def _run_planned(record: Callable[[Sequence[Trial]], None], planned: PlannedSearch) -> list[Trial]:
+    metric = metric_for(planned.task.type, METRIC_NAMES[planned.task.type]).name
+    space = learner_named(planned.learner).space(planned.task.type)
 
     def job_of(suggestion: Suggestion) -> Job:
-        chosen = suggestion.configuration
-        return Job(search.source, search.task.id, chosen, search.protocol, Origin.POSTERIOR, search.limits)
+        return Job(
+            source=planned.source,
+            task=planned.task.id,
+            configuration=suggestion.configuration,
+            protocol=planned.protocol,
+            origin=Origin.POSTERIOR,
+            limits=planned.limits,
+        )
 
-    n_known = len(search.known)
-    log = MemoryLog(metric, [space], search.known, lambda trial: record([trial]))
+    n_known = len(planned.known)
+    log = MemoryLog(metric, [space], planned.known, lambda trial: record([trial]))
     run_search(
         strategy_named(STRATEGY, [space], seed=n_known),
         InTurn(run_here),
         log,
-        Budget(trials=n_known + search.n_trials),
+        Budget(trials=n_known + planned.n_trials),
         job_of=job_of,
     )
     return log.trials[n_known:]

@@ -157,14 +157,15 @@ def _can_calibrate(evidence: Evidence) -> bool:
 
 
 def ask_past_objectives(
-    base: KnowledgeBase, asked: ObjectiveRequest, start: Start, *, is_open: bool, seed: int
+    base: KnowledgeBase, objective_request: ObjectiveRequest, start: Start, *, is_open: bool, seed: int
 ) -> WarmStart:
     """What past tasks of its space say about an objective.
 
     What was learned from them decides the points where enough of them are described; else the best configurations of
     similar tasks do. Learning takes seconds, so it is left out where the study is not `is_open` or has no use for it.
     """
-    space, metric, metafeatures, task = asked.space, asked.metric, asked.metafeatures, asked.task.id
+    space, metric = objective_request.space, objective_request.metric
+    task, metafeatures = objective_request.task.id, objective_request.metafeatures
     points, n_tasks = rank_past(base, space, metric, task, metafeatures, start.n_warm)
     is_described = bool(metafeatures) and n_tasks >= MIN_PAST_TASKS
     is_learned = is_open and not start.is_cold and (is_described or start.strategy == TRANSFER)

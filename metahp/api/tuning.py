@@ -144,13 +144,13 @@ def tune(
         command=command,
         on_trial=on_trial,
     )
-    with _open_study(request, knowledge_base, output, is_recorded=record) as opened:
+    with _open_study(request, knowledge_base, output, is_recorded=record) as study:
         rows = part_rows(X, y, target=target, task=task, folds=folds)
-        asked = TableRequest(
+        table_request = TableRequest(
             rows=rows,
             file=X if isinstance(X, str | Path) else None,
             metric=metric_for(rows.table.task.type, metric),
-            learners=chosen_learners(learners, opened.totals or {"defaults_by_learner": {}}),
+            learners=chosen_learners(learners, study.totals or {"defaults_by_learner": {}}),
             limits=limits,
             is_pruned=prune,
             stops_early=early_stopping,
@@ -159,10 +159,10 @@ def tune(
             on_start=on_start,
         )
         return tune_table(
-            opened.request,
-            asked,
-            opened.storage,
-            lambda trials: _ask_past_tables(opened, asked, trials, budget_seconds),
+            study.request,
+            table_request,
+            study.storage,
+            lambda trials: _ask_past_tables(study, table_request, trials, budget_seconds),
         )
 
 
@@ -234,21 +234,24 @@ def tune_objective(
         command=command,
         on_trial=on_trial,
     )
-    asked = ObjectiveRequest(
+    objective_request = ObjectiveRequest(
         function=function,
         space=space,
         metric=make_metric(metric, direction),
         metafeatures={} if metafeatures is None else metafeatures,
         name=name,
     )
-    with _open_study(request, knowledge_base, output, is_recorded=record) as opened:
+    with _open_study(request, knowledge_base, output, is_recorded=record) as study:
         return tune_function(
-            opened.request, asked, opened.storage, lambda trials: _ask_past_objectives(opened, asked, trials)
+            study.request,
+            objective_request,
+            study.storage,
+            lambda trials: _ask_past_objectives(study, objective_request, trials),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Opened:
+class _OpenStudy:
     """A study whose knowledge base and result directory are open; `totals` is None where the former is damaged."""
 
     request: Request
@@ -264,7 +267,7 @@ def _open_study(
     output: str | Path | None,
     *,
     is_recorded: bool,
-) -> Iterator[_Opened]:
+) -> Iterator[_OpenStudy]:
     """Open the knowledge base, and hold the result directory; without past tasks the request is a cold one."""
     directory = None if output is None else Path(output)
     with nullcontext() if directory is None else hold_directory(directory):
@@ -272,7 +275,7 @@ def _open_study(
         if totals is None:
             request = replace(request, start=replace(request.start, is_cold=True))
         storage = Storage(base=base if is_recorded else None, is_readable=totals is not None, directory=directory)
-        yield _Opened(request=request, base=base, totals=totals, storage=storage)
+        yield _OpenStudy(request=request, base=base, totals=totals, storage=storage)
 
 
 def _open_base(given: str | Path | KnowledgeBase | None) -> tuple[KnowledgeBase, Mapping[str, Any] | None]:
@@ -290,26 +293,30 @@ def _open_base(given: str | Path | KnowledgeBase | None) -> tuple[KnowledgeBase,
         return given if isinstance(given, KnowledgeBase) else KnowledgeBase(knowledge_base_path(path)), None
 
 
-def _ask_past_tables(opened: _Opened, asked: TableRequest, trials: StudyTrials, budget_seconds: float) -> WarmStart:
+def _ask_past_tables(
+    study: _OpenStudy, table_request: TableRequest, trials: StudyTrials, budget_seconds: float
+) -> WarmStart:
     """What past tasks say about a table, which is on record after this; nothing where no trial is left to do."""
-    request, storage, table = opened.request, opened.storage, asked.rows.table
+    request, storage, table = study.request, study.storage, table_request.rows.table
     is_open = trials.n_trials < request.budget.trials
     if not is_open or (request.start.is_cold and storage.base is None):
         return COLD_START
     described = describe(table, budget_seconds=budget_seconds, seed=request.seed)
-    past = COLD_START if request.start.is_cold else _find_warm_start(opened.base, asked, described, request)
+    past = COLD_START if request.start.is_cold else _find_warm_start(study.base, table_request, described, request)
     storage.record(record_of(table, described))
     return past
 
 
-def _find_warm_start(base: KnowledgeBase, asked: TableRequest, described: MetaFeatures, request: Request) -> WarmStart:
+def _find_warm_start(
+    base: KnowledgeBase, table_request: TableRequest, described: MetaFeatures, request: Request
+) -> WarmStart:
     n_warm = request.start.n_warm
     try:
         _, advice, notes = ask_about(
             base,
-            asked.rows.table,
-            asked.metric,
-            asked.learners,
+            table_request.rows.table,
+            table_request.metric,
+            table_request.learners,
             described,
             max(1, n_warm),
             seconds_left=request.budget.seconds_left,
@@ -321,7 +328,7 @@ def _find_warm_start(base: KnowledgeBase, asked: TableRequest, described: MetaFe
     notes = (*described.warnings, *notes)
     if prior.abstained:
         notes = (*notes, f"past tasks not trusted, so the warm start is the portfolio: {prior.abstained}")
-    if asked.rows.whole and base.trials(task=asked.rows.whole):
+    if table_request.rows.whole and base.trials(task=table_request.rows.whole):
         notes = (*notes, "past tasks include this table with the rows that are set aside, so their score flatters")
     return WarmStart(
         prior=prior,
@@ -331,13 +338,13 @@ def _find_warm_start(base: KnowledgeBase, asked: TableRequest, described: MetaFe
     )
 
 
-def _ask_past_objectives(opened: _Opened, asked: ObjectiveRequest, trials: StudyTrials) -> WarmStart:
+def _ask_past_objectives(study: _OpenStudy, objective_request: ObjectiveRequest, trials: StudyTrials) -> WarmStart:
     """What past tasks say about an objective; nothing where the knowledge base cannot be read."""
-    request = opened.request
-    if opened.totals is None:
+    request = study.request
+    if study.totals is None:
         return COLD_START
     is_open = trials.n_trials < request.budget.trials
-    return ask_past_objectives(opened.base, asked, request.start, is_open=is_open, seed=request.seed)
+    return ask_past_objectives(study.base, objective_request, request.start, is_open=is_open, seed=request.seed)
 
 
 def _refuse(others: Mapping[str, Any]) -> Exception:

@@ -133,7 +133,7 @@ def tune(
             on_trial=progress.show,
             on_start=progress.begin,
         )
-    output.write_report("".join(f"{line}\n" for line in report(result, is_ensemble=ensemble)))
+    output.write_report("".join(f"{line}\n" for line in format_report(result, is_ensemble=ensemble)))
     return output.Reported(interrupts.exit_code()) if result.ended == "interrupted" else 0
 
 
@@ -175,7 +175,7 @@ class _Display:
         output.warn(plan.warnings, quiet=self._quiet)
         if self._quiet:
             return
-        output.say("\n".join(plan_lines(plan)))
+        output.say("\n".join(format_plan(plan)))
         if self._is_live:
             self._open_bar(plan.n_trials)
 
@@ -188,7 +188,11 @@ class _Display:
             is_news = progress.n_done in (progress.best_number, progress.n_trials)
             if is_news or now - self._last >= SECONDS_BETWEEN_LINES:
                 self._last = now
-                parts = (f"trial {progress.n_done}/{progress.n_trials}", trial_line(progress), time_left(progress))
+                parts = (
+                    f"trial {progress.n_done}/{progress.n_trials}",
+                    format_trial(progress),
+                    format_time_left(progress),
+                )
                 output.say("  ".join(filter(None, parts)))
 
     def _open_bar(self, n_trials: int) -> None:
@@ -208,13 +212,13 @@ class _Display:
         row = bar.add_task("", total=n_trials)
 
         def update(progress: "Progress") -> None:
-            line = "  ".join(filter(None, (time_left(progress), trial_line(progress))))
+            line = "  ".join(filter(None, (format_time_left(progress), format_trial(progress))))
             bar.update(row, completed=progress.n_done, description=line)
 
         self._update = update
 
 
-def plan_lines(plan: "Plan") -> list[str]:
+def format_plan(plan: "Plan") -> list[str]:
     """What a run is about to do: the table, how it is measured, and where it starts."""
     outer = f" · {plan.n_test_rows:,} more rows set aside for the test" if plan.n_test_rows else ""
     sample = f" on {plan.protocol.max_rows:,} rows" if plan.protocol.max_rows < plan.table.task.n_rows else ""
@@ -240,22 +244,24 @@ def plan_lines(plan: "Plan") -> list[str]:
     return lines
 
 
-def trial_line(progress: "Progress") -> str:
+def format_trial(progress: "Progress") -> str:
     """The last trial's score, the best one, and where they came from."""
     parts = []
     if progress.trial is not None:
         state = progress.trial.state
-        parts.append(f"{_number(progress.score)} ({progress.trial.origin})" if state == "complete" else str(state))
+        parts.append(
+            f"{_format_number(progress.score)} ({progress.trial.origin})" if state == "complete" else str(state)
+        )
     if progress.best is not None:
         beside = [f"trial {progress.best_number}", str(progress.best.origin)]
         for name, score in (("default", progress.default_score), ("best warm point", progress.warm_score)):
             if not math.isnan(score) and score != progress.best_score:
-                beside.append(f"{name} {_number(score)}")
-        parts.append(f"best {_number(progress.best_score)} ({', '.join(beside)})")
+                beside.append(f"{name} {_format_number(score)}")
+        parts.append(f"best {_format_number(progress.best_score)} ({', '.join(beside)})")
     return "  ".join(parts)
 
 
-def time_left(progress: "Progress") -> str:
+def format_time_left(progress: "Progress") -> str:
     """The time left in minutes and seconds; empty where there is no estimate."""
     if math.isnan(progress.seconds_left):
         return ""
@@ -263,7 +269,7 @@ def time_left(progress: "Progress") -> str:
     return f"{minutes}:{seconds:02d} left"
 
 
-def report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
+def format_report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
     """The lines of the final report."""
     error = result.best_standard_error_
     digits = phrases.decimals(error)
@@ -284,7 +290,7 @@ def report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
     has_ensemble = result.ensemble_ is not None and len(result.ensemble_.members) > 1
     is_model = is_ensemble and has_ensemble
     if has_ensemble:
-        beside.append(_ensemble(result))
+        beside.append(_format_ensemble(result))
     if beside:
         yield " · ".join(beside)
     if result.test_score_ is not None:
@@ -295,12 +301,12 @@ def report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
         what = "the ensemble" if is_model else "the best model"
         names = ", ".join(sorted(path.name for path in result.directory.iterdir() if path.name != "study"))
         yield f"written to {result.directory}/: {what} ({names})"
-    if line := _warm_start(result, digits):
+    if line := _format_warm_start(result, digits):
         yield line
-    yield _counts(result)
+    yield _format_counts(result)
 
 
-def _ensemble(result: "TuneResult") -> str:
+def _format_ensemble(result: "TuneResult") -> str:
     found = result.ensemble_
     assert found is not None
     line = f"ensemble of {len(found.members)}"
@@ -313,7 +319,7 @@ def _ensemble(result: "TuneResult") -> str:
     )
 
 
-def _warm_start(result: "TuneResult", digits: int) -> str:
+def _format_warm_start(result: "TuneResult", digits: int) -> str:
     measured = result.warm_start()
     if measured is None or measured["best_score"] is None:
         return ""
@@ -329,7 +335,7 @@ def _warm_start(result: "TuneResult", digits: int) -> str:
     return f"{line}; {trials} {f'improved that by {gain:.1g}' if is_better else 'did not improve that'}"
 
 
-def _counts(result: "TuneResult") -> str:
+def _format_counts(result: "TuneResult") -> str:
     states = [str(trial.state).replace("_", " ") for trial in result.trials]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
     ended = f" ({_ENDED[result.ended]})" if result.ended in _ENDED else ""
@@ -338,5 +344,5 @@ def _counts(result: "TuneResult") -> str:
     return f"trials: {counted}{ended}{added}"
 
 
-def _number(score: float) -> str:
+def _format_number(score: float) -> str:
     return phrases.UNKNOWN if math.isnan(score) else f"{score:.4f}" if abs(score) < 1000 else f"{score:.6g}"

@@ -1,7 +1,7 @@
 """Signals that end a run: raised where work may stop, held back where it has to be finished.
 
-A first signal while a result is being made waits until the result is written; a second one ends that too, but never
-in the midst of a step that is `shielded`.
+A first signal that comes while a result is made waits until the result is written. A second one ends that too, but not
+within a `shielded` step.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _State:
-    """What has come, and what is done about the next signal."""
+    """The signals that have come, and how the next one is treated."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -42,20 +42,20 @@ def received() -> int:
 
 
 def exit_code() -> int:
-    """What a process returns that the received signal has ended: 130 for an interrupt, 143 for SIGTERM."""
+    """The exit code of a process that the received signal has ended: 130 for an interrupt, 143 for SIGTERM."""
     return 128 + received()
 
 
 def ending() -> str:
-    """What the received signal did, in a word or two."""
+    """What the received signal did, in one or two words."""
     return ENDINGS.get(signal.Signals(received()).name, "interrupted") if received() else "interrupted"
 
 
 @contextlib.contextmanager
 def terminable(notify: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Raise `Interrupted` in the body on SIGINT, SIGTERM and SIGHUP; what the process ignores stays ignored.
+    """Raise `Interrupted` in the body on SIGINT, SIGTERM and SIGHUP; signals that the process ignores stay ignored.
 
-    `notify` is called when the first signal comes while a result is being made, which then goes on.
+    `notify` is called where a first signal is held back, because a result is being made.
     """
     _state.received.clear()
     _state.notify = notify
@@ -67,7 +67,7 @@ def terminable(notify: Callable[[], None] = lambda: None) -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise what has been received and was lost, as in a callback of native code.
+    """Raise a signal that has come and was lost, as in a callback of native code.
 
     Raises:
         Interrupted: a signal has come.
@@ -86,7 +86,7 @@ class Held:
 
     @contextlib.contextmanager
     def released(self) -> Iterator[None]:
-        """Raise signals at once in the body, one that waits first of all."""
+        """Raise signals at once in the body; one that waits already is raised first."""
         _state.is_held = False
         try:
             if _state.n_waiting:
@@ -101,8 +101,8 @@ class Held:
 def held_back() -> Iterator[Held]:
     """Let the body finish when a first signal comes; a second one is raised in it, in or out of `released`.
 
-    Outside of `terminable`, as in a notebook, that is so of SIGINT alone. What waits at the end is not raised: the
-    caller asks `is_waiting`.
+    Outside of `terminable`, as in a notebook, only SIGINT is held back. A signal that still waits at the end is not
+    raised: the caller asks `is_waiting`.
     """
     own = [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.default_int_handler else []
     if own:
@@ -119,7 +119,7 @@ def held_back() -> Iterator[Held]:
 
 @contextlib.contextmanager
 def shielded() -> Iterator[None]:
-    """Finish the body whatever comes; what may be raised outside is raised at its end."""
+    """Finish the body whatever signal comes; a signal that is not held back is raised at its end."""
     _state.n_shields += 1
     try:
         yield
@@ -132,7 +132,7 @@ def shielded() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handled(numbers: list[signal.Signals] | list[int]) -> Iterator[None]:
-    """Answer these signals as this module does; elsewhere than in the main thread Python allows no handlers."""
+    """Handle these signals by this module in the body; outside of the main thread Python allows no handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Many trials at once: a pool that is fed as trials end, a plain run over a list of jobs, and other calls beside."""
+"""Trials in watched processes: the backend of a search, runs over a list of jobs, and other calls side by side."""
 
 import atexit
 import functools
@@ -15,19 +15,19 @@ from metahp.evaluation.runner import Job, Runner
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
-# Jobs in line for each worker: enough to keep it busy, few enough that an interrupt loses nothing.
+# Jobs in line for each worker: it always has work, and an interrupt loses little.
 IN_LINE = 2
 
 
 class TrialProcesses:
-    """Up to `n_jobs` trials at once, for a loop that chooses the next one as soon as one ends; a context manager.
+    """A backend that runs up to `n_jobs` trials side by side; a context manager.
 
-    Threads only wait here: each trial runs in the watched process of a `Runner`. The table of a `Workload` is sent to
-    a process once. On leaving, also by an interrupt, the trials that still run are killed and lost.
+    Each trial runs in the watched process of a `Runner`, for which a thread waits. A process gets the table of a
+    `Workload` once. On leaving, also by an interrupt, the trials that still run are killed and lost.
 
-        with TrialProcesses(n_jobs) as pool:
-            pool.submit(job)
-            outcome = pool.next_done()
+        with TrialProcesses(n_jobs) as backend:
+            backend.submit(job)
+            outcome = backend.next_done()
     """
 
     def __init__(self, n_jobs: int) -> None:
@@ -36,7 +36,7 @@ class TrialProcesses:
         self.n_jobs = n_jobs
         self.n_pending = 0
         self._runners = [Runner() for _ in range(n_jobs)]
-        # The runner that was used last comes first: with few jobs at hand, idle workers are never started.
+        # The runner that was used last comes first, so that few jobs start few workers.
         self._idle: queue.LifoQueue[Runner] = queue.LifoQueue()
         for runner in self._runners:
             self._idle.put(runner)
@@ -105,9 +105,9 @@ def run_jobs(jobs: Iterable[Job], *, n_jobs: int) -> Iterator[Trial]:
 def call_each(
     function: Callable[[Argument], Result], arguments: Sequence[Argument], *, n_jobs: int
 ) -> Iterator[tuple[int, Result]]:
-    """What `function` gives for each argument, with its place among them, in the order in which calls finish.
+    """The result of `function` for each argument, with the index of the argument, in the order in which calls finish.
 
-    With `n_jobs=1` the calls run here, one after another; else in so many worker processes, on one thread each, which
+    With `n_jobs=1` the calls run here, one after another; else in as many worker processes, on one thread each. These
     end with this generator and with this process. Function and arguments must be picklable, by name and by value.
 
     Raises:
@@ -142,7 +142,7 @@ def _run_all(works: Iterable[Callable[[Runner], Any]], n_jobs: int) -> Iterator[
 
 
 @functools.cache
-def _runner() -> Runner:
+def _keep_runner() -> Runner:
     runner = Runner()
     atexit.register(runner.close)
     return runner
@@ -150,4 +150,4 @@ def _runner() -> Runner:
 
 def run_here(job: Job) -> Outcome:
     """The outcome of a job, measured in the watched process that this process keeps."""
-    return _runner().evaluate(job)
+    return _keep_runner().evaluate(job)

@@ -21,7 +21,7 @@ from metahp.learners.base import Learner, Split
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrays:
-    """What a measurement needs of a table, so that another process need not hold more; fields as in `Table`."""
+    """The part of a table that a measurement needs, to be sent to another process; fields as in `Table`."""
 
     task: Task
     matrix: np.ndarray
@@ -34,15 +34,21 @@ class Arrays:
         return cls(table.task, table.matrix, table.y, table.is_categorical)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What cross-validation gives: per-fold losses by metric, the curve, and seconds summed over the folds.
+    """The result of a cross-validation.
 
-    They belong to `configuration`: the one that was asked for, with fewer iterations where early stopping kept fewer;
-    the curve goes to the end of the run all the same. `pruned` says why it ended before the last fold, and is empty
-    where it did not; a pruned one has the losses of the folds that it has, and no curve. `predictions` are those of the
-    finished models for the rows that they were not trained on, float32, shape (n_rows, n_classes) or (n_rows,) over all
-    rows of the table: the mean where a row is tested more than once, NaN where it never is; None unless they are kept.
+    Attributes:
+        configuration: What was asked for, with fewer iterations where early stopping kept fewer.
+        fold_losses: Losses of this configuration, one for each fold that was run, by metric.
+        curve: The learning curve to the end of the run, whatever early stopping kept; empty where it was pruned.
+        fit_seconds: Summed over the folds.
+        predict_seconds: Summed over the folds.
+        n_rows: How many rows were used.
+        pruned: Why it ended before the last fold; empty where it did not.
+        predictions: Out-of-fold predictions of the finished models, float32, shape (n_rows, n_classes) or (n_rows,)
+            over all rows of the table: the mean where a row is tested more than once, NaN where it never is. None
+            unless they are kept.
     """
 
     configuration: Configuration
@@ -68,17 +74,17 @@ def measure(
 ) -> Measurement:
     """Cross-validate `configuration` on `table`; the folds depend on the protocol alone, or are those of `splits`.
 
-    With `early_stopping`, the name of a metric, what counts of a learner that stops early is the checkpoint of the
-    learning curve where the mean loss over the folds is lowest: one number of iterations for all folds, with which the
+    `early_stopping` is the name of a metric. A learner that stops early then keeps the iterations up to the checkpoint
+    of the learning curve where the mean loss over the folds is lowest: one number for all folds, with which the
     configuration can be trained again.
 
     Raises whatever the learner raises: the caller makes it a failed trial.
     """
     rows = sampled_rows(table, protocol)
-    parts = _parts(table, rows, protocol, splits)
+    parts = _make_parts(table, rows, protocol, splits)
     metrics = [metric.name for metric in metrics_for(table.task.type)]
     space = learner.space(table.task.type)
-    # What the space cannot say could not be trained again.
+    # Without an axis for the iterations, fewer of them are no configuration.
     stops_early = bool(early_stopping) and learner.stops_early and space.iteration_axis is not None
     fewest = space.iterations[0]
     tested: list[tuple[np.ndarray, Sequence[np.ndarray]]] = []
@@ -105,9 +111,9 @@ def measure(
         predict_seconds += course.predict_seconds
         if stops_early:
             means = np.mean([[losses[early_stopping] for losses in curve] for curve in curves], axis=0)
-            kept = _lowest(np.where(np.array(checkpoints) < fewest, np.inf, means))
+            kept = _find_lowest(np.where(np.array(checkpoints) < fewest, np.inf, means))
         if pruning is not None and (pruned := pruning.reason([curve[kept][pruning.metric] for curve in curves])):
-            # What it would have kept is not known: its losses are those of the run.
+            # Which checkpoint it would have kept is not known, so its losses are those at the end.
             kept = -1
             break
     share = checkpoints[kept] / checkpoints[-1]
@@ -120,17 +126,17 @@ def measure(
     )
     predictions = None
     if keep_predictions and not pruned:
-        predictions = _over_all_rows(table.task.n_rows, [(test, course[kept]) for test, course in tested])
+        predictions = _spread_over_rows(table.task.n_rows, [(test, course[kept]) for test, course in tested])
     n_rows = len(rows) if splits is None else len(np.unique(np.concatenate([a for part in parts for a in part])))
     return Measurement(
-        space.with_iterations(configuration, checkpoints[kept]) if share < 1 else configuration,
-        {name: tuple(curve[kept][name] for curve in curves) for name in metrics},
-        EMPTY_CURVE if pruned else curve,
-        share * fit_seconds,
-        share * predict_seconds,
-        n_rows,
-        pruned,
-        predictions,
+        configuration=space.with_iterations(configuration, checkpoints[kept]) if share < 1 else configuration,
+        fold_losses={name: tuple(curve[kept][name] for curve in curves) for name in metrics},
+        curve=EMPTY_CURVE if pruned else curve,
+        fit_seconds=share * fit_seconds,
+        predict_seconds=share * predict_seconds,
+        n_rows=n_rows,
+        pruned=pruned,
+        predictions=predictions,
     )
 
 
@@ -141,7 +147,7 @@ def check_metric(table: Table, metric: str, protocol: Protocol, splits: Splits |
         InputError: there is such a fold.
     """
     task, rows = table.task, sampled_rows(table, protocol)
-    for number, (_, test) in enumerate(_parts(table, rows, protocol, splits), start=1):
+    for number, (_, test) in enumerate(_make_parts(table, rows, protocol, splits), start=1):
         if np.isfinite(constant_losses(table.y[test], task.type, task.n_classes)[metric]):
             continue
         missing = [name for code, name in enumerate(table.classes) if not (table.y[test] == code).any()]
@@ -152,7 +158,7 @@ def check_metric(table: Table, metric: str, protocol: Protocol, splits: Splits |
         )
 
 
-def _lowest(losses: np.ndarray) -> int:
+def _find_lowest(losses: np.ndarray) -> int:
     """Place of the lowest loss, the first of equals; the last place where the last loss is not a number."""
     return int(np.nanargmin(losses)) if np.isfinite(losses[-1]) else -1
 
@@ -190,14 +196,14 @@ def folds(table: Table | Arrays, rows: np.ndarray, protocol: Protocol) -> Iterat
                 yield rows[train], rows[test]
 
 
-def _parts(
+def _make_parts(
     table: Table | Arrays, rows: np.ndarray, protocol: Protocol, splits: Splits | None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Training and test rows of every fold, of the rows that the protocol uses."""
-    return list(folds(table, rows, protocol) if splits is None else _sampled_parts(splits, rows, table.task.n_rows))
+    return list(folds(table, rows, protocol) if splits is None else _sample_parts(splits, rows, table.task.n_rows))
 
 
-def _sampled_parts(splits: Splits, rows: np.ndarray, n_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _sample_parts(splits: Splits, rows: np.ndarray, n_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The parts of `splits`, each without the rows that the protocol's sample leaves out."""
     is_used = np.zeros(n_rows, dtype=bool)
     is_used[rows] = True
@@ -210,7 +216,7 @@ def _sampled_parts(splits: Splits, rows: np.ndarray, n_rows: int) -> Iterator[tu
         yield train, test
 
 
-def _over_all_rows(n_rows: int, tested: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def _spread_over_rows(n_rows: int, tested: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Mean prediction for every row, float32; NaN where there is none."""
     total = np.zeros((n_rows, *tested[0][1].shape[1:]))
     count = np.zeros(n_rows)

@@ -1,4 +1,4 @@
-"""When a trial is hopeless after its first folds: the rule, and its thresholds from trials that were completed."""
+"""The rule that ends a hopeless trial after its first folds, and its thresholds from complete trials."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from metahp.core.errors import InputError
 from metahp.core.metric import METRICS
 from metahp.core.trial import Trial, TrialState
 
-# With fewer trials the spread of the differences is itself a guess.
+# With fewer trials, the spread of the differences cannot be estimated.
 MIN_TRIALS = 5
-# Replayed on the seed (see `pruning_after`): 2 loses the best trial now and then, 4 only saves less.
+# Replayed on the seed (see `find_pruning`): 2 loses the best trial now and then, 4 only saves less.
 MULTIPLE = 3.0
 
 
@@ -40,13 +40,13 @@ class Pruning:
         )
 
 
-def pruning_after(trials: Sequence[Trial], metric: str, *, multiple: float = MULTIPLE) -> Pruning | None:
+def find_pruning(trials: Sequence[Trial], metric: str, *, multiple: float = MULTIPLE) -> Pruning | None:
     """The thresholds that the complete ones of `trials` give; None where fewer than `MIN_TRIALS` are complete.
 
-    A trial's lead or lag behind the best trial over its first folds differs from that over all folds by the luck of
-    those folds. The threshold is the best trial's mean over the same folds plus `multiple` times that luck: the root
-    mean square, over the other complete trials, of the difference between the two (folds are paired, so a fold that is
-    hard for all cancels out). A trial that would end up best starts as far behind only by more luck than that.
+    Over its first folds, a trial may be further ahead of the best trial, or further behind, than over all folds: that
+    difference is the luck of the folds. The threshold is the mean of the best trial over the same folds plus `multiple`
+    times the root mean square of the luck of the other complete trials. Folds are paired, so a fold that is hard for
+    all cancels out. A trial that would become the best one would need more bad luck than that to be pruned.
 
     Replayed on the lightgbm design of 150 tables of the seed (3 folds, each table's default metric, three random orders
     each): a multiple of 3 saved 40 % of the folds and lost the best trial in 0 of 450 runs (2: 45 % and 3 runs; 4: 36 %

@@ -53,21 +53,30 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A table in memory, and the parts to be measured on where they are not the default folds.
+    """A table in memory, and its folds where they are not the default ones.
 
-    Keep one object for all jobs on it: a worker is sent a table again only where it is another object.
+    Use one object for all jobs on a table: a worker gets the table again for each new object.
     """
 
     table: Table
     splits: Splits | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A trial to be run: the table, by where it is read from or in memory, its task id, and what to evaluate on it.
+    """A trial to run.
 
-    `early_stopping` names the metric by which a learner that stops early keeps fewer iterations than are run; none for
-    all of them. `learner` is where a worker finds the configuration's learner.
+    Attributes:
+        source: The table, in memory or as the file to read it from.
+        task: Id of the task.
+        configuration: What to evaluate.
+        protocol: How to measure it.
+        origin: Where the configuration came from.
+        limits: When the trial is killed.
+        keep_predictions: Whether the outcome has the out-of-fold predictions.
+        pruning: When the trial ends before its last fold; None for never.
+        early_stopping: The metric by which a learner that stops early keeps the best iterations; empty to keep all.
+        learner: Where a worker finds the learner of the configuration.
 
     Raises:
         UnknownNameError: there is no such learner.
@@ -102,9 +111,9 @@ class Job:
 
 
 class Runner:
-    """Runs jobs one after another in a watched worker process; use as a context manager.
+    """Runs jobs one after another in a watched worker process; a context manager.
 
-    A trial is measured on one thread, as learners fit by contract: trials run side by side instead.
+    A trial is measured on one thread, as all learners fit; use several runners to run trials side by side.
     """
 
     def __init__(self) -> None:
@@ -121,7 +130,7 @@ class Runner:
         self.close()
 
     def run(self, job: Job) -> Trial:
-        """The trial of a job; a limit that was met, a crash or an exception is the trial's state and reason.
+        """The trial of a job; a limit that it met, a crash or an exception become its state and reason.
 
         Raises:
             WorkerError: no worker process could be started, or the runner was stopped.
@@ -134,7 +143,7 @@ class Runner:
         answer: Any = None
         if self._loaded != job.source:
             self._loaded = None
-            answer = self._asked(_messages(job.source), START_SECONDS, job.limits.memory_mib)
+            answer = self._ask(_make_messages(job.source), START_SECONDS, job.limits.memory_mib)
         if answer is None:
             self._loaded = job.source
             question = Question(
@@ -145,20 +154,20 @@ class Runner:
                 keep_predictions=job.keep_predictions,
                 early_stopping=job.early_stopping,
             )
-            answer = self._asked([question], job.limits.seconds, job.limits.memory_mib)
+            answer = self._ask([question], job.limits.seconds, job.limits.memory_mib)
         if self._is_stopped:
             raise WorkerError("The runner was stopped while a trial was running.")
-        return Outcome(_trial(job, answer), getattr(answer, "predictions", None))
+        return Outcome(_make_trial(job, answer), getattr(answer, "predictions", None))
 
     def call(self, function: Callable[[Any], Any], argument: Any) -> Any:
-        """What `function(argument)` gives in the worker; both must be picklable, and there is no limit.
+        """The result of `function(argument)` in the worker, without limits; both must be picklable.
 
         Raises:
             WorkerError: the worker died or was stopped; or whatever the function raises.
         """
         self._start_if_needed()
         content = pickle.dumps((function, argument), protocol=pickle.HIGHEST_PROTOCOL)
-        answer = self._asked([Call(content, registered_references())], math.inf, math.inf)
+        answer = self._ask([Call(content, registered_references())], math.inf, math.inf)
         if isinstance(answer, tuple):
             raise WorkerError("The runner was stopped during a call." if self._is_stopped else answer[1])
         if answer.error is not None:
@@ -171,7 +180,7 @@ class Runner:
             self._end()
 
     def stop(self) -> None:
-        """Kill the worker for good, from any thread: a job that is running, and every later one, is a WorkerError."""
+        """Kill the worker for good, from any thread: the running job and every later one raise WorkerError."""
         with self._turn:
             self._is_stopped = True
             if self._worker is not None:
@@ -192,7 +201,7 @@ class Runner:
             self._worker = worker = WorkerProcess()
         worker.await_ready()
 
-    def _asked(self, messages: Iterable[object], seconds: float, memory_mib: float) -> Any:
+    def _ask(self, messages: Iterable[object], seconds: float, memory_mib: float) -> Any:
         """The worker's answer to messages, or the state and reason of its end."""
         worker = self._worker
         assert worker is not None
@@ -223,8 +232,8 @@ class Runner:
             return TrialState.FAILED, f"the worker process died with exit code {code}"
 
 
-def _messages(source: TableSource | Workload) -> Iterator[object]:
-    """What a worker is sent to load a table; arrays of one in memory go as they lie there, without a copy."""
+def _make_messages(source: TableSource | Workload) -> Iterator[object]:
+    """The messages that make a worker load a table; arrays in memory are sent without a copy."""
     if isinstance(source, TableSource):
         yield source
         return
@@ -236,10 +245,10 @@ def _messages(source: TableSource | Workload) -> Iterator[object]:
     yield from (buffer.raw() for buffer in buffers)
 
 
-def _trial(job: Job, answer: Measurement | tuple[TrialState, str]) -> Trial:
+def _make_trial(job: Job, answer: Measurement | tuple[TrialState, str]) -> Trial:
     learner = learner_named(job.configuration.learner)
     versions = {library: version(library) for library in learner.libraries}
-    # It is the same for all types of tasks.
+    # The version is the same for all task types.
     space_version = learner.space(TaskType.BINARY).version
     if not isinstance(answer, Measurement):
         state, reason = answer

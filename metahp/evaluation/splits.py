@@ -33,7 +33,7 @@ class Splits:
         return Protocol(folds=len(self.parts), seed=seed, max_rows=max_rows, splits=self.name)
 
 
-def grouped(table: Table, labels: Any, folds: int, seed: int) -> Splits:
+def split_by_group(table: Table, labels: Any, folds: int, seed: int) -> Splits:
     """Folds in which no group is both trained on and tested, stratified by class for classification.
 
     Args:
@@ -45,7 +45,7 @@ def grouped(table: Table, labels: Any, folds: int, seed: int) -> Splits:
     Raises:
         InputError: labels are missing, or there are fewer groups than folds, or a part cannot be used.
     """
-    codes, values = pd.factorize(_column(table, labels, "groups"))
+    codes, values = pd.factorize(_read_column(table, labels, "groups"))
     if len(values) < folds:
         raise InputError(
             f"{folds} folds need at least {folds} groups, these rows have {len(values)}. "
@@ -56,13 +56,13 @@ def grouped(table: Table, labels: Any, folds: int, seed: int) -> Splits:
         if table.task.type.is_classification
         else GroupKFold(folds, shuffle=True, random_state=seed)
     )
-    return _splits("group", table, _drawn(table, splitter, codes))
+    return _make_splits("group", table, _draw_pairs(table, splitter, codes))
 
 
-def by_time(table: Table, order: Any, folds: int) -> Splits:
-    """Folds that train on the past and test on what follows (scikit-learn's `TimeSeriesSplit` over the instants).
+def split_by_time(table: Table, order: Any, folds: int) -> Splits:
+    """Folds whose training rows come before their test rows (scikit-learn's `TimeSeriesSplit` over the instants).
 
-    Rows of one instant stay together. The rows before the first test part are tested in no fold.
+    Rows of one instant stay together. Rows before the first test part are never tested.
 
     Args:
         table: The table.
@@ -72,7 +72,7 @@ def by_time(table: Table, order: Any, folds: int) -> Splits:
     Raises:
         InputError: times are missing or no times, or there are fewer instants than folds + 1, or a part cannot be used.
     """
-    times = _column(table, order, "times")
+    times = _read_column(table, order, "times")
     if not (pd.api.types.is_numeric_dtype(times) or pd.api.types.is_datetime64_any_dtype(times)):
         try:
             times = pd.to_datetime(times.astype(str))
@@ -91,13 +91,13 @@ def by_time(table: Table, order: Any, folds: int) -> Splits:
         (rows[edges[train[0]] : edges[train[-1] + 1]], rows[edges[test[0]] : edges[test[-1] + 1]])
         for train, test in TimeSeriesSplit(folds).split(instants)
     ]
-    return _splits("time", table, pairs)
+    return _make_splits("time", table, pairs)
 
 
-def from_splitter(table: Table, splitter: Any, groups: Any = None) -> Splits:
+def split_with(table: Table, splitter: Any, groups: Any = None) -> Splits:
     """The parts of any scikit-learn splitter, or of an iterable of pairs of training and test indices.
 
-    They are drawn once: give the splitter a `random_state`, or the next call makes other parts.
+    Give a random splitter a `random_state`, or the next call makes other parts.
 
     Raises:
         InputError: the splitter cannot split this table, or a part cannot be used.
@@ -108,12 +108,12 @@ def from_splitter(table: Table, splitter: Any, groups: Any = None) -> Splits:
                 "Expected a scikit-learn splitter or pairs of training and test indices, got a "
                 f"{type(splitter).__name__}."
             )
-        return _splits("custom", table, list(splitter))
-    codes = None if groups is None else pd.factorize(_column(table, groups, "groups"))[0]
-    return _splits("custom", table, _drawn(table, splitter, codes))
+        return _make_splits("custom", table, list(splitter))
+    codes = None if groups is None else pd.factorize(_read_column(table, groups, "groups"))[0]
+    return _make_splits("custom", table, _draw_pairs(table, splitter, codes))
 
 
-def _drawn(table: Table, splitter: Any, groups: np.ndarray | None) -> list[Any]:
+def _draw_pairs(table: Table, splitter: Any, groups: np.ndarray | None) -> list[Any]:
     try:
         with warnings.catch_warnings():
             # Classes with fewer rows than folds are allowed, as in the default folds.
@@ -123,8 +123,8 @@ def _drawn(table: Table, splitter: Any, groups: np.ndarray | None) -> list[Any]:
         raise InputError(f"{type(splitter).__name__} cannot split this table: {error}") from error
 
 
-def _splits(kind: str, table: Table, pairs: list[Any]) -> Splits:
-    """The checked parts under the name that their content gives them."""
+def _make_splits(kind: str, table: Table, pairs: list[Any]) -> Splits:
+    """The parts, checked and named by their content."""
     if len(pairs) < 2:
         raise InputError(f"Expected at least 2 folds, got {len(pairs)}.")
     parts = []
@@ -132,7 +132,7 @@ def _splits(kind: str, table: Table, pairs: list[Any]) -> Splits:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise InputError(f"Fold {number}: expected a pair of training and test indices.")
         train, test = (
-            _indices(values, f"{name} part of fold {number}", table)
+            _check_indices(values, f"{name} part of fold {number}", table)
             for name, values in zip(("training", "test"), pair, strict=True)
         )
         if np.intersect1d(train, test).size:
@@ -150,7 +150,7 @@ def _splits(kind: str, table: Table, pairs: list[Any]) -> Splits:
     return Splits(f"{kind}:{digest.hexdigest()}", tuple(parts))
 
 
-def _indices(values: Any, name: str, table: Table) -> np.ndarray:
+def _check_indices(values: Any, name: str, table: Table) -> np.ndarray:
     array, n = np.asarray(values), table.task.n_rows
     if array.size == 0:
         raise InputError(f"The {name} is empty. Ask for fewer folds, or split in another way.")
@@ -164,7 +164,7 @@ def _indices(values: Any, name: str, table: Table) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _column(table: Table, values: Any, name: str) -> pd.Series:
+def _read_column(table: Table, values: Any, name: str) -> pd.Series:
     column = pd.Series(values).reset_index(drop=True)
     if len(column) != table.task.n_rows:
         raise InputError(f"Got {name} for {len(column)} rows; {table.task.n_rows} rows of this table have a target.")

@@ -27,7 +27,7 @@ REASON_LENGTH = 300
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A message that a table in memory is sent as: `n_buffers` raw messages follow it, so that nothing is copied."""
+    """The head of a table in memory; its arrays follow as `n_buffers` raw messages, so that nothing is copied."""
 
     content: bytes
     n_buffers: int
@@ -35,7 +35,7 @@ class Packed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A configuration to be measured on the table that was sent before."""
+    """A configuration to measure on the table that was sent before."""
 
     learner: LearnerReference
     configuration: Configuration
@@ -58,7 +58,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """What a call gave, or the exception that it raised."""
+    """The result of a call, or the exception that it raised."""
 
     value: Any = None
     error: BaseException | None = None
@@ -71,21 +71,21 @@ def reason_of(error: Exception) -> str:
 
 
 class _Desk:
-    """The table that is loaded, and what is asked about it."""
+    """The loaded table, and the answers to questions about it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._loaded: tuple[Arrays, Splits | None] | None = None
 
     def answer(self, message: TableSource | Packed | Question | Call) -> Measurement | Failure | Returned | None:
-        """None once a table is loaded, the measurement of a configuration, or the state and reason of a failure.
+        """The measurement of a configuration, the result of a call, or the state and reason of a failure.
 
-        Of a call, what it returned.
+        None once a table is loaded.
         """
         if isinstance(message, Call):
-            return _called(message)
+            return _call(message)
         if not isinstance(message, Question):
-            # Given up first: two large tables at once may be one too many.
+            # First free the old table: there may be no memory for two large ones.
             self._loaded = None
         if isinstance(message, Packed):
             # Not among the failures below: after half a table, the next message could not be understood.
@@ -94,7 +94,7 @@ class _Desk:
             return None
         try:
             if isinstance(message, Question):
-                return self._measured(message)
+                return self._measure(message)
             self._loaded = Arrays.of(message.load()), None
             return None
         except MemoryError:
@@ -102,7 +102,7 @@ class _Desk:
         except Exception as error:
             return TrialState.FAILED, reason_of(error)
 
-    def _measured(self, question: Question) -> Measurement | Failure:
+    def _measure(self, question: Question) -> Measurement | Failure:
         assert self._loaded is not None
         arrays, splits = self._loaded
         adopt([question.learner])
@@ -122,7 +122,7 @@ class _Desk:
         return measurement
 
 
-def _called(call: Call) -> Returned:
+def _call(call: Call) -> Returned:
     adopt(call.learners)
     try:
         function, argument = pickle.loads(call.content)
@@ -139,8 +139,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _connected() -> Connection:
-    """The connection whose number is the first argument; elsewhere, by address and key from standard input."""
+def _connect() -> Connection:
+    """The connection to the parent: by the number in the first argument, or by address and key from standard input."""
     if sys.argv[1] != "listener":
         return Connection(int(sys.argv[1]))
     address, key = (sys.stdin.readline().strip() for _ in range(2))
@@ -149,7 +149,7 @@ def _connected() -> Connection:
 
 def main() -> None:
     """Serve one parent; end when it goes away, in mid-trial too."""
-    connection = _connected()
+    connection = _connect()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with connection:
         connection.send(READY)

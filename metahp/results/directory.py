@@ -1,13 +1,13 @@
-"""What a tuning run leaves behind: a directory with the best configuration, the model, the trials and a script.
+"""The directory that a study leaves behind, with the best configuration, the model, the trials and a script.
 
 best.json         the best configuration and how it was found
 preparation.json  what makes features of raw columns, and which model files there are
 model.txt         the fitted model in its learner's format (model.skops of scikit-learn; models/0.txt, … of several)
 trials.parquet    one row per trial
 script.py         trains the best configuration without metahp, where the table came from a file
-study/            what a later run goes on from; kept by whoever tunes
+study/            the trials from which a later run goes on; see `metahp.study.trials`
 
-Of an objective there are best.json and trials.parquet only.
+An objective has no model: its directory has best.json, trials.parquet and study/ only.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ import logging
 import math
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -35,7 +34,17 @@ from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.evaluation import interrupts
-from metahp.files import HeldError, is_unfinished, locked, sweep, sync_folder, unfinished_path, write_synced
+from metahp.files import (
+    HeldError,
+    is_unfinished,
+    locked,
+    sweep,
+    sync_folder,
+    unfinished_folder,
+    unfinished_path,
+    write_files,
+    write_synced,
+)
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, parse_json, read_file
 from metahp.recommendation.export import ScriptFolds, training_script
@@ -49,26 +58,25 @@ BEST, PREPARATION, TRIALS, SCRIPT = "best.json", "preparation.json", "trials.par
 STUDY = "study"
 MODELS = "models"
 LOCK = "lock"
-# Space that a result needs at least; most are smaller.
+# Free space without which no run begins; most results need less.
 SPACE_BYTES = 1 << 20
 _DESCRIPTIONS = (PREPARATION, TRIALS, SCRIPT)
 _MODEL = re.compile(r"(?:model|models/[0-9]{1,9})\.([a-z0-9]+)")
-# Of these `best.json` has the versions, and of the libraries of the learners.
+# `best.json` has the versions of these packages, and of the libraries of the learners.
 _PACKAGES = ("metahp", "numpy", "pandas", "scikit-learn", "skops")
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What a run tuned that had no table: a user's own function. `direction` is maximize or minimize."""
+    """What was tuned where there was no table: a user's own function, known by its task and meta-features."""
 
     task: Task
     metafeatures: Mapping[str, float]
-    direction: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultContent:
-    """What there is to write of a tuning run.
+    """What to write of a study.
 
     Attributes:
         table: What was tuned on, or the objective.
@@ -79,7 +87,7 @@ class ResultContent:
         protocol: How they were measured.
         seed: Of the run, and of the model.
         path: The file that the table was read from; None where there is none.
-        split_column: Column of the file with the group or time of a row, which the folds go by; empty without.
+        split_column: Column of the file by whose groups or times the folds go; empty without.
         command: The command line, where there was one.
         default_score: Score of the library's default of the best learner; None where it was not measured.
         test_score: Score of the model on outer rows that took no part in tuning; None without.
@@ -121,7 +129,7 @@ class ResultContent:
 
 
 def check_directory(directory: str | Path) -> None:
-    """Refuse a place that `write_result` would refuse, before the tuning that leads to it.
+    """Refuse, before the first trial, a directory that `write_result` would refuse.
 
     Raises:
         InputError: it is a file or a link, has a link where a result has files, or holds files that are not an
@@ -140,7 +148,7 @@ def check_directory(directory: str | Path) -> None:
         raise InputError(
             f"`output` '{path}' is a file; expected a directory, or a name for a new one.", argument="output"
         )
-    # What a kill left of an earlier attempt does not count, nor the study of a run that has not ended yet.
+    # Unfinished files of a killed run do not count, nor does the study of a run that has not ended yet.
     has_study = (path / STUDY / LOCK).exists()
     others = (entry for entry in entries if not _is_ours(entry, has_study=has_study))
     if any(others) and not (path / BEST).exists():
@@ -151,7 +159,7 @@ def check_directory(directory: str | Path) -> None:
 
 
 def _is_ours(entry: Path, *, has_study: bool) -> bool:
-    """Whether an entry of a directory without a result is what a run left; files of a result only beside a study."""
+    """Whether a run left this entry of a directory; files of a result count only beside a study."""
     is_of_result = entry.name == MODELS or _is_of_result(entry.name)
     return entry.name == STUDY or is_unfinished(entry) or (has_study and is_of_result)
 
@@ -166,9 +174,9 @@ def _is_of_result(name: str) -> bool:
 
 @contextlib.contextmanager
 def hold_directory(directory: str | Path) -> Iterator[None]:
-    """Hold a result directory for one run: nobody else writes there, and there is space for a result.
+    """Hold a result directory for one run, so that no other process writes there.
 
-    What an earlier run left unfinished is removed, and so is a new directory in which nothing was kept.
+    Unfinished files of an earlier run are removed first, and at the end a new directory in which nothing was kept.
 
     Raises:
         InputError: as `check_directory`; or another process holds it, or it cannot be written.
@@ -197,7 +205,7 @@ def hold_directory(directory: str | Path) -> Iterator[None]:
 
 
 def _remove_if_unused(study: Path, new: Sequence[Path]) -> None:
-    """Remove the folders that this run has made where it has put nothing into them but its lock."""
+    """Remove the folders that this run has made, where they hold nothing but its lock."""
     with contextlib.suppress(OSError):
         if study in new and [entry.name for entry in study.iterdir()] == [LOCK]:
             (study / LOCK).unlink()
@@ -206,7 +214,7 @@ def _remove_if_unused(study: Path, new: Sequence[Path]) -> None:
 
 
 def _refuse_links(folder: Path) -> None:
-    """Refuse a folder that holds links: what is written or removed behind them would be somebody else's."""
+    """Refuse a folder that holds links: files behind them do not belong to metahp."""
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             if (path := Path(parent) / name).is_symlink():
@@ -230,7 +238,7 @@ def _check_space(folder: Path) -> None:
 
 
 def check_is_of(directory: str | Path, file: str | Path) -> None:
-    """Refuse a place that holds the result of another file, where nobody said that it may be replaced.
+    """Refuse a directory that holds the result of another file, where the user did not name it.
 
     Raises:
         InputError: it does.
@@ -246,10 +254,9 @@ def check_is_of(directory: str | Path, file: str | Path) -> None:
 def write_result(directory: str | Path, content: ResultContent) -> None:
     """Write a result directory, or replace the one that is there.
 
-    All files are complete on disk before the first takes its place. A new directory appears at once with all of
-    them; in an earlier result each is replaced at once, and whoever reads in between sees that the model and its
-    description do not belong together. Of the files that are there, only those are removed that the earlier result
-    names as its own.
+    All files are complete on disk before the first one gets its name. A new directory appears at once with all of
+    them. In an earlier result, each file is replaced at once; a reader in between finds that the model and its
+    description do not belong together. Only files that the earlier result names as its own are removed.
 
     Raises:
         InputError: the directory holds something else or cannot be written, or the model has foreign types.
@@ -260,17 +267,14 @@ def write_result(directory: str | Path, content: ResultContent) -> None:
     try:
         home = target if target.is_dir() else target.parent
         home.mkdir(parents=True, exist_ok=True)
-        staging = unfinished_path(home / target.name)
-        try:
-            _stage(staging, files)
+        with unfinished_folder(home / target.name) as staging:
+            write_files(staging, files)
             with interrupts.shielded():
                 if home is not target:
                     staging.rename(target)
                 else:
                     _replace(target, staging, list(files))
                 sync_folder(home)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise _unwritable(directory, error) from error
 
@@ -292,7 +296,7 @@ def trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
     rows = []
     for finished, trial in enumerate(trials):
         scores = [metric.score(loss) for loss in trial.fold_losses.get(metric.name, ())]
-        # The first folds of a pruned trial are no score that could be held against those of others.
+        # The first folds of a pruned trial give no score that can be compared with others.
         is_complete = trial.state is TrialState.COMPLETE
         rows.append(
             {
@@ -316,7 +320,7 @@ def trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
 
 
 def _files(content: ResultContent) -> dict[str, bytes]:
-    """The content of every file by its name; the description of the model after the model, `best.json` last."""
+    """The content of every file by its name: the description of the model after the model, `best.json` last."""
     files = {} if content.model is None else _model_files(content.model)
     script = _script(content)
     if script is not None:
@@ -369,7 +373,7 @@ def _task(content: ResultContent) -> dict[str, Any]:
             "type": "objective",
             "name": table.task.name,
             "metric": content.metric.name,
-            "direction": table.direction,
+            "direction": "maximize" if content.metric.sign > 0 else "minimize",
             "metafeatures": {name: _known(value) for name, value in table.metafeatures.items()},
         }
     return {
@@ -409,7 +413,7 @@ def _best(content: ResultContent, files: list[str]) -> dict[str, Any]:
         if content.ensemble is None
         else {**content.ensemble, "is_the_model": is_ensemble, "test_score": test_score if is_ensemble else None},
         "warm_start": None if content.warm_start is None else dict(content.warm_start),
-        # How an objective measures is its own affair.
+        # An objective decides itself how it measures.
         "protocol": asdict(content.protocol) if is_table else None,
         "seed": content.seed,
         "command": content.command,
@@ -447,20 +451,10 @@ def _script(content: ResultContent) -> str | None:
         return None
 
 
-def _stage(staging: Path, files: Mapping[str, bytes]) -> None:
-    staging.mkdir()
-    for name, data in files.items():
-        path = staging / name
-        path.parent.mkdir(exist_ok=True)
-        write_synced(path, data)
-    for folder in {(staging / name).parent for name in files}:
-        sync_folder(folder)
-
-
 def _replace(target: Path, staging: Path, names: list[str]) -> None:
-    """Put the staged files in the place of an earlier result; `best.json`, which names the earlier files, comes last.
+    """Put the staged files in the place of an earlier result.
 
-    So a kill in between leaves the list of what is still to be removed.
+    `best.json` comes last: it names the earlier files, so after a kill it still lists what has to be removed.
     """
     *others, best = names
     obsolete = [name for name in _manifest(target) if name not in names]
@@ -470,11 +464,14 @@ def _replace(target: Path, staging: Path, names: list[str]) -> None:
         (staging / name).replace(path)
     for name in obsolete:
         (target / name).unlink(missing_ok=True)
+    # On disk before the list of the earlier files is gone.
+    for folder in {(target / name).parent for name in others}:
+        sync_folder(folder)
     (staging / best).replace(target / best)
 
 
 def _manifest(target: Path) -> list[str]:
-    """The files that the result in `target` says are its own, as far as a result can have files of these names."""
+    """The files that the result in `target` names as its own, where a result can have files of these names."""
     try:
         described = parse_json(read_file(target / BEST, MAX_DESCRIPTION_BYTES))
         return [name for name in described["files"] if isinstance(name, str) and _is_of_result(name)]
@@ -485,10 +482,10 @@ def _manifest(target: Path) -> list[str]:
 
 
 def _json(value: Any) -> bytes:
-    # The escape of half a character, as in a path that is not UTF-8, is one of JSON too.
+    # JSON has the same escape for half a character, as in a path that is not UTF-8.
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def _known(number: float | None) -> float | None:
-    """Without the last digits, which are rounding: 0.8 is not 0.8000000000000002. JSON knows no other numbers."""
+    """The number without its rounded last digits (0.8000000000000002 is 0.8); None for NaN and infinity."""
     return None if number is None or not math.isfinite(number) else float(f"{number:.12g}")

@@ -96,17 +96,20 @@ def make_task(name: str, metafeatures: Mapping[str, float], metric: Metric) -> T
 
 
 def tune_function(
-    request: Request, asked: ObjectiveRequest, storage: Storage, ask_past: Callable[[StudyTrials], WarmStart]
+    request: Request,
+    objective_request: ObjectiveRequest,
+    storage: Storage,
+    ask_past: Callable[[StudyTrials], WarmStart],
 ) -> TuneResult:
     """Tune an objective; errors as for `metahp.tune_objective`.
 
     Args:
         request: What is asked of any study.
-        asked: What is asked of this one.
+        objective_request: What is asked of this one.
         storage: Where trials and result are kept.
         ask_past: Gives what past tasks say about this one, before the first trial.
     """
-    task, space, metric = asked.task, asked.space, asked.metric
+    task, space, metric = objective_request.task, objective_request.space, objective_request.metric
     own = read_configurations(request.start.configurations, [space])
     trials = storage.open_trials(task.id, PROTOCOL, metric, [space])
     is_open = trials.n_trials < request.budget.trials
@@ -116,16 +119,16 @@ def tune_function(
     suggestions = order_suggestions(own, past.points, [space.default])
     strategy, _ = make_strategy(request.start, past.prior, [space], suggestions, seed=request.seed)
     if is_open:
-        storage.record(TaskRecord(task, asked.metafeatures))
+        storage.record(TaskRecord(task, objective_request.metafeatures))
     with interrupts.held_back() as held:
         with ObjectiveThreads(
-            asked.function, space, task=task.id, protocol=PROTOCOL, metric=metric, n_jobs=request.n_jobs
+            objective_request.function, space, task=task.id, protocol=PROTOCOL, metric=metric, n_jobs=request.n_jobs
         ) as backend:
             best, ended = run_study(request, trials, strategy, backend, lambda suggestion: suggestion, held, hint=HINT)
         result = make_result(trials, best, ended, n_past_tasks=past.n_past_tasks, directory=storage.directory)
         if storage.directory is not None:
             content = ResultContent(
-                table=Objective(task, asked.metafeatures, MAXIMIZE if metric.sign > 0 else MINIMIZE),
+                table=Objective(task, objective_request.metafeatures),
                 metric=metric,
                 best=best.configuration,
                 model=None,

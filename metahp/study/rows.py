@@ -17,7 +17,7 @@ from metahp.datasets.load import load, task_type_named
 from metahp.datasets.read import frame_of, load_table, read_frame
 from metahp.datasets.source import is_pipe
 from metahp.datasets.table import Table
-from metahp.evaluation.splits import Splits, by_time, check_complete, from_splitter, grouped
+from metahp.evaluation.splits import Splits, check_complete, split_by_group, split_by_time, split_with
 from metahp.study.request import Folds
 
 # The default number of folds: fewer on large tables, where the noise of a fold is small and its cost is not.
@@ -71,11 +71,11 @@ def part_rows(
             argument="cv",
         )
     if splitter is not None:
-        splits = from_splitter(table, splitter, groups)
+        splits = split_with(table, splitter, groups)
     elif groups is not None:
-        splits = grouped(table, groups, n_folds, seed)
+        splits = split_by_group(table, groups, n_folds, seed)
     elif time is not None:
-        splits = by_time(table, time, n_folds)
+        splits = split_by_time(table, time, n_folds)
     else:
         protocol = Protocol(folds=n_folds, seed=seed, max_rows=cap)
         return Rows(table=table, protocol=protocol, outer=outer, whole=whole)

@@ -16,7 +16,7 @@ from metahp.core.trial import Origin, Trial, TrialState
 from metahp.evaluation import interrupts
 from metahp.evaluation.processes import TrialProcesses
 from metahp.evaluation.protocol import check_metric
-from metahp.evaluation.pruning import pruning_after
+from metahp.evaluation.pruning import find_pruning
 from metahp.evaluation.runner import Job, Limits, Workload
 from metahp.learners.registry import learner_named
 from metahp.recommendation.result import arguments_of
@@ -70,19 +70,19 @@ class TableRequest:
 
 
 def tune_table(
-    request: Request, asked: TableRequest, storage: Storage, ask_past: Callable[[StudyTrials], WarmStart]
+    request: Request, table_request: TableRequest, storage: Storage, ask_past: Callable[[StudyTrials], WarmStart]
 ) -> TuneResult:
     """Tune learners on a table; errors as for `metahp.tune`.
 
     Args:
         request: What is asked of any study.
-        asked: What is asked of this one.
+        table_request: What is asked of this one.
         storage: Where trials and result are kept.
         ask_past: Gives what past tasks say about the table, before the first trial.
     """
-    rows, metric = asked.rows, asked.metric
+    rows, metric = table_request.rows, table_request.metric
     check_metric(rows.table, metric.name, rows.protocol, rows.splits)
-    spaces = [learner_named(name).space(rows.table.task.type) for name in asked.learners]
+    spaces = [learner_named(name).space(rows.table.task.type) for name in table_request.learners]
     own = read_configurations(request.start.configurations, spaces)
     trials = storage.open_trials(rows.table.task.id, rows.protocol, metric, spaces)
     past = ask_past(trials)
@@ -93,13 +93,13 @@ def tune_table(
         spaces,
         suggestions,
         seed=request.seed,
-        stopped_early=[name for name in asked.learners if asked.stops_early and learner_named(name).stops_early],
+        stopped_early=_find_stopped_early(table_request),
     )
-    warnings = (*rows.table.warnings, *past.notes, *_find_notes(asked, trials))
-    asked.on_start(
+    warnings = (*rows.table.warnings, *past.notes, *_find_notes(table_request, trials))
+    table_request.on_start(
         Plan(
             table=rows.table,
-            file=str(asked.file) if asked.file is not None else rows.table.task.name or "table",
+            file=str(table_request.file) if table_request.file is not None else rows.table.task.name or "table",
             metric=metric,
             protocol=rows.protocol,
             strategy=used,
@@ -114,13 +114,13 @@ def tune_table(
         )
     )
     with interrupts.held_back() as held:
-        best, ended = _run_trials(request, asked, trials, strategy, held)
-        ensemble = choose_ensemble(trials, rows.table, is_voting=asked.is_voting, seed=request.seed)
-        members = _choose_members(asked, trials, best, ensemble)
+        best, ended = _run_trials(request, table_request, trials, strategy, held)
+        ensemble = choose_ensemble(trials, rows.table, is_voting=table_request.is_voting, seed=request.seed)
+        members = _choose_members(table_request, trials, best, ensemble)
         # What ended otherwise goes on with the same command.
-        for left in _find_left_out(trials, own, asked.learners) if ended == "trials" else ():
+        for left in _find_left_out(trials, own, table_request.learners) if ended == "trials" else ():
             logger.warning("%s: ask for more with `trials`", left)
-        fit = _prepare_fit(request, asked, trials, best, members)
+        fit = _prepare_fit(request, table_request, trials, best, members)
         result = make_result(
             trials,
             best,
@@ -133,71 +133,80 @@ def tune_table(
             fit=fit,
         )
         if storage.directory is not None:
-            _write(storage.directory, request, asked, result)
+            _write(storage.directory, request, table_request, result)
         storage.ingest()
         return replace(result, ended="interrupted") if held.is_waiting else result
 
 
-def _find_notes(asked: TableRequest, trials: StudyTrials) -> Iterator[str]:
+def _find_stopped_early(table_request: TableRequest) -> list[str]:
+    """The learners of which fewer iterations may be kept than are asked for."""
+    if not table_request.stops_early:
+        return []
+    return [name for name in table_request.learners if learner_named(name).stops_early]
+
+
+def _find_notes(table_request: TableRequest, trials: StudyTrials) -> Iterator[str]:
     """What a user should know before the first trial."""
-    task, metric = asked.rows.table.task, asked.metric
-    if not can_keep_predictions(asked.rows.table):
+    task, metric = table_request.rows.table.task, table_request.metric
+    if not can_keep_predictions(table_request.rows.table):
         yield f"no ensemble: predictions of {task.n_rows:,} rows are too many to keep of every trial"
     pruned = [trial for trial in trials.trials if trial.state is TrialState.PRUNED]
     if others := [trial for trial in pruned if f"({metric.name})" not in trial.reason]:
         yield f"{len(others)} earlier trials were pruned by another metric, which chose its trials too"
-    if asked.is_voting and metric.name in OF_PROBABILITIES:
+    if table_request.is_voting and metric.name in OF_PROBABILITIES:
         yield f"votes are no probabilities, which {metric.name} judges: an ensemble that averages usually does better"
 
 
 def _run_trials(
-    request: Request, asked: TableRequest, trials: StudyTrials, strategy: Strategy, held: interrupts.Held
+    request: Request, table_request: TableRequest, trials: StudyTrials, strategy: Strategy, held: interrupts.Held
 ) -> tuple[Trial, str]:
     """The best trial, and why the run ended."""
     with TrialProcesses(request.n_jobs) as backend:
-        best, ended = run_study(request, trials, strategy, backend, _make_job_of(asked, trials), held, hint=HINT)
+        best, ended = run_study(
+            request, trials, strategy, backend, _make_job_of(table_request, trials), held, hint=HINT
+        )
     if ended == "interrupted":
         logger.warning("%s: the best result so far is being written; once more ends at once", interrupts.ending())
     return best, ended
 
 
-def _make_job_of(asked: TableRequest, trials: StudyTrials) -> Callable[[Suggestion], Job]:
+def _make_job_of(table_request: TableRequest, trials: StudyTrials) -> Callable[[Suggestion], Job]:
     """What makes a job of a suggestion."""
-    rows, metric = asked.rows, asked.metric
+    rows, metric = table_request.rows, table_request.metric
     workload = Workload(rows.table, rows.splits)
 
     def job_of(suggestion: Suggestion) -> Job:
         # Others are compared with these, so they are measured to the end, and as they are.
         is_whole = suggestion.origin in (Origin.USER, Origin.DEFAULT)
         return Job(
-            workload,
-            trials.task,
-            suggestion.configuration,
-            trials.protocol,
-            suggestion.origin,
-            asked.limits,
+            source=workload,
+            task=trials.task,
+            configuration=suggestion.configuration,
+            protocol=trials.protocol,
+            origin=suggestion.origin,
+            limits=table_request.limits,
             keep_predictions=can_keep_predictions(rows.table),
-            pruning=pruning_after(trials.trials, metric.name) if asked.is_pruned and not is_whole else None,
-            early_stopping=metric.name if asked.stops_early and not is_whole else "",
+            pruning=find_pruning(trials.trials, metric.name) if table_request.is_pruned and not is_whole else None,
+            early_stopping=metric.name if table_request.stops_early and not is_whole else "",
         )
 
     return job_of
 
 
 def _choose_members(
-    asked: TableRequest, trials: StudyTrials, best: Trial, ensemble: Ensemble | None
+    table_request: TableRequest, trials: StudyTrials, best: Trial, ensemble: Ensemble | None
 ) -> tuple[tuple[Configuration, float], ...]:
     """The configurations of the final model, with their weights."""
-    if asked.is_ensemble and ensemble and len(ensemble.members) > 1:
+    if table_request.is_ensemble and ensemble and len(ensemble.members) > 1:
         return ensemble.members
-    if asked.is_ensemble and can_keep_predictions(asked.rows.table):
+    if table_request.is_ensemble and can_keep_predictions(table_request.rows.table):
         logger.warning("no ensemble, the best model instead: %s", explain_single(trials))
     return ((best.configuration, 1.0),)
 
 
 def _find_left_out(trials: StudyTrials, own: Sequence[Configuration], learners: Sequence[str]) -> Iterator[str]:
     """What was asked for and is not among the trials."""
-    if n_left := len(set(own) - {trials.run_configuration(trial) for trial in trials.trials}):
+    if n_left := len(set(own) - {trials.find_asked(trial) for trial in trials.trials}):
         yield f"own configurations that were not tried: {n_left}"
     tried = {trial.configuration.learner for trial in trials.trials}
     if untried := [name for name in learners if name not in tried]:
@@ -206,7 +215,7 @@ def _find_left_out(trials: StudyTrials, own: Sequence[Configuration], learners: 
 
 def _prepare_fit(
     request: Request,
-    asked: TableRequest,
+    table_request: TableRequest,
     trials: StudyTrials,
     best: Trial,
     members: Sequence[tuple[Configuration, float]],
@@ -216,14 +225,14 @@ def _prepare_fit(
     @functools.cache
     def fit() -> TunedModel:
         model = fit_model(
-            asked.rows.table,
+            table_request.rows.table,
             members,
-            asked.metric,
+            table_request.metric,
             seed=request.seed,
-            is_voting=asked.is_voting and len(members) > 1,
+            is_voting=table_request.is_voting and len(members) > 1,
             n_jobs=request.n_jobs,
         )
-        score = asked.metric.score(best.loss(asked.metric.name))
+        score = table_request.metric.score(best.loss(table_request.metric.name))
         return replace(model, best_params_=arguments_of(best.configuration), best_score_=score)
 
     return fit
@@ -239,20 +248,20 @@ def _test(model: TunedModel, outer: pd.DataFrame) -> tuple[float, int]:
         return math.nan, 0
 
 
-def _write(directory: Path, request: Request, asked: TableRequest, result: TuneResult) -> None:
+def _write(directory: Path, request: Request, table_request: TableRequest, result: TuneResult) -> None:
     ensemble = result.ensemble_
     write_result(
         directory,
         ResultContent(
-            table=asked.rows.table,
+            table=table_request.rows.table,
             metric=result.metric,
             best=result.best_trial_.configuration,
             model=result.best_estimator_,
             trials=result.trials,
-            protocol=asked.rows.protocol,
+            protocol=table_request.rows.protocol,
             seed=request.seed,
-            path=None if asked.file is None or str(asked.file) == "-" else asked.file,
-            split_column=asked.rows.split_column,
+            path=None if table_request.file is None or str(table_request.file) == "-" else table_request.file,
+            split_column=table_request.rows.split_column,
             command=request.command,
             default_score=result.default_score_,
             test_score=result.test_score_,

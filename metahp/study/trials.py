@@ -115,7 +115,7 @@ class StudyTrials:
             self._keep_predictions(trial, outcome.predictions)
         return self._observe(trial)
 
-    def run_configuration(self, trial: Trial) -> Configuration:
+    def find_asked(self, trial: Trial) -> Configuration:
         """The configuration that was run, whatever early stopping kept of it."""
         return trial.asked(self.spaces[trial.configuration.learner])
 

@@ -20,7 +20,7 @@ def base(tmp_path: Path) -> KnowledgeBase:
     return KnowledgeBase(tmp_path / "kb")
 
 
-def test_past_tasks_of_the_space_give_the_warm_start_likest_first(base: KnowledgeBase) -> None:
+def test_past_tasks_of_the_space_give_the_warm_start_most_similar_first(base: KnowledgeBase) -> None:
     for name, size in (("near", 1.0), ("far", 9.0)):
         tune_bowl(base, trials=4, metafeatures={"size": size}, name=name, seed=int(size))
     near = {t.configuration: t for t in base.trials() if base.task(t.task).task.name == "near"}

@@ -7,6 +7,7 @@ from metahp.core.errors import UnknownNameError
 from metahp.core.metric import (
     DEFAULT_METRIC,
     METRICS,
+    Metric,
     canonical_metric,
     guiding_metric,
     kin_metrics,
@@ -22,6 +23,23 @@ from metahp.core.task import TaskType
 def test_score_inverts_loss(name: str, score: float) -> None:
     metric = METRICS[name]
     assert metric.score(metric.loss(score)) == pytest.approx(score, abs=1e-9)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("best", [0.0, 1.0])
+@pytest.mark.parametrize("score", [0.0, 0.3, -2.5])
+def test_the_sign_of_a_metric_says_whether_more_is_better(sign: int, best: float, score: float) -> None:
+    metric = Metric("m", best, (), sign=sign)
+    assert metric.loss(score) == pytest.approx(sign * (best - score))
+    assert metric.score(metric.loss(score)) == pytest.approx(score)
+    assert metric.loss(best) == 0
+    assert (metric.loss(score + 1) < metric.loss(score)) == (sign > 0)
+
+
+def test_a_cost_without_a_best_score_is_its_own_loss() -> None:
+    cost = Metric("cost", 0.0, (), sign=-1)
+    for value in (0.0, 0.1, 3.5):
+        assert repr(cost.loss(value)) == repr(cost.score(value)) == repr(value)
 
 
 @pytest.mark.parametrize("task_type", TaskType)

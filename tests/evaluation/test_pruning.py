@@ -10,7 +10,7 @@ from metahp.core.task import TaskType
 from metahp.core.trial import EMPTY_CURVE, Origin, Protocol, Trial, TrialState
 from metahp.datasets.infer import build_table
 from metahp.evaluation.protocol import measure
-from metahp.evaluation.pruning import Pruning, pruning_after
+from metahp.evaluation.pruning import Pruning, find_pruning
 from metahp.learners.registry import learner_named
 
 
@@ -30,32 +30,32 @@ def test_thresholds_are_the_best_trials_first_folds_plus_the_luck_of_the_others(
     # Against the best (0.2, 0.4 after one fold, 0.3 in all), leads after one fold of +.1 −.1 +.1 −.1 more than in all.
     best = trial(0.2, 0.4)
     others = [trial(0.5, 0.5), trial(0.3, 0.7), trial(0.6, 0.6), trial(0.4, 0.8)]
-    pruning = pruning_after([*others, best], "roc_auc", multiple=2.0)
+    pruning = find_pruning([*others, best], "roc_auc", multiple=2.0)
     assert pruning == Pruning("roc_auc", (pytest.approx(0.2 + 2 * 0.1),))
 
 
 def test_folds_that_are_hard_for_all_do_not_prune() -> None:
     hard_first = [trial(0.9 + level, 0.1 + level, 0.1 + level) for level in (0.0, 0.01, 0.02, 0.03, 0.04)]
-    thresholds = pruning_after(hard_first, "roc_auc").thresholds
+    thresholds = find_pruning(hard_first, "roc_auc").thresholds
     np.testing.assert_allclose(thresholds, [0.9, 0.5], atol=1e-9)
 
 
 def test_too_few_complete_trials_prune_nothing() -> None:
     trials = [trial(0.1 * i, 0.2, number=i) for i in range(5)]
-    assert pruning_after(trials, "roc_auc") is not None
-    assert pruning_after(trials[:4], "roc_auc") is None
+    assert find_pruning(trials, "roc_auc") is not None
+    assert find_pruning(trials[:4], "roc_auc") is None
     pruned = replace(trials[4], state=TrialState.PRUNED, fold_losses={"roc_auc": (0.4,)}, reason="pruned")
-    assert pruning_after([*trials[:4], pruned], "roc_auc") is None
+    assert find_pruning([*trials[:4], pruned], "roc_auc") is None
     undefined = replace(trials[4], fold_losses={"roc_auc": (np.nan, 0.1)})
-    assert pruning_after([*trials[:4], undefined], "roc_auc") is None
-    assert pruning_after([], "roc_auc") is None
+    assert find_pruning([*trials[:4], undefined], "roc_auc") is None
+    assert find_pruning([], "roc_auc") is None
 
 
 def test_trials_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(InputError, match="one task under one protocol"):
-        pruning_after([trial(0.1, 0.2), trial(0.1, 0.2, 0.3)], "roc_auc")
+        find_pruning([trial(0.1, 0.2), trial(0.1, 0.2, 0.3)], "roc_auc")
     with pytest.raises(InputError, match="no losses of 'accuracy'"):
-        pruning_after([trial(0.1, 0.2)], "accuracy")
+        find_pruning([trial(0.1, 0.2)], "accuracy")
     with pytest.raises(InputError, match="not a metric"):
         Pruning("auc", (0.1,))
 
@@ -69,7 +69,7 @@ def test_a_best_trial_is_hardly_ever_lost_and_hopeless_ones_are_found(rng: np.ra
         done: list[Trial] = []
         n_folds = 0
         for number, row in enumerate(losses):
-            pruning = pruning_after(done, "roc_auc")
+            pruning = find_pruning(done, "roc_auc")
             stops = [n for n in range(1, 5) if pruning and pruning.reason(row[:n])]
             n_folds += stops[0] if stops else 5
             if not stops:

@@ -19,7 +19,7 @@ from metahp.evaluation.processes import TrialProcesses, run_jobs
 from metahp.evaluation.protocol import measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.runner import Job, Limits, Runner, Workload
-from metahp.evaluation.splits import by_time
+from metahp.evaluation.splits import split_by_time
 from metahp.learners import registry
 from metahp.learners.forest import Forest
 from metahp.learners.registry import learner_named
@@ -43,7 +43,12 @@ def job(source: TableSource, n_estimators: int = 10, limits: Limits = Limits(), 
     values = {"n_estimators": n_estimators, "max_depth": 3, "max_features": 0.1, **changes}
     protocol = Protocol(max_rows=300) if n_estimators == 10 else Protocol()
     return Job(
-        source, table_type.id if table_type else "gone", space.configuration(values), protocol, Origin.USER, limits
+        source=source,
+        task=table_type.id if table_type else "gone",
+        configuration=space.configuration(values),
+        protocol=protocol,
+        origin=Origin.USER,
+        limits=limits,
     )
 
 
@@ -129,7 +134,7 @@ def test_a_table_in_memory_is_sent_once_to_a_worker_and_measured_as_one_that_is_
 
 def test_splits_predictions_and_pruning_reach_the_worker_and_come_back(source: TableSource) -> None:
     table = source.load()
-    splits = by_time(table, np.arange(3000), 3)
+    splits = split_by_time(table, np.arange(3000), 3)
     timed = replace(job(source), source=Workload(table, splits), protocol=splits.protocol(max_rows=3000))
     here = measure(table, FOREST, timed.configuration, timed.protocol, splits=splits, keep_predictions=True)
     with Runner() as runner:
@@ -150,7 +155,7 @@ def test_splits_predictions_and_pruning_reach_the_worker_and_come_back(source: T
 
 def test_a_job_whose_parts_do_not_fit_together_is_refused(source: TableSource) -> None:
     table = source.load()
-    splits = by_time(table, np.arange(3000), 3)
+    splits = split_by_time(table, np.arange(3000), 3)
     plain = job(source)
     with pytest.raises(InputError, match="names the splits that its table comes with"):
         replace(plain, protocol=splits.protocol())
@@ -225,7 +230,9 @@ source = TableSource(sys.argv[1], "target")
 task = source.load().task
 space = learner_named("random_forest").space(task.type)
 def job(**values):
-    return Job(source, task.id, space.configuration(values), Protocol(), Origin.USER)
+    return Job(
+        source=source, task=task.id, configuration=space.configuration(values), protocol=Protocol(), origin=Origin.USER
+    )
 with TrialProcesses(2) as pool:
     pool.submit(job(n_estimators=10, max_depth=3))
     pool.submit(job(n_estimators=11, max_depth=3))

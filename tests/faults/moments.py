@@ -30,12 +30,12 @@ MOMENTS = {
     "closing the workers": ("metahp.evaluation.processes.TrialProcesses.close", 1),
     "choosing an ensemble": ("metahp.study.table.choose_ensemble", 1),
     "the final fit": ("metahp.results.model.fit_final", 1),
-    "staging the result": ("metahp.results.directory._stage", 1),
+    "staging the result": ("metahp.results.directory.write_files", 1),
     "replacing a result": ("metahp.results.directory._replace", 1),
     "inside the replacement": ("pathlib.Path.replace", 2),
     "inside the ingest": ("metahp.knowledge.queries.insert", 1),
     "ingested": ("metahp.knowledge.queries.mark_ingested!", 1),
-    "reporting": ("metahp.cli.tune.report", 1),
+    "reporting": ("metahp.cli.tune.format_report", 1),
 }
 # A run of its own that nothing ends.
 NEVER = "never"

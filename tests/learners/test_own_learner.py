@@ -16,6 +16,7 @@ import pytest
 
 import metahp
 from metahp import api
+from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, TrialState
@@ -30,6 +31,10 @@ from metahp.learners.skops_reader import ForeignError, read_skops
 HOME = Path(__file__).parent / "nearest_neighbours.py"
 MOST_LINES = 40
 N_TABLES = 3
+
+
+def job_of(workload: Workload, configuration: Configuration) -> Job:
+    return Job(source=workload, task="t", configuration=configuration, protocol=Protocol(), origin=Origin.DEFAULT)
 
 
 def table(seed: int, n: int = 90) -> pd.DataFrame:
@@ -120,7 +125,7 @@ def test_it_fits_every_type_of_task(neighbours: type[metahp.Learner], task_type:
     }[task_type]
     loaded = api.load(frame, target="target", task=str(task_type))
     configuration = neighbours().space(task_type).default
-    [trial] = run_jobs([Job(Workload(loaded), "t", configuration, Protocol(), Origin.DEFAULT)], n_jobs=1)
+    [trial] = run_jobs([job_of(Workload(loaded), configuration)], n_jobs=1)
     assert trial.state is TrialState.COMPLETE, trial.reason
 
 
@@ -162,10 +167,10 @@ def test_a_worker_looks_into_the_folders_of_a_learner_last_and_only_for_that_lea
     path_of_modules = "__import__('sys').path"
     with Runner() as runner:
         plain = learner_named("linear").space(TaskType.BINARY).default
-        runner.run(Job(workload, "t", plain, Protocol(), Origin.DEFAULT))
+        runner.run(job_of(workload, plain))
         before = runner.call(eval, path_of_modules)
         own_default = neighbours().space(TaskType.BINARY).default
-        runner.run(Job(workload, "t", own_default, Protocol(), Origin.DEFAULT))
+        runner.run(job_of(workload, own_default))
         after = runner.call(eval, path_of_modules)
     assert str(HOME.parent) not in before
     assert after[: len(before)] == before
@@ -193,7 +198,7 @@ def test_a_worker_that_cannot_import_a_learner_says_so(
     monkeypatch.setattr(registry._learners, "references", {**registry._learners.references, "gone": reference})
     monkeypatch.setitem(registry._learners._loaded, "gone", neighbours())
     workload = Workload(load_table(new_table, target="target"))
-    [trial] = run_jobs([Job(workload, "t", configuration, Protocol(), Origin.DEFAULT)], n_jobs=1)
+    [trial] = run_jobs([job_of(workload, configuration)], n_jobs=1)
     assert trial.state is TrialState.FAILED
     assert trial.reason == (
         "InputError: The learner 'gone' cannot be imported as gone_module:Neighbours "

@@ -25,7 +25,7 @@ from metahp.core.metric import metric_for
 from metahp.datasets.read import load_table
 from metahp.datasets.table import Table
 from metahp.learners.registry import learner_named
-from metahp.recommendation.export import Folds, training_script
+from metahp.recommendation.export import ScriptFolds, training_script
 
 N_ROWS = 36
 OWNED = "metahp_owned"
@@ -141,7 +141,7 @@ def script_of(table: Table, path: str, learner: str, group: str) -> str:
         seed=0,
         verb="recommends",
         expectation="Nothing is known.",
-        folds=Folds(3, "group", group) if group else Folds(),
+        folds=ScriptFolds(3, "group", group) if group else ScriptFolds(),
     )
 
 

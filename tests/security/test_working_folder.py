@@ -12,7 +12,7 @@ import pytest
 import metahp
 from metahp.core.errors import InputError
 from metahp.evaluation.processes import call_each
-from metahp.results.directory import BEST, opened
+from metahp.results.directory import BEST, hold_directory
 
 Known = Any  # the class of the fixture, which `conftest.py` has
 # Modules that a worker, its libraries or their helpers import sooner or later.
@@ -95,7 +95,7 @@ def test_a_result_is_never_written_through_a_link(name: str, tmp_path: Path) -> 
     if name:
         out.mkdir()
     (out / name if name else out).symlink_to(theirs)
-    with pytest.raises(InputError, match="is a link"), opened(out):
+    with pytest.raises(InputError, match="is a link"), hold_directory(out):
         pass
     assert [path.name for path in theirs.iterdir()] == ["model.txt"]
 
@@ -105,7 +105,7 @@ def test_a_lock_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
     theirs.write_text("precious")
     (tmp_path / "out" / "study").mkdir(parents=True)
     (tmp_path / "out" / "study" / "lock").symlink_to(theirs)
-    with pytest.raises(InputError), opened(tmp_path / "out"):
+    with pytest.raises(InputError), hold_directory(tmp_path / "out"):
         pass
     assert theirs.read_text() == "precious"
 

@@ -4,7 +4,7 @@ import pytest
 from sklearn.model_selection import ShuffleSplit
 
 from metahp.core.errors import InputError, UnknownNameError
-from metahp.evaluation.splits import from_splitter
+from metahp.evaluation.splits import split_with
 from metahp.study.request import Folds
 from metahp.study.rows import part_rows
 
@@ -51,7 +51,7 @@ def test_groups_may_be_labels_of_rows_some_of_which_have_no_target(frame: pd.Dat
 def test_any_splitter_of_scikit_learn_will_do(frame: pd.DataFrame) -> None:
     splitter = ShuffleSplit(3, random_state=0)
     rows = part_rows(frame, target="kind", folds=Folds(splitter=splitter))
-    assert rows.protocol == from_splitter(rows.table, splitter).protocol(max_rows=150)
+    assert rows.protocol == split_with(rows.table, splitter).protocol(max_rows=150)
 
 
 def test_the_rows_of_an_array_are_those_of_its_frame(frame: pd.DataFrame) -> None:
