@@ -51,7 +51,7 @@ def _without(names: Sequence[str] = (), groups: Sequence[str] = ()) -> tuple[str
 
 def _probes(contrasts: Sequence[str]) -> list[str]:
     """What the fits of some contrasts give."""
-    return [name for contrast in contrasts for name in probes.names_of(contrast)]
+    return [name for contrast in contrasts for name in probes.name_features(contrast)]
 
 
 CONTRASTS = probes.CONTRASTS

@@ -11,7 +11,7 @@ from benchmarks.common import Cells, Figure, Figures, average
 from benchmarks.left_out import Guided, Judged, JudgedTasks, Scored
 from benchmarks.tables import TableSource
 from metahp import api
-from metahp.metafeatures.extract import NAMES, at_rows
+from metahp.metafeatures.extract import NAMES, replace_n_rows
 from metahp.recommendation.adviser import Adviser
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.validation import batch_regret
@@ -61,7 +61,7 @@ def _regret(
     task, constant = evidence.tasks[row], float(evidence.constants[row])
     among = np.flatnonzero(~np.isnan(evidence.losses[row, columns]))
     regrets = []
-    for vector in at_rows(vectors, np.full(len(vectors), task.n_rows)):
+    for vector in replace_n_rows(vectors, np.full(len(vectors), task.n_rows)):
         batch = adviser.prior(task, vector, NAMES, constant).batch(max(ks), among)
         regrets.append(batch_regret(evidence, row, columns[batch].tolist(), ks))
     return regrets

@@ -9,9 +9,11 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from benchmarks.tables import Past, is_scored
-from metahp.api.advisers import adviser_of, measure_past
+from metahp.api.advisers import adviser_of
 from metahp.api.models import train_model
+from metahp.api.questions import measure_past
 from metahp.core.metric import METRICS, canonical_metric, guiding_metric
+from metahp.core.trial_columns import TrialColumns
 from metahp.learners.registry import LEARNERS
 from metahp.recommendation.adviser import Adviser
 from metahp.surrogate.evidence import Evidence
@@ -87,7 +89,10 @@ def score_by_guide(
         if not of_kind:
             continue
         measured = measure_past(
-            past.records, past.trials, METRICS[of_kind[0]].task_types[0], name_model_learners(learners)
+            past.records,
+            TrialColumns.of(past.trials),
+            METRICS[of_kind[0]].task_types[0],
+            name_model_learners(learners),
         )
         known = tuple(sorted({candidate.learner for candidate in measured.candidates}))
         for guide in dict.fromkeys(map(guiding_metric, of_kind)):

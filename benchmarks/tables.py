@@ -16,8 +16,9 @@ from joblib import Parallel, delayed
 
 from benchmarks.common import DATASETS, SEED_FOLDER, make_parser
 from metahp import Configuration, Table, TaskType, Trial, api
-from metahp.api.advisers import measure_past
+from metahp.api.questions import measure_past
 from metahp.core.metric import canonical_metric, kin_metrics
+from metahp.core.trial_columns import TrialColumns
 from metahp.datasets.infer import parse_column
 from metahp.datasets.read import TableSource
 from metahp.evaluation.losses import losses_of
@@ -90,7 +91,7 @@ class Past:
 
     def evidence(self, task_type: TaskType, metric: str) -> Evidence:
         """What they say of `LEARNER`."""
-        measured = measure_past(self.records, self.trials, task_type, [LEARNER.name])
+        measured = measure_past(self.records, TrialColumns.of(self.trials), task_type, [LEARNER.name])
         return measured.evidence(canonical_metric(metric), [LEARNER.name])
 
 

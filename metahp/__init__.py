@@ -1,6 +1,7 @@
 """Starting hyperparameters for a table never seen before, learned from past tasks.
 
-Public names are imported on first use: `import metahp` alone loads nothing heavy.
+What this module exports is public; all other modules may change without notice. Public names are imported on first use:
+`import metahp` alone loads nothing heavy.
 """
 
 from importlib import import_module

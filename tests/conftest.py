@@ -1,6 +1,7 @@
 """Fixtures for all tests; each is small enough to check by eye."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from metahp import api
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
+from metahp.core.trial_columns import NumberLists, TrialColumns
 from metahp.knowledge.columns import trials_to_table
 from metahp.knowledge.seed import SEED_KEY, seed_folder, seed_hash
 from metahp.knowledge.store import KnowledgeBase
@@ -52,6 +54,42 @@ def raw_frame(rng: np.random.Generator) -> pd.DataFrame:
             "regression": 3 * signal + (colour == "red") + rng.normal(scale=0.3, size=n),
         }
     )
+
+
+def list_columns(trials: TrialColumns) -> list[tuple[object, ...]]:
+    """The trials in columns one by one, in the order of their ids, with losses as texts, for which NaN is NaN."""
+    rows = []
+    for i in np.argsort(trials.ids):
+        one = trials.take(np.array([i]))
+        losses = [
+            {metric: values for metric, values in pairs if values != "[]"}
+            for lists in (one.fold_losses, one.curve_losses)
+            for pairs in [[(metric, _show(lists.choose([metric], np.zeros(1, int)))) for metric in lists.metrics]]
+        ]
+        rows.append(
+            (
+                one.ids[0],
+                one.tasks[one.task_of[0]],
+                one.configurations[one.configuration_of[0]],
+                one.protocols[one.protocol_of[0]],
+                one.states[0],
+                one.origins[0],
+                one.fit_seconds[0],
+                *losses,
+                _show(one.checkpoints),
+            )
+        )
+    return rows
+
+
+def _show(lists: NumberLists) -> str:
+    return str(lists.flatten()[2].tolist())
+
+
+@pytest.fixture(scope="session")
+def listed() -> Callable[[TrialColumns], list[tuple[object, ...]]]:
+    """What lists the trials in columns."""
+    return list_columns
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ import pytest
 import metahp
 from metahp import api
 from metahp.api import incumbents
-from metahp.api.advisers import measure_past
+from metahp.api.questions import measure_past
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, KnowledgeBaseError, UnknownNameError
 from metahp.core.space import Float, SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, TrialState
+from metahp.core.trial_columns import TrialColumns
 from metahp.evaluation.runner import Limits
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners import registry
@@ -99,7 +100,9 @@ def test_refresh_measures_other_numbers_of_rows_and_searches_from_the_design(man
     assert {trial.n_rows for trial in trials} == {150, 75, 100}
     found = [trial for trial in trials if trial.origin is Origin.POSTERIOR]
     assert [trial.n_rows for trial in found] == [150] * 4
-    past = measure_past(base.tasks(), trials, TaskType.BINARY, ["linear"]).evidence("roc_auc", ["linear"])
+    past = measure_past(base.tasks(), TrialColumns.of(trials), TaskType.BINARY, ["linear"]).evidence(
+        "roc_auc", ["linear"]
+    )
     assert [task.n_rows for task in past.tasks] == [75, 100, 150] * 2
     np.testing.assert_allclose(np.exp(past.metafeatures[:, NAMES.index("log_n_rows")]), [75, 100, 150] * 2)
     again = []
@@ -231,7 +234,9 @@ def test_recommend_learns_from_trials_of_an_older_search_space(
     assert all(space.upgraded(item.configuration) == item.configuration for item in found.items)
     assert ("6 trial(s) of past tasks are left out" in caplog.text) == bool(n_left_out)
     assert n_left_out or "left out" not in caplog.text
-    past = measure_past(base.tasks(), base.trials(), TaskType.BINARY, ["linear"]).evidence("roc_auc", ["linear"])
+    past = measure_past(base.tasks(), TrialColumns.of(base.trials()), TaskType.BINARY, ["linear"]).evidence(
+        "roc_auc", ["linear"]
+    )
     assert past.losses.shape == (N_TABLES, 3 if n_left_out else 4)
     assert np.isfinite(past.losses).all()
     known = metahp.recommend(_table(0), target="target", learners="linear", k=3, knowledge_base=base)

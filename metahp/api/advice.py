@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from metahp.api.advisers import ask_about, find_kept_adviser, learner_spaces
+from metahp.api.advisers import Found, ask_about, find_kept_adviser
+from metahp.api.questions import Question, find_spaces, read_kept_question, read_question
 from metahp.api.tables import describe, load
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import Metric, metric_for
-from metahp.core.task import Task
-from metahp.core.trial import Origin, Trial
+from metahp.core.task import Task, TaskType
+from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
-from metahp.knowledge.locate import open_knowledge_base
+from metahp.knowledge.locate import open_snapshot
+from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.recommendation.result import Recommendation, Recommended
-from metahp.surrogate.measurements import comparable
+from metahp.surrogate.collecting import find_main_protocols
 
 # 80 % of a normal distribution lie within so many standard deviations.
 Z_80 = 1.2816
@@ -64,53 +66,51 @@ def recommend(
         raise InputError(f"k is the number of configurations, at least 1, got {k}.")
     table = load(X, y, target=target, task=task)
     chosen = metric_for(table.task.type, metric)
-    base = (
-        knowledge_base
-        if isinstance(knowledge_base, KnowledgeBase)
-        else open_knowledge_base(Path(knowledge_base) if knowledge_base else None)
-    )
-    totals = base.info()
-    names = chosen_learners(learners, totals)
-    shared = {
-        "task": table.task,
-        "target": table.target,
-        "metric": chosen,
-        "seed": seed,
-        "n_past_tasks": totals["n_tasks"],
-        "n_past_trials": totals["n_trials"],
-        "numeric": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if not is_cat),
-        "categorical": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if is_cat),
-    }
-    own = _find_own_trials(base, table.task, chosen, names)
-    measured = None
-    if own:
-        measured = Recommendation(
-            items=_from_own_trials(own, table.task, chosen, k),
-            neighbours=(),
-            track_record=None,
-            abstained=False,
-            reasons=(f"this table is in the knowledge base: {len(own)} trials measured on it",),
-            is_known_task=True,
-            warnings=table.warnings,
-            **shared,
-        )
-        # Fewer, as an interrupted search leaves them, are not all that there is to say; the adviser knows them too.
-        if len(own) >= k and {trial.configuration.learner for trial in own} >= set(names):
+    _, snapshot = open_snapshot(knowledge_base)
+    with snapshot:
+        totals = snapshot.totals
+        names = chosen_learners(learners, totals)
+        shared = {
+            "task": table.task,
+            "target": table.target,
+            "metric": chosen,
+            "seed": seed,
+            "n_past_tasks": totals["n_tasks"],
+            "n_past_trials": totals["n_trials"],
+            "numeric": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if not is_cat),
+            "categorical": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if is_cat),
+        }
+        own = _find_own_trials(snapshot, table.task, chosen, names)
+        measured = None
+        if own:
+            measured = Recommendation(
+                items=_from_own_trials(own, table.task, chosen, k),
+                neighbours=(),
+                track_record=None,
+                abstained=False,
+                reasons=(f"this table is in the knowledge base: {len(own)} trials measured on it",),
+                is_known_task=True,
+                warnings=table.warnings,
+                **shared,
+            )
+            # Fewer, as an interrupted search leaves them, are not all that there is to say; the adviser knows them too.
+            if len(own) >= k and {trial.configuration.learner for trial in own} >= set(names):
+                return measured
+        # One thread of linear algebra for both: sums do not depend on the number of cores, and nothing waits on a busy
+        # one.
+        with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
+            # What past tasks measured has nothing to do with the description, and takes about as long.
+            reading = beside.submit(_read_kept, snapshot, table.task.type, chosen, names)
+            metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
+        try:
+            question, kept = reading.result()
+            # All trials are not read beside a description: it would take that for slowness of its own.
+            question = question or read_question(snapshot, table.task.type, chosen, names)
+        except KnowledgeBaseError:
+            if measured is None:
+                raise
             return measured
-    content = totals["content_hash"]
-    # One thread of linear algebra for both: sums do not depend on the number of cores, and nothing waits on a busy one.
-    with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
-        # What past tasks measured has nothing to do with the description, and takes about as long.
-        reading = beside.submit(find_kept_adviser, base, table.task.type, chosen, names, content)
-        metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
-    try:
-        adviser, advice, notes = ask_about(
-            base, table, chosen, names, metafeatures, k, content=content, kept=reading.result()
-        )
-    except KnowledgeBaseError:
-        if measured is None:
-            raise
-        return measured
+    adviser, advice, notes = ask_about(question, table, chosen, metafeatures, k, kept=kept)
     prior, defaults = advice.prior, set(adviser.past.evidence.defaults.values())
     items = tuple(
         Recommended(
@@ -138,10 +138,21 @@ def recommend(
     )
 
 
-def _find_own_trials(base: KnowledgeBase, task: Task, metric: Metric, learners: Sequence[str]) -> list[Trial]:
+def _read_kept(
+    snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]
+) -> tuple[Question | None, Found | None]:
+    """The question and its adviser, as far as they are kept; nobody waits for the file while a model is read."""
+    question = read_kept_question(snapshot, task_type, metric, learners)
+    if question is None:
+        return None, None
+    snapshot.close()
+    return question, find_kept_adviser(question)
+
+
+def _find_own_trials(snapshot: Snapshot, task: Task, metric: Metric, learners: Sequence[str]) -> list[Trial]:
     """The comparable trials of a known table with a finite loss, and a configuration that its learner takes."""
-    spaces = learner_spaces(task.type, learners)
-    trials = [trial for trial in base.trials(task=task.id) if trial.configuration.learner in spaces]
+    spaces = find_spaces(task.type, learners)
+    trials = [trial for trial in snapshot.read_trials(task=task.id) if trial.configuration.learner in spaces]
     kept = [trial for _, trial in upgrade_trials(trials, spaces)]
     if len(kept) < len(trials):
         _log.warning(
@@ -149,7 +160,14 @@ def _find_own_trials(base: KnowledgeBase, task: Task, metric: Metric, learners: 
             "another since a hyperparameter was removed.",
             len(trials) - len(kept),
         )
-    return [trial for trial in comparable(kept) if np.isfinite(trial.loss(metric.name))]
+    main = find_main_protocols([trial.task for trial in kept], [trial.protocol for trial in kept])
+    return [
+        trial
+        for trial in kept
+        if trial.protocol == main[task.id]
+        and trial.state is not TrialState.PRUNED
+        and np.isfinite(trial.loss(metric.name))
+    ]
 
 
 def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -> tuple[Recommended, ...]:
@@ -199,7 +217,7 @@ def chosen_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]
 
 
 def known_learners(totals: Mapping[str, Any]) -> tuple[str, ...]:
-    """The learners tried on no less than `LEAST_KNOWN` of the tasks of any, by what `KnowledgeBase.info` counts.
+    """The learners tried on no less than `LEAST_KNOWN` of the tasks of any, by what `Snapshot.totals` counts.
 
     All of them where nothing is measured: the caller then learns what is missing.
     """

@@ -10,16 +10,17 @@ from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Trial, TrialState
+from metahp.core.trial_columns import TrialColumns
 from metahp.core.upgrade import upgrade_trials
-from metahp.knowledge.store import KnowledgeBase
+from metahp.knowledge.snapshot import Snapshot
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.refinement.strategy import Suggestion
 from metahp.study.objective import ObjectiveRequest
 from metahp.study.request import TRANSFER, Start
 from metahp.study.strategy import WarmStart
 from metahp.surrogate.calibration import INNER_FOLDS, MIN_TASKS, fit_calibrated
+from metahp.surrogate.collecting import collect_evidence
 from metahp.surrogate.evidence import Evidence
-from metahp.surrogate.measurements import collect_evidence
 from metahp.surrogate.metamodel import MetaModel
 from metahp.surrogate.prior import PastTasks, Prior
 
@@ -28,7 +29,7 @@ MIN_SHARED = 5
 
 
 def rank_past(
-    base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], k: int
+    snapshot: Snapshot, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], k: int
 ) -> tuple[list[Suggestion], int]:
     """The `k` best configurations of past tasks of this space, and the number of these tasks.
 
@@ -39,12 +40,12 @@ def rank_past(
     if k == 0:
         return [], 0
     ranked: dict[str, list[Trial]] = {}
-    for trial in _past_trials(base, space, metric, task):
+    for trial in _past_trials(snapshot, space, metric, task):
         if trial.state is TrialState.COMPLETE and math.isfinite(trial.loss(metric.name)):
             ranked.setdefault(trial.task, []).append(trial)
     for trials in ranked.values():
         trials.sort(key=lambda trial: trial.loss(metric.name))
-    described = {record.task.id: record.metafeatures for record in base.tasks() if record.task.id in ranked}
+    described = {record.task.id: record.metafeatures for record in snapshot.tasks if record.task.id in ranked}
     spread = {
         name: float(np.std([values[name] for values in (*described.values(), metafeatures) if name in values])) or 1.0
         for name in metafeatures
@@ -93,14 +94,14 @@ class LearnedPast:
 
 
 def learn_past(
-    base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], seed: int
+    snapshot: Snapshot, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], seed: int
 ) -> LearnedPast | None:
     """What past tasks of this space say about a new one; None where none of them has a complete default."""
-    trials = _past_trials(base, space, metric, task)
+    trials = _past_trials(snapshot, space, metric, task)
     # Losses are compared with that of the default.
     defaults = [trial for trial in trials if trial.configuration == space.default]
     ids = {trial.task for trial in defaults if trial.state is TrialState.COMPLETE}
-    records = [record for record in base.tasks() if record.task.id in ids]
+    records = [record for record in snapshot.tasks if record.task.id in ids]
     if not records:
         return None
     # Drop constant and missing meta-features.
@@ -118,7 +119,7 @@ def learn_past(
         # with all others of its name.
         [replace(record.task, group=record.task.id) for record in records],
         vectors,
-        trials,
+        TrialColumns.of(trials),
         metric=metric.name,
         metrics={str(kind): metric.name for kind in TaskType},
         spaces={space.learner: space},
@@ -133,11 +134,11 @@ def learn_past(
     return LearnedPast(past, np.array([metafeatures[name] for name in names], dtype=float) if names else None)
 
 
-def _past_trials(base: KnowledgeBase, space: SearchSpace, metric: Metric, task: str) -> list[Trial]:
+def _past_trials(snapshot: Snapshot, space: SearchSpace, metric: Metric, task: str) -> list[Trial]:
     """Trials of other tasks than `task` as ones of this version of the space, complete ones with the metric."""
     trials = [
         trial
-        for trial in base.trials(learner=space.learner)
+        for trial in snapshot.read_trials(learner=space.learner)
         if trial.task != task and (metric.name in trial.fold_losses or trial.state is not TrialState.COMPLETE)
     ]
     return [trial for _, trial in upgrade_trials(trials, {space.learner: space})]
@@ -157,7 +158,7 @@ def _can_calibrate(evidence: Evidence) -> bool:
 
 
 def ask_past_objectives(
-    base: KnowledgeBase, objective_request: ObjectiveRequest, start: Start, *, is_open: bool, seed: int
+    snapshot: Snapshot, objective_request: ObjectiveRequest, start: Start, *, is_open: bool, seed: int
 ) -> WarmStart:
     """What past tasks of its space say about an objective.
 
@@ -166,10 +167,10 @@ def ask_past_objectives(
     """
     space, metric = objective_request.space, objective_request.metric
     task, metafeatures = objective_request.task.id, objective_request.metafeatures
-    points, n_tasks = rank_past(base, space, metric, task, metafeatures, start.n_warm)
+    points, n_tasks = rank_past(snapshot, space, metric, task, metafeatures, start.n_warm)
     is_described = bool(metafeatures) and n_tasks >= MIN_PAST_TASKS
     is_learned = is_open and not start.is_cold and (is_described or start.strategy == TRANSFER)
-    learned = learn_past(base, space, metric, task, metafeatures, seed) if is_learned else None
+    learned = learn_past(snapshot, space, metric, task, metafeatures, seed) if is_learned else None
     if is_described and learned and (better := learned.points(start.n_warm)):
         points, n_tasks = better, learned.n_tasks
     prior = learned.prior() if learned and start.strategy == TRANSFER else None

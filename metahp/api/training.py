@@ -1,7 +1,6 @@
 """Train: the models that questions are answered with, of each learner and between all of them, in the open."""
 
 import functools
-import json
 import logging
 import operator
 from collections.abc import Callable, Sequence
@@ -9,19 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metahp.api.advice import known_learners
-from metahp.api.advisers import MIN_PAST_TASKS, read_past
-from metahp.api.models import Model, measurements_key, model_key, n_cells, train_model, training_seconds
+from metahp.api.models import Model, model_key, n_cells, train_model, training_seconds
+from metahp.api.questions import MIN_PAST_TASKS, keep_measurements, read_past
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import guiding_metric
 from metahp.core.task import TaskType
 from metahp.core.text import encodable
 from metahp.knowledge import cache
-from metahp.knowledge.locate import open_knowledge_base
+from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import learner_named
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.measurements import Measurements
-from metahp.surrogate.metamodel import to_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -73,38 +71,32 @@ def train(
     """
     from metahp.evaluation.processes import call_each
 
-    base = (
-        knowledge_base
-        if isinstance(knowledge_base, KnowledgeBase)
-        else open_knowledge_base(Path(knowledge_base) if knowledge_base else None)
-    )
-    folder = base.folder if output is None else Path(output)
-    names = (learners,) if isinstance(learners, str) else tuple(learners or known_learners(base.info()))
-    for name in names:
-        learner_named(name)
-    content = base.content_hash()
-    wanted: list[tuple[Measurements, Evidence]] = []
-    skipped: list[Trained] = []
-    for task_type in (TaskType.BINARY, TaskType.REGRESSION):
-        try:
-            past = read_past(base, task_type, names, content, is_exact=True)
-        except KnowledgeBaseError as error:
-            skipped.append(_skipped(task_type, "", names, str(error)))
-            continue
-        arrays = {**past.to_arrays(), "sums": to_bytes(json.dumps(base.sums(tuple(past.spaces))))}
-        if base.content_hash() != content:
-            raise KnowledgeBaseError(
-                "Trials were recorded while those of past tasks were read. Try again, when no study is running."
-            )
-        if cache.save(folder, measurements_key(task_type, content), arrays) is None:
-            raise KnowledgeBaseError(f"Nothing can be kept in {folder}, so nothing is trained; name another folder.")
-        for metric in (metric for metric in past.losses if guiding_metric(metric) == metric):
-            for scope in dict.fromkeys((*((name,) for name in names), tuple(sorted(names)))):
-                evidence = past.evidence(metric, scope)
-                if len(set(evidence.groups)) < MIN_PAST_TASKS:
-                    skipped.append(_skipped(task_type, metric, scope, "fewer than two distinct tasks have trials"))
-                elif not _is_trained(folder, model_key(evidence, content), past, is_seed_enough=output is None):
-                    wanted.append((past, evidence))
+    _, snapshot = open_snapshot(knowledge_base)
+    with snapshot:
+        folder = snapshot.folder if output is None else Path(output)
+        names = (learners,) if isinstance(learners, str) else tuple(learners or known_learners(snapshot.totals))
+        for name in names:
+            learner_named(name)
+        content = snapshot.content_hash
+        wanted: list[tuple[Measurements, Evidence]] = []
+        skipped: list[Trained] = []
+        for task_type in (TaskType.BINARY, TaskType.REGRESSION):
+            try:
+                past = read_past(snapshot, task_type, names, is_exact=True)
+            except KnowledgeBaseError as error:
+                skipped.append(_skipped(task_type, "", names, str(error)))
+                continue
+            if keep_measurements(snapshot, folder, task_type, past.to_arrays(), past.spaces) is None:
+                raise KnowledgeBaseError(
+                    f"Nothing can be kept in {folder}, so nothing is trained; name another folder."
+                )
+            for metric in (metric for metric in past.losses if guiding_metric(metric) == metric):
+                for scope in dict.fromkeys((*((name,) for name in names), tuple(sorted(names)))):
+                    evidence = past.evidence(metric, scope)
+                    if len(set(evidence.groups)) < MIN_PAST_TASKS:
+                        skipped.append(_skipped(task_type, metric, scope, "fewer than two distinct tasks have trials"))
+                    elif not _is_trained(folder, model_key(evidence, content), past, is_seed_enough=output is None):
+                        wanted.append((past, evidence))
     # The longest first, so that the last ones do not wait for one of them.
     wanted.sort(key=lambda pair: -n_cells(pair[1]))
     seconds = [training_seconds(evidence) for _, evidence in wanted]

@@ -1,8 +1,8 @@
 """Tune: a warm start from past tasks, a strategy that refines it, and the trials written back."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Never
@@ -10,6 +10,7 @@ from typing import Any, Never
 from metahp.api.advice import chosen_learners
 from metahp.api.advisers import ask_about
 from metahp.api.past_objectives import ask_past_objectives
+from metahp.api.questions import Question, read_question
 from metahp.api.tables import describe, record_of
 from metahp.core.errors import BusyError, InputError, KnowledgeBaseError
 from metahp.core.metric import metric_for
@@ -18,7 +19,8 @@ from metahp.core.trial import Origin
 from metahp.evaluation import interrupts
 from metahp.evaluation.runner import Limits
 from metahp.evaluation.threads import ObjectiveFunction
-from metahp.knowledge.locate import knowledge_base_path, open_knowledge_base
+from metahp.knowledge.locate import knowledge_base_path, open_snapshot
+from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.metafeatures.extract import MetaFeatures
 from metahp.refinement.strategy import Suggestion
@@ -144,8 +146,11 @@ def tune(
         command=command,
         on_trial=on_trial,
     )
-    with _open_study(request, knowledge_base, output, is_recorded=record) as study:
+    with ExitStack() as stack:
+        directory = _hold(output, stack)
+        # Read before the knowledge base is opened: other processes wait while that is open.
         rows = part_rows(X, y, target=target, task=task, folds=folds)
+        study = _open_study(request, knowledge_base, directory, stack, is_recorded=record)
         table_request = TableRequest(
             rows=rows,
             file=X if isinstance(X, str | Path) else None,
@@ -241,7 +246,8 @@ def tune_objective(
         metafeatures={} if metafeatures is None else metafeatures,
         name=name,
     )
-    with _open_study(request, knowledge_base, output, is_recorded=record) as study:
+    with ExitStack() as stack:
+        study = _open_study(request, knowledge_base, _hold(output, stack), stack, is_recorded=record)
         return tune_function(
             study.request,
             objective_request,
@@ -255,42 +261,61 @@ class _OpenStudy:
     """A study whose knowledge base and result directory are open; `totals` is None where the former is damaged."""
 
     request: Request
-    base: KnowledgeBase
     totals: Mapping[str, Any] | None
     storage: Storage
 
 
-@contextmanager
+def _hold(output: str | Path | None, stack: ExitStack) -> Path | None:
+    """The result directory, which no other process writes to until `stack` ends; None for none."""
+    if output is None:
+        return None
+    stack.enter_context(hold_directory(Path(output)))
+    return Path(output)
+
+
 def _open_study(
     request: Request,
     knowledge_base: str | Path | KnowledgeBase | None,
-    output: str | Path | None,
+    directory: Path | None,
+    stack: ExitStack,
     *,
     is_recorded: bool,
-) -> Iterator[_OpenStudy]:
-    """Open the knowledge base, and hold the result directory; without past tasks the request is a cold one."""
-    directory = None if output is None else Path(output)
-    with nullcontext() if directory is None else hold_directory(directory):
-        base, totals = _open_base(knowledge_base)
-        if totals is None:
-            request = replace(request, start=replace(request.start, is_cold=True))
-        storage = Storage(base=base if is_recorded else None, is_readable=totals is not None, directory=directory)
-        yield _OpenStudy(request=request, base=base, totals=totals, storage=storage)
+) -> _OpenStudy:
+    """Open the knowledge base until `stack` ends at the latest; a request without past tasks is a cold one."""
+    base, snapshot, totals = _open_base(knowledge_base)
+    if snapshot is None:
+        request = replace(request, start=replace(request.start, is_cold=True))
+    else:
+        stack.enter_context(snapshot)
+    storage = Storage(base=base if is_recorded else None, snapshot=snapshot, directory=directory)
+    return _OpenStudy(request=request, totals=totals, storage=storage)
 
 
-def _open_base(given: str | Path | KnowledgeBase | None) -> tuple[KnowledgeBase, Mapping[str, Any] | None]:
-    """The knowledge base and what it holds, None where it is damaged: that stops no study, and a warning says so."""
-    path = Path(given) if isinstance(given, str | Path) else None
+def _open_base(
+    source: str | Path | KnowledgeBase | None,
+) -> tuple[KnowledgeBase, Snapshot | None, Mapping[str, Any] | None]:
+    """The knowledge base, a snapshot of it and its totals; None for these two where it is damaged.
+
+    A study does without them, and a logged warning says so.
+
+    Raises:
+        BusyError: another process holds it.
+    """
+    snapshot: Snapshot | None = None
     try:
-        base = given if isinstance(given, KnowledgeBase) else open_knowledge_base(path)
-        return base, base.info()
-    except BusyError:
-        raise
+        base, snapshot = open_snapshot(source)
+        return base, snapshot, snapshot.totals
     except KnowledgeBaseError as error:
+        if snapshot is not None:
+            snapshot.close()
+        if isinstance(error, BusyError):
+            raise
         # DuckDB makes an error of its own of a signal that comes while it reads.
         interrupts.check()
         logger.warning("a cold start, and earlier trials from the result directory alone: %s", error)
-        return given if isinstance(given, KnowledgeBase) else KnowledgeBase(knowledge_base_path(path)), None
+        if isinstance(source, KnowledgeBase):
+            return source, None, None
+        return KnowledgeBase(knowledge_base_path(Path(source) if source else None)), None, None
 
 
 def _ask_past_tables(
@@ -299,36 +324,48 @@ def _ask_past_tables(
     """What past tasks say about a table, which is on record after this; nothing where no trial is left to do."""
     request, storage, table = study.request, study.storage, table_request.rows.table
     is_open = trials.n_trials < request.budget.trials
+    past, question = COLD_START, None
+    try:
+        if is_open and not request.start.is_cold and storage.snapshot is not None:
+            question = read_question(storage.snapshot, table.task.type, table_request.metric, table_request.learners)
+    except KnowledgeBaseError as error:
+        past = WarmStart(notes=(f"a cold start: {error}",))
+    whole = table_request.rows.whole
+    is_whole_known = bool(question and whole and storage.snapshot and storage.snapshot.read_trials(task=whole))
+    storage.close_snapshot()
     if not is_open or (request.start.is_cold and storage.base is None):
-        return COLD_START
+        return past
     described = describe(table, budget_seconds=budget_seconds, seed=request.seed)
-    past = COLD_START if request.start.is_cold else _find_warm_start(study.base, table_request, described, request)
+    if question is not None:
+        past = _find_warm_start(question, table_request, described, request, is_whole_known=is_whole_known)
     storage.record(record_of(table, described))
     return past
 
 
 def _find_warm_start(
-    base: KnowledgeBase, table_request: TableRequest, described: MetaFeatures, request: Request
+    question: Question,
+    table_request: TableRequest,
+    described: MetaFeatures,
+    request: Request,
+    *,
+    is_whole_known: bool,
 ) -> WarmStart:
+    """The warm start of a table; `is_whole_known` says whether its outer rows are among those of a past task."""
     n_warm = request.start.n_warm
-    try:
-        _, advice, notes = ask_about(
-            base,
-            table_request.rows.table,
-            table_request.metric,
-            table_request.learners,
-            described,
-            max(1, n_warm),
-            seconds_left=request.budget.seconds_left,
-        )
-    except KnowledgeBaseError as error:
-        return WarmStart(notes=(f"a cold start: {error}",))
+    _, advice, notes = ask_about(
+        question,
+        table_request.rows.table,
+        table_request.metric,
+        described,
+        max(1, n_warm),
+        seconds_left=request.budget.seconds_left,
+    )
     prior = advice.prior
     origin = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
     notes = (*described.warnings, *notes)
     if prior.abstained:
         notes = (*notes, f"past tasks not trusted, so the warm start is the portfolio: {prior.abstained}")
-    if table_request.rows.whole and base.trials(task=table_request.rows.whole):
+    if is_whole_known:
         notes = (*notes, "past tasks include this table with the rows that are set aside, so their score flatters")
     return WarmStart(
         prior=prior,
@@ -340,11 +377,13 @@ def _find_warm_start(
 
 def _ask_past_objectives(study: _OpenStudy, objective_request: ObjectiveRequest, trials: StudyTrials) -> WarmStart:
     """What past tasks say about an objective; nothing where the knowledge base cannot be read."""
-    request = study.request
-    if study.totals is None:
+    request, storage = study.request, study.storage
+    if storage.snapshot is None:
         return COLD_START
     is_open = trials.n_trials < request.budget.trials
-    return ask_past_objectives(study.base, objective_request, request.start, is_open=is_open, seed=request.seed)
+    past = ask_past_objectives(storage.snapshot, objective_request, request.start, is_open=is_open, seed=request.seed)
+    storage.close_snapshot()
+    return past
 
 
 def _refuse(others: Mapping[str, Any]) -> Exception:

@@ -36,7 +36,7 @@ def info(
     not know, those outside of today's search spaces, and those without a loss of the usual metric.
     """
     from metahp.knowledge.coverage import count_unused
-    from metahp.knowledge.locate import knowledge_base_path, open_knowledge_base
+    from metahp.knowledge.locate import knowledge_base_path, open_snapshot
     from metahp.knowledge.store import KnowledgeBase
 
     base = KnowledgeBase(knowledge_base_path(kb))
@@ -44,8 +44,9 @@ def info(
     # Of a damaged file, what else it seems to hold is not to be trusted.
     contents: dict[str, Any] = {"path": str(base.file)}
     if not damage:
-        opened = open_knowledge_base(kb)
-        contents |= {**opened.info(), **count_unused(opened)}
+        _, snapshot = open_snapshot(kb)
+        with snapshot:
+            contents |= {**snapshot.totals, **count_unused(snapshot)}
     contents["damage"] = damage if damage or form is Format.JSON else "none found (every page in use was read)"
     _write_contents(contents, form, out)
     if damage:

@@ -7,12 +7,12 @@ from typing import Any
 from metahp.core.metric import DEFAULT_METRIC
 from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
-from metahp.knowledge.store import KnowledgeBase
+from metahp.knowledge.snapshot import Snapshot
 from metahp.learners.registry import LEARNERS
 
 
-def count_unused(base: KnowledgeBase) -> dict[str, Any]:
-    """Numbers of trials on tables by learner, for what `KnowledgeBase.info` cannot tell.
+def count_unused(snapshot: Snapshot) -> dict[str, Any]:
+    """Numbers of trials on tables by learner, for what `Snapshot.totals` cannot tell.
 
     `trials_of_unknown_learners` are of learners that this installation does not know, `trials_set_aside` of
     configurations that no version of a learner's search space makes one of today's, and `trials_without_metric` are
@@ -22,7 +22,7 @@ def count_unused(base: KnowledgeBase) -> dict[str, Any]:
     # Asked for thousands of configurations; kept no longer than that.
     spaces = functools.cache(_spaces)
     unknown, aside, unmeasured = Counter[str](), Counter[str](), Counter[str]()
-    for tally in base.tallies(DEFAULT_METRIC):
+    for tally in snapshot.count_configurations(DEFAULT_METRIC):
         learner = tally.configuration.learner
         if learner not in LEARNERS:
             unknown[learner] += tally.n_trials

@@ -37,7 +37,7 @@ _turn = threading.Lock()
 
 
 @contextlib.contextmanager
-def opened(file: Path, *, read_only: bool, wait_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_file(file: Path, *, read_only: bool, wait_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to an existing knowledge base, closed on leaving.
 
     Raises:
@@ -51,9 +51,9 @@ def opened(file: Path, *, read_only: bool, wait_seconds: float) -> Iterator[duck
         )
     try:
         with (
-            _clear_errors(file),
+            clear_errors(file),
             _make_reachable(file, read_only, wait_seconds) as path,
-            contextlib.closing(_current(path, file, read_only, wait_seconds)) as connection,
+            contextlib.closing(_connect_migrated(path, file, read_only, wait_seconds)) as connection,
         ):
             yield connection
     finally:
@@ -76,15 +76,15 @@ def create(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], Result]) -> t
         try:
             unfinished = folder / file.name
             with (
-                _clear_errors(file),
+                clear_errors(file),
                 _make_reachable(unfinished, False, 0.0) as path,
-                contextlib.closing(_connected(path, file, False, 0.0)) as connection,
+                contextlib.closing(_connect(path, file, False, 0.0)) as connection,
             ):
                 migrate(connection)
                 result = fill(connection)
                 # What closing leaves in a log beside it would stay behind.
                 connection.execute("CHECKPOINT")
-            is_ours = _named(unfinished, file)
+            is_ours = _give_name(unfinished, file)
             sync_folder(file.parent)
             return is_ours, result
         finally:
@@ -96,7 +96,7 @@ def create(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], Result]) -> t
         ) from error
 
 
-def migrations() -> list[tuple[int, str, str]]:
+def list_migrations() -> list[tuple[int, str, str]]:
     """Number, name and SQL of every migration, in order."""
     found = [
         (int(match[1]), match[0], file.read_text(encoding="utf-8"))
@@ -113,15 +113,15 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> int:
             "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name VARCHAR NOT NULL, "
             "applied TIMESTAMP NOT NULL DEFAULT current_timestamp)"
         )
-        current = version(connection)
-        for number, name, statements in migrations():
+        current = read_version(connection)
+        for number, name, statements in list_migrations():
             if number > current:
                 connection.execute(statements)
                 connection.execute("INSERT INTO migrations (version, name) VALUES (?, ?)", [number, name])
-        return version(connection)
+        return read_version(connection)
 
 
-def version(connection: duckdb.DuckDBPyConnection) -> int:
+def read_version(connection: duckdb.DuckDBPyConnection) -> int:
     """Number of the last migration that was applied."""
     return int(connection.execute("SELECT coalesce(max(version), 0) FROM migrations").fetchall()[0][0])
 
@@ -186,15 +186,15 @@ def _busy_error(file: Path, holder: str, wait_seconds: float) -> BusyError:
     )
 
 
-def _current(path: str, file: Path, read_only: bool, wait_seconds: float) -> duckdb.DuckDBPyConnection:
+def _connect_migrated(path: str, file: Path, read_only: bool, wait_seconds: float) -> duckdb.DuckDBPyConnection:
     """A connection to a file that is ours and has every migration."""
-    connection = _connected(path, file, read_only, wait_seconds)
+    connection = _connect(path, file, read_only, wait_seconds)
     try:
         if not _is_outdated(connection, file):
             return connection
         if read_only:
             connection.close()
-            connection = _connected(path, file, False, wait_seconds)
+            connection = _connect(path, file, False, wait_seconds)
         migrate(connection)
         if not read_only:
             return connection
@@ -202,10 +202,10 @@ def _current(path: str, file: Path, read_only: bool, wait_seconds: float) -> duc
     except BaseException:
         connection.close()
         raise
-    return _connected(path, file, read_only, wait_seconds)
+    return _connect(path, file, read_only, wait_seconds)
 
 
-def _connected(path: str, file: Path, read_only: bool, wait_seconds: float) -> duckdb.DuckDBPyConnection:
+def _connect(path: str, file: Path, read_only: bool, wait_seconds: float) -> duckdb.DuckDBPyConnection:
     deadline, pause = time.monotonic() + wait_seconds, _FIRST_PAUSE
     while True:
         try:
@@ -214,7 +214,7 @@ def _connected(path: str, file: Path, read_only: bool, wait_seconds: float) -> d
             connection.execute("SET enable_progress_bar = false")
             return connection
         except (duckdb.IOException, duckdb.ConnectionException) as error:
-            holder = _holder(str(error))
+            holder = _find_holder(str(error))
             if holder is None:
                 raise
             if time.monotonic() >= deadline:
@@ -224,7 +224,7 @@ def _connected(path: str, file: Path, read_only: bool, wait_seconds: float) -> d
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _holder(message: str) -> str | None:
+def _find_holder(message: str) -> str | None:
     """Who holds the file, from DuckDB's own words; None where the trouble is another one."""
     if match := re.search(r"Conflicting lock is held in (.+?) \(PID (\d+)\)", message):
         return f"process {match[2]} ({match[1]})"
@@ -243,10 +243,10 @@ def _is_outdated(connection: duckdb.DuckDBPyConnection, file: Path) -> bool:
             "SELECT (SELECT max(version) FROM migrations), (SELECT value FROM meta WHERE key = 'content')"
         ).fetchall()[0]
     except (duckdb.CatalogException, duckdb.BinderException) as error:
-        raise _foreign(file) from error
+        raise _foreign_error(file) from error
     if not isinstance(found, int) or content is None:
-        raise _foreign(file)
-    newest = migrations()[-1][0]
+        raise _foreign_error(file)
+    newest = list_migrations()[-1][0]
     if found > newest:
         raise KnowledgeBaseError(
             f"{file} was written by a newer metahp (schema {found}, this one knows {newest}). "
@@ -255,7 +255,7 @@ def _is_outdated(connection: duckdb.DuckDBPyConnection, file: Path) -> bool:
     return found < newest
 
 
-def _foreign(file: Path) -> KnowledgeBaseError:
+def _foreign_error(file: Path) -> KnowledgeBaseError:
     return KnowledgeBaseError(
         f"{file} is a DuckDB file but not a knowledge base of metahp. "
         "Name another path with `knowledge_base` or METAHP_HOME."
@@ -263,7 +263,7 @@ def _foreign(file: Path) -> KnowledgeBaseError:
 
 
 @contextlib.contextmanager
-def _clear_errors(file: Path) -> Iterator[None]:
+def clear_errors(file: Path) -> Iterator[None]:
     """What DuckDB finds wrong, as one line that names the file."""
     try:
         yield
@@ -281,7 +281,7 @@ def _clear_errors(file: Path) -> Iterator[None]:
         ) from error
 
 
-def _named(unfinished: Path, file: Path) -> bool:
+def _give_name(unfinished: Path, file: Path) -> bool:
     """Give a finished file its name unless that is taken; whether it was free."""
     try:
         os.link(unfinished, file)

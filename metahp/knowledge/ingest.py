@@ -66,7 +66,7 @@ def take_in(connection: duckdb.DuckDBPyConnection, journal: Journal, paths: Sequ
     Raises:
         OSError: the journal cannot be written.
     """
-    names = queries.ingested(connection, [_name(path) for path in paths])
+    names = queries.find_ingested(connection, [_name(path) for path in paths])
     done = [path for path in paths if _name(path) in names]
     segments = found = _read([path for path in paths if _name(path) not in names], journal, warn)
     with transaction(connection):
@@ -136,7 +136,7 @@ def _read_back(connection: duckdb.DuckDBPyConnection, journal: Journal, paths: S
             _log.debug("%s is left in the archive: %s", path, error)
     trials = [trial for segment in segments.values() for trial in segment.trials]
     known = queries.select_trials(connection, None, None, sorted({trial.id for trial in trials})).records
-    tasks = queries.known_tasks(
+    tasks = queries.select_tasks(
         connection, {record.task.id for segment in segments.values() for record in segment.tasks}
     ).records
     lost = []
@@ -158,7 +158,7 @@ def _is_known(record: Trial | TaskRecord, trials: Mapping[str, Trial], tasks: Ma
     """Whether the database has this very trial, or what this task record says."""
     if isinstance(record, TaskRecord):
         known = tasks.get(record.task.id)
-        return known is not None and queries.united({record.task.id: known}, [record])[record.task.id] is known
+        return known is not None and queries.unite_tasks({record.task.id: known}, [record])[record.task.id] is known
     return record.id in trials and _to_comparable(record) == _to_comparable(trials[record.id])
 
 

@@ -7,7 +7,8 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from metahp.core.errors import KnowledgeBaseError
@@ -27,6 +28,36 @@ OWNER = "owner.json"
 FILE_NAME = "kb.duckdb"
 _OLD_UNFINISHED = re.compile(r"[0-9a-f]{32}\.tmp")
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """What a journal held when it was listed: its segments by name, and why others could not be read then, by name."""
+
+    folder: Path
+    segments: Mapping[str, Segment]
+    errors: Mapping[str, str]
+
+    @property
+    def tasks(self) -> list[TaskRecord]:
+        """The readable task records."""
+        return [record for segment in self.segments.values() for record in segment.tasks]
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The readable trials."""
+        return [trial for segment in self.segments.values() for trial in segment.trials]
+
+    @property
+    def n_segments(self) -> int:
+        """How many segments there are."""
+        return sum(not segment.is_unfit for segment in self.segments.values())
+
+    def describe_faults(self) -> Iterator[tuple[str, str]]:
+        """A key and a line for each segment that is not read whole; all newer ones have the same key."""
+        for name, segment in self.segments.items():
+            if segment.n_lost or segment.newer:
+                yield "newer" if segment.newer else name, describe_faults(self.folder / name, segment)
 
 
 class Journal:
@@ -54,17 +85,26 @@ class Journal:
         """Paths of the segments that were ingested and are kept until that has been read back."""
         return _list_segments(self.archive)
 
-    def trials(self) -> Iterator[Trial]:
-        """All readable trials of all segments; one logged warning for each segment in which some are not."""
+    def read(self, known: Mapping[str, Segment] | None = None) -> Pending:
+        """What it holds now; segments that are `known` by name are not read again, as a segment never changes."""
+        segments: dict[str, Segment] = {}
+        errors: dict[str, str] = {}
         for path in self.segments():
             try:
-                segment = read_segment(path)
-            except OSError as error:
-                _log.warning("%s", describe_error(path, error))
+                segments[path.name] = (known or {}).get(path.name) or read_segment(path)
+            except FileNotFoundError:
+                # Another process has ingested it.
                 continue
-            if segment.n_lost or segment.newer:
-                _log.warning("%s", describe_faults(path, segment))
-            yield from segment.trials
+            except OSError as error:
+                errors[path.name] = describe_error(path, error)
+        return Pending(folder=self.folder, segments=segments, errors=errors)
+
+    def trials(self) -> list[Trial]:
+        """All readable trials of all segments; one logged warning for each segment in which some are not."""
+        pending = self.read()
+        for message in (*pending.errors.values(), *(line for _, line in pending.describe_faults())):
+            _log.warning("%s", message)
+        return pending.trials
 
     def set_aside(self, path: Path, segment: Segment) -> Path | None:
         """Keep the lines of a segment that cannot be read, byte for byte, under another name; None where all are gone.

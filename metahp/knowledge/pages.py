@@ -56,8 +56,8 @@ def find_damage(file: Path, wait_seconds: float) -> list[str]:
     # Opened before DuckDB does and closed after it: on some systems, closing gives up all locks of this process.
     with file.open("rb") as raw:
         try:
-            with database.opened(file, read_only=True, wait_seconds=wait_seconds) as connection:
-                bad = _find_bad_blocks(raw, queries.block_counts(connection))
+            with database.open_file(file, read_only=True, wait_seconds=wait_seconds) as connection:
+                bad = _find_bad_blocks(raw, queries.count_blocks(connection))
                 if bad:
                     return bad
                 queries.read_everything(connection)

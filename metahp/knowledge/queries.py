@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from metahp.core.task import TaskType
 from metahp.core.trial import OBJECTIVE_SPLITS, Trial, TrialState
+from metahp.core.trial_columns import TrialColumns
 from metahp.knowledge.columns import tasks_to_table
 from metahp.knowledge.records import Fault, Tally, TaskRecord, combined
-from metahp.knowledge.rows import read_configuration, read_tasks, read_trials
+from metahp.knowledge.rows import read_columns, read_configuration, read_tasks, read_trials
 
 Count = tuple[str, str, str, int]
 Record = TypeVar("Record")
@@ -20,6 +21,7 @@ Record = TypeVar("Record")
 SUMMED_DIGITS = 12
 # Content hashes are numbers of this many bits.
 _MODULUS = 1 << 96
+_SELECT_TRIALS = "SELECT * REPLACE (configuration::VARCHAR AS configuration, versions::VARCHAR AS versions) FROM trials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,9 @@ class Known(Generic[Record]):
 
 def insert(connection: duckdb.DuckDBPyConnection, tasks: Sequence[TaskRecord], trials: pa.Table) -> set[str]:
     """Add tasks and trials (columns as `trial_schema`) inside the caller's transaction; the ids of new trials."""
-    total = content(connection)
-    old = known_tasks(connection, {record.task.id for record in tasks}).records
-    new = united(old, tasks)
+    total = read_content_sum(connection)
+    old = select_tasks(connection, {record.task.id for record in tasks}).records
+    new = unite_tasks(old, tasks)
     changed = [record for key, record in new.items() if record is not old.get(key)]
     if changed:
         _insert_table(
@@ -46,20 +48,20 @@ def insert(connection: duckdb.DuckDBPyConnection, tasks: Sequence[TaskRecord], t
             connection, "INSERT INTO trials ({0}) SELECT {0} FROM incoming ON CONFLICT DO NOTHING RETURNING id", trials
         )
         added = {key for (key,) in rows}
-    set_setting(connection, "content", f"{content_sum(total, added, old, new):x}")
+    set_setting(connection, "content", f"{sum_content(total, added, old, new):x}")
     return added
 
 
 def remove_unreadable(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> None:
     """Remove those of these trials that no version can read, in the caller's transaction, so that others may come."""
-    known = known_trials(connection, ids)
+    known = find_known_trials(connection, ids)
     if known and (faults := select_trials(connection, None, None, sorted(known)).faults):
-        total = (content(connection) - sum(map(_number, faults))) % _MODULUS
+        total = (read_content_sum(connection) - sum(map(_number, faults))) % _MODULUS
         connection.execute("DELETE FROM trials WHERE id IN (SELECT unnest(?::VARCHAR[]))", [sorted(faults)])
         set_setting(connection, "content", f"{total:x}")
 
 
-def united(old: Mapping[str, TaskRecord], added: Iterable[TaskRecord]) -> dict[str, TaskRecord]:
+def unite_tasks(old: Mapping[str, TaskRecord], added: Iterable[TaskRecord]) -> dict[str, TaskRecord]:
     """Records by task id after `added` joined them."""
     new = dict(old)
     for record in added:
@@ -68,17 +70,17 @@ def united(old: Mapping[str, TaskRecord], added: Iterable[TaskRecord]) -> dict[s
     return new
 
 
-def content(connection: duckdb.DuckDBPyConnection) -> int:
+def read_content_sum(connection: duckdb.DuckDBPyConnection) -> int:
     """The sum of the ids of all trials and tasks, which is kept; added up anew where what is kept is no number."""
-    kept = setting(connection, "content") or "0"
+    kept = read_setting(connection, "content") or "0"
     try:
         return int(kept, 16)
     except ValueError:
-        everything = known_tasks(connection).records
-        return content_sum(0, select_ids(connection), {}, everything)
+        everything = select_tasks(connection).records
+        return sum_content(0, select_ids(connection), {}, everything)
 
 
-def content_sum(
+def sum_content(
     total: int, new_trials: Iterable[str], old: Mapping[str, TaskRecord], new: Mapping[str, TaskRecord]
 ) -> int:
     """The sum of all ids after some trials and tasks were added: the same for any order and any batches."""
@@ -86,7 +88,7 @@ def content_sum(
     return (total + change - sum(_number(record.fingerprint) for record in old.values())) % _MODULUS
 
 
-def setting(connection: duckdb.DuckDBPyConnection, key: str) -> str | None:
+def read_setting(connection: duckdb.DuckDBPyConnection, key: str) -> str | None:
     """A value of the table `meta`."""
     rows = connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchall()
     return rows[0][0] if rows else None
@@ -97,7 +99,7 @@ def set_setting(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> 
     connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, value])
 
 
-def ingested(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> set[str]:
+def find_ingested(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> set[str]:
     """Which of these segments were ingested before."""
     rows = connection.execute("SELECT name FROM segments WHERE name IN (SELECT unnest(?::VARCHAR[]))", [list(names)])
     return {name for (name,) in rows.fetchall()}
@@ -108,7 +110,7 @@ def mark_ingested(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -
     connection.execute("INSERT INTO segments SELECT unnest(?::VARCHAR[]) ON CONFLICT DO NOTHING", [list(names)])
 
 
-def known_tasks(connection: duckdb.DuckDBPyConnection, ids: Iterable[str] | None = None) -> Known[TaskRecord]:
+def select_tasks(connection: duckdb.DuckDBPyConnection, ids: Iterable[str] | None = None) -> Known[TaskRecord]:
     """Task records: those with these `ids`, or all."""
     if ids is None:
         rows = connection.sql("SELECT * FROM tasks")
@@ -118,10 +120,10 @@ def known_tasks(connection: duckdb.DuckDBPyConnection, ids: Iterable[str] | None
             return Known({}, {})
         rows = connection.sql("SELECT * FROM tasks WHERE id IN (SELECT unnest(?::VARCHAR[]))", params=[wanted])
     table = rows.to_arrow_table()
-    return _known(table, *read_tasks(table))
+    return _gather_records(table, *read_tasks(table))
 
 
-def known_trials(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> set[str]:
+def find_known_trials(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> set[str]:
     """Which of these trials it has."""
     rows = connection.execute("SELECT id FROM trials WHERE id IN (SELECT unnest(?::VARCHAR[]))", [list(ids)])
     return {key for (key,) in rows.fetchall()}
@@ -139,23 +141,22 @@ def select_trials(
         wanted["ids"] = list(ids)
         conditions.append("id IN (SELECT unnest($ids::VARCHAR[]))")
     table = connection.sql(
-        "SELECT * REPLACE (configuration::VARCHAR AS configuration, versions::VARCHAR AS versions) "
-        f"FROM trials {'WHERE ' + ' AND '.join(conditions) if conditions else ''}",
-        params=wanted,
+        f"{_SELECT_TRIALS} {'WHERE ' + ' AND '.join(conditions) if conditions else ''}", params=wanted
     ).to_arrow_table()
-    return _known(table, *read_trials(table))
+    return _gather_records(table, *read_trials(table))
 
 
-def select_trials_of(
-    connection: duckdb.DuckDBPyConnection, tasks: Sequence[str], learners: Sequence[str]
-) -> Known[Trial]:
-    """The trials of some tasks and learners."""
+def select_columns(
+    connection: duckdb.DuckDBPyConnection, learners: Sequence[str], tasks: Sequence[str] | None = None
+) -> tuple[TrialColumns, dict[str, str]]:
+    """The trials of some learners, and of some tasks where these are given; also why other rows are none, by id."""
+    wanted = {"learners": list(learners)} if tasks is None else {"learners": list(learners), "tasks": list(tasks)}
+    of_tasks = "" if tasks is None else "AND task IN (SELECT unnest($tasks::VARCHAR[]))"
     table = connection.sql(
-        "SELECT * REPLACE (configuration::VARCHAR AS configuration, versions::VARCHAR AS versions) FROM trials "
-        "WHERE task IN (SELECT unnest($tasks::VARCHAR[])) AND learner IN (SELECT unnest($learners::VARCHAR[]))",
-        params={"tasks": list(tasks), "learners": list(learners)},
+        f"{_SELECT_TRIALS} WHERE learner IN (SELECT unnest($learners::VARCHAR[])) {of_tasks}", params=wanted
     ).to_arrow_table()
-    return _known(table, *read_trials(table))
+    trials, faults = read_columns(table)
+    return trials, _name_faults(table, faults)
 
 
 def sum_trials(connection: duckdb.DuckDBPyConnection, learners: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -198,16 +199,16 @@ def count_configurations(connection: duckdb.DuckDBPyConnection, metrics: Mapping
     tallies = []
     for learner, text, kind, n_trials, n_unmeasured in rows:
         with contextlib.suppress(Exception):
-            tallies.append(Tally(read_configuration(learner, text), task_type_of(kind), n_trials, n_unmeasured))
+            tallies.append(Tally(read_configuration(learner, text), find_task_type(kind), n_trials, n_unmeasured))
     return tallies
 
 
-def task_type_of(name: str | None) -> TaskType | None:
+def find_task_type(name: str | None) -> TaskType | None:
     """The type called `name`; None where there is none."""
     return TaskType(name) if name in set(TaskType) else None
 
 
-def task_types(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+def select_task_types(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """Type of every task, by id."""
     return dict(connection.execute("SELECT id, type FROM tasks").fetchall())
 
@@ -227,16 +228,21 @@ def read_everything(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"SELECT {hashes} FROM {_quoted(table)}").fetchall()
 
 
-def block_counts(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+def count_blocks(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """How many blocks the file has, and how many of them are free."""
     rows = connection.execute("SELECT total_blocks, free_blocks FROM pragma_database_size()").fetchall()
     return int(rows[0][0]), int(rows[0][1])
 
 
-def _known(table: pa.Table, records: Sequence[Record | None], faults: Sequence[Fault]) -> Known[Record]:
+def _gather_records(table: pa.Table, records: Sequence[Record | None], faults: Sequence[Fault]) -> Known[Record]:
     ids = table["id"].to_pylist()
     readable = {key: record for key, record in zip(ids, records, strict=True) if record is not None}
-    return Known(readable, {str(ids[fault.place]): fault.reason for fault in faults})
+    return Known(readable, _name_faults(table, faults))
+
+
+def _name_faults(table: pa.Table, faults: Sequence[Fault]) -> dict[str, str]:
+    """Why rows are no records, by their ids."""
+    return {str(table["id"][fault.place].as_py()): fault.reason for fault in faults}
 
 
 def _insert_table(connection: duckdb.DuckDBPyConnection, statement: str, table: pa.Table) -> list[tuple[Any, ...]]:

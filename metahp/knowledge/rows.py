@@ -1,9 +1,11 @@
 """Tasks and trials read from Arrow tables, each row on its own: one that is not valid is told, and the others stay."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,11 +27,10 @@ from metahp.core.trial import (
     TrialState,
     trial_id,
 )
+from metahp.core.trial_columns import LossLists, NumberLists, TrialColumns
 from metahp.knowledge.columns import TASK_SCHEMA, conformed, trial_schema, without_ids
 from metahp.knowledge.records import Fault, TaskRecord
 
-# Fields of `Trial` that are read from texts or from several columns: configuration, protocol, state, origin, versions.
-_READ_PLACES = (1, 2, 4, 5, 12)
 _CURVE_PLACE = 7
 _PROTOCOL = ("folds", "repeats", "seed", "max_rows", "splits")
 # States that need no reason.
@@ -63,13 +64,11 @@ def read_trials(table: pa.Table) -> tuple[list[Trial | None], list[Fault]]:
     Raises:
         KnowledgeBaseError: a column is missing or of another type.
     """
-    table = conformed(table, without_ids(trial_schema(pa.float64())), "trials").combine_chunks()
-    try:
-        columns = _read_columns(table)
-        values = list(zip(*columns, strict=True))
-        is_sound = _is_sound(table, columns)
-    except (pa.ArrowException, ValueError) as error:
-        raise KnowledgeBaseError(f"The trials of this knowledge base cannot be read: {error}") from error
+    table = _conform_trials(table)
+    with _clear_errors():
+        parsed = _Parsed.of(table)
+        is_sound = _is_sound(table, parsed)
+        values = _read_fields(table, parsed)
     trials: list[Trial | None] = [
         _build_unchecked(fields) if sound else None for sound, fields in zip(is_sound.tolist(), values, strict=True)
     ]
@@ -80,6 +79,60 @@ def read_trials(table: pa.Table) -> tuple[list[Trial | None], list[Fault]]:
         except Exception as error:
             faults.append(Fault.of(place, error))
     return trials, faults
+
+
+def read_columns(table: pa.Table) -> tuple[TrialColumns, list[Fault]]:
+    """The valid trials of a table with the columns of `trial_schema`, as columns, and what is wrong with other rows.
+
+    Only rows that are not certainly valid become objects, which decide themselves.
+
+    Raises:
+        KnowledgeBaseError: a column is missing or of another type.
+    """
+    ids = table["id"].to_pylist()
+    table = _conform_trials(table)
+    with _clear_errors():
+        parsed = _Parsed.of(table)
+        is_sound = _is_sound(table, parsed)
+        places = np.flatnonzero(is_sound)
+        sound = TrialColumns.from_fields(
+            ids=_take(ids, places),
+            tasks=_take(table["task"].to_pylist(), places),
+            configurations=_take(parsed.configurations, places),
+            protocols=_take(parsed.protocols, places),
+            states=_take(parsed.states, places),
+            origins=_take(parsed.origins, places),
+            fit_seconds=_to_numpy(table["fit_seconds"])[places],
+            fold_losses=_read_losses(_to_array(table["fold_losses"])).take(places),
+            checkpoints=_read_lists(_to_array(table["curve_checkpoints"])).take(places),
+            curve_losses=_read_losses(_to_array(table["curve_losses"])).take(places),
+        )
+        others = np.flatnonzero(~is_sound)
+        values = _read_fields(table.take(others), _Parsed(*(_take(each, others) for each in parsed)))
+    trials: dict[int, Trial] = {}
+    faults = []
+    for place, fields in zip(others.tolist(), values, strict=True):
+        try:
+            trials[place] = _build_trial(fields)
+        except Exception as error:
+            faults.append(Fault.of(place, error))
+    if not trials:
+        return sound, faults
+    built = replace(TrialColumns.of(trials.values()), ids=np.array([ids[place] for place in trials], dtype=object))
+    return TrialColumns.join([sound, built]), faults
+
+
+def _conform_trials(table: pa.Table) -> pa.Table:
+    return conformed(table, without_ids(trial_schema(pa.float64())), "trials").combine_chunks()
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Turn what Arrow says of columns that cannot be read into an error of the knowledge base."""
+    try:
+        yield
+    except (pa.ArrowException, ValueError) as error:
+        raise KnowledgeBaseError(f"The trials of this knowledge base cannot be read: {error}") from error
 
 
 def tasks_from_table(table: pa.Table) -> list[TaskRecord]:
@@ -151,25 +204,47 @@ def _build_task(row: Mapping[str, Any]) -> TaskRecord:
     return TaskRecord(task, features, row["metafeatures_version"], row["source"], row["licence"])
 
 
-def _read_columns(table: pa.Table) -> list[list[Any]]:
-    """The fields of `Trial`, each as a list over the rows, with checkpoints and losses for a curve.
+class _Parsed(NamedTuple):
+    """The fields of `Trial` that come from texts or several columns, each as a list over the rows.
 
-    Where a configuration, protocol, state, origin or version cannot be read, the exception has its place.
+    Where one cannot be read, the exception has its place.
     """
+
+    configurations: list[Any]
+    protocols: list[Any]
+    states: list[Any]
+    origins: list[Any]
+    versions: list[Any]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> "_Parsed":
+        """The fields in the rows of a table of trials."""
+        return cls(
+            _configurations(table),
+            _protocols(table),
+            _interned(table["state"].to_pylist(), TrialState),
+            _interned(table["origin"].to_pylist(), Origin),
+            _interned(table["versions"].to_pylist(), _versions),
+        )
+
+
+def _read_fields(table: pa.Table, parsed: _Parsed) -> list[tuple[Any, ...]]:
+    """The fields of `Trial` in each row, with checkpoints and losses for a curve."""
     curves = zip(_lists(_to_array(table["curve_checkpoints"])), _losses(_to_array(table["curve_losses"])), strict=True)
-    return [
+    columns = [
         table["task"].to_pylist(),
-        _configurations(table),
-        _protocols(table),
+        parsed.configurations,
+        parsed.protocols,
         table["n_rows"].to_pylist(),
-        _interned(table["state"].to_pylist(), TrialState),
-        _interned(table["origin"].to_pylist(), Origin),
+        parsed.states,
+        parsed.origins,
         _losses(_to_array(table["fold_losses"])),
-        list(curves),
+        curves,
         *(table[name].to_pylist() for name in ("fit_seconds", "predict_seconds", "reason", "space_version")),
-        _interned(table["versions"].to_pylist(), _versions),
+        parsed.versions,
         table["device"].to_pylist(),
     ]
+    return list(zip(*columns, strict=True))
 
 
 def _build_unchecked(values: tuple[Any, ...]) -> Trial:
@@ -185,11 +260,11 @@ def _build_trial(values: tuple[Any, ...]) -> Trial:
     return Trial(*fields)
 
 
-def _is_sound(table: pa.Table, columns: list[list[Any]]) -> np.ndarray:
+def _is_sound(table: pa.Table, parsed: _Parsed) -> np.ndarray:
     """Which rows, shape (n,), a `Trial` would surely not refuse; about the others it decides itself."""
     sound = np.ones(table.num_rows, dtype=bool)
-    for place in _READ_PLACES:
-        sound &= np.fromiter((not isinstance(value, Exception) for value in columns[place]), bool, len(sound))
+    for values in parsed:
+        sound &= np.fromiter((not isinstance(value, Exception) for value in values), bool, len(sound))
     for column in table.columns:
         if column.null_count:
             sound &= _to_numpy(column.is_valid())
@@ -304,6 +379,28 @@ def _losses(array: pa.MapArray) -> list[dict[str, tuple[float, ...]]]:
     names, losses = array.keys.to_pylist(), _lists(array.items)
     edges = array.offsets.to_pylist()
     return [dict(zip(names[start:stop], losses[start:stop], strict=True)) for start, stop in pairwise(edges)]
+
+
+def _read_losses(array: pa.MapArray) -> LossLists:
+    """The losses of each row by metric."""
+    edges, lists = array.offsets.to_numpy(), _read_lists(array.items)
+    names = array.keys.dictionary_encode()
+    rows = np.repeat(np.arange(len(array)), np.diff(edges))
+    inside = slice(edges[0], edges[-1])
+    codes = names.indices.to_numpy()[inside]
+    starts, counts = (np.zeros((len(names.dictionary), len(array)), dtype=np.int64) for _ in range(2))
+    starts[codes, rows], counts[codes, rows] = lists.starts[inside], lists.counts[inside]
+    return LossLists(metrics=tuple(names.dictionary.to_pylist()), starts=starts, counts=counts, values=lists.values)
+
+
+def _read_lists(array: pa.ListArray) -> NumberLists:
+    edges = array.offsets.to_numpy().astype(np.int64)
+    values = array.values.to_numpy(zero_copy_only=False).astype(float)
+    return NumberLists(starts=edges[:-1], counts=np.diff(edges), values=values)
+
+
+def _take(values: Sequence[Any], places: np.ndarray) -> list[Any]:
+    return [values[place] for place in places.tolist()]
 
 
 def _lists(array: pa.ListArray) -> list[tuple[Any, ...]]:

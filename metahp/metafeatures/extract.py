@@ -1,4 +1,4 @@
-"""From a table to its meta-features: every group in turn, as far as the budget of work goes."""
+"""From a table to its meta-features: the steps of all groups, as far as the budget of work allows."""
 
 import math
 import warnings
@@ -12,15 +12,15 @@ from metahp.datasets.table import Table
 from metahp.metafeatures import information, landmarks, probes, simple, statistical
 from metahp.metafeatures.view import Step, View
 
-# Raised whenever a value changes its meaning: values of different versions are not compared.
+# Increase this whenever the meaning of a value changes: values of different versions are not compared.
 VERSION = 1
 
 _STEPS: dict[str, Callable[[View], list[Step]]] = {
-    "simple": simple.steps,
-    "statistical": statistical.steps,
-    "information": information.steps,
-    "probes": probes.steps,
-    "landmarks": landmarks.steps,
+    "simple": simple.plan_steps,
+    "statistical": statistical.plan_steps,
+    "information": information.plan_steps,
+    "probes": probes.plan_steps,
+    "landmarks": landmarks.plan_steps,
 }
 _NAMES: dict[str, tuple[str, ...]] = {
     "simple": simple.NAMES,
@@ -34,17 +34,17 @@ GROUPS: tuple[str, ...] = tuple(_STEPS)
 NAMES: tuple[str, ...] = tuple(name for names in _NAMES.values() for name in names)
 GROUP_OF: dict[str, str] = {name: group for group, names in _NAMES.items() for name in names}
 
-# Logarithms of the number of rows, or of it over something else.
+# Logarithms of the number of rows, or of a ratio with the number of rows in the numerator.
 _GROWS_WITH_ROWS = np.isin(NAMES, ["log_n_rows", "log_rows_per_feature", "log_rows_per_class"])
 
 # The expected seconds of the steps are fitted to the 425 tables of the seed, on a core of a 2.8 GHz Xeon: a description
-# takes 1.01 times its expected processor seconds in the median, 0.67 to 1.46 times on nine of ten tables.
+# takes 1.01 times its expected processor seconds in the median, and 0.67 to 1.46 times on nine of ten tables.
 
-# The description ends once it has taken this many times the expected seconds: load alone makes processor seconds two or
-# three times as many.
+# A description stops once it has taken this many times the expected seconds. A busy machine alone doubles or triples
+# processor seconds.
 TOO_SLOW = 10.0
-# Before that many processor seconds it never ends: the first steps load libraries, and other threads of the process
-# count as well.
+# It never stops before this many processor seconds: the first steps load libraries, and the clock also counts other
+# threads of the process.
 PATIENCE_SECONDS = 10.0
 
 
@@ -52,8 +52,11 @@ PATIENCE_SECONDS = 10.0
 class MetaFeatures:
     """Numbers that describe a task's dataset.
 
-    `values` has every name of `NAMES`, NaN where undefined, skipped or failed; `seconds` says how much processor time
-    each group took; `warnings` has one line for each failure, and one for all that the budget does not allow.
+    Attributes:
+        values: The value of every name of `NAMES`; NaN if undefined, skipped or failed.
+        seconds: Processor time of each group.
+        warnings: One line for each kind of failure, and one line for all steps that the budget does not allow.
+        version: Values of different versions are not compared.
     """
 
     values: Mapping[str, float]
@@ -66,13 +69,13 @@ class MetaFeatures:
         return np.array([self.values[name] for name in NAMES], dtype=float)
 
 
-def at_rows(metafeatures: np.ndarray, n_rows: np.ndarray) -> np.ndarray:
-    """Meta-features (t, len(NAMES)) as they are when only `n_rows` (t,) of the rows are used.
+def replace_n_rows(metafeatures: np.ndarray, n_rows: np.ndarray) -> np.ndarray:
+    """The meta-features (t, len(NAMES)) of tables of which only `n_rows` (t,) rows are used.
 
-    What is not a count is estimated on a sample of the rows anyway, and stays.
+    Only counts of rows change: all other meta-features are estimates from a sample of the rows anyway.
     """
-    fewer = np.log(n_rows) - metafeatures[:, NAMES.index("log_n_rows")]
-    return np.where(_GROWS_WITH_ROWS, metafeatures + fewer[:, None], metafeatures)
+    log_ratio = np.log(n_rows) - metafeatures[:, NAMES.index("log_n_rows")]
+    return np.where(_GROWS_WITH_ROWS, metafeatures + log_ratio[:, None], metafeatures)
 
 
 def extract(table: Table, *, budget_seconds: float, clock: Callable[[], float], seed: int = 0) -> MetaFeatures:
@@ -80,49 +83,49 @@ def extract(table: Table, *, budget_seconds: float, clock: Callable[[], float], 
 
     Args:
         table: The table.
-        budget_seconds: Work to be done at most, in seconds of one core of a common machine. What would not fit is
-            skipped, except for counts. That is decided from the shape of the table before anything starts, so load
-            and cores change nothing; and only *whether* something is computed, never on how much data, so values
-            taken under different budgets compare.
-        clock: Processor seconds of this process. It only ends a description that takes `TOO_SLOW` times as long as
-            expected; a clock on the wall would do so on a busy machine.
-        seed: Chooses the sample of rows and columns, and the randomness of the models.
+        budget_seconds: Upper limit on the work, in seconds of one core of a common machine. Counts always run; any
+            other step is skipped if it does not fit. The choice depends on the shape of the table alone and is made
+            before any step runs, so load and the number of cores do not change it. The budget decides *whether* a
+            step runs, never on how much data, so values from different budgets are comparable.
+        clock: Processor seconds of this process. It only stops a description that takes `TOO_SLOW` times as long as
+            expected. Wall-clock seconds would also stop a description on a busy machine.
+        seed: Seed of the sample of rows and columns, and of the models.
 
-    Never raises for what a table holds: a failure is a NaN and a warning.
+    No content of a table raises an error: a failure gives NaN and a warning.
     """
     view = View(table, seed)
-    steps = [step for steps_of in _STEPS.values() for step in steps_of(view)]
+    steps = [step for plan_steps in _STEPS.values() for step in plan_steps(view)]
     chosen, skipped = choose_steps(steps, view.seconds_to_order, budget_seconds)
-    # One thread: on matrices this small several wait for each other, up to fifty times longer on a busy machine, and
-    # sums would depend on the number of cores.
+    # One thread: on small matrices threads wait for each other, up to fifty times longer on a busy machine, and sums
+    # would depend on the number of cores.
     with threadpool_limits(1):
         values, seconds, notes = run_steps(chosen, clock)
     if skipped:
         needed = view.seconds_to_order + sum(step.expected_seconds for step in steps)
-        notes.append(f"{_lacking(skipped)}; `budget_seconds={math.ceil(10 * needed) / 10:g}` allows all meta-features")
+        notes.append(f"{_explain(skipped)}; `budget_seconds={math.ceil(10 * needed) / 10:g}` allows all meta-features")
     return MetaFeatures(values, seconds, tuple(notes), VERSION)
 
 
 def choose_steps(
     steps: Sequence[Step], seconds_to_order: float, budget_seconds: float
 ) -> tuple[list[Step], list[Step]]:
-    """The steps that run, and those that the budget does not allow.
+    """The steps that run, and the steps that the budget does not allow.
 
-    The first step that is no count also pays for the canonical order. A cheap step may follow a skipped one.
+    The first step that is not a count also pays for the canonical order. A cheap step may run after a skipped one.
     """
     chosen: list[Step] = []
     skipped: list[Step] = []
-    names: set[str] = {""}
+    available: set[str] = {""}  # a step without needs has `needs` ""
     spent = 0.0
     for step in steps:
         seconds = step.expected_seconds + (0.0 if step.is_count else seconds_to_order)
-        if not step.is_count and (spent + seconds > budget_seconds or step.needs not in names):
+        if not step.is_count and (spent + seconds > budget_seconds or step.needs not in available):
             skipped.append(step)
             continue
         if not step.is_count:
             seconds_to_order = 0.0
         spent += seconds
-        names.update(step.names)
+        available.update(step.names)
         chosen.append(replace(step, expected_seconds=seconds))
     return chosen, skipped
 
@@ -130,57 +133,57 @@ def choose_steps(
 def run_steps(
     steps: Sequence[Step], clock: Callable[[], float]
 ) -> tuple[dict[str, float], dict[str, float], list[str]]:
-    """The value of every name of `NAMES`, the seconds of every group by the clock, and the warnings."""
+    """The value of every name of `NAMES`, the seconds of every group, and the warnings."""
     values, seconds = dict.fromkeys(NAMES, math.nan), dict.fromkeys(GROUPS, 0.0)
     failures: dict[str, list[Step]] = {}
     notes: list[str] = []
     expected = 0.0
-    for place, step in enumerate(steps):
+    for index, step in enumerate(steps):
         taken = sum(seconds.values())
         if taken > max(TOO_SLOW * expected, PATIENCE_SECONDS):
             notes.append(
-                f"{_lacking(steps[place:])}; what came before took {taken:.0f} s of processor time instead of "
+                f"{_explain(steps[index:])}; the earlier meta-features took {taken:.0f} s of processor time instead of "
                 f"{expected:.2g} s, so try again in a process that does nothing else"
             )
             break
         start = clock()
         if reason := _run(step, values):
             failures.setdefault(reason, []).append(step)
-        seconds[_group(step)] += clock() - start
+        seconds[_get_group(step)] += clock() - start
         expected += step.expected_seconds
-    return values, seconds, [f"{_listed(each)} failed: {why}" for why, each in failures.items()] + notes
+    return values, seconds, [f"{_list_names(failed)} failed: {reason}" for reason, failed in failures.items()] + notes
 
 
 def _run(step: Step, values: dict[str, float]) -> str:
-    """Puts what the step gives into `values`; returns why it failed, empty if it did not."""
+    """Run the step and add its values to `values`; returns the reason if it fails, else an empty text."""
     if step.needs and math.isnan(values[step.needs]):
         return f"{step.needs} is missing"
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            found = step.run(values)
-    except Exception as error:  # whatever a model or a statistic raises on an odd table is data, not an error
+            new = step.run(values)
+    except Exception as error:  # an error of a model or a statistic on an odd table is a missing value
         return f"{type(error).__name__}: {error}".rstrip(": ")
-    values.update({name: float(found[name]) for name in step.names if math.isfinite(found[name])})
+    values.update({name: float(new[name]) for name in step.names if math.isfinite(new[name])})
     return ""
 
 
-def _lacking(steps: Sequence[Step]) -> str:
-    """What is not known without these steps, and what that means for the advice."""
+def _explain(steps: Sequence[Step]) -> str:
+    """Which meta-features are missing without these steps, and what that means for the advice."""
     has_probes = all("probe_skill" not in step.names for step in steps)
     meaning = "less certain than it could be" if has_probes else "about as good as a fixed portfolio"
-    return f"described without {_listed(steps)}, so the advice is {meaning}"
+    return f"described without {_list_names(steps)}, so the advice is {meaning}"
 
 
-def _group(step: Step) -> str:
+def _get_group(step: Step) -> str:
     return GROUP_OF[step.names[0]]
 
 
-def _listed(steps: Sequence[Step], most: int = 3) -> str:
-    """The names of the steps by group; a whole group by its own name."""
+def _list_names(steps: Sequence[Step], most: int = 3) -> str:
+    """Names of meta-features for messages, at most `most` of each group; a complete group by the group's name."""
     parts = []
-    for group in dict.fromkeys(map(_group, steps)):
-        names = [name for step in steps if _group(step) == group for name in step.names]
+    for group in dict.fromkeys(map(_get_group, steps)):
+        names = [name for step in steps if _get_group(step) == group for name in step.names]
         if len(names) == len(_NAMES[group]):
             parts.append(group)
         else:

@@ -1,9 +1,9 @@
-"""Meta-features of cheap scikit-learn models: how neighbours, single splits and linear models do against the probes."""
+"""Meta-features of cheap scikit-learn models (landmarks): their loss against the constant prediction and the probes."""
 
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,25 +13,28 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from metahp.core.task import TaskType
-from metahp.metafeatures.probes import constant_raw, floored, row_losses
-from metahp.metafeatures.statistical import standardised
+from metahp.metafeatures.probes import add_floor, predict_constant, row_losses
+from metahp.metafeatures.statistical import standardise
 from metahp.metafeatures.view import Sample, Step, Values, View
 
 MAX_ROWS = 1_000
-# Frequent categories of a column that become columns of zeros and ones, and the columns altogether.
+# Most categories of a column that are one-hot-encoded (the frequent ones), and most encoded columns in total.
 MAX_LEVELS = 10
 MAX_ENCODED = 150
 ITERATIONS = 50
-# Weight of the class shares in every probability, in rows: a leaf or neighbourhood of one class is not certain of it.
+# Weight of the class shares in each probability, in rows: a leaf or neighbourhood of one class must not be certain.
 PRIOR_ROWS = 1.0
-# Probabilities of naive Bayes are far too sure of themselves; mixed with this share of the class shares.
+# Share of the class shares in the probabilities of naive Bayes, which are overconfident.
 SMOOTHING = 0.02
 TARGET_BINS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """One split of standardised and one-hot-encoded features: `X` (n, e) without gaps, `y` codes or numbers."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedFold:
+    """One fold with standardised and one-hot-encoded features: `X` (n, e) without missing values, `y` codes or numbers.
+
+    `n_classes` is 0 for regression.
+    """
 
     X_train: np.ndarray
     y_train: np.ndarray
@@ -40,51 +43,52 @@ class Fold:
     seed: int
 
 
-def _neighbours(count: int) -> Callable[[Fold], np.ndarray]:
-    def predict(fold: Fold) -> np.ndarray:
+def _make_neighbours(count: int) -> Callable[[EncodedFold], np.ndarray]:
+    def predict(fold: EncodedFold) -> np.ndarray:
         distance = (fold.X_train**2).sum(axis=1) - 2.0 * fold.X_test @ fold.X_train.T
         nearest = np.argpartition(distance, min(count, distance.shape[1]) - 1, axis=1)[:, :count]
-        return _pooled(fold.y_train[nearest], fold)
+        return _pool_targets(fold.y_train[nearest], fold)
 
     return predict
 
 
-def _pooled(targets: np.ndarray, fold: Fold) -> np.ndarray:
-    """Prediction from the targets of neighbours, shape (n_test, k)."""
+def _pool_targets(targets: np.ndarray, fold: EncodedFold) -> np.ndarray:
+    """Prediction from the targets of k neighbours, shape (n_test, k)."""
     if not fold.n_classes:
         return targets.mean(axis=1)
     counts = (targets[:, :, None] == np.arange(fold.n_classes)).sum(axis=1)
-    return _shrunk(counts, fold)
+    return _smooth_counts(counts, fold)
 
 
-def _shrunk(counts: np.ndarray, fold: Fold) -> np.ndarray:
-    """Probabilities from class counts, shape (n_test, n_classes), with the weight of `PRIOR_ROWS` on class shares."""
-    return (counts + PRIOR_ROWS * _shares(fold)) / (counts.sum(axis=1, keepdims=True) + PRIOR_ROWS)
+def _smooth_counts(counts: np.ndarray, fold: EncodedFold) -> np.ndarray:
+    """Probabilities from class counts, shape (n_test, n_classes); the class shares count as `PRIOR_ROWS` more rows."""
+    return (counts + PRIOR_ROWS * _class_shares(fold)) / (counts.sum(axis=1, keepdims=True) + PRIOR_ROWS)
 
 
-def _shares(fold: Fold) -> np.ndarray:
+def _class_shares(fold: EncodedFold) -> np.ndarray:
     return (np.bincount(fold.y_train, minlength=fold.n_classes) + 1.0) / (len(fold.y_train) + fold.n_classes)
 
 
-def _tree(depth: int, min_leaf: int) -> Callable[[Fold], np.ndarray]:
-    def predict(fold: Fold) -> np.ndarray:
+def _make_tree(depth: int, min_leaf: int) -> Callable[[EncodedFold], np.ndarray]:
+    def predict(fold: EncodedFold) -> np.ndarray:
         kind = DecisionTreeClassifier if fold.n_classes else DecisionTreeRegressor
         tree = kind(max_depth=depth, min_samples_leaf=min_leaf, random_state=fold.seed)
         tree.fit(fold.X_train, fold.y_train)
         if not fold.n_classes:
             return tree.predict(fold.X_test)
-        leaf_of, n_leaves = tree.apply(fold.X_train), tree.tree_.node_count
-        counts = np.bincount(leaf_of * fold.n_classes + fold.y_train, minlength=n_leaves * fold.n_classes)
-        return _shrunk(counts.reshape(n_leaves, fold.n_classes)[tree.apply(fold.X_test)], fold)
+        nodes, n_nodes = tree.apply(fold.X_train), tree.tree_.node_count
+        counts = np.bincount(nodes * fold.n_classes + fold.y_train, minlength=n_nodes * fold.n_classes)
+        return _smooth_counts(counts.reshape(n_nodes, fold.n_classes)[tree.apply(fold.X_test)], fold)
 
     return predict
 
 
-def _naive_bayes(fold: Fold) -> np.ndarray:
-    """Gaussian naive Bayes; a numeric target is cut into bins, whose means are weighted by their probabilities."""
+def _predict_naive_bayes(fold: EncodedFold) -> np.ndarray:
+    """Gaussian naive Bayes; for regression, the mean of target bins weighted by their probabilities."""
     y = fold.y_train
     if (fold.X_train == fold.X_train[0]).all():  # no variance to fit
-        return np.tile(_shares(fold), (len(fold.X_test), 1)) if fold.n_classes else np.full(len(fold.X_test), y.mean())
+        n_test = len(fold.X_test)
+        return np.tile(_class_shares(fold), (n_test, 1)) if fold.n_classes else np.full(n_test, y.mean())
     if not fold.n_classes:
         edges = np.unique(np.quantile(y, np.linspace(0, 1, TARGET_BINS + 1)[1:-1]))
         y = np.searchsorted(edges, y)
@@ -92,112 +96,124 @@ def _naive_bayes(fold: Fold) -> np.ndarray:
     probabilities = model.predict_proba(fold.X_test)
     if not fold.n_classes:
         return probabilities @ np.array([fold.y_train[y == c].mean() for c in model.classes_])
-    everywhere = np.zeros((len(fold.X_test), fold.n_classes))
-    everywhere[:, model.classes_] = probabilities
-    return (1.0 - SMOOTHING) * everywhere + SMOOTHING * _shares(fold)
+    full = np.zeros((len(fold.X_test), fold.n_classes))
+    full[:, model.classes_] = probabilities
+    return (1.0 - SMOOTHING) * full + SMOOTHING * _class_shares(fold)
 
 
-def _linear(fold: Fold) -> np.ndarray:
+def _predict_linear(fold: EncodedFold) -> np.ndarray:
     if not fold.n_classes:
         return Ridge(alpha=1.0).fit(fold.X_train, fold.y_train).predict(fold.X_test)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(C=1.0, max_iter=ITERATIONS, tol=1e-3).fit(fold.X_train, fold.y_train)
-    everywhere = np.zeros((len(fold.X_test), fold.n_classes))
-    everywhere[:, model.classes_] = model.predict_proba(fold.X_test)
-    return everywhere
+    full = np.zeros((len(fold.X_test), fold.n_classes))
+    full[:, model.classes_] = model.predict_proba(fold.X_test)
+    return full
 
 
-_LANDMARKS: dict[str, Callable[[Fold], np.ndarray]] = {
-    "linear": _linear,
-    "nearest": _neighbours(1),
-    "neighbours": _neighbours(10),
-    "stump": _tree(1, 1),
-    "shallow_tree": _tree(5, 5),
-    "naive_bayes": _naive_bayes,
+# Each gives probabilities, shape (n_test, n_classes), or numbers, shape (n_test,).
+_LANDMARKS: dict[str, Callable[[EncodedFold], np.ndarray]] = {
+    "linear": _predict_linear,
+    "nearest": _make_neighbours(1),
+    "neighbours": _make_neighbours(10),
+    "stump": _make_tree(1, 1),
+    "shallow_tree": _make_tree(5, 5),
+    "naive_bayes": _predict_naive_bayes,
 }
 SECONDS_PER_FIT = 2e-3
 SECONDS_PER_CELL = 6e-8
-# Of a training row and a test row, whose distance two of the landmarks take.
+# Cost of the distance between a training row and a test row, for the two landmarks of neighbours.
 SECONDS_PER_PAIR = 1e-8
 
-# Those that are also set against the reference probe; how the others compare follows from these.
+# Landmarks that are also compared with the reference probe; the comparison of the others follows from these.
 _COMPARED = ("linear", "neighbours", "shallow_tree")
 
 
-def _names(landmark: str) -> tuple[str, ...]:
+def _name_features(landmark: str) -> tuple[str, ...]:
     return (f"landmark_{landmark}", *((f"landmark_{landmark}_to_probe",) if landmark in _COMPARED else ()))
 
 
-NAMES: tuple[str, ...] = tuple(name for landmark in _LANDMARKS for name in _names(landmark))
+NAMES: tuple[str, ...] = tuple(name for landmark in _LANDMARKS for name in _name_features(landmark))
 
 
-def steps(view: View) -> list[Step]:
+def plan_steps(view: View) -> list[Step]:
     """One step per landmark."""
-    course = _Course(view)
-    n, d, classes, folds = view.model_shape
+    landmarks = _Landmarks(view)
+    n, d, n_targets, folds = view.model_shape
     n = min(n, MAX_ROWS)
     fits = folds * (SECONDS_PER_FIT + n * d * SECONDS_PER_CELL)
     distances = n * n * (1 - 1 / folds) * SECONDS_PER_PAIR
-    expected = {"linear": classes * fits, "nearest": distances, "neighbours": distances}
+    expected = {"linear": n_targets * fits, "nearest": distances, "neighbours": distances}
 
-    def step(landmark: str) -> Step:
-        return Step(_names(landmark), expected.get(landmark, fits), lambda values: course.run(landmark, values))
+    def plan_step(landmark: str) -> Step:
+        return Step(
+            names=_name_features(landmark),
+            expected_seconds=expected.get(landmark, fits),
+            run=lambda values: landmarks.run(landmark, values),
+        )
 
-    return [step(landmark) for landmark in _LANDMARKS]
+    return [plan_step(landmark) for landmark in _LANDMARKS]
 
 
-class _Course:
-    """The folds that all landmarks run on: the first rows of the probes' sample, encoded once."""
+class _Landmarks:
+    """The landmarks of one table, on at most `MAX_ROWS` rows of the probes' sample, encoded once for all."""
 
     def __init__(self, view: View) -> None:
         self._view = view
 
     @cached_property
     def _sample(self) -> Sample:
-        whole = self._view.models
-        if len(whole.y) <= MAX_ROWS:
-            return whole
+        probe_sample = self._view.model_sample
+        if len(probe_sample.y) <= MAX_ROWS:
+            return probe_sample
         # Every k-th row in target order keeps the share of each class.
-        place = np.round(np.linspace(0, len(whole.y) - 1, MAX_ROWS)).astype(int)
-        kept = np.sort(np.argsort(whole.y, kind="stable")[place])
-        y = whole.y[kept]
+        positions = np.round(np.linspace(0, len(probe_sample.y) - 1, MAX_ROWS)).astype(int)
+        kept = np.sort(np.argsort(probe_sample.y, kind="stable")[positions])
+        y = probe_sample.y[kept]
         fold = np.empty(MAX_ROWS, dtype=np.int64)
-        fold[np.argsort(y, kind="stable")] = np.arange(MAX_ROWS) % (whole.fold.max() + 1)
-        return Sample(whole.X[kept], y, whole.is_categorical, whole.task_type, whole.n_classes, fold)
+        fold[np.argsort(y, kind="stable")] = np.arange(MAX_ROWS) % (probe_sample.fold.max() + 1)
+        return replace(probe_sample, X=probe_sample.X[kept], y=y, fold=fold)
 
     @cached_property
     def _encoded(self) -> np.ndarray:
-        return encoded(self._sample)
+        return encode(self._sample)
 
     def run(self, landmark: str, values: Values) -> Values:
-        """Log ratio of the loss to that of the constant prediction, and how that compares with the reference probe."""
-        sample, losses, prior = self._sample, [], []
+        """Log ratio of the loss to the constant prediction's loss; if compared, also this ratio minus the probe's."""
+        sample, losses, constant_losses = self._sample, [], []
         for k in range(sample.fold.max() + 1):
             train, test = np.flatnonzero(sample.fold != k), np.flatnonzero(sample.fold == k)
-            fold = Fold(self._encoded[train], sample.y[train], self._encoded[test], sample.n_classes, self._view.seed)
-            losses.append(row_losses(sample, test, _as_raw(_LANDMARKS[landmark](fold), sample.task_type)))
-            prior.append(row_losses(sample, test, constant_raw(sample, train, len(test))))
-        constant = float(np.concatenate(prior).mean())
+            fold = EncodedFold(
+                X_train=self._encoded[train],
+                y_train=sample.y[train],
+                X_test=self._encoded[test],
+                n_classes=sample.n_classes,
+                seed=self._view.seed,
+            )
+            losses.append(row_losses(sample, test, _to_raw(_LANDMARKS[landmark](fold), sample.task_type)))
+            constant_losses.append(row_losses(sample, test, predict_constant(sample, train, len(test))))
+        constant_loss = float(np.concatenate(constant_losses).mean())
         loss = float(np.concatenate(losses).mean())
-        skill = math.log(floored(loss, constant) / floored(constant, constant))
-        return dict(zip(_names(landmark), (skill, skill - values["probe_skill"]), strict=False))
+        skill = math.log(add_floor(loss, constant_loss) / add_floor(constant_loss, constant_loss))
+        return dict(zip(_name_features(landmark), (skill, skill - values["probe_skill"]), strict=False))
 
 
-def encoded(sample: Sample) -> np.ndarray:
-    """Standardised numbers (missing as the mean) and 0/1 columns of the frequent categories, shape (n, e)."""
-    columns = [standardised(sample.X[:, ~sample.is_categorical])]
-    room = MAX_ENCODED - columns[0].shape[1]
+def encode(sample: Sample) -> np.ndarray:
+    """Standardised numbers (missing as the mean) and one-hot columns of the frequent categories, shape (n, e)."""
+    columns = [standardise(sample.X[:, ~sample.is_categorical])]
+    n_left = MAX_ENCODED - columns[0].shape[1]
     for column in sample.X[:, sample.is_categorical].T:
         levels, counts = np.unique(column[~np.isnan(column)], return_counts=True)
-        frequent = levels[np.argsort(-counts, kind="stable")][: min(MAX_LEVELS, room)]
-        room -= frequent.size
+        frequent = levels[np.argsort(-counts, kind="stable")][: min(MAX_LEVELS, n_left)]
+        n_left -= frequent.size
         columns.append((column[:, None] == frequent).astype(float))
     return np.hstack(columns)
 
 
-def _as_raw(prediction: np.ndarray, task_type: TaskType) -> np.ndarray:
+def _to_raw(prediction: np.ndarray, task_type: TaskType) -> np.ndarray:
+    """Raw scores as `row_losses` takes them, from probabilities or numbers."""
     if task_type is TaskType.REGRESSION:
         return prediction
-    logarithm = np.log(np.maximum(prediction, np.finfo(float).tiny))
-    return logarithm[:, 1] - logarithm[:, 0] if task_type is TaskType.BINARY else logarithm
+    logarithms = np.log(np.maximum(prediction, np.finfo(float).tiny))
+    return logarithms[:, 1] - logarithms[:, 0] if task_type is TaskType.BINARY else logarithms

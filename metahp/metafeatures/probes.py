@@ -1,7 +1,8 @@
-"""Meta-features of tiny LightGBM fits: how the loss answers when one hyperparameter moves.
+"""Meta-features of tiny LightGBM fits (probes): how the loss changes when one hyperparameter changes.
 
-One reference fit and contrasts that each change one thing, cross-validated on a small sample. A difference between two
-of them says which way the search space slopes on this table, which no description of its columns does.
+The probes are one reference fit and several contrasts, cross-validated on a small sample; each contrast changes one
+thing. The difference between two of them shows which values of a hyperparameter are better on this table, which
+statistics of its columns cannot show.
 """
 
 import math
@@ -17,19 +18,19 @@ from scipy.stats import rankdata
 from metahp.core.task import TaskType
 from metahp.metafeatures.view import Sample, Step, Values, View
 
-# Iterations at which probes are compared; the reference goes on to twice as many. Several classes grow as many trees
-# per iteration.
+# Iterations at which probes are compared; the reference runs twice as many. A multiclass probe runs fewer, as it grows
+# one tree per class in each iteration.
 ITERATIONS = 40
 MULTICLASS_ITERATIONS = 20
-# A quarter of LightGBM's default: with a thousand rows the bins, not the rows, are what a split costs.
+# A quarter of LightGBM's default: with a thousand rows the cost of a split depends on the bins, not on the rows.
 MAX_BIN = 63
-# A row whose class was all but ruled out; more would let one row decide a feature.
+# Upper bound on the log loss of a row, so that one row with a probability near 0 does not decide a feature.
 MAX_ROW_LOSS = 10.0
-# Folds that are fitted side by side: LightGBM lets go of Python's lock, and a fold shares nothing with another.
+# Folds that are fitted at the same time: LightGBM releases Python's lock, and folds share nothing.
 THREADS = 2
-# Losses are compared after adding this share of the constant prediction's loss: a perfect fit has a finite logarithm.
+# This share of the constant prediction's loss is added to each loss, so that the logarithm of a perfect fit is finite.
 FLOOR = 1e-3
-# Of every leaf, and of every column that is searched for its split.
+# Cost of each leaf, and of each column that LightGBM searches for the split of a leaf.
 SECONDS_PER_LEAF = 6e-6
 SECONDS_PER_SEARCH = 3e-7
 
@@ -46,8 +47,9 @@ _CONTRASTS: dict[str, dict[str, Any]] = {
     "few_rows": {"bagging_fraction": 0.5, "bagging_freq": 1},
     "random_splits": {"extra_trees": True},
 }
-# Contrasts that are also read by how well they order or hit, since an overconfident model may still do that best.
+# Contrasts that are also compared by `order_loss`, as an overconfident model may still be best by that.
 _ORDERED = ("four_leaves", "large_trees", "fast", "random_splits")
+# Stages of the reference fit by the share of the usual iterations.
 _CURVE = {"quarter": 0.25, "half": 0.5, "double": 2.0}
 
 _REFERENCE_NAMES = (
@@ -60,55 +62,61 @@ _REFERENCE_NAMES = (
 )
 
 
-_Part = TypeVar("_Part")
+_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def names_of(contrast: str) -> tuple[str, ...]:
-    """The meta-features that the fit of a contrast gives."""
+def name_features(contrast: str) -> tuple[str, ...]:
+    """Names of the meta-features that the fit of a contrast gives."""
     extra = (f"probe_order_{contrast}",) if contrast in _ORDERED else ()
     return (f"probe_{contrast}", *extra, *(("probe_noise",) if contrast == "large_trees" else ()))
 
 
 CONTRASTS: tuple[str, ...] = tuple(_CONTRASTS)
-NAMES: tuple[str, ...] = (*_REFERENCE_NAMES, *(name for contrast in _CONTRASTS for name in names_of(contrast)))
+NAMES: tuple[str, ...] = (*_REFERENCE_NAMES, *(name for contrast in _CONTRASTS for name in name_features(contrast)))
 
 
-def steps(view: View) -> list[Step]:
-    """One step per fit (of all its folds), the most telling contrasts first."""
-    bench = Bench(view)
-    return [
-        Step(_REFERENCE_NAMES, bench.expected_seconds({}, 2.0), lambda _: bench.reference()),
-        *(_contrast_step(bench, contrast) for contrast in _CONTRASTS),
-    ]
+def plan_steps(view: View) -> list[Step]:
+    """One step per fit (of all its folds), the most informative contrasts first."""
+    probes = _Probes(view)
+    reference = Step(
+        names=_REFERENCE_NAMES,
+        expected_seconds=probes.estimate_seconds({}, 2.0),
+        run=lambda _: probes.run_reference(),
+    )
+    return [reference, *(_plan_contrast(probes, contrast) for contrast in _CONTRASTS)]
 
 
-def _contrast_step(bench: "Bench", contrast: str) -> Step:
-    seconds = bench.expected_seconds(_CONTRASTS[contrast])
-    return Step(names_of(contrast), seconds, lambda _: bench.contrast(contrast), needs="probe_skill")
+def _plan_contrast(probes: "_Probes", contrast: str) -> Step:
+    return Step(
+        names=name_features(contrast),
+        expected_seconds=probes.estimate_seconds(_CONTRASTS[contrast]),
+        run=lambda _: probes.run_contrast(contrast),
+        needs="probe_skill",
+    )
 
 
-class Bench:
-    """The folds of a sample, binned once for all probes, and the losses of the probes run on them."""
+class _Probes:
+    """The probes of one table: the folds of its sample, binned once for all, and the losses of the probes that ran."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._iterations = MULTICLASS_ITERATIONS if view.is_multiclass else ITERATIONS
         self._row_losses: dict[str, np.ndarray] = {}
 
-    def expected_seconds(self, change: dict[str, Any], times: float = 1.0) -> float:
+    def estimate_seconds(self, change: dict[str, Any], times: float = 1.0) -> float:
         """Expected seconds of a probe over all folds, for `times` as many iterations as usual."""
-        n, d, classes, folds = self._view.model_shape
+        n, d, trees_per_iteration, folds = self._view.model_shape
         options = {**_REFERENCE, **change}
         n_train = n * (1 - 1 / folds) * options.get("bagging_fraction", 1.0)
         leaves = min(options["num_leaves"], 1 + n_train / options["min_data_in_leaf"])
         columns = d * options.get("feature_fraction", 1.0)
-        trees = times * folds * self._iterations * classes
+        trees = times * folds * self._iterations * trees_per_iteration
         return trees * leaves * (SECONDS_PER_LEAF + columns * SECONDS_PER_SEARCH)
 
     @cached_property
     def _sample(self) -> Sample:
-        return self._view.models
+        return self._view.model_sample
 
     @cached_property
     def _options(self) -> dict[str, Any]:
@@ -130,7 +138,7 @@ class Bench:
     @cached_property
     def _folds(self) -> list[tuple[np.ndarray, np.ndarray, lightgbm.Dataset]]:
         sample = self._sample
-        # The bins see the test rows' features, never their targets.
+        # The bins depend on the features of the test rows too, but never on their targets.
         data = lightgbm.Dataset(
             sample.X, sample.y, params=self._options, categorical_feature=np.flatnonzero(sample.is_categorical).tolist()
         ).construct()
@@ -141,106 +149,108 @@ class Bench:
         return folds
 
     @cached_property
-    def _prior(self) -> tuple[np.ndarray, float]:
+    def _constant_losses(self) -> tuple[np.ndarray, float]:
         """Row losses, shape (n,), and order loss of the constant prediction."""
         sample = self._sample
-        raw = [constant_raw(sample, train, len(test)) for train, test, _ in self._folds]
-        return self._losses(raw)
+        raw = [predict_constant(sample, train, len(test)) for train, test, _ in self._folds]
+        return self._measure_losses(raw)
 
-    def _losses(self, raw: list[np.ndarray]) -> tuple[np.ndarray, float]:
-        rows = np.empty(len(self._sample.y))
-        orders = []
+    def _measure_losses(self, raw: list[np.ndarray]) -> tuple[np.ndarray, float]:
+        """Row losses, shape (n,), and mean order loss of the raw scores for the test rows of each fold."""
+        losses = np.empty(len(self._sample.y))
+        order_losses = []
         for (_, test, _), prediction in zip(self._folds, raw, strict=True):
-            rows[test] = row_losses(self._sample, test, prediction)
-            orders.append(order_loss(self._sample, test, prediction))
-        return rows, float(np.mean(orders))
+            losses[test] = row_losses(self._sample, test, prediction)
+            order_losses.append(order_loss(self._sample, test, prediction))
+        return losses, float(np.mean(order_losses))
 
     def _train(self, change: dict[str, Any], iterations: int) -> list[lightgbm.Booster]:
         options = {**self._options, **_REFERENCE, **change}
-        return _side_by_side(
+        return _map_in_threads(
             lambda fold: lightgbm.train(options, fold[2], num_boost_round=iterations, keep_training_booster=True),
             self._folds,
         )
 
     def _predict(self, boosters: list[lightgbm.Booster], iterations: int) -> list[np.ndarray]:
-        parts = [(booster, self._sample.X[test]) for booster, (_, test, _) in zip(boosters, self._folds, strict=True)]
-        return _side_by_side(lambda part: _raw(*part, iterations), parts)
+        pairs = [(booster, self._sample.X[test]) for booster, (_, test, _) in zip(boosters, self._folds, strict=True)]
+        return _map_in_threads(lambda pair: _predict_raw(*pair, iterations), pairs)
 
-    def reference(self) -> Values:
-        """Skill of the reference probe against the constant prediction, its course, and its noise."""
+    def run_reference(self) -> Values:
+        """Skill of the reference probe against the constant prediction, its learning curve, and its noise."""
         usual = self._iterations
         boosters = self._train({}, 2 * usual)
-        losses, order = self._losses(self._predict(boosters, usual))
-        prior, prior_order = self._prior
+        losses, order = self._measure_losses(self._predict(boosters, usual))
+        constant_losses, constant_order = self._constant_losses
         self._row_losses["reference"] = losses
         self._order = order
         loss = losses.mean()
-        course = {
-            share: self._losses(self._predict(boosters, int(usual * share)))[0].mean()
+        curve = {
+            share: self._measure_losses(self._predict(boosters, int(usual * share)))[0].mean()
             for share in (0.125, *_CURVE.values())
         }
         train_loss = np.mean(
             [
-                row_losses(self._sample, train, _raw(booster, self._sample.X[train], usual)).mean()
+                row_losses(self._sample, train, _predict_raw(booster, self._sample.X[train], usual)).mean()
                 for booster, (train, _, _) in zip(boosters, self._folds, strict=True)
             ]
         )
-        by_fold = [math.log(floored(losses[test].mean(), prior.mean())) for _, test, _ in self._folds]
-        best = min((*course.items(), (1.0, loss)), key=lambda item: item[1])[0]
+        by_fold = [math.log(add_floor(losses[test].mean(), constant_losses.mean())) for _, test, _ in self._folds]
+        best_share = min((*curve.items(), (1.0, loss)), key=lambda item: item[1])[0]
         return {
-            "probe_skill": self._log_ratio(loss, prior.mean()),
-            "probe_order_skill": _log_order_ratio(order, prior_order, prior_order),
-            **{f"probe_{stage}": self._log_ratio(course[share], loss) for stage, share in _CURVE.items()},
-            "probe_best_iteration": math.log2(best),
+            "probe_skill": self._log_ratio(loss, constant_losses.mean()),
+            "probe_order_skill": _log_order_ratio(order, constant_order, constant_order),
+            **{f"probe_{stage}": self._log_ratio(curve[share], loss) for stage, share in _CURVE.items()},
+            "probe_best_iteration": math.log2(best_share),
             "probe_train_gap": self._log_ratio(train_loss, loss),
             "probe_fold_spread": float(np.std(by_fold)),
         }
 
-    def contrast(self, name: str) -> Values:
-        """Log ratio of the loss of a contrast to that of the reference probe, which must have been run."""
-        losses, order = self._losses(self._predict(self._train(_CONTRASTS[name], self._iterations), self._iterations))
+    def run_contrast(self, name: str) -> Values:
+        """Log ratio of the loss of a contrast to that of the reference probe, which must have run before."""
+        boosters = self._train(_CONTRASTS[name], self._iterations)
+        losses, order = self._measure_losses(self._predict(boosters, self._iterations))
         self._row_losses[name] = losses
         values = {f"probe_{name}": self._log_ratio(losses.mean(), self._row_losses["reference"].mean())}
         if name in _ORDERED:
-            values[f"probe_order_{name}"] = _log_order_ratio(order, self._order, self._prior[1])
+            values[f"probe_order_{name}"] = _log_order_ratio(order, self._order, self._constant_losses[1])
         if name == "large_trees":
-            values["probe_noise"] = self._noise("four_leaves", name)
+            values["probe_noise"] = self._measure_noise("four_leaves", name)
         return values
 
-    def _noise(self, first: str, second: str) -> float:
-        """Standard error of the difference of two probes in units of the constant prediction's loss; NaN if unknown."""
+    def _measure_noise(self, first: str, second: str) -> float:
+        """Standard error of the difference of two probes, divided by the constant loss; NaN if `first` did not run."""
         if first not in self._row_losses:
             return float("nan")
         difference = self._row_losses[first] - self._row_losses[second]
-        return float(difference.std() / math.sqrt(difference.size) / self._prior[0].mean())
+        return float(difference.std() / math.sqrt(difference.size) / self._constant_losses[0].mean())
 
     def _log_ratio(self, loss: float, other: float) -> float:
-        scale = float(self._prior[0].mean())
-        return math.log(floored(loss, scale) / floored(other, scale))
+        scale = float(self._constant_losses[0].mean())
+        return math.log(add_floor(loss, scale) / add_floor(other, scale))
 
 
-def _side_by_side(run: Callable[[_Part], _Result], parts: list[_Part]) -> list[_Result]:
-    """`run` of each part, in their order; the number of threads changes no value, as each part has one to itself."""
+def _map_in_threads(run: Callable[[_Item], _Result], items: list[_Item]) -> list[_Result]:
+    """`run` of each item, in order; the number of threads changes no value, as each item is computed in one thread."""
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(run, parts))
+        return list(pool.map(run, items))
 
 
-def floored(loss: float, scale: float) -> float:
-    """A loss kept away from zero by a share of `scale`."""
+def add_floor(loss: float, scale: float) -> float:
+    """The loss plus `FLOOR` times `scale`, so that its logarithm is finite."""
     return float(loss) + FLOOR * float(scale)
 
 
-def _log_order_ratio(loss: float, other: float, prior: float) -> float:
-    return math.log(floored(loss, prior) / floored(other, prior))
+def _log_order_ratio(loss: float, other: float, scale: float) -> float:
+    return math.log(add_floor(loss, scale) / add_floor(other, scale))
 
 
-def _raw(booster: lightgbm.Booster, X: np.ndarray, iterations: int) -> np.ndarray:
-    # A booster may stop growing early; it then has fewer iterations than asked for, and gives what it has.
+def _predict_raw(booster: lightgbm.Booster, X: np.ndarray, iterations: int) -> np.ndarray:
+    # A booster may stop growing early; LightGBM then predicts with the iterations that it has.
     return np.asarray(booster.predict(X, raw_score=True, num_iteration=iterations, num_threads=1))
 
 
-def constant_raw(sample: Sample, train: np.ndarray, n_test: int) -> np.ndarray:
-    """Raw scores of predicting the class shares or the mean of the training rows, shape (n_test,) or (n_test, c)."""
+def predict_constant(sample: Sample, train: np.ndarray, n_test: int) -> np.ndarray:
+    """Raw scores that predict the class shares or the mean of the training rows, shape (n_test,) or (n_test, c)."""
     y = sample.y[train]
     if sample.task_type is TaskType.REGRESSION:
         return np.full(n_test, y.mean())
@@ -251,15 +261,15 @@ def constant_raw(sample: Sample, train: np.ndarray, n_test: int) -> np.ndarray:
 
 
 def row_losses(sample: Sample, rows: np.ndarray, raw: np.ndarray) -> np.ndarray:
-    """Log loss or squared error of each of `rows`, shape (len(rows),), from raw scores."""
+    """Log loss or squared error of each of `rows`, shape (len(rows),), for raw scores."""
     y = sample.y[rows]
     if sample.task_type is TaskType.REGRESSION:
         return (y - raw) ** 2
     if sample.task_type is TaskType.BINARY:
         return np.minimum(np.logaddexp(0.0, np.where(y == 1, -raw, raw)), MAX_ROW_LOSS)
-    top = raw.max(axis=1)
-    total = top + np.log(np.exp(raw - top[:, None]).sum(axis=1))
-    return np.minimum(total - raw[np.arange(len(rows)), y], MAX_ROW_LOSS)
+    highest = raw.max(axis=1)
+    log_sum = highest + np.log(np.exp(raw - highest[:, None]).sum(axis=1))
+    return np.minimum(log_sum - raw[np.arange(len(rows)), y], MAX_ROW_LOSS)
 
 
 def order_loss(sample: Sample, rows: np.ndarray, raw: np.ndarray) -> float:

@@ -1,7 +1,7 @@
-"""Meta-features that counting gives: sizes, kinds of columns, gaps, and the balance of the classes.
+"""Meta-features from counts: sizes, kinds of columns, missing values, and the balance of the classes.
 
-Where a feature speaks of classes, regression is read as its limit of as many classes as rows: shares 0, entropy 1, one
-row per class; only the number of classes itself is 0.
+For features about classes, regression counts as the limit of one class per row: shares 0, entropy 1, one row per class.
+Only the number of classes itself is 0.
 """
 
 import math
@@ -14,7 +14,7 @@ from metahp.core.task import TaskType
 from metahp.datasets.table import Table
 from metahp.metafeatures.view import Step, Values, View
 
-# More than two values among the first rows settle that a column is not binary.
+# The first rows are checked alone: if they have more than two values, the column is not binary.
 PEEK = 200
 SECONDS_PER_CELL = 1.5e-9
 
@@ -48,10 +48,10 @@ def _categorical_share(table: Table) -> float:
 
 
 def _binary_column_share(table: Table) -> float:
-    return sum(_is_two_valued(column) for column in table.matrix.T) / table.task.n_features
+    return sum(_has_two_values(column) for column in table.matrix.T) / table.task.n_features
 
 
-def _is_two_valued(column: np.ndarray) -> bool:
+def _has_two_values(column: np.ndarray) -> bool:
     head = column[:PEEK]
     if np.unique(head[~np.isnan(head)]).size > 2:
         return False
@@ -61,17 +61,17 @@ def _is_two_valued(column: np.ndarray) -> bool:
     return bool(((present == present.min()) | (present == present.max())).all())
 
 
-def _cardinalities(table: Table) -> list[int]:
-    """Sorted, so that a sum over them does not depend on the order of the columns."""
+def _list_cardinalities(table: Table) -> list[int]:
+    """Numbers of categories, sorted so that a sum over them does not depend on the order of the columns."""
     return sorted(len(dtype.categories) for dtype in table.features.dtypes if isinstance(dtype, pd.CategoricalDtype))
 
 
 def _log_cardinality_mean(table: Table) -> float:
-    return float(np.mean([math.log(max(count, 1)) for count in _cardinalities(table)] or [0.0]))
+    return float(np.mean([math.log(max(count, 1)) for count in _list_cardinalities(table)] or [0.0]))
 
 
 def _log_cardinality_max(table: Table) -> float:
-    return math.log(max(_cardinalities(table) or [1]) or 1)
+    return math.log(max(_list_cardinalities(table) or [1]) or 1)
 
 
 def _class_shares(table: Table) -> np.ndarray:
@@ -87,7 +87,7 @@ def _majority_share(table: Table) -> float:
 
 
 def _class_entropy(table: Table) -> float:
-    """Entropy of the classes over that of equally frequent ones."""
+    """Entropy of the classes, divided by the entropy of equally frequent classes."""
     if not table.task.type.is_classification:
         return 1.0
     shares = _class_shares(table)
@@ -120,25 +120,30 @@ _GAPS = ("missing_share", "missing_column_share", "missing_row_share")
 NAMES: tuple[str, ...] = (*_FEATURES, *_GAPS)
 
 
-def steps(view: View) -> list[Step]:
-    """One step per feature; those of missing values share a pass over the table."""
+def plan_steps(view: View) -> list[Step]:
+    """One step per feature; the features about missing values share one step and one pass over the table."""
     table = view.table
 
-    def step(name: str, feature: Callable[[Table], float]) -> Step:
-        return Step((name,), 0.0, lambda _: {name: feature(table)}, is_count=True)
+    def plan_step(name: str, feature: Callable[[Table], float]) -> Step:
+        return Step(names=(name,), expected_seconds=0.0, run=lambda _: {name: feature(table)}, is_count=True)
 
     return [
-        *(step(name, feature) for name, feature in _FEATURES.items()),
-        Step(_GAPS, table.matrix.size * SECONDS_PER_CELL, lambda _: _gaps(table), is_count=True),
+        *(plan_step(name, feature) for name, feature in _FEATURES.items()),
+        Step(
+            names=_GAPS,
+            expected_seconds=table.matrix.size * SECONDS_PER_CELL,
+            run=lambda _: _measure_gaps(table),
+            is_count=True,
+        ),
     ]
 
 
-def _gaps(table: Table) -> Values:
+def _measure_gaps(table: Table) -> Values:
     matrix = table.matrix
     counts = np.empty(matrix.shape[1])
-    incomplete = np.zeros(len(matrix), dtype=bool)
+    is_incomplete = np.zeros(len(matrix), dtype=bool)
     for index, column in enumerate(matrix.T):
-        gaps = np.isnan(column)
-        counts[index] = np.count_nonzero(gaps)
-        incomplete |= gaps
-    return dict(zip(_GAPS, (counts.sum() / matrix.size, (counts > 0).mean(), incomplete.mean()), strict=True))
+        is_missing = np.isnan(column)
+        counts[index] = np.count_nonzero(is_missing)
+        is_incomplete |= is_missing
+    return dict(zip(_GAPS, (counts.sum() / matrix.size, (counts > 0).mean(), is_incomplete.mean()), strict=True))

@@ -1,6 +1,6 @@
 """Meta-features of distributions: shapes of the numeric columns and of a numeric target, correlations, spectrum.
 
-A table without numeric columns, like a target of classes, has nothing here to measure: its values are 0.
+Features of numeric columns are 0 for a table without them, and features of a numeric target are 0 for classification.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,15 @@ import numpy as np
 from metahp.core.task import TaskType
 from metahp.metafeatures.view import Sample, Step, Values, View
 
-# Tukey's fences: beyond them a value counts as an outlier.
+# A value is an outlier if it lies more than this many interquartile ranges outside of the quartiles (Tukey's fences).
 FENCE = 1.5
+# `components_ratio` counts the principal components that explain this share of the variance.
 SPECTRUM_SHARE = 0.9
-HIGH = 0.9
+# Quantile of the absolute skewness over columns that `skewness_high` gives.
+HIGH_QUANTILE = 0.9
 SECONDS_PER_STEP = 5e-4
 SECONDS_PER_CELL = 1.8e-7
-# Of the correlations: standardising, the matrix product, and its eigenvalues.
+# Cost of the correlations: standardising, the matrix product, and its eigenvalues.
 SECONDS_PER_STANDARDISED_CELL = 1.5e-8
 SECONDS_PER_PRODUCT = 1.6e-10
 SECONDS_PER_CUBE = 2.7e-10
@@ -35,20 +37,32 @@ _TARGET = ("target_skewness", "target_kurtosis", "target_outlier_share", "target
 NAMES: tuple[str, ...] = (*_COLUMNS, *_CORRELATIONS, *_TARGET)
 
 
-def steps(view: View) -> list[Step]:
+def plan_steps(view: View) -> list[Step]:
     """Three steps: columns, correlations, target."""
     n, d = view.shape[0], view.n_numeric
     correlations = n * d * (SECONDS_PER_STANDARDISED_CELL + d * SECONDS_PER_PRODUCT) + d**3 * SECONDS_PER_CUBE
     return [
-        Step(_COLUMNS, SECONDS_PER_STEP + n * d * SECONDS_PER_CELL, lambda _: _columns(view.sample)),
-        Step(_CORRELATIONS, SECONDS_PER_STEP + correlations, lambda _: _correlations(view.sample)),
-        Step(_TARGET, SECONDS_PER_STEP + n * SECONDS_PER_CELL, lambda _: _target(view.sample)),
+        Step(
+            names=_COLUMNS,
+            expected_seconds=SECONDS_PER_STEP + n * d * SECONDS_PER_CELL,
+            run=lambda _: _describe_columns(view.sample),
+        ),
+        Step(
+            names=_CORRELATIONS,
+            expected_seconds=SECONDS_PER_STEP + correlations,
+            run=lambda _: _describe_correlations(view.sample),
+        ),
+        Step(
+            names=_TARGET,
+            expected_seconds=SECONDS_PER_STEP + n * SECONDS_PER_CELL,
+            run=lambda _: _describe_target(view.sample),
+        ),
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Measures of columns, each of shape (d,); skewness and kurtosis on a signed log scale, 0 where undefined."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnStatistics:
+    """Statistics of columns, each of shape (d,); skewness and kurtosis are signed logarithms, 0 where undefined."""
 
     skewness: np.ndarray
     kurtosis: np.ndarray
@@ -58,13 +72,13 @@ class Shape:
     unique_ratio: np.ndarray
 
 
-def shape_of(X: np.ndarray) -> Shape:
-    """Measures of the columns of `X`, shape (n, d) with n and d at least 1, over the values that are present."""
+def measure_columns(X: np.ndarray) -> ColumnStatistics:
+    """Statistics of the columns of `X`, shape (n, d) with n and d at least 1, over the values that are present."""
     ordered = np.sort(X, axis=0)  # NaN goes last
     present = ~np.isnan(ordered)
     count = np.maximum(present.sum(axis=0), 1)
     filled = np.where(present, ordered, 0.0)
-    # Scaled by the largest magnitude first: powers of huge or tiny values would leave the range of floats.
+    # Columns are divided by their largest magnitude first: powers of huge or tiny values overflow or underflow.
     filled = filled / np.maximum(np.abs(filled).max(axis=0), np.finfo(float).tiny)
     centred = np.where(present, filled - filled.sum(axis=0) / count, 0.0)
     variance = (centred**2).sum(axis=0) / count
@@ -74,12 +88,12 @@ def shape_of(X: np.ndarray) -> Shape:
     cubes, fourths = (z**3).sum(axis=0) / count, (z**4).sum(axis=0) / count
     low, high = _quantile(filled, count, 0.25), _quantile(filled, count, 0.75)
     reach = FENCE * (high - low)
-    outside = present & ((filled < low - reach) | (filled > high + reach))
+    is_outlier = present & ((filled < low - reach) | (filled > high + reach))
     distinct = 1 + ((np.diff(ordered, axis=0) > 0) & present[1:]).sum(axis=0)
-    return Shape(
+    return ColumnStatistics(
         skewness=_signed_log(cubes),
         kurtosis=_signed_log(np.where(varies, fourths - 3.0, 0.0)),
-        outlier_share=outside.sum(axis=0) / count,
+        outlier_share=is_outlier.sum(axis=0) / count,
         zero_share=(present & (ordered == 0)).sum(axis=0) / count,
         is_integer=((ordered == np.rint(ordered)) | ~present).all(axis=0),
         unique_ratio=distinct / count,
@@ -87,7 +101,7 @@ def shape_of(X: np.ndarray) -> Shape:
 
 
 def _quantile(ordered: np.ndarray, count: np.ndarray, share: float) -> np.ndarray:
-    """Linear quantile of sorted columns of which the first `count` values are present."""
+    """Linearly interpolated quantile of sorted columns, shape (d,); the first `count` values of each are present."""
     position = (count - 1) * share
     below = np.floor(position).astype(int)
     above = np.minimum(below + 1, count - 1)
@@ -99,30 +113,30 @@ def _signed_log(values: np.ndarray) -> np.ndarray:
     return np.sign(values) * np.log1p(np.abs(values))
 
 
-def _columns(sample: Sample) -> Values:
+def _describe_columns(sample: Sample) -> Values:
     X = sample.X[:, ~sample.is_categorical]
     if X.shape[1] == 0:
         return dict.fromkeys(_COLUMNS, 0.0)
-    shape = shape_of(X)
+    statistics = measure_columns(X)
     return dict(
         zip(
             _COLUMNS,
             (
-                np.median(shape.skewness),
-                np.quantile(np.abs(shape.skewness), HIGH),
-                np.median(shape.kurtosis),
-                shape.outlier_share.mean(),
-                shape.zero_share.mean(),
-                shape.is_integer.mean(),
-                shape.unique_ratio.mean(),
+                np.median(statistics.skewness),
+                np.quantile(np.abs(statistics.skewness), HIGH_QUANTILE),
+                np.median(statistics.kurtosis),
+                statistics.outlier_share.mean(),
+                statistics.zero_share.mean(),
+                statistics.is_integer.mean(),
+                statistics.unique_ratio.mean(),
             ),
             strict=True,
         )
     )
 
 
-def standardised(X: np.ndarray) -> np.ndarray:
-    """Columns with mean 0 and variance 1 over present values, shape as `X`; missing and constant become 0."""
+def standardise(X: np.ndarray) -> np.ndarray:
+    """Columns of `X` with mean 0 and variance 1 over present values; missing values and constant columns become 0."""
     present = ~np.isnan(X)
     count = np.maximum(present.sum(axis=0), 1)
     filled = np.where(present, X, 0.0)
@@ -132,30 +146,36 @@ def standardised(X: np.ndarray) -> np.ndarray:
     return np.where(spread > 1e-12, centred / np.where(spread > 1e-12, spread, 1.0), 0.0)
 
 
-def _correlations(sample: Sample) -> Values:
-    Z = standardised(sample.X[:, ~sample.is_categorical])
+def _describe_correlations(sample: Sample) -> Values:
+    Z = standardise(sample.X[:, ~sample.is_categorical])
     Z = Z[:, (Z != 0).any(axis=0)]
     d = Z.shape[1]
     if d < 2:
         return dict(zip(_CORRELATIONS, (0.0, 0.0, float(d), float(d)), strict=True))
-    # Missing values count as the mean, so a column with gaps is scaled again.
+    # Missing values count as the mean, so a column with missing values is no longer of unit length.
     Z = Z / np.sqrt((Z**2).sum(axis=0))
     correlation = Z.T @ Z
     off_diagonal = np.minimum(np.abs(correlation[np.triu_indices(d, 1)]), 1.0)
     spectrum = np.maximum(np.linalg.eigvalsh(correlation)[::-1], 0.0) / d
-    # Summed up to rounding: without it the same spectrum could need one component more.
-    needed = 1 + int((np.cumsum(spectrum) < SPECTRUM_SHARE - 1e-9).sum())
-    values = (off_diagonal.mean(), off_diagonal.max(), spectrum[0], min(needed, d) / d)
+    # The tolerance keeps rounding errors of the sum from adding a component.
+    n_components = 1 + int((np.cumsum(spectrum) < SPECTRUM_SHARE - 1e-9).sum())
+    values = (off_diagonal.mean(), off_diagonal.max(), spectrum[0], min(n_components, d) / d)
     return dict(zip(_CORRELATIONS, values, strict=True))
 
 
-def _target(sample: Sample) -> Values:
+def _describe_target(sample: Sample) -> Values:
     if sample.task_type is not TaskType.REGRESSION:
         return dict.fromkeys(_TARGET, 0.0)
     y = sample.y[:, None]
-    shape = shape_of(y)
+    statistics = measure_columns(y)
     log_gain = 0.0
     if y.min() > 0:
-        log_gain = float(abs(shape.skewness[0]) - abs(shape_of(np.log(y)).skewness[0]))
-    values = (shape.skewness[0], shape.kurtosis[0], shape.outlier_share[0], shape.unique_ratio[0], log_gain)
+        log_gain = float(abs(statistics.skewness[0]) - abs(measure_columns(np.log(y)).skewness[0]))
+    values = (
+        statistics.skewness[0],
+        statistics.kurtosis[0],
+        statistics.outlier_share[0],
+        statistics.unique_ratio[0],
+        log_gain,
+    )
     return dict(zip(_TARGET, values, strict=True))

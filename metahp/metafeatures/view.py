@@ -1,4 +1,4 @@
-"""A table as the meta-features see it: in an order of rows and columns that depends on the values alone."""
+"""Samples of a table in canonical order: an order of rows and columns that depends on the values alone."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,26 +9,27 @@ import numpy as np
 from metahp.core.task import TaskType
 from metahp.datasets.table import Table
 
-# Rows and columns that the descriptive groups look at.
+# Most rows and columns of the sample for the groups that fit no model.
 MAX_ROWS = 10_000
 MAX_COLUMNS = 100
-# Rows, columns and classes that models are fitted on: few enough that ten small boosters take about half a second.
+# Most rows, columns and classes of the sample for models: ten small boosters then take about half a second.
 MODEL_ROWS = 1_500
 MODEL_COLUMNS = 60
 MULTICLASS_ROWS = 1_000
 MULTICLASS_COLUMNS = 30
 MODEL_CLASSES = 5
-# Two folds test the most rows for their cost; below this many rows a third keeps the training halves from starving.
+# Two folds test the most rows for their cost. Below `FEW_ROWS` rows a third fold is added, as half of them is too few
+# to train on.
 FOLDS = 2
 FEW_ROWS = 800
 MULTICLASS_FEW_ROWS = 400
-# A rare class gets this many rows of the model sample where it has them: with one or two its loss is a coin toss.
+# A rare class keeps at least this many of its rows in the sample for models: with one or two rows its loss is chance.
 MIN_CLASS_ROWS = 20
-# Tables up to this many cells are hashed three times, so that columns alike in one respect are told apart by others.
+# Tables up to this many cells are hashed in three rounds: later rounds separate columns that the first one does not.
 REHASHED_CELLS = 1_000_000
 REHASH_ROUNDS = 3
 CHUNK_CELLS = 1 << 18
-# Of the canonical order; sorting the keys costs a row as much as this many cells.
+# Cost of the canonical order. Sorting the keys costs as much for each row as hashing this many cells.
 SECONDS_PER_CELL = 1.3e-8
 CELLS_PER_ROW = 10
 
@@ -41,13 +42,16 @@ _ONE = np.uint64(1)
 Values = Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """Meta-features that are computed together.
 
-    `run` gets the values of the steps before it and gives one value for each of `names`; `expected_seconds` of one
-    core of a common machine follow from the shape of the table alone; a step is left out where the value named by
-    `needs` is missing. A count reads the table as it is, at next to no cost; other steps wait for its canonical order.
+    Attributes:
+        names: The meta-features.
+        expected_seconds: Cost on one core of a common machine; it depends on the shape of the table alone.
+        run: Takes the values of the earlier steps and returns one value for each of `names`.
+        needs: A meta-feature without which the step cannot run; empty if it needs none.
+        is_count: The step reads the table as it is and costs almost nothing. Other steps need the canonical order.
     """
 
     names: tuple[str, ...]
@@ -57,12 +61,17 @@ class Step:
     is_count: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Some rows and columns in canonical order.
+    """Some rows and columns of a table in canonical order.
 
-    `X` has shape (n, d), categories as codes and NaN for missing; `y` has shape (n,): codes below `n_classes`, or
-    numbers. `fold` numbers the fold in which a row is tested, stratified by the target.
+    Attributes:
+        X: Shape (n, d), categories as codes and missing values as NaN.
+        y: Shape (n,), class codes below `n_classes`, or numbers for regression.
+        is_categorical: Shape (d,).
+        task_type: Type of the task that these rows make.
+        n_classes: Number of classes; 0 for regression.
+        fold: Shape (n,), number of the fold that tests the row; stratified by the target.
     """
 
     X: np.ndarray
@@ -74,22 +83,22 @@ class Sample:
 
 
 class View:
-    """Samples of a table that do not change when its rows or columns are permuted; each made on first use."""
+    """Samples of a table that do not change when its rows or columns are permuted; each is made on first use."""
 
     def __init__(self, table: Table, seed: int) -> None:
         self.table = table
         self.seed = seed
-        # Made here, so that no step pays for what training needs as well.
+        # Built here, so that its time counts for no step: training needs the matrix anyway.
         self._matrix = table.matrix
 
     @property
     def is_multiclass(self) -> bool:
-        """Whether there are more than two classes, so that every model costs several times as much."""
+        """Whether there are more than two classes; every model then costs several times as much."""
         return self.table.task.n_classes > 2
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of `sample`, known without making it."""
+        """Rows and columns of `sample`, without building it."""
         return min(self.table.task.n_rows, MAX_ROWS), min(self.table.task.n_features, MAX_COLUMNS)
 
     @property
@@ -99,7 +108,7 @@ class View:
 
     @property
     def model_shape(self) -> tuple[int, int, int, int]:
-        """Most rows, columns, classes (1 unless multiclass: what a booster grows per iteration) and the folds."""
+        """Most rows, columns, trees per boosting iteration (1 unless multiclass) and folds of `model_sample`."""
         n, d, n_classes = self.table.task.n_rows, self.table.task.n_features, self.table.task.n_classes
         if self.is_multiclass:
             folds = FOLDS + (n < MULTICLASS_FEW_ROWS)
@@ -108,28 +117,28 @@ class View:
 
     @property
     def seconds_to_order(self) -> float:
-        """Expected seconds for the canonical order, on which both samples wait."""
+        """Expected seconds for the canonical order, which both samples need."""
         return self.table.task.n_rows * (self.table.task.n_features + CELLS_PER_ROW) * SECONDS_PER_CELL
 
     @cached_property
     def order(self) -> tuple[np.ndarray, np.ndarray]:
-        """All rows and all columns in canonical order, as indices; an order that the seed shuffles."""
-        rows, columns = _keys(self._matrix, self.table.y)
-        row_ties, column_ties = _keys_of_ties(self._matrix, rows, columns)
+        """Indices of all rows and of all columns in canonical order, which the seed shuffles."""
+        rows, columns = _hash_rows_and_columns(self._matrix, self.table.y)
+        row_ties, column_ties = _hash_ties(self._matrix, rows, columns)
         salt = _mix(np.array([self.seed], dtype=np.uint64) + _MISSING)
         by_column = (self.table.is_categorical, column_ties, _mix(columns ^ salt))
         return np.lexsort((row_ties, _mix(rows ^ salt))), np.lexsort(by_column)
 
     @cached_property
     def sample(self) -> Sample:
-        """What the statistics describe: at most 10,000 rows and 100 columns."""
+        """Sample for the groups that fit no model: at most `MAX_ROWS` rows and `MAX_COLUMNS` columns."""
         rows, columns = self.order
         n_classes = self.table.task.n_classes
         return self._take(rows[:MAX_ROWS], columns[:MAX_COLUMNS], self.table.y[rows[:MAX_ROWS]], n_classes, 1)
 
     @cached_property
-    def models(self) -> Sample:
-        """What models are fitted on: fewer rows and columns, and only the most frequent classes.
+    def model_sample(self) -> Sample:
+        """Sample for models: fewer rows and columns, and only the most frequent classes.
 
         Raises:
             ValueError: fewer than two classes have two rows.
@@ -138,7 +147,7 @@ class View:
         n_rows, n_columns, _, folds = self.model_shape
         y = self.table.y[rows]
         if not self.table.task.type.is_classification:
-            return self._take(rows[:n_rows], columns[:n_columns], _standardised(y[:n_rows]), 0, folds)
+            return self._take(rows[:n_rows], columns[:n_columns], _standardise(y[:n_rows]), 0, folds)
         counts = np.bincount(y, minlength=self.table.task.n_classes)
         kept = np.argsort(-counts, kind="stable")[:MODEL_CLASSES]
         kept = np.sort(kept[counts[kept] >= 2])
@@ -150,56 +159,64 @@ class View:
         return self._take(rows[chosen], columns[:n_columns], np.searchsorted(kept, y[chosen]), kept.size, folds)
 
     def _take(self, rows: np.ndarray, columns: np.ndarray, y: np.ndarray, n_classes: int, folds: int) -> Sample:
-        # Neighbours in target order are tested in different folds, so a class of two rows is never wholly held out.
+        # Rows that are adjacent in target order get different folds, so that no fold tests both rows of a class of two.
         fold = np.empty(len(rows), dtype=np.int64)
         fold[np.argsort(y, kind="stable")] = np.arange(len(rows)) % folds
         X = np.asfortranarray(self._matrix[np.ix_(rows, columns)])
         task_type = self.table.task.type
         if task_type is TaskType.MULTICLASS and n_classes == 2:
             task_type = TaskType.BINARY
-        return Sample(X, y, self.table.is_categorical[columns], task_type, n_classes, fold)
+        return Sample(
+            X=X,
+            y=y,
+            is_categorical=self.table.is_categorical[columns],
+            task_type=task_type,
+            n_classes=n_classes,
+            fold=fold,
+        )
 
 
-def _keys(matrix: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A content hash of every row and every column, none of which depends on the order of the others.
+def _hash_rows_and_columns(matrix: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Content hashes of all rows, shape (n,), and columns, shape (d,), independent of the order of rows and columns.
 
-    A column is hashed with the rows that its cells stand in, and a row with the columns, which are refined in turn
-    like the colours of a graph.
+    A column's hash combines its cells with the hashes of their rows, and a row's hash combines its cells with the
+    hashes of their columns. Rounds alternate between the two, like colour refinement of a graph.
     """
     n, d = matrix.shape
-    step = max(1, CHUNK_CELLS // n)
-    parts = [slice(start, start + step) for start in range(0, d, step)]
-    hashed: Iterable[tuple[slice, np.ndarray]] = ((part, _mix(_bits(matrix[:, part]))) for part in parts)
+    width = max(1, CHUNK_CELLS // n)
+    chunks = [slice(start, start + width) for start in range(0, d, width)]
+    hashed_chunks: Iterable[tuple[slice, np.ndarray]] = ((chunk, _mix(_to_bits(matrix[:, chunk]))) for chunk in chunks)
     rounds = 1
     if matrix.size <= REHASHED_CELLS:
-        hashed, rounds = list(hashed), REHASH_ROUNDS
-    target = _mix(_bits(y.astype(float)))
+        hashed_chunks, rounds = list(hashed_chunks), REHASH_ROUNDS
+    target = _mix(_to_bits(y.astype(float)))
     rows, columns = target, np.empty(d, dtype=np.uint64)
     for _ in range(rounds):
         sums = np.zeros(n, dtype=np.uint64)
-        for part, cells in hashed:
-            columns[part] = _mix((rows | _ONE) @ cells)
-            sums += cells @ (columns[part] | _ONE)
+        for chunk, cells in hashed_chunks:
+            columns[chunk] = _mix((rows | _ONE) @ cells)
+            sums += cells @ (columns[chunk] | _ONE)
         rows = _mix(target + _mix(sums))
     return rows, columns
 
 
-def _keys_of_ties(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keys that order rows and columns whose first keys are equal, 0 for all columns that need none.
+def _hash_ties(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Second hashes for rows and columns whose first hashes are equal; 0 for columns without a tie.
 
-    One round alone does not tell rare flags apart that are set equally often in each class.
+    Only large tables need them, as these are hashed in one round. One round gives equal hashes to rare flags that are
+    set equally often in each class.
     """
-    sums, second = np.zeros_like(rows), np.zeros_like(columns)
-    _, places, counts = np.unique(columns, return_inverse=True, return_counts=True)
-    tied = np.flatnonzero(counts[places] > 1)
+    row_hashes, column_hashes = np.zeros_like(rows), np.zeros_like(columns)
+    _, positions, counts = np.unique(columns, return_inverse=True, return_counts=True)
+    tied = np.flatnonzero(counts[positions] > 1)
     for column in tied if matrix.size > REHASHED_CELLS else ():
-        cells = _mix(_bits(matrix[:, column]))
-        second[column] = (rows | _ONE) @ cells
-        sums += cells * (second[column] | _ONE)
-    return sums, second
+        cells = _mix(_to_bits(matrix[:, column]))
+        column_hashes[column] = (rows | _ONE) @ cells
+        row_hashes += cells * (column_hashes[column] | _ONE)
+    return row_hashes, column_hashes
 
 
-def _bits(values: np.ndarray) -> np.ndarray:
+def _to_bits(values: np.ndarray) -> np.ndarray:
     values = values + 0.0  # makes -0.0 and 0.0 one value
     bits = values.view(np.uint64)
     bits[np.isnan(values)] = _MISSING  # NaN has many bit patterns
@@ -215,7 +232,7 @@ def _mix(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _standardised(y: np.ndarray) -> np.ndarray:
+def _standardise(y: np.ndarray) -> np.ndarray:
     spread = y.std()
     if not spread > 0:
         raise ValueError("the target is constant in the sample")

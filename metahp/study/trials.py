@@ -18,6 +18,7 @@ from metahp.core.upgrade import upgrade_trials
 from metahp.evaluation import interrupts
 from metahp.evaluation.backend import Outcome
 from metahp.knowledge.records import TaskRecord
+from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.refinement.strategy import Observation
 from metahp.results.directory import STUDY
@@ -46,6 +47,7 @@ class StudyTrials:
         metric: What is tuned for.
         spaces: Search spaces; trials of other learners are left alone.
         base: Where finished trials are recorded; None where they are not.
+        recorded: Trials of the task that were recorded there earlier; None where it cannot be read.
         folder: Where trials, their order and predictions are kept too; None for nowhere.
     """
 
@@ -57,6 +59,7 @@ class StudyTrials:
         spaces: Sequence[SearchSpace],
         *,
         base: KnowledgeBase | None,
+        recorded: Sequence[Trial] | None,
         folder: Path | None,
     ) -> None:
         self.task = task
@@ -70,7 +73,7 @@ class StudyTrials:
         self._is_warned = False
         self._n_unrecorded = 0
         # Archives are named by the ids under which trials were recorded, whatever version of the space these are of.
-        by_id = {trial.id: upgraded for trial, upgraded in self._read_earlier()}
+        by_id = {trial.id: upgraded for trial, upgraded in self._read_earlier(recorded)}
         numbers = {key: self._folder.number_of(key) if self._folder else -1 for key in by_id}
         ordered = sorted(by_id, key=lambda key: (numbers[key], key))
         self.trials += [by_id[key] for key in ordered]
@@ -153,23 +156,17 @@ class StudyTrials:
     def _observe(self, trial: Trial) -> Observation:
         return observe(trial, self.metric.name, self.spaces[trial.configuration.learner])
 
-    def _read_earlier(self) -> list[tuple[Trial, Trial]]:
+    def _read_earlier(self, recorded: Sequence[Trial] | None) -> list[tuple[Trial, Trial]]:
         """The trials of earlier runs that lie in a search space, each as it was recorded and as one of that space.
 
         Knowledge base and folder both have all of them after this.
         """
-        recorded, is_readable = [], self._base is not None
-        try:
-            recorded = self._base.trials(task=self.task) if self._base else []
-        except KnowledgeBaseError as error:
-            is_readable = False
-            logger.warning("earlier trials come from the result directory alone: %s", error)
         in_folder = self._folder.read_trials() if self._folder else []
         of_base, of_folder = (
             {trial.id: trial for trial in trials if trial.task == self.task and trial.protocol == self.protocol}
-            for trials in (recorded, in_folder)
+            for trials in (recorded or (), in_folder)
         )
-        if is_readable and (missing := [trial for key, trial in of_folder.items() if key not in of_base]):
+        if recorded is not None and (missing := [trial for key, trial in of_folder.items() if key not in of_base]):
             self._record(missing)
         if self._folder and (missing := [trial for key, trial in of_base.items() if key not in of_folder]):
             self._folder.append(missing)
@@ -213,19 +210,33 @@ class Storage:
 
     Attributes:
         base: The knowledge base in which trials are recorded; None where they are not.
-        is_readable: Whether the knowledge base can be opened.
+        snapshot: What the knowledge base held when the study began; None where it cannot be read.
         directory: The result directory; None for none.
     """
 
     base: KnowledgeBase | None
-    is_readable: bool
+    snapshot: Snapshot | None
     directory: Path | None
 
     def open_trials(self, task: str, protocol: Protocol, metric: Metric, spaces: Sequence[SearchSpace]) -> StudyTrials:
         """The trials of a task so far; arguments as for `StudyTrials`."""
         key = hashlib.blake2b(f"{task} {protocol}".encode(), digest_size=8).hexdigest()
         folder = None if self.directory is None else self.directory / STUDY / key
-        return StudyTrials(task, protocol, metric, spaces, base=self.base, folder=folder)
+        recorded = () if self.base is None else self._read_recorded(task)
+        return StudyTrials(task, protocol, metric, spaces, base=self.base, recorded=recorded, folder=folder)
+
+    def close_snapshot(self) -> None:
+        """Give up the file of the knowledge base, which other processes wait for; no trial is read after this."""
+        if self.snapshot is not None:
+            self.snapshot.close()
+
+    def _read_recorded(self, task: str) -> list[Trial] | None:
+        """The trials of a task that the knowledge base has; None where it cannot be read."""
+        try:
+            return None if self.snapshot is None else self.snapshot.read_trials(task=task)
+        except KnowledgeBaseError as error:
+            logger.warning("earlier trials come from the result directory alone: %s", error)
+            return None
 
     def record(self, task: TaskRecord) -> None:
         """Describe the task in the knowledge base, if trials are recorded.
@@ -247,7 +258,7 @@ class Storage:
 
         The result is written by now: whatever goes wrong here, the trials stay in the journal until a later call.
         """
-        if self.base is None or not self.is_readable:
+        if self.base is None or self.snapshot is None:
             return
         try:
             self.base.ingest(INGEST_SECONDS)

@@ -1,8 +1,6 @@
-"""Trials of past tasks as matrices: tasks by candidates, where every curve checkpoint is a candidate."""
+"""What past tasks measured, as matrices: tasks by candidates, where every curve checkpoint is a candidate."""
 
 import json
-import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -12,12 +10,9 @@ from metahp.core.configuration import Configuration
 from metahp.core.regret import is_flat
 from metahp.core.space import SearchSpace
 from metahp.core.task import Task, task_from_dict
-from metahp.core.trial import Origin, Trial, TrialState
-from metahp.core.upgrade import upgrade_trials
+from metahp.core.trial import Origin
 from metahp.surrogate.evidence import Evidence
 
-# A candidate is shared where at least this share of the tasks that know its learner have measured it, and two have.
-MIN_COVERAGE = 0.05
 # Of the candidates that are not shared, the best of each task are kept, which a search has found: so many of a task,
 # fewer where all together would be more than the second number.
 OWN_CANDIDATES, MOST_OWN_CANDIDATES = 20, 2000
@@ -25,7 +20,6 @@ OWN_CANDIDATES, MOST_OWN_CANDIDATES = 20, 2000
 LARGEST = 1e100
 # Bits of the mantissa of a loss that a file keeps: a relative error of 3e-5, far below the noise of any trial.
 KEPT_BITS, _MANTISSA_BITS, _INFINITY_BITS = 14, 23, 0x7F800000
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -158,7 +152,7 @@ class Measurements:
         defaults = {space.default.id for space in self.spaces.values()}
         kept = np.array([key in known or key[0] in defaults for key in _keys(self)], dtype=bool)
         for values in self.losses.values():
-            kept |= _best_own(np.where(kept | ~self.is_final, np.nan, values), n_tasks)
+            kept |= choose_best_candidates(np.where(kept | ~self.is_final, np.nan, values), n_tasks)
         index = np.flatnonzero(kept)
         return replace(
             self,
@@ -228,143 +222,6 @@ class Measurements:
         )
 
 
-def collect_measurements(
-    tasks: Sequence[Task],
-    metafeatures: np.ndarray,
-    trials: Sequence[Trial],
-    *,
-    metrics: Mapping[str, Mapping[str, str]],
-    spaces: Mapping[str, SearchSpace],
-    constants: Mapping[str, np.ndarray] | None = None,
-) -> Measurements:
-    """Collect the trials of `tasks` for the learners in `spaces`.
-
-    Args:
-        tasks: Past tasks; those without a complete trial of some learner's default are left out.
-        metafeatures: One row for each of `tasks`, m of them; those beyond `LARGEST` count as missing.
-        trials: Trials of any task and learner; others are passed over, and so are pruned ones and those that do not
-            share the protocol most used on their task and number of rows. One logged warning counts those that cannot
-            be used: a configuration outside its search space, or a complete trial without any of the metrics. Trials of
-            older versions of a space count as what `upgrade_trials` makes of them.
-        metrics: For each metric its name by task type, so that tasks of several types can share one matrix.
-        spaces: Search space by learner.
-        constants: Losses of a constant prediction by metric, one for each of `tasks`; 1 where they are None.
-
-    Of the candidates that only one task has measured, the best by each of the metrics are kept.
-    """
-    n_rows = {task.id: task.n_rows for task in tasks}
-    names = {task.id: {metric: by_type[task.type] for metric, by_type in metrics.items()} for task in tasks}
-    trials = [trial for trial in trials if trial.task in n_rows and trial.configuration.learner in spaces]
-    trials = comparable(_keep_usable(trials, names, spaces), n_rows)
-    used = sorted({(trial.task, _n_used(trial, n_rows)) for trial in trials})
-    places = {task.id: place for place, task in enumerate(tasks)}
-    measured = sorted((places[task_id], n) for task_id, n in used)
-    origin_rows = [place for place, _ in measured]
-    metafeatures = metafeatures[origin_rows]
-    metafeatures = np.where(np.abs(metafeatures) <= LARGEST, metafeatures, np.nan)
-    tasks = [replace(tasks[place], n_rows=n) for place, n in measured]
-    row = {(task.id, task.n_rows): index for index, task in enumerate(tasks)}
-    # Two runs that differ in their iterations alone may share a checkpoint, which is one candidate then.
-    columns: dict[tuple[str, int | None], int] = {}
-    places_of: dict[tuple[str, bool], int] = {}
-    candidates: list[Configuration] = []
-    origins: list[Origin] = []
-    final: list[bool] = []
-    seconds_cells: list[tuple[int, int, float]] = []
-    cells: dict[str, list[tuple[int, int, float]]] = {metric: [] for metric in metrics}
-    folds: dict[str, dict[tuple[int, int], np.ndarray]] = {metric: {} for metric in metrics}
-
-    def column_of(trial: Trial, checkpoint: int | None) -> int:
-        key = (trial.configuration.id, checkpoint)
-        if key not in columns:
-            candidate = trial.configuration
-            if checkpoint is not None:
-                candidate = spaces[candidate.learner].with_iterations(candidate, checkpoint)
-            columns[key] = places_of.setdefault((candidate.id, checkpoint is None), len(candidates))
-            if columns[key] == len(candidates):
-                candidates.append(candidate)
-                origins.append(trial.origin)
-                final.append(checkpoint is None)
-        return columns[key]
-
-    # In an order of their own, which decides whose origin and checkpoint a candidate has.
-    for trial in sorted(trials, key=lambda each: (each.task, each.configuration.id)):
-        i = row[trial.task, _n_used(trial, n_rows)]
-        own = column_of(trial, None)
-        seconds_cells.append((i, own, trial.fit_seconds))
-        if trial.state is not TrialState.COMPLETE:
-            for metric in metrics:
-                cells[metric].append((i, own, np.inf))
-            continue
-        for metric, name in names[trial.task].items():
-            if losses := trial.fold_losses.get(name):
-                cells[metric].append((i, own, _bound(trial.loss(name))))
-                folds[metric][i, own] = np.asarray(losses)
-        space = spaces[trial.configuration.learner]
-        n_iterations = space.iterations_of(trial.configuration)
-        if n_iterations is None:
-            continue
-        fewest, most = space.iterations
-        for place, checkpoint in enumerate(trial.curve.checkpoints):
-            if not fewest <= checkpoint <= most or checkpoint == n_iterations:
-                continue
-            column = column_of(trial, checkpoint)
-            seconds_cells.append((i, column, trial.fit_seconds * checkpoint / n_iterations))
-            for metric, name in names[trial.task].items():
-                curve = trial.curve.losses.get(name, ())
-                if place < len(curve):
-                    cells[metric].append((i, column, _bound(curve[place])))
-
-    shape = len(tasks), len(candidates)
-    matrices = {metric: _matrix(found, shape) for metric, found in cells.items()}
-    seconds = _matrix(seconds_cells, shape)
-    defaults = [columns[space.default.id, None] for space in spaces.values() if (space.default.id, None) in columns]
-    has_default = [np.isfinite(values[:, defaults]).any(axis=1) for values in matrices.values()]
-    kept_rows = np.flatnonzero(np.any(has_default, axis=0)) if has_default else np.arange(0)
-    is_final = np.array(final, dtype=bool)
-    covered = np.zeros(len(candidates), dtype=bool)
-    covered[defaults] = True
-    ids = [tasks[i].id for i in kept_rows]
-    for values in matrices.values():
-        covered |= _kept_columns(values[kept_rows], ids, candidates, is_final)
-    # In the order of their content, so that the order of the trials changes nothing.
-    kept = np.array(sorted(np.flatnonzero(covered), key=lambda j: (candidates[j].id, final[j])), dtype=int)
-    return Measurements(
-        spaces=spaces,
-        tasks=tuple(tasks[i] for i in kept_rows),
-        metafeatures=metafeatures[kept_rows],
-        constants={
-            metric: np.ones(len(kept_rows))
-            if constants is None
-            else np.asarray(constants[metric], dtype=float)[[origin_rows[i] for i in kept_rows]]
-            for metric in metrics
-        },
-        candidates=tuple(candidates[j] for j in kept),
-        origins=tuple(origins[j] for j in kept),
-        is_final=is_final[kept],
-        losses={metric: values[np.ix_(kept_rows, kept)] for metric, values in matrices.items()},
-        fit_seconds=seconds[np.ix_(kept_rows, kept)],
-        folds={
-            metric: _best_and_default_folds(found, matrices[metric], kept_rows, candidates, spaces)
-            for metric, found in folds.items()
-        },
-    )
-
-
-def collect_evidence(
-    tasks: Sequence[Task],
-    metafeatures: np.ndarray,
-    trials: Sequence[Trial],
-    *,
-    metric: str,
-    metrics: Mapping[str, str],
-    spaces: Mapping[str, SearchSpace],
-) -> Evidence:
-    """The evidence of one metric, called `metrics` by task type; arguments as of `collect_measurements`."""
-    found = collect_measurements(tasks, metafeatures, trials, metrics={metric: metrics}, spaces=spaces)
-    return found.evidence(metric, list(spaces))
-
-
 def _keys(measurements: Measurements) -> list[tuple[str, bool]]:
     """What tells candidates apart: a checkpoint and a trial's own configuration may have the same values."""
     candidates, is_final = measurements.candidates, measurements.is_final.tolist()
@@ -400,78 +257,7 @@ def _unpack(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     return values.reshape(shape)
 
 
-def _matrix(cells: Sequence[tuple[int, int, float]], shape: tuple[int, int]) -> np.ndarray:
-    """A matrix with these cells, NaN elsewhere."""
-    values = np.full(shape, np.nan)
-    if cells:
-        rows, columns, numbers = zip(*cells, strict=True)
-        values[list(rows), list(columns)] = numbers
-    return values
-
-
-def _keep_usable(
-    trials: Sequence[Trial], names: Mapping[str, Mapping[str, str]], spaces: Mapping[str, SearchSpace]
-) -> list[Trial]:
-    """Trials of the current spaces with a loss of a metric of their task; one logged warning counts the others."""
-    measured = [
-        trial
-        for trial in trials
-        if trial.state is not TrialState.COMPLETE
-        or any(trial.fold_losses.get(name) for name in names[trial.task].values())
-    ]
-    kept = [trial for _, trial in upgrade_trials(measured, spaces)]
-    if len(kept) < len(trials):
-        _log.warning(
-            "%d trial(s) of past tasks are left out: their configuration lies outside its search space or is that of "
-            "another since a hyperparameter was removed, or they are complete without a loss of the metric asked for.",
-            len(trials) - len(kept),
-        )
-    return kept
-
-
-def _bound(loss: float) -> float:
-    return loss if not loss > LARGEST else float("inf")
-
-
-def comparable(trials: Sequence[Trial], n_rows: Mapping[str, int] | None = None) -> list[Trial]:
-    """Of each task the trials of the protocol that most of its trials have, without the pruned ones.
-
-    Losses on other rows or folds are other losses, and a pruned trial has those of its first folds only. With the
-    number of rows `n_rows` of each task, each number of rows used of it has a protocol of its own.
-    """
-    keys = [(trial.task, _n_used(trial, n_rows) if n_rows else 0) for trial in trials]
-    counts = Counter((key, trial.protocol) for key, trial in zip(keys, trials, strict=True))
-    main = {key: protocol for (key, protocol), _ in sorted(counts.items(), key=lambda item: item[1])}
-    return [
-        trial
-        for key, trial in zip(keys, trials, strict=True)
-        if trial.protocol == main[key] and trial.state is not TrialState.PRUNED
-    ]
-
-
-def _n_used(trial: Trial, n_rows: Mapping[str, int]) -> int:
-    """The rows that a trial used, also where it failed."""
-    return min(n_rows[trial.task], trial.protocol.max_rows)
-
-
-def _kept_columns(
-    losses: np.ndarray, task_ids: Sequence[str], candidates: Sequence[Configuration], is_final: np.ndarray
-) -> np.ndarray:
-    """Which candidates to keep, shape (c,): the shared ones, and of the others the best few of each task.
-
-    A task with a row of losses for each of several numbers of rows counts once.
-    """
-    measured = ~np.isnan(losses)
-    tasks = np.array(task_ids)
-    count = sum((measured[tasks == task].any(axis=0) for task in set(task_ids)), start=np.zeros(losses.shape[1], int))
-    learners = np.array([candidate.learner for candidate in candidates])
-    most = {learner: count[learners == learner].max(initial=0) for learner in set(learners.tolist())}
-    kept = count >= np.maximum(MIN_COVERAGE * np.array([most[learner] for learner in learners.tolist()]), 2)
-    kept |= (count > 0) & (count == np.array([most[learner] for learner in learners.tolist()]))
-    return kept | _best_own(np.where(kept | ~is_final, np.nan, losses), len(losses))
-
-
-def _best_own(losses: np.ndarray, n_tasks: int) -> np.ndarray:
+def choose_best_candidates(losses: np.ndarray, n_tasks: int) -> np.ndarray:
     """The candidates (c,) with the lowest losses (t, c) of each task, as many of a task as `n_tasks` tasks may have."""
     kept = np.zeros(losses.shape[1], dtype=bool)
     n_own = min(OWN_CANDIDATES, max(1, MOST_OWN_CANDIDATES // max(n_tasks, 1)))
@@ -479,36 +265,6 @@ def _best_own(losses: np.ndarray, n_tasks: int) -> np.ndarray:
         best = np.argsort(values, kind="stable")[:n_own]
         kept[best[np.isfinite(values[best])]] = True
     return kept
-
-
-def _best_and_default_folds(
-    folds: Mapping[tuple[int, int], np.ndarray],
-    losses: np.ndarray,
-    rows: np.ndarray,
-    candidates: Sequence[Configuration],
-    spaces: Mapping[str, SearchSpace],
-) -> np.ndarray:
-    """The losses on each fold of the best configuration and the default of each learner, as `Measurements.folds`.
-
-    `folds` has those of the cells of `losses` that are whole trials, and not checkpoints.
-    """
-    n_folds = max((len(values) for values in folds.values()), default=1)
-    found = np.full((len(rows), len(spaces), 2, n_folds), np.nan)
-    place = {int(row): index for index, row in enumerate(rows)}
-    learners = {name: index for index, name in enumerate(spaces)}
-    defaults = {space.default.id for space in spaces.values()}
-    best = np.full(found.shape[:2], np.inf)
-    # In the order of the configurations, so that the order of trials decides no tie.
-    for i, j in sorted(folds, key=lambda cell: candidates[cell[1]].id):
-        if i not in place or candidates[j].learner not in learners:
-            continue
-        at, values = (place[i], learners[candidates[j].learner]), folds[i, j]
-        if losses[i, j] < best[at]:
-            best[at] = losses[i, j]
-            found[at][0] = np.pad(values, (0, n_folds - len(values)), constant_values=np.nan)
-        if candidates[j].id in defaults:
-            found[at][1] = np.pad(values, (0, n_folds - len(values)), constant_values=np.nan)
-    return found
 
 
 def _stack_folds(ours: np.ndarray, theirs: np.ndarray, order: Sequence[int]) -> np.ndarray:

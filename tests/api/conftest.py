@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from metahp.api.advisers import ask_about
+from metahp.api.questions import read_question
 from metahp.api.tables import load
 from metahp.core.metric import METRICS, metrics_for
 from metahp.core.task import Task, TaskType
@@ -93,7 +94,9 @@ class Tiny:
     ) -> Answer:
         """The answer to the question about the table."""
         metafeatures = MetaFeatures(vector_of(99), {}, (), VERSION)
-        return ask_about(base, self.table, METRICS[metric], learners, metafeatures, 3, **options)
+        with base.take_snapshot() as snapshot:
+            question = read_question(snapshot, self.table.task.type, METRICS[metric], learners)
+        return ask_about(question, self.table, METRICS[metric], metafeatures, 3, **options)
 
 
 def said(answer: Answer) -> list:

@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 
 import metahp
-from metahp.api import advisers
-from metahp.api.advisers import learner_spaces, measure_past, read_past
+from metahp.api import advisers, questions
+from metahp.api.questions import find_spaces, measure_past, read_past
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
+from metahp.core.trial_columns import TrialColumns
 from metahp.knowledge import cache
+from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners import registry
 from metahp.learners.linear import Linear
+from metahp.surrogate.measurements import Measurements
 from metahp.surrogate.metamodel import MetaModel
 
 BOTH = ("linear", "random_forest")
@@ -144,7 +147,7 @@ def test_new_trials_are_scenarios_of_the_next_question_without_training(tiny, ba
     assert advice.prior.n_tasks == before.past.prior(None).n_tasks + 1 == 13
     # Of a known task, too: one candidate more, which has been measured there alone.
     record = tiny.record_of(3)
-    new = learner_spaces(TaskType.BINARY, ["linear"])["linear"].configuration({"C": 0.12345})
+    new = find_spaces(TaskType.BINARY, ["linear"])["linear"].configuration({"C": 0.12345})
     best = {name: (0.0001,) * 3 for name in ("roc_auc", "accuracy")}
     base.record([replace(tiny.trials_of(record)[0], configuration=new, origin=Origin.POSTERIOR, fold_losses=best)])
     evidence = tiny.ask(base)[0].past.evidence
@@ -236,11 +239,23 @@ def test_a_seed_says_the_same_whatever_it_is(tiny, base, fits):
     assert one.configurations == other.configurations
 
 
-def all_trials_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object, **named: object) -> None:
-        raise AssertionError("all trials are read")
+def refuse_all_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Snapshot.read_columns
 
-    monkeypatch.setattr(KnowledgeBase, "trials", refuse)
+    def read_some(self: Snapshot, learners: Sequence[str], tasks: Sequence[str] | None = None) -> TrialColumns:
+        assert tasks is not None, "all trials are read"
+        return read(self, learners, tasks)
+
+    monkeypatch.setattr(Snapshot, "read_columns", read_some)
+
+
+def read(base: KnowledgeBase, learners: Sequence[str] = BOTH, task_type: TaskType = TaskType.BINARY) -> Measurements:
+    with base.take_snapshot() as snapshot:
+        return read_past(snapshot, task_type, learners)
+
+
+def measure_anew(base: KnowledgeBase) -> Measurements:
+    return measure_past(base.tasks(), TrialColumns.of(base.trials()), TaskType.BINARY, BOTH)
 
 
 def same(left, right, learners: Sequence[str] = BOTH) -> None:
@@ -259,15 +274,15 @@ def same(left, right, learners: Sequence[str] = BOTH) -> None:
 def test_measurements_of_unknown_content_are_brought_up_to_date_from_the_kept_ones(tiny, base, monkeypatch, caplog):
     tiny.add(base, [12])
     better = {name: (0.05,) * 3 for name in ("roc_auc", "accuracy", "f1_macro")}
-    configuration = learner_spaces(TaskType.BINARY, ["linear"])["linear"].configuration({"C": 0.4321})
+    configuration = find_spaces(TaskType.BINARY, ["linear"])["linear"].configuration({"C": 0.4321})
     some = [tiny.trials_of(tiny.record_of(number))[0] for number in (2, 5, 12)]
     base.record([replace(t, configuration=configuration, origin=Origin.DESIGN, fold_losses=better) for t in some])
     # A task of another kind changes nothing here.
     regression = tiny.record_of(7, TaskType.REGRESSION)
     base.record(tiny.trials_of(regression), [regression])
-    anew = measure_past(base.tasks(), base.trials(), TaskType.BINARY, BOTH)
-    all_trials_refused(monkeypatch)
-    past = read_past(base, TaskType.BINARY, BOTH)
+    anew = measure_anew(base)
+    refuse_all_trials(monkeypatch)
+    past = read(base)
     assert len(past.tasks) == 13
     assert configuration in past.candidates
     same(past, anew)
@@ -275,13 +290,13 @@ def test_measurements_of_unknown_content_are_brought_up_to_date_from_the_kept_on
 
 
 def test_after_many_changed_trials_all_are_read_and_kept_for_the_next_question(tiny, base, monkeypatch):
-    monkeypatch.setattr(advisers, "MANY_CHANGED", 10)
+    monkeypatch.setattr(questions, "MANY_CHANGED", 10)
     tiny.add(base, [12])
-    past = read_past(base, TaskType.BINARY, BOTH)
-    same(past, measure_past(base.tasks(), base.trials(), TaskType.BINARY, BOTH))
+    past = read(base)
+    same(past, measure_anew(base))
     assert len(kept(base, "*-measured-*")) == 2
-    all_trials_refused(monkeypatch)
-    same(read_past(base, TaskType.BINARY, BOTH), past)
+    refuse_all_trials(monkeypatch)
+    same(read(base), past)
 
 
 def test_measurements_of_another_knowledge_base_are_no_start(tiny, base, tmp_path, monkeypatch):
@@ -289,25 +304,23 @@ def test_measurements_of_another_knowledge_base_are_no_start(tiny, base, tmp_pat
     [path] = kept(base, "*-measured-*")
     [(_, arrays)] = cache.read([path])
     cache.save(other.folder, path.stem, arrays)
-    past = read_past(other, TaskType.BINARY, BOTH)
-    same(past, measure_past(other.tasks(), other.trials(), TaskType.BINARY, BOTH))
+    past = read(other)
+    same(past, measure_anew(other))
 
 
 def test_trials_that_come_while_all_are_read_are_not_taken_for_known(tiny, base, monkeypatch):
     for path in kept(base, "*-measured-*"):
         path.unlink()
-    read = KnowledgeBase.trials
+    read_columns = Snapshot.read_columns
 
-    def slowly(self, **rest):
-        found = read(self, **rest)
-        if rest.get("learner") == "random_forest":
-            tiny.add(self, [12])
-        return found
+    def read_slowly(self: Snapshot, *arguments: Sequence[str]) -> TrialColumns:
+        tiny.add(base, [12])
+        return read_columns(self, *arguments)
 
-    monkeypatch.setattr(KnowledgeBase, "trials", slowly)
-    read_past(base, TaskType.BINARY, BOTH)
+    monkeypatch.setattr(Snapshot, "read_columns", read_slowly)
+    read(base)
     monkeypatch.undo()
-    past = read_past(base, TaskType.BINARY, BOTH)
+    past = read(base)
     assert len(past.tasks) == 13
 
 
@@ -315,7 +328,7 @@ def test_without_kept_measurements_all_trials_are_read_with_a_line_before(tiny, 
     [measured] = kept(base, "*-measured-*")
     measured.unlink()
     with caplog.at_level(logging.WARNING):
-        read_past(base, TaskType.BINARY, ("linear",))
+        read(base, ("linear",))
     assert [record.getMessage() for record in caplog.records] == [
         "reading all trials of the knowledge base, 120 in all"
     ]
@@ -324,14 +337,14 @@ def test_without_kept_measurements_all_trials_are_read_with_a_line_before(tiny, 
 
 def test_a_learner_that_is_new_to_the_kept_measurements_has_its_trials_read(tiny, tmp_path):
     base = tiny.base(tmp_path / "kb", learners=("linear",))
-    assert {c.learner for c in read_past(base, TaskType.BINARY, ("linear",)).candidates} == {"linear"}
+    assert {c.learner for c in read(base, ("linear",)).candidates} == {"linear"}
     # One that has no trial needs no reading.
-    assert list(read_past(base, TaskType.BINARY, BOTH).spaces) == ["linear", "random_forest"]
+    assert list(read(base).spaces) == ["linear", "random_forest"]
     assert len(kept(base, "*-measured-*")) == 1
     base.record([trial for number in range(12) for trial in tiny.trials_of(tiny.record_of(number), ["random_forest"])])
-    past = read_past(base, TaskType.BINARY, BOTH)
+    past = read(base)
     assert {c.learner for c in past.candidates} == set(BOTH)
-    same(past, measure_past(base.tasks(), base.trials(), TaskType.BINARY, BOTH))
+    same(past, measure_anew(base))
 
 
 def test_a_changed_search_space_is_read_and_trained_anew(tiny, base, fits, monkeypatch, caplog):
@@ -390,11 +403,11 @@ def test_damaged_measurements_are_named_once_and_read_anew(tiny, base, caplog, w
     [(_, arrays)] = cache.read([path])
     cache.save(base.folder, path.stem, {name: array for name, array in arrays.items() if name != what})
     with caplog.at_level(logging.WARNING):
-        past = read_past(base, TaskType.BINARY, BOTH)
+        past = read(base)
     assert warnings_of(caplog, str(path)) == 1
-    same(past, measure_past(base.tasks(), base.trials(), TaskType.BINARY, BOTH))
+    same(past, measure_anew(base))
     caplog.clear()
-    read_past(base, TaskType.BINARY, BOTH)
+    read(base)
     assert not caplog.records
 
 
@@ -410,7 +423,7 @@ def test_too_few_distinct_tasks_are_an_error_that_counts_them(tiny, tmp_path):
     with pytest.raises(KnowledgeBaseError, match=r"trials on 1 distinct classification tasks, .* and 2 are the least"):
         tiny.ask(base)
     with pytest.raises(KnowledgeBaseError, match="no regression task"):
-        read_past(base, TaskType.REGRESSION, BOTH)
+        read(base, task_type=TaskType.REGRESSION)
 
 
 def test_two_past_tasks_are_enough_for_an_answer(tiny, tmp_path):

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from metahp.api.advisers import adviser_of, learner_spaces, measure_past
+from metahp.api.advisers import adviser_of
 from metahp.api.models import Model, kept_model_paths, model_key, train_model, training_seconds
+from metahp.api.questions import find_spaces, measure_past
 from metahp.core.task import TaskType
+from metahp.core.trial_columns import TrialColumns
 from metahp.knowledge import cache
 from metahp.learners.registry import LEARNERS
 
@@ -15,7 +17,8 @@ BOTH = ("linear", "random_forest")
 @pytest.fixture(scope="module")
 def past(tiny):
     records = [tiny.record_of(number) for number in range(12)]
-    return measure_past(records, [t for each in records for t in tiny.trials_of(each)], TaskType.BINARY, BOTH)
+    trials = TrialColumns.of(trial for each in records for trial in tiny.trials_of(each))
+    return measure_past(records, trials, TaskType.BINARY, BOTH)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def test_a_model_serves_all_metrics_that_its_own_guides(past, model):
 def test_a_kept_model_advises_the_same_to_the_bit(past, model):
     arrays = model.to_arrays()
     assert not any(np.asarray(array).dtype.hasobject for array in arrays.values())
-    again = Model.from_arrays(arrays, learner_spaces(TaskType.BINARY, [*BOTH, "lightgbm"]))
+    again = Model.from_arrays(arrays, find_spaces(TaskType.BINARY, [*BOTH, "lightgbm"]))
     assert again.tasks == model.tasks
     for name, array in again.to_arrays().items():
         np.testing.assert_array_equal(array, arrays[name], err_msg=name)

@@ -46,7 +46,8 @@ def test_what_several_past_tasks_share_keeps_its_first_place(base: KnowledgeBase
             knowledge_base=base,
             cold=True,
         )
-    points, n_tasks = rank_past(base, BOWL_SPACE, make_metric(None, "maximize"), "new", {"size": 0.0}, 2)
+    with base.take_snapshot() as snapshot:
+        points, n_tasks = rank_past(snapshot, BOWL_SPACE, make_metric(None, "maximize"), "new", {"size": 0.0}, 2)
     assert n_tasks == 2
     assert [point.configuration.values["rate"] for point in points] == [0.1, 0.2]
 
@@ -99,7 +100,8 @@ def test_meta_features_that_tell_past_tasks_hardly_apart_are_no_error(base: Know
         tune_bowl(base, trials=6, metafeatures=metafeatures, name=f"past{index}", cold=True)
     metric = make_metric(None, "maximize")
     for own in ({"is_large": 0.0, "same": 1.0}, {"same": 2.0}, {"other": 1.0}, {}):
-        learned = learn_past(base, BOWL_SPACE, metric, "new", own, 0)
+        with base.take_snapshot() as snapshot:
+            learned = learn_past(snapshot, BOWL_SPACE, metric, "new", own, 0)
         assert learned is not None
         assert len(learned.points(3)) == (3 if "is_large" in own else 0)
         assert np.isfinite(learned.prior().weights).all()
@@ -109,7 +111,8 @@ def test_meta_features_that_tell_past_tasks_hardly_apart_are_no_error(base: Know
 def test_similarity_is_calibrated_where_past_tasks_share_configurations(base: KnowledgeBase, are_shared: bool) -> None:
     exponents = np.random.default_rng(0).uniform(-3, 0, (14, 6))
     with_past_tasks(base, (10 ** (exponents[:1].repeat(14, axis=0) if are_shared else exponents)).tolist())
-    learned = learn_past(base, BOWL_SPACE, make_metric(None, "maximize"), "new", {"centre": -1.0}, 0)
+    with base.take_snapshot() as snapshot:
+        learned = learn_past(snapshot, BOWL_SPACE, make_metric(None, "maximize"), "new", {"centre": -1.0}, 0)
     assert learned is not None
     assert (learned.past.model.settings != Settings()) == are_shared
 
@@ -120,9 +123,11 @@ def test_past_tasks_of_an_older_space_are_learned_from(base: KnowledgeBase, desc
         tune_bowl(base, name=f"past {number}", trials=6, metafeatures=described and {"size": float(number)})
     best = max(base.trials(), key=lambda trial: bowl(trial.configuration.values)).configuration
     newer = SearchSpace("toy_service", 2, (*BOWL_SPACE.hyperparameters, Float("added", 0.0, 1.0, 0.5)))
-    points, n_past = rank_past(base, newer, make_metric(None, "maximize"), "new", {}, 20)
+    with base.take_snapshot() as snapshot:
+        points, n_past = rank_past(snapshot, newer, make_metric(None, "maximize"), "new", {}, 20)
     assert n_past == 3
     assert best.replaced(added=0.5) in [point.configuration for point in points]
     assert all(newer.upgraded(point.configuration) == point.configuration for point in points)
-    found = learn_past(base, newer, make_metric(None, "maximize"), "new", described, 0)
+    with base.take_snapshot() as snapshot:
+        found = learn_past(snapshot, newer, make_metric(None, "maximize"), "new", described, 0)
     assert found.n_tasks == 3

@@ -355,7 +355,7 @@ def test_the_study_of_a_result_is_read_without_a_knowledge_base(known: Known, tm
     result = metahp.tune(known.table, trials=2, knowledge_base=known.copied(tmp_path / "home"), **options)
     [folder] = [path for path in (tmp_path / "out" / "study").iterdir() if path.is_dir()]
     trial = result.trials[0]
-    study = StudyTrials(trial.task, trial.protocol, result.metric, [], base=None, folder=folder)
+    study = StudyTrials(trial.task, trial.protocol, result.metric, [], base=None, recorded=(), folder=folder)
     assert study.trials == []
     again = metahp.tune(known.table, trials=2, knowledge_base=known.copied(tmp_path / "other"), **options)
     assert [one.id for one in again.trials] == [one.id for one in result.trials]

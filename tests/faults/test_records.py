@@ -25,12 +25,13 @@ import pytest
 
 import metahp
 from metahp.api import advice
-from metahp.api.advisers import measure_past
+from metahp.api.questions import measure_past
 from metahp.cli.main import main
 from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
+from metahp.core.trial_columns import TrialColumns
 from metahp.evaluation.design import design
 from metahp.knowledge import cache, database, seed
 from metahp.knowledge.codec import task_to_dict, trial_to_dict
@@ -430,7 +431,7 @@ def with_bad_rows(kb: KnowledgeBase) -> tuple[dict[str, str], list[Trial], list[
     kb.ingest()
     kb.ingest()
     ids = {}
-    with database.opened(kb.file, read_only=False, wait_seconds=1) as connection:
+    with database.open_file(kb.file, read_only=False, wait_seconds=1) as connection:
         for trial, task, (kind, (table, change)) in zip(trials, tasks, ROWS.items(), strict=True):
             ids[kind] = trial.id if table == "trials" else task.task.id
             connection.execute(f"UPDATE {table} SET {change} WHERE id = ?", [ids[kind]])
@@ -465,7 +466,7 @@ def test_malformed_rows_stop_nothing(kb: KnowledgeBase, tmp_path: Path, caplog: 
 
 def test_a_sum_of_ids_that_is_no_number_is_added_up_anew(kb: KnowledgeBase) -> None:
     before = kb.content_hash()
-    with database.opened(kb.file, read_only=False, wait_seconds=1) as connection:
+    with database.open_file(kb.file, read_only=False, wait_seconds=1) as connection:
         connection.execute("UPDATE meta SET value = 'much' WHERE key = 'content'")
     assert kb.content_hash() == before
     assert_all_good(kb)
@@ -530,7 +531,9 @@ USELESS: dict[str, tuple[Callable[[KnowledgeBase], object], int]] = {
 
 
 def evidence_of(kb: KnowledgeBase) -> Any:
-    return measure_past(kb.tasks(), kb.trials(), TaskType.BINARY, ["linear"]).evidence(METRIC, ["linear"])
+    return measure_past(kb.tasks(), TrialColumns.of(kb.trials()), TaskType.BINARY, ["linear"]).evidence(
+        METRIC, ["linear"]
+    )
 
 
 @pytest.mark.parametrize("kind", USELESS)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,12 +35,17 @@ def kb(tmp_path: Path) -> KnowledgeBase:
     return KnowledgeBase(tmp_path / "kb")
 
 
+def count(kb: KnowledgeBase) -> dict[str, Any]:
+    with kb.take_snapshot() as snapshot:
+        return count_unused(snapshot)
+
+
 def test_an_empty_knowledge_base_and_one_of_useful_trials_have_nothing_to_count(kb: KnowledgeBase) -> None:
-    assert count_unused(kb) == NOTHING
+    assert count(kb) == NOTHING
     kb.record([a_trial(C=1.0), a_trial(C=2.0)], TASKS)
-    assert count_unused(kb) == NOTHING
+    assert count(kb) == NOTHING
     kb.ingest()
-    assert count_unused(kb) == NOTHING
+    assert count(kb) == NOTHING
 
 
 def test_trials_of_no_use_are_counted_by_learner_in_file_and_journal(kb: KnowledgeBase) -> None:
@@ -64,19 +70,19 @@ def test_trials_of_no_use_are_counted_by_learner_in_file_and_journal(kb: Knowled
         "trials_without_metric": {"linear": 1},
     }
     kb.record(trials, TASKS)
-    assert count_unused(kb) == expected
+    assert count(kb) == expected
     kb.ingest()
-    assert count_unused(kb) == expected
+    assert count(kb) == expected
     # The file and the journal together, and what both have once.
     kb.record([*trials[:3], a_trial("oracle", magic=False)])
     expected["trials_of_unknown_learners"]["oracle"] = 2
-    assert count_unused(kb) == expected
+    assert count(kb) == expected
 
 
 def test_a_task_that_is_not_described_sets_nothing_aside_that_some_type_of_task_allows(kb: KnowledgeBase) -> None:
     kb.record([a_trial(metric="accuracy", C=2.0), a_trial(model="ridge"), a_trial(C=1e9, model="lasso")])
     kb.ingest()
-    assert count_unused(kb) == {**NOTHING, "trials_set_aside": {"linear": 1}}
+    assert count(kb) == {**NOTHING, "trials_set_aside": {"linear": 1}}
 
 
 def test_a_narrower_space_sets_trials_aside(kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +91,6 @@ def test_a_narrower_space_sets_trials_aside(kb: KnowledgeBase, monkeypatch: pyte
             return SearchSpace("linear", 2, (Float("C", 1.0, 10.0, 1.0),))
 
     kb.record([a_trial(C=c) for c in (0.5, 1.0, 2.0, 20.0)], TASKS)
-    assert count_unused(kb) == NOTHING
+    assert count(kb) == NOTHING
     monkeypatch.setitem(registry._learners._loaded, "linear", Narrower())
-    assert count_unused(kb) == {**NOTHING, "trials_set_aside": {"linear": 2}}
+    assert count(kb) == {**NOTHING, "trials_set_aside": {"linear": 2}}

@@ -126,7 +126,7 @@ def test_a_row_that_was_changed_is_noticed_and_one_that_cannot_be_read_is_replac
     kb.record([a_trial(1)])
     kb.ingest()
     before = kb.content_hash()
-    with database.opened(kb.file, read_only=False, wait_seconds=1) as connection:
+    with database.open_file(kb.file, read_only=False, wait_seconds=1) as connection:
         connection.execute("UPDATE trials SET n_rows = 7 WHERE id = ?", [a_trial(0).id])
         connection.execute("UPDATE trials SET state = 'splendid' WHERE id = ?", [a_trial(1).id])
     kb.ingest()
@@ -181,7 +181,7 @@ def test_a_record_that_the_database_refuses_is_set_aside_and_the_others_go_in(
 ) -> None:
     kb.record([a_trial(0)])
     kb.ingest()
-    with database.opened(kb.file, read_only=False, wait_seconds=1) as connection:
+    with database.open_file(kb.file, read_only=False, wait_seconds=1) as connection:
         (made,) = connection.execute("SELECT sql FROM duckdb_tables() WHERE table_name = 'trials'").fetchall()[0]
         connection.execute("ALTER TABLE trials RENAME TO earlier")
         connection.execute(made.replace("n_rows BIGINT NOT NULL", "n_rows BIGINT NOT NULL CHECK (n_rows < 1000)"))
@@ -258,7 +258,7 @@ def test_a_kill_between_two_steps_loses_nothing_and_doubles_nothing(
         kb.record([a_trial(number)])
     kb.ingest()
     # Of the archive one segment is still in the database, the other is not.
-    with database.opened(kb.file, read_only=False, wait_seconds=1) as connection:
+    with database.open_file(kb.file, read_only=False, wait_seconds=1) as connection:
         connection.execute("DELETE FROM trials WHERE id = ?", [a_trial(0).id])
     kb.record([a_trial(1, loss=0.9), a_trial(2)], [a_task()])
     kb.record([a_trial(3)])

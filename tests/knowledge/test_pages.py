@@ -92,12 +92,12 @@ def test_every_flipped_bit_of_a_used_block_is_told_and_none_of_a_free_one(kb: Kn
 def test_a_healthy_file_is_never_called_damaged(kb: KnowledgeBase, rng: np.random.Generator) -> None:
     for round_ in range(10):
         add(kb, rng, int(rng.integers(1, 400)), f"r{round_}")
-        with database.opened(kb.file, read_only=False, wait_seconds=1) as connection:
+        with database.open_file(kb.file, read_only=False, wait_seconds=1) as connection:
             connection.execute("DELETE FROM trials WHERE hash(id) % 5 = ?", [round_ % 5])
         assert kb.verify() == []
-        with database.opened(kb.file, read_only=True, wait_seconds=1) as connection:
+        with database.open_file(kb.file, read_only=True, wait_seconds=1) as connection:
             n_blocks, _, free = layout(kb)
-            assert queries.block_counts(connection) == (n_blocks, len(free))
+            assert queries.count_blocks(connection) == (n_blocks, len(free))
 
 
 def test_a_layout_that_is_not_known_is_left_to_duckdb(kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,8 +116,8 @@ def test_a_layout_that_is_not_known_is_left_to_duckdb(kb: KnowledgeBase, monkeyp
 def test_many_damaged_blocks_are_counted(kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "_MOST_LISTED", 3)
     n_blocks, size, free = layout(kb)
-    with database.opened(kb.file, read_only=True, wait_seconds=1) as connection:
-        counts = queries.block_counts(connection)
+    with database.open_file(kb.file, read_only=True, wait_seconds=1) as connection:
+        counts = queries.count_blocks(connection)
     # The first ones hold the catalogue, without which the file does not open.
     bad = sorted(set(range(2, n_blocks)) - free)
     for block in bad:

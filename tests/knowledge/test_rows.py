@@ -1,6 +1,7 @@
 """Rows of tables: checked by columns where that is enough, and each on its own where it is not."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from metahp.core.configuration import Configuration
 from metahp.core.trial import OBJECTIVE_SPLITS, Curve, Origin, Protocol, Trial, TrialState
+from metahp.core.trial_columns import TrialColumns
 from metahp.knowledge.columns import trials_to_table
-from metahp.knowledge.rows import _build_trial, _is_sound, _read_columns, read_trials
+from metahp.knowledge.rows import _build_trial, _is_sound, _Parsed, _read_fields, read_columns, read_trials
 
 N = 12
 NAN, INFINITE = float("nan"), float("inf")
@@ -118,21 +120,33 @@ def test_a_bad_row_is_told_and_the_others_stay(column: str, change: Callable[[An
     assert repr(trials[:4] + trials[5:]) == repr(expected[:4] + expected[5:])
 
 
+@pytest.mark.parametrize(("column", "change"), [case[1:3] for case in CHANGES], ids=[case[0] for case in CHANGES])
+def test_columns_have_the_trials_that_are_read_one_by_one(column: str, change: Callable[[Any], Any], listed) -> None:
+    table = changed(trials_to_table(some_trials()), column, change)
+    trials, faults = read_trials(table)
+    columns, faults_of_columns = read_columns(table)
+    expected = TrialColumns.of(trial for trial in trials if trial is not None)
+    # The ids are those of the table, which a changed row no longer has.
+    ids = [key for key, trial in zip(table["id"].to_pylist(), trials, strict=True) if trial is not None]
+    assert listed(columns) == listed(replace(expected, ids=np.array(ids, dtype=object)))
+    assert faults_of_columns == faults
+
+
 def test_what_is_checked_by_columns_a_trial_would_not_refuse() -> None:
     """The quick check passes most rows, and none on which the slow one, a `Trial`, is of another opinion."""
     table, n_sound = trials_to_table(some_trials()), 0
     for _, column, change, _ in CHANGES:
         for row in range(N):
             other = changed(table, column, change, row)
-            columns = _read_columns(other)
-            for sound, fields in zip(_is_sound(other, columns), zip(*columns, strict=True), strict=True):
+            parsed = _Parsed.of(other)
+            for sound, fields in zip(_is_sound(other, parsed), _read_fields(other, parsed), strict=True):
                 n_sound += bool(sound)
                 if sound:
                     assert _build_trial(fields)
     assert n_sound > 0.8 * len(CHANGES) * N * N
 
 
-def test_rows_of_a_slice_and_of_several_chunks_are_read_like_others(rng: np.random.Generator) -> None:
+def test_rows_of_a_slice_and_of_several_chunks_are_read_like_others(listed) -> None:
     expected = some_trials()
     table = trials_to_table(expected)
     parts = pa.concat_tables([table.slice(3, 4), table.slice(0, 3), table.slice(7)])
@@ -140,3 +154,7 @@ def test_rows_of_a_slice_and_of_several_chunks_are_read_like_others(rng: np.rand
     assert faults == []
     assert repr(trials) == repr(expected[3:7] + expected[:3] + expected[7:])
     assert read_trials(table.slice(0, 0)) == ([], [])
+    columns, faults = read_columns(parts)
+    assert faults == []
+    assert listed(columns) == listed(TrialColumns.of(expected))
+    assert listed(read_columns(table.slice(0, 0))[0]) == []

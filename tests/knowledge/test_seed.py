@@ -264,7 +264,7 @@ def test_bad_rows_of_a_foreign_knowledge_base_are_left_out(tmp_path: Path, caplo
     other, kb = KnowledgeBase(tmp_path / "other"), KnowledgeBase(tmp_path / "kb")
     other.record(some_trials(), some_tasks())
     other.ingest()
-    with database.opened(other.file, read_only=False, wait_seconds=1) as connection:
+    with database.open_file(other.file, read_only=False, wait_seconds=1) as connection:
         connection.execute("UPDATE trials SET folds = 0 WHERE learner = 'linear'")
         connection.execute("UPDATE tasks SET type = 'cubist' WHERE id = 't'")
     assert merge(kb, other.file) == 6

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
+from metahp.core.trial_columns import TrialColumns
 from metahp.knowledge import database
 from metahp.knowledge.columns import trials_to_table
 from metahp.knowledge.records import TaskRecord, combined
@@ -125,7 +127,7 @@ def test_losses_that_are_not_numbers_survive(kb: KnowledgeBase) -> None:
         kb.ingest()
 
 
-def test_trials_of_some_tasks_and_learners_are_those_of_the_file_and_the_journal(kb: KnowledgeBase) -> None:
+def test_columns_of_some_tasks_and_learners_are_those_of_the_file_and_the_journal(kb: KnowledgeBase, listed) -> None:
     learners = ("lightgbm", "linear", "random_forest")
     all_trials = [a_trial(n, task, learner) for n in range(2) for task in "tuv" for learner in learners]
     wanted = [t for t in all_trials if t.task in "tv" and t.configuration.learner != "random_forest"]
@@ -134,19 +136,28 @@ def test_trials_of_some_tasks_and_learners_are_those_of_the_file_and_the_journal
     # Some of them a second time.
     kb.record(all_trials[1:])
     for _ in range(2):
-        assert kb.trials_of(["t", "v", "nowhere"], ["linear", "lightgbm", "magic"]) == copies(wanted)
-        assert kb.trials_of([], ["linear"]) == kb.trials_of(["t"], []) == []
+        with kb.take_snapshot() as snapshot:
+            found = snapshot.read_columns(["linear", "lightgbm", "magic"], ["t", "v", "nowhere"])
+            assert listed(found) == listed(TrialColumns.of(copies(wanted)))
+            assert found.ids.tolist() == [trial.id for trial in copies(wanted)]
+            assert len(snapshot.read_columns(["linear"], [])) == len(snapshot.read_columns([], ["t"])) == 0
+            assert listed(snapshot.read_columns(learners)) == listed(TrialColumns.of(all_trials))
         kb.ingest()
+
+
+def sums(kb: KnowledgeBase, learners: Sequence[str]) -> dict[str, str]:
+    with kb.take_snapshot() as snapshot:
+        return snapshot.sum_trials(learners)
 
 
 def test_the_sum_of_a_task_changes_with_its_trials_and_its_description_alone(kb: KnowledgeBase) -> None:
     kb.record([a_trial(0, "t"), a_trial(0, "u")], [a_task("t"), a_task("u"), a_task("v")])
-    before = kb.sums(["lightgbm", "linear"])
+    before = sums(kb, ["lightgbm", "linear"])
     assert list(before) == ["t", "u", "v"]
     assert before["v"].endswith(" 0 0")
     assert len(set(before.values())) == 3
     kb.ingest()
-    assert kb.sums(["lightgbm", "linear"]) == before
+    assert sums(kb, ["lightgbm", "linear"]) == before
     for change, tasks, learners in (
         (([a_trial(1, "u")], []), {"u"}, ["lightgbm", "linear"]),
         (([a_trial(1, "t", "linear")], []), {"t"}, ["lightgbm", "linear"]),
@@ -155,12 +166,12 @@ def test_the_sum_of_a_task_changes_with_its_trials_and_its_description_alone(kb:
         # What is known already, or is of no task that is described, changes nothing.
         (([a_trial(1, "u"), a_trial(1, "nowhere")], [a_task("u")]), set(), ["lightgbm", "linear"]),
     ):
-        old = kb.sums(learners)
+        old = sums(kb, learners)
         kb.record(*change)
-        new = kb.sums(learners)
+        new = sums(kb, learners)
         assert {task for task in new if new[task] != old[task]} == tasks
         kb.ingest()
-        assert kb.sums(learners) == new
+        assert sums(kb, learners) == new
 
 
 @settings(IN_ONE_FOLDER, max_examples=6)
@@ -174,16 +185,17 @@ def test_sums_are_the_same_for_any_order_and_any_batches(
     other.record(values[:n_first], tasks)
     other.ingest()
     other.record(values[::-1])
-    sums = one.sums(["lightgbm", "linear"])
-    assert other.sums(["lightgbm", "linear"]) == sums
+    expected = sums(one, ["lightgbm", "linear"])
+    assert sums(other, ["lightgbm", "linear"]) == expected
     other.ingest()
-    assert other.sums(["linear", "lightgbm"]) == sums
-    assert sum(int(text.split()[1]) for text in sums.values()) == len(copies(values))
+    assert sums(other, ["linear", "lightgbm"]) == expected
+    assert sum(int(text.split()[1]) for text in expected.values()) == len(copies(values))
 
 
 def test_a_knowledge_base_without_anything_has_no_sums(kb: KnowledgeBase) -> None:
-    assert kb.sums(["lightgbm"]) == {}
-    assert kb.trials_of(["t"], ["lightgbm"]) == []
+    assert sums(kb, ["lightgbm"]) == {}
+    with kb.take_snapshot() as snapshot:
+        assert len(snapshot.read_columns(["lightgbm"], ["t"])) == 0
     assert not kb.folder.exists()
 
 
@@ -363,7 +375,7 @@ def test_a_file_from_before_splits_had_names_keeps_its_trials_and_takes_new_ones
     assert kb.ingest() == 1
     assert kb.trial_ids() == {grouped.id, a_trial().id}
     assert grouped in kb.trials()
-    with database.opened(kb.file, read_only=True, wait_seconds=1) as connection:
+    with database.open_file(kb.file, read_only=True, wait_seconds=1) as connection:
         (tags,) = connection.execute("SELECT tags FROM duckdb_databases() WHERE NOT internal").fetchall()[0]
     assert tags["storage_version"].startswith("v1.4.0")
 
@@ -379,7 +391,7 @@ def test_migrations_are_recorded_and_a_broken_one_changes_nothing(
     kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def recorded() -> list[tuple[int, str]]:
-        with database.opened(kb.file, read_only=True, wait_seconds=1) as connection:
+        with database.open_file(kb.file, read_only=True, wait_seconds=1) as connection:
             return connection.execute("SELECT version, name FROM migrations ORDER BY version").fetchall()
 
     kb.record([a_trial()])
@@ -404,7 +416,7 @@ def test_migrations_are_recorded_and_a_broken_one_changes_nothing(
 def test_a_file_is_written_so_that_duckdb_1_4_reads_it(kb: KnowledgeBase) -> None:
     kb.record([a_trial()])
     kb.ingest()
-    with database.opened(kb.file, read_only=True, wait_seconds=1) as connection:
+    with database.open_file(kb.file, read_only=True, wait_seconds=1) as connection:
         (tags,) = connection.execute("SELECT tags FROM duckdb_databases() WHERE NOT internal").fetchall()[0]
     assert tags["storage_version"].startswith("v1.4.0")
 

@@ -1,4 +1,4 @@
-"""What holds for all meta-features at once: invariance, odd tables, the budget of work."""
+"""Claims about all meta-features at once: invariance, odd tables, the budget of work."""
 
 import math
 import re
@@ -13,7 +13,7 @@ import pytest
 from metahp.core.task import Task, TaskType
 from metahp.datasets.infer import build_table
 from metahp.datasets.table import Table
-from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES, VERSION, at_rows, choose_steps, extract
+from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES, VERSION, choose_steps, extract, replace_n_rows
 from metahp.metafeatures.view import Step
 
 PLENTY = 1e6
@@ -52,7 +52,7 @@ def table_of(data: pd.DataFrame) -> Table:
 
 
 def raw_table(features: pd.DataFrame, y: np.ndarray, n_classes: int) -> Table:
-    """A table as no file gives it, past the checks of `build_table`."""
+    """A table that `build_table` would refuse."""
     kind = {0: TaskType.REGRESSION, 2: TaskType.BINARY}.get(n_classes, TaskType.MULTICLASS)
     task = Task("id", kind, len(y), features.shape[1], n_classes)
     return Table(task, features, y, "target", tuple(map(str, range(n_classes))))
@@ -82,12 +82,12 @@ def test_every_meta_feature_is_finite_on_a_common_table(classes: int) -> None:
     assert [name for name, value in found.values.items() if not math.isfinite(value)] == []
 
 
-def test_fewer_rows_change_what_counts_rows_and_nothing_else() -> None:
+def test_fewer_rows_change_counts_of_rows_alone() -> None:
     whole = extract(table_of(frame(300, classes=2)), budget_seconds=0.0, clock=time.process_time).vector()
-    fewer = at_rows(np.array([whole, whole]), np.array([300, 100]))
+    fewer = replace_n_rows(np.array([whole, whole]), np.array([300, 100]))
     np.testing.assert_allclose(fewer[0], whole)
-    moved = {NAMES[i] for i in np.flatnonzero(~np.isclose(fewer[1], whole, equal_nan=True))}
-    assert moved == {"log_n_rows", "log_rows_per_feature", "log_rows_per_class"}
+    changed = {NAMES[i] for i in np.flatnonzero(~np.isclose(fewer[1], whole, equal_nan=True))}
+    assert changed == {"log_n_rows", "log_rows_per_feature", "log_rows_per_class"}
     assert fewer[1, NAMES.index("log_n_rows")] == pytest.approx(np.log(100))
 
 
@@ -100,7 +100,7 @@ def test_order_of_rows_and_columns_does_not_matter(n: int, classes: int) -> None
     assert_close(first, second, {"probes": 1e-6, "landmarks": 1e-6})
 
 
-def test_columns_alike_but_for_their_rows_are_told_apart() -> None:
+def test_columns_that_differ_in_their_rows_alone_get_different_keys() -> None:
     rng = np.random.default_rng(0)
     n = 80
     y = np.repeat([0.0, 1.0], n // 2)
@@ -197,7 +197,7 @@ def test_odd_tables_have_every_meta_feature(make: Callable[[], Table]) -> None:
 
 
 def test_a_failure_is_a_missing_value_and_a_warning() -> None:
-    # Twenty classes of which one alone has two rows: nothing to cross-validate.
+    # Twenty classes, and only one of them has two rows: no model can be cross-validated.
     y = np.array([*range(19), 19, 19])
     table = raw_table(pd.DataFrame({"a": np.arange(21.0)}), y, 20)
     found = extract(table, budget_seconds=PLENTY, clock=time.process_time)
@@ -211,7 +211,7 @@ def groups_missing(values: Mapping[str, float]) -> set[str]:
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
-def test_without_a_budget_only_counts_are_taken_and_the_rest_is_named(seconds: float) -> None:
+def test_without_a_budget_only_counts_run_and_the_warning_names_the_others(seconds: float) -> None:
     found = extract(table_of(frame(200, classes=2)), budget_seconds=seconds, clock=time.process_time)
     assert tuple(found.values) == NAMES
     assert found.values["log_n_rows"] == pytest.approx(math.log(200))
@@ -233,10 +233,10 @@ def test_the_budget_that_the_warning_names_allows_all_meta_features(classes: int
 
 
 def step(name: str, seconds: float, *, needs: str = "", is_count: bool = False) -> Step:
-    return Step((name,), seconds, lambda _: {name: 1.0}, needs, is_count)
+    return Step(names=(name,), expected_seconds=seconds, run=lambda _: {name: 1.0}, needs=needs, is_count=is_count)
 
 
-def test_steps_that_do_not_fit_the_budget_are_left_out_by_hand() -> None:
+def test_steps_that_do_not_fit_the_budget_are_skipped_by_hand() -> None:
     steps = [
         step("count", 9.0, is_count=True),
         step("long", 4.0),
@@ -246,7 +246,7 @@ def test_steps_that_do_not_fit_the_budget_are_left_out_by_hand() -> None:
         step("last", 0.5),
     ]
     chosen, skipped = choose_steps(steps, 2.0, 14.0)
-    # The first of the others pays 2 for the order; of the 5 beside the count, 3 + 1.5 + 0.5 are spent.
+    # The first step after the count also pays 2 for the order; the 5 that the count leaves are spent as 3 + 1.5 + 0.5.
     assert [(each.names[0], each.expected_seconds) for each in chosen] == [
         ("count", 9.0),
         ("short", 3.0),
@@ -261,7 +261,7 @@ def test_steps_that_do_not_fit_the_budget_are_left_out_by_hand() -> None:
 
 
 class Ticking:
-    """A clock that every look moves on."""
+    """A clock that moves on at every call."""
 
     def __init__(self, tick: float) -> None:
         self.now, self.tick = 0.0, tick
@@ -272,7 +272,7 @@ class Ticking:
 
 
 @pytest.mark.parametrize("tick", [0.0, 0.001, 0.1])
-def test_no_clock_changes_what_is_described(tick: float) -> None:
+def test_the_clock_does_not_change_the_values(tick: float) -> None:
     table = table_of(frame(300, classes=2))
     usual = extract(table, budget_seconds=2.0, clock=time.process_time)
     found = extract(table, budget_seconds=2.0, clock=Ticking(tick))
@@ -281,15 +281,18 @@ def test_no_clock_changes_what_is_described(tick: float) -> None:
     assert found.seconds["probes"] == pytest.approx(11 * tick)
 
 
-def test_a_description_ends_where_it_takes_far_longer_than_expected() -> None:
+def test_a_description_stops_if_it_takes_far_longer_than_expected() -> None:
     found = extract(table_of(frame(300, classes=2)), budget_seconds=2.0, clock=Ticking(0.6))
     assert math.isfinite(found.values["missing_share"])
     assert {"probes", "landmarks"} <= groups_missing(found.values)
     (line,) = found.warnings
-    assert "about as good as a fixed portfolio; what came before took 10 s of processor time instead of 0.0" in line
+    assert (
+        "about as good as a fixed portfolio; the earlier meta-features took 10 s of processor time instead of 0.0"
+        in line
+    )
 
 
-def test_budget_changes_what_is_known_and_never_its_value() -> None:
+def test_the_budget_decides_which_values_are_known_but_not_what_they_are() -> None:
     table = table_of(frame(300, classes=2))
     full = extract(table, budget_seconds=PLENTY, clock=time.process_time).vector()
     found = extract(table, budget_seconds=0.1, clock=time.process_time)

@@ -1,4 +1,4 @@
-"""A table is described the same, byte for byte, whatever else the machine does and in whatever order it comes."""
+"""Load and the order of a table do not change its meta-features by a single byte."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ N_BUSY = 4
 
 @contextmanager
 def busy_machine() -> Iterator[None]:
-    """More processes that compute without end than most test machines have cores."""
+    """More endless processes than most test machines have cores."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(N_BUSY):
@@ -60,7 +60,7 @@ def test_neither_load_nor_order_changes_a_bit(n: int, classes: int) -> None:
 
 
 def sparse() -> pd.DataFrame:
-    """So large that columns are hashed once, and ten flags are set as often as one another in each class."""
+    """A table that is hashed in one round, with ten flags that are set equally often in each class."""
     n = 30_000
     data = pd.DataFrame(np.random.default_rng(0).normal(size=(n, 25)), columns=[f"x{i}" for i in range(25)])
     data["target"] = np.where(np.arange(n) % 2 == 0, "yes", "no")
@@ -70,13 +70,13 @@ def sparse() -> pd.DataFrame:
 
 
 def coded_twice() -> pd.DataFrame:
-    """A number and a category of the same codes."""
+    """A number and a category with the same codes."""
     codes = np.random.default_rng(0).integers(0, 3, 400)
     return frame(400, 2).assign(number=codes.astype(float), category=np.array(["a", "b", "c"])[codes])
 
 
 @pytest.mark.parametrize("make", [sparse, coded_twice])
-def test_columns_that_look_alike_do_not_let_the_order_in(make: Callable[[], pd.DataFrame]) -> None:
+def test_the_order_does_not_matter_for_columns_that_look_alike(make: Callable[[], pd.DataFrame]) -> None:
     data = make()
     shuffled = data.sample(frac=1.0, random_state=1)[data.columns[::-1]]
     usual = api.describe(data, target="target")

@@ -1,4 +1,4 @@
-"""Probes and landmarks say what they are meant to say."""
+"""Probes and landmarks react to the tables that they are made for."""
 
 import math
 import time
@@ -11,7 +11,7 @@ from metahp.core.task import Task, TaskType
 from metahp.datasets.table import Table
 from metahp.metafeatures import probes
 from metahp.metafeatures.extract import extract
-from metahp.metafeatures.probes import constant_raw, order_loss, row_losses
+from metahp.metafeatures.probes import order_loss, predict_constant, row_losses
 from metahp.metafeatures.view import MODEL_CLASSES, Sample, View
 
 PLENTY = 1e6
@@ -25,7 +25,14 @@ def table(X: np.ndarray, y: np.ndarray, n_classes: int) -> Table:
 def sample(y: list[float], n_classes: int) -> Sample:
     kind = {0: TaskType.REGRESSION, 2: TaskType.BINARY}.get(n_classes, TaskType.MULTICLASS)
     codes = np.array(y, dtype=np.int64 if n_classes else float)
-    return Sample(np.zeros((len(y), 1)), codes, np.array([False]), kind, n_classes, np.zeros(len(y), dtype=np.int64))
+    return Sample(
+        X=np.zeros((len(y), 1)),
+        y=codes,
+        is_categorical=np.array([False]),
+        task_type=kind,
+        n_classes=n_classes,
+        fold=np.zeros(len(y), dtype=np.int64),
+    )
 
 
 def test_row_losses_by_hand() -> None:
@@ -41,14 +48,14 @@ def test_row_losses_by_hand() -> None:
 
 
 def test_order_loss_by_hand() -> None:
-    # Of the four pairs one is the wrong way round and one a tie.
+    # Of four pairs, one is in the wrong order and one is a tie.
     assert order_loss(sample([0, 0, 1, 1], 2), np.arange(4), np.array([1.0, 3.0, 3.0, 2.0])) == pytest.approx(1.5 / 4)
     assert order_loss(sample([0, 0], 2), np.arange(2), np.zeros(2)) == 0.5
     assert order_loss(sample([0, 1, 2, 2], 3), np.arange(4), np.eye(3)[[0, 1, 2, 0]]) == 0.25
 
 
 def test_constant_prediction_is_smoothed_class_shares() -> None:
-    raw = constant_raw(sample([0, 0, 1], 2), np.arange(3), 2)
+    raw = predict_constant(sample([0, 0, 1], 2), np.arange(3), 2)
     np.testing.assert_allclose(raw, math.log(2 / 3))
 
 
@@ -85,7 +92,7 @@ def test_deep_interaction_favours_more_leaves() -> None:
 def test_model_sample_keeps_frequent_classes_and_floors_rare_ones() -> None:
     rng = np.random.default_rng(0)
     y = np.repeat(np.arange(8), [3000, 900, 500, 300, 30, 20, 10, 1])
-    chosen = View(table(rng.normal(size=(y.size, 3)), y, 8), 0).models
+    chosen = View(table(rng.normal(size=(y.size, 3)), y, 8), 0).model_sample
     counts = np.bincount(chosen.y)
     assert counts.size == MODEL_CLASSES == chosen.n_classes
     assert counts[4] == 20
@@ -96,7 +103,7 @@ def test_model_sample_keeps_frequent_classes_and_floors_rare_ones() -> None:
 
 def test_class_of_two_rows_is_never_wholly_held_out() -> None:
     y = np.repeat(np.arange(12), 2)
-    chosen = View(table(np.random.default_rng(0).normal(size=(24, 2)), y, 12), 0).models
+    chosen = View(table(np.random.default_rng(0).normal(size=(24, 2)), y, 12), 0).model_sample
     assert all(len(set(chosen.fold[chosen.y == c])) == 2 for c in range(chosen.n_classes))
 
 

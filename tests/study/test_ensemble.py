@@ -25,7 +25,7 @@ def table() -> Table:
 def study_of(table: Table, *predictions: np.ndarray | None) -> StudyTrials:
     """One complete trial for each of the predictions, all with the same loss."""
     metric = METRICS["neg_root_mean_squared_error"]
-    trials = StudyTrials("t", Protocol(folds=2), metric, [BOWL_SPACE], base=None, folder=None)
+    trials = StudyTrials("t", Protocol(folds=2), metric, [BOWL_SPACE], base=None, recorded=(), folder=None)
     for depth, values in enumerate(predictions, start=1):
         trial = make_trial(1.0, 1.0, metric=metric.name, configuration=BOWL_SPACE.configuration({"depth": depth}))
         trials.add(Outcome(trial, None if values is None else values.astype(np.float32)))

@@ -150,7 +150,9 @@ def test_the_time_limit_abandons_what_still_runs(base: KnowledgeBase) -> None:
 
     metric = make_metric(None, "maximize")
     task = make_task("slow", {}, metric)
-    trials = StudyTrials(task.id, PROTOCOL, metric, [BOWL_SPACE], base=base, folder=None)
+    trials = StudyTrials(
+        task.id, PROTOCOL, metric, [BOWL_SPACE], base=base, recorded=base.trials(task=task.id), folder=None
+    )
     strategy = strategy_named("random", [BOWL_SPACE], seed=0, warm=[Suggestion(BOWL_SPACE.default, Origin.DEFAULT)])
     try:
         with ObjectiveThreads(

@@ -17,7 +17,8 @@ PROTOCOL = Protocol(folds=2)
 
 
 def open_trials(base: KnowledgeBase | None, folder: Path | None) -> StudyTrials:
-    return StudyTrials("t", PROTOCOL, METRICS["roc_auc"], [BOWL_SPACE], base=base, folder=folder)
+    recorded = [] if base is None else base.trials(task="t")
+    return StudyTrials("t", PROTOCOL, METRICS["roc_auc"], [BOWL_SPACE], base=base, recorded=recorded, folder=folder)
 
 
 def outcome_of(loss: float, depth: int) -> Outcome:
@@ -79,7 +80,15 @@ def test_trials_outside_of_a_narrower_space_are_left_out_and_counted(
     result = tune_bowl(base, trials=6)
     narrower = SearchSpace("toy_service", 2, (*BOWL_SPACE.hyperparameters[:2], Categorical("kind", ("a", "c"), "a")))
     first = result.trials[0]
-    study = StudyTrials(first.task, first.protocol, result.metric, [narrower], base=base, folder=None)
+    study = StudyTrials(
+        first.task,
+        first.protocol,
+        result.metric,
+        [narrower],
+        base=base,
+        recorded=base.trials(task=first.task),
+        folder=None,
+    )
     kept = [trial for trial in result.trials if trial.configuration.values["kind"] == "a"]
     assert sorted(trial.id for trial in study.trials) == sorted(trial.id for trial in kept)
     assert 0 < len(kept) < 6

@@ -9,8 +9,9 @@ import pytest
 from metahp.core.space import Float, Integer, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
+from metahp.core.trial_columns import TrialColumns
+from metahp.surrogate.collecting import collect_evidence
 from metahp.surrogate.evidence import Evidence
-from metahp.surrogate.measurements import collect_evidence
 
 N_FEATURES = 3
 SPACE = SearchSpace(
@@ -61,7 +62,7 @@ class Toy:
         return collect_evidence(
             tasks,
             metafeatures,
-            trials,
+            TrialColumns.of(trials),
             metric=self.metric,
             metrics={"regression": self.metric},
             spaces={"toy": self.space},

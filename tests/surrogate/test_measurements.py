@@ -14,8 +14,10 @@ from hypothesis.extra import numpy as arrays_of
 from metahp.core.space import Float, Hyperparameter, Integer, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import EMPTY_CURVE, Curve, Origin, Protocol, Trial, TrialState
+from metahp.core.trial_columns import TrialColumns
+from metahp.surrogate.collecting import collect_evidence, collect_measurements
 from metahp.surrogate.evidence import Evidence
-from metahp.surrogate.measurements import OWN_CANDIDATES, Measurements, collect_evidence, collect_measurements
+from metahp.surrogate.measurements import OWN_CANDIDATES, Measurements
 
 METRIC = "neg_root_mean_squared_error"
 X, TREES, GONE = Float("x", 0.0, 1.0, 0.5), Integer("trees", 1, 100, 10, is_log=True), Float("gone", 0.0, 1.0, 0.5)
@@ -41,7 +43,12 @@ TRIALS = [
 
 def evidence_of(space: SearchSpace, trials: Sequence[Trial] = TRIALS) -> Evidence:
     return collect_evidence(
-        TASKS, np.zeros((3, 1)), trials, metric=METRIC, metrics={"regression": METRIC}, spaces={"toy": space}
+        TASKS,
+        np.zeros((3, 1)),
+        TrialColumns.of(trials),
+        metric=METRIC,
+        metrics={"regression": METRIC},
+        spaces={"toy": space},
     )
 
 
@@ -190,7 +197,7 @@ def measured(trials: Sequence[Trial], tasks: Sequence[Task] = CLASSES, **options
     numbers = np.array([int(task.id[1:]) for task in tasks], dtype=float)
     constants = {"roc_auc": 0.5 + numbers, "accuracy": 0.6 + numbers}
     options = {"metrics": METRICS, "spaces": SPACES, "constants": constants, **options}
-    return collect_measurements(tasks, np.column_stack([numbers, -numbers]), trials, **options)
+    return collect_measurements(tasks, np.column_stack([numbers, -numbers]), TrialColumns.of(trials), **options)
 
 
 def assert_same_evidence(left: Evidence, right: Evidence) -> None:

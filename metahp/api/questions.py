@@ -1,0 +1,250 @@
+"""A question to past tasks: what the knowledge base measured on them, as it was kept and brought up to date."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from metahp.api.models import kind_of, measurements_key
+from metahp.core.errors import KnowledgeBaseError
+from metahp.core.metric import Metric, canonical_metric, kin_metrics, stored_metrics
+from metahp.core.space import SearchSpace
+from metahp.core.task import TaskType
+from metahp.core.text import encodable
+from metahp.core.trial_columns import TrialColumns
+from metahp.knowledge import cache
+from metahp.knowledge.records import BASELINE, TaskRecord
+from metahp.knowledge.snapshot import Snapshot
+from metahp.learners.registry import LEARNERS, learner_named
+from metahp.metafeatures.extract import NAMES, VERSION, replace_n_rows
+from metahp.surrogate.collecting import collect_measurements
+from metahp.surrogate.evidence import Evidence
+from metahp.surrogate.measurements import Measurements
+from metahp.surrogate.metamodel import to_bytes
+
+# One to learn from and one to see whether it helps.
+MIN_PAST_TASKS = 2
+# With so many changed trials everything is read again, and kept: reading these at every question takes a second.
+MANY_CHANGED = 5_000
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Question:
+    """What a knowledge base says to a question, read from one snapshot.
+
+    Attributes:
+        folder: The folder of the knowledge base, where models are kept.
+        content: Its content hash.
+        past: What its tasks of this kind measured.
+        evidence: The part of it that is of the metric and the learners of the question.
+    """
+
+    folder: Path
+    content: str
+    past: Measurements
+    evidence: Evidence
+
+
+def read_question(snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]) -> Question:
+    """Read what past tasks like `task_type` say of some learners.
+
+    Raises:
+        KnowledgeBaseError: there is no past task to learn from.
+    """
+    return _ask(snapshot, read_past(snapshot, task_type, learners), task_type, metric, learners)
+
+
+def read_kept_question(
+    snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]
+) -> Question | None:
+    """As `read_question`, where that is kept and brought up to date quickly; None elsewhere."""
+    past = _read_kept(snapshot, task_type, learners)
+    return None if past is None else _ask(snapshot, past, task_type, metric, learners)
+
+
+def _ask(
+    snapshot: Snapshot, past: Measurements, task_type: TaskType, metric: Metric, learners: Sequence[str]
+) -> Question:
+    evidence = find_usable_evidence(past, task_type, metric.name, learners)
+    return Question(folder=snapshot.folder, content=snapshot.content_hash, past=past, evidence=evidence)
+
+
+def find_usable_evidence(past: Measurements, task_type: TaskType, metric: str, learners: Sequence[str]) -> Evidence:
+    """The evidence of a metric about some learners.
+
+    Raises:
+        KnowledgeBaseError: too few distinct tasks have trials of them.
+    """
+    evidence = past.evidence(canonical_metric(metric), learners)
+    n_groups = len(set(evidence.groups))
+    if n_groups < MIN_PAST_TASKS:
+        raise KnowledgeBaseError(
+            f"Of {' and '.join(learners)} the knowledge base has trials on {n_groups} distinct {kind_of(task_type)} "
+            f"tasks, measured as most trials of these tasks were, and "
+            f"{MIN_PAST_TASKS} are the least to learn from. Grow it with scripts/refresh_knowledge_base.py."
+        )
+    without = sorted(set(learners) - {candidate.learner for candidate in evidence.measured().candidates})
+    if without:
+        _log.warning("of %s there is no past trial of such a task, so nothing is known", " and ".join(without))
+    return evidence
+
+
+def measure_past(
+    records: Iterable[TaskRecord], trials: TrialColumns, task_type: TaskType, learners: Sequence[str]
+) -> Measurements:
+    """What past tasks like `task_type` measured of some learners, for every metric.
+
+    Classification learns from classification and regression from regression: spaces and designs differ between them.
+    """
+    metrics = {name: kin_metrics(name) for name in stored_metrics(is_classification=task_type.is_classification)}
+    like = [
+        record
+        for record in records
+        if record.task.type.is_classification == task_type.is_classification and record.metafeatures_version == VERSION
+    ]
+    described = [record for record in like if min(record.task.n_rows, record.task.n_features) >= 1]
+    constants = {
+        metric: np.array(
+            [record.metafeatures.get(BASELINE + kin[record.task.type], np.nan) for record in described], dtype=float
+        )
+        for metric, kin in metrics.items()
+    }
+    n_left_out = len(like) - len(described)
+    if described:
+        n_left_out += int(np.all([np.isnan(values) for values in constants.values()], axis=0).sum())
+    if n_left_out:
+        _log.warning(
+            "%d past task(s) are left out: they have no rows, no features or no loss of a constant prediction.",
+            n_left_out,
+        )
+    vectors = np.array([[record.metafeatures.get(name, np.nan) for name in NAMES] for record in described], dtype=float)
+    found = collect_measurements(
+        [record.task for record in described],
+        vectors.reshape(len(described), len(NAMES)),
+        trials,
+        metrics={metric: {str(kind): name for kind, name in kin.items()} for metric, kin in metrics.items()},
+        spaces=find_spaces(task_type, learners),
+        constants=constants,
+    )
+    n_rows = np.array([task.n_rows for task in found.tasks], dtype=float)
+    return replace(found, metafeatures=replace_n_rows(found.metafeatures, n_rows))
+
+
+def read_past(
+    snapshot: Snapshot, task_type: TaskType, learners: Sequence[str], *, is_exact: bool = False
+) -> Measurements:
+    """What a knowledge base measured on tasks like `task_type`.
+
+    It is taken from the file that was kept for the same content, or from the newest one with the tasks that have
+    changed since, unless it has to be `is_exact`: which candidates of new tasks are kept beside the others may depend
+    on what was kept before. Without such a file all trials are read, which takes a while, and kept.
+
+    Raises:
+        KnowledgeBaseError: there is no such task at all.
+    """
+    kept = _read_kept(snapshot, task_type, learners, is_exact=is_exact)
+    if kept is not None:
+        return _check_not_empty(kept, task_type)
+    by_learner = snapshot.totals["trials_by_learner"]
+    known = tuple(name for name in LEARNERS if name in learners or name in by_learner)
+    _log.warning("reading all trials of the knowledge base, %s in all", f"{sum(by_learner.values()):,}")
+    past = measure_past(snapshot.tasks, snapshot.read_columns(known), task_type, known)
+    _check_not_empty(past, task_type)
+    arrays = past.to_arrays()
+    keep_measurements(snapshot, snapshot.folder, task_type, arrays, past.spaces)
+    # As it will be read from the file: a kept answer and a fresh one are the same.
+    return Measurements.from_arrays(arrays, past.spaces)
+
+
+def keep_measurements(
+    snapshot: Snapshot, folder: Path, task_type: TaskType, arrays: Mapping[str, np.ndarray], learners: Iterable[str]
+) -> Path | None:
+    """Keep all that a snapshot has of some learners, with the sums by which a later question knows what has changed."""
+    sums = to_bytes(json.dumps(snapshot.sum_trials(tuple(learners))))
+    return cache.save(folder, measurements_key(task_type, snapshot.content_hash), {**arrays, "sums": sums})
+
+
+def _read_kept(
+    snapshot: Snapshot, task_type: TaskType, learners: Sequence[str], *, is_exact: bool = False
+) -> Measurements | None:
+    """What a kept file has measured, brought up to date; None where there is none that has all of it."""
+    key = measurements_key(task_type, snapshot.content_hash)
+    spaces = find_spaces(task_type, learners)
+    for path, arrays in _find_kept(snapshot.folder, task_type, key):
+        try:
+            kept = Measurements.from_arrays(arrays, find_spaces(task_type, tuple(LEARNERS)))
+            sums = json.loads(arrays["sums"].tobytes())
+            if not _covers(snapshot, kept, spaces):
+                continue
+            if path.stem != key:
+                now = snapshot.sum_trials(tuple(kept.spaces))
+                if 2 * sum(now.get(task) == text for task, text in sums.items()) < max(len(now), len(sums)):
+                    # Of another knowledge base, or of one that has changed since for the most part.
+                    continue
+                brought = None if is_exact else _bring_up_to_date(snapshot, task_type, kept, sums, now)
+                if brought is None:
+                    continue
+                kept = brought
+        except Exception as error:
+            _log.warning("The kept file %s cannot be used (%s).", encodable(str(path)), describe_error(error))
+            continue
+        return kept.with_learners(spaces)
+    return None
+
+
+def _covers(snapshot: Snapshot, kept: Measurements, spaces: Mapping[str, SearchSpace]) -> bool:
+    """Whether kept measurements have all that there is of the learners in `spaces`."""
+    missing = [name for name in spaces if name not in kept.spaces]
+    return not missing or all(text.endswith(" 0 0") for text in snapshot.sum_trials(missing).values())
+
+
+def _find_kept(folder: Path, task_type: TaskType, key: str) -> Iterator[tuple[Path, Mapping[str, np.ndarray]]]:
+    yield from cache.find(folder, key)
+    yield from cache.find_newest(folder, measurements_key(task_type, "*"), besides=key)
+
+
+def _bring_up_to_date(
+    snapshot: Snapshot,
+    task_type: TaskType,
+    kept: Measurements,
+    sums: Mapping[str, str],
+    now: Mapping[str, str],
+) -> Measurements | None:
+    """Kept measurements with the tasks that are new or have changed, without those that have gone.
+
+    None where that is more than reading everything again is worth. `sums` tell the tasks then, `now` those of today.
+    """
+    changed = {task for task in now.keys() | sums.keys() if now.get(task) != sums.get(task)}
+    if not changed:
+        return kept
+    learners = tuple(kept.spaces)
+    trials = snapshot.read_columns(learners, sorted(changed & now.keys()))
+    if len(trials) >= MANY_CHANGED:
+        return None
+    records = [record for record in snapshot.tasks if record.task.id in changed]
+    fresh = measure_past(records, trials, task_type, learners)
+    # As they will be read from a file: a kept answer and a fresh one are the same.
+    fresh = Measurements.from_arrays(fresh.to_arrays(), kept.spaces)
+    return kept.without(frozenset(changed)).joined(fresh)
+
+
+def _check_not_empty(past: Measurements, task_type: TaskType) -> Measurements:
+    if not past.tasks:
+        raise KnowledgeBaseError(
+            f"The knowledge base has no {task_type} task to learn from. Grow it with scripts/refresh_knowledge_base.py."
+        )
+    return past
+
+
+def find_spaces(task_type: TaskType, learners: Sequence[str]) -> dict[str, SearchSpace]:
+    """The search spaces of some learners by name, in the order of their names."""
+    return {name: learner_named(name).space(task_type) for name in sorted(learners)}
+
+
+def describe_error(error: Exception) -> str:
+    """An error of any kind in one line."""
+    return f"{type(error).__name__}: {' '.join(encodable(str(error)).split())}"

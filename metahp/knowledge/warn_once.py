@@ -1,0 +1,37 @@
+"""Warnings that are given once, however often their reason is met."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from metahp.core.text import encodable
+
+_log = logging.getLogger(__name__)
+
+
+class WarnOnce:
+    """Logs each warning once; called with the key by which it is known, and the message."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def __call__(self, key: str, message: str) -> None:
+        """Warn, unless a warning with this key was given."""
+        if key not in self._given:
+            self._given.add(key)
+            _log.warning("%s", message)
+
+    def of_rows(self, file: Path, faults: Mapping[str, str], what: str) -> None:
+        """Warn of rows of `file` that are no records; `faults` says why, by their ids."""
+        fresh = {key: reason for key, reason in faults.items() if f"{what} {key}" not in self._given}
+        if fresh:
+            self._given |= {f"{what} {key}" for key in fresh}
+            key, reason = next(iter(fresh.items()))
+            _log.warning(
+                "%d %s of %s are not valid and are left out; the first is %s: %s.",
+                len(fresh),
+                what,
+                file,
+                encodable(key),
+                reason,
+            )
