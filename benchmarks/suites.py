@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.common import LOOKUPS, parser
+from benchmarks.common import LOOKUPS, make_parser
 from metahp import Categorical, Configuration, Float, Integer, MetahpError, SearchSpace, Task, TaskType
 from metahp.core.configuration import Value
 from metahp.core.space import Condition, Hyperparameter
@@ -62,9 +62,9 @@ class Suite:
         )
 
 
-def suite_parser(description: str | None, *, folds: int, seeds: int) -> argparse.ArgumentParser:
+def make_suite_parser(description: str | None, *, folds: int, seeds: int) -> argparse.ArgumentParser:
     """A parser with the options of benchmarks on look-up suites."""
-    options = parser(description, data=LOOKUPS)
+    options = make_parser(description, data=LOOKUPS)
     options.add_argument("--suite", action="append", metavar="NAME", help="repeatable; default: all of the folder")
     options.add_argument("--folds", type=int, default=folds, help="over the tasks; 0 leaves each task out alone")
     options.add_argument("--seeds", type=int, default=seeds, help="split seeds")
@@ -72,7 +72,7 @@ def suite_parser(description: str | None, *, folds: int, seeds: int) -> argparse
     return options
 
 
-def wanted_suites(arguments: argparse.Namespace, n_quick: int) -> Iterator[tuple[Suite, list[int]]]:
+def read_suites(arguments: argparse.Namespace, n_quick: int) -> Iterator[tuple[Suite, list[int]]]:
     """The suites asked for, with the places of the tasks asked for, at most `n_quick` in a quick run.
 
     Without names they are the known suites of the folder, or, where it has none of them, its other tables.
