@@ -226,7 +226,14 @@ class TrainTest:
     def predict(self, configuration: Configuration) -> np.ndarray:
         """Predictions of `LEARNER` for the test rows."""
         table, task = self.train, self.train.task
-        split = Split(table.matrix, table.y, self.test.matrix, table.is_categorical, task.type, task.n_classes)
+        split = Split(
+            X_train=table.matrix,
+            y_train=table.y,
+            X_test=self.test.matrix,
+            is_categorical=table.is_categorical,
+            task_type=task.type,
+            n_classes=task.n_classes,
+        )
         return np.asarray(LEARNER.fit(configuration, split, seed=0).predictions[-1])
 
     def loss(self, predictions: np.ndarray, metric: str) -> float:

@@ -18,7 +18,7 @@ from metahp.datasets.infer import number_label, to_numbers
 from metahp.datasets.read import frame_of, read_frame
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import losses_of
-from metahp.learners.base import all_classes, fit_quietly
+from metahp.learners.base import fill_missing_classes, fit_quietly
 from metahp.learners.registry import learner_named
 from metahp.results.formats import reason_of
 from metahp.results.preparation import Preparation, preparation_of, texts_of
@@ -173,7 +173,7 @@ class TunedModel:
                 f"The {member.configuration.learner} model gives an output of shape {output.shape}, expected "
                 f"{expected}; tune again."
             )
-        return all_classes(output, np.array(member.seen), len(self.classes)) if self.classes else output
+        return fill_missing_classes(output, np.array(member.seen), len(self.classes)) if self.classes else output
 
 
 def fit_final(table: Table, configuration: Configuration, seed: int, *, n_jobs: int = 1) -> Any:
@@ -207,7 +207,7 @@ def fit_model(
     for configuration, weight in members:
         estimator = fit_final(table, configuration, seed, n_jobs=n_jobs)
         seen = tuple(map(int, estimator.classes_)) if table.classes else ()
-        model = learner_named(configuration.learner).kept(estimator)
+        model = learner_named(configuration.learner).extract_model(estimator)
         fitted.append(Member(configuration, float(weight), model, seen))
     return TunedModel(
         table.task.type, table.target, table.classes, metric, preparation_of(table), tuple(fitted), is_voting
