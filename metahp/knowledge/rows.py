@@ -28,7 +28,7 @@ from metahp.core.trial import (
     trial_id,
 )
 from metahp.core.trial_columns import LossLists, NumberLists, TrialColumns
-from metahp.knowledge.columns import TASK_SCHEMA, conform, trial_schema, drop_ids
+from metahp.knowledge.columns import TASK_SCHEMA, conform, drop_ids, trial_schema
 from metahp.knowledge.records import Fault, TaskRecord
 
 _CURVE_PLACE = 7

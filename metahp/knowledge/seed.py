@@ -14,7 +14,7 @@ from metahp.core.trial import Trial
 from metahp.files import sweep, write_file
 from metahp.knowledge.columns import tasks_to_table, trial_schema, trials_to_table
 from metahp.knowledge.records import TaskRecord
-from metahp.knowledge.rows import read_tasks, read_trials, tasks_from_table, trials_from_table, add_ids
+from metahp.knowledge.rows import add_ids, read_tasks, read_trials, tasks_from_table, trials_from_table
 
 TASKS_FILE = "tasks.parquet"
 # Under this key a knowledge base remembers which seed it has.
