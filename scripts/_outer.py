@@ -51,7 +51,14 @@ def trained(table: Table, part: Part, configuration: Configuration) -> np.ndarra
             for (_, column), is_category in zip(part.X_test.items(), is_categorical, strict=True)
         ]
     )
-    split = Split(table.matrix, table.y, matrix, is_categorical, part.task_type, part.n_classes)
+    split = Split(
+        X_train=table.matrix,
+        y_train=table.y,
+        X_test=matrix,
+        is_categorical=is_categorical,
+        task_type=part.task_type,
+        n_classes=part.n_classes,
+    )
     return np.asarray(learner_named(LEARNER).fit(configuration, split, seed=0).predictions[-1])
 
 

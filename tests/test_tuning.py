@@ -659,7 +659,15 @@ def contrary(base: KnowledgeBase) -> tuple[KnowledgeBase, pd.DataFrame]:
     configurations = [configuration for configuration, _ in design(learner, TaskType.BINARY, 10)]
     configurations.append(learner.space(TaskType.BINARY).configuration({"C": 1e-4}))
     for index in range(14):
-        task = metahp.Task(f"{index:024d}", TaskType.BINARY, 80, 30, 2, name=f"past{index}", group=f"past{index}")
+        task = metahp.Task(
+            id=f"{index:024d}",
+            type=TaskType.BINARY,
+            n_rows=80,
+            n_features=30,
+            n_classes=2,
+            name=f"past{index}",
+            group=f"past{index}",
+        )
         unlike = {
             name: value if name.startswith("baseline") else value * float(rng.lognormal(1.0, 0.5)) + 0.5
             for name, value in values.items()
@@ -670,10 +678,16 @@ def contrary(base: KnowledgeBase) -> tuple[KnowledgeBase, pd.DataFrame]:
             folds = tuple((loss + rng.normal(scale=0.002, size=3)).tolist())
             trials.append(
                 Trial(
-                    task.id, configuration, Protocol(), 80, TrialState.COMPLETE, Origin.DESIGN, {"neg_log_loss": folds}
+                    task=task.id,
+                    configuration=configuration,
+                    protocol=Protocol(),
+                    n_rows=80,
+                    state=TrialState.COMPLETE,
+                    origin=Origin.DESIGN,
+                    fold_losses={"neg_log_loss": folds},
                 )
             )
-        base.record(trials, [TaskRecord(task, unlike, VERSION)])
+        base.record(trials, [TaskRecord(task=task, metafeatures=unlike, metafeatures_version=VERSION)])
     return base, frame
 
 

@@ -24,7 +24,7 @@ STRATEGY = "gp"
 METRIC_NAMES = {"binary": "neg_log_loss", "multiclass": "neg_log_loss", "regression": "neg_root_mean_squared_error"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedSearch:
     """`n_trials` further trials of a learner on a table, chosen by what its trials so far, `known`, say."""
 
@@ -54,7 +54,15 @@ def plan_searches(
         own = [trial for _, trial in upgrade_trials(known[task.id], {learner: learner_named(learner).space(task.type)})]
         n_left = n_trials - sum(trial.origin is Origin.POSTERIOR for trial in own)
         if n_left > 0:
-            yield PlannedSearch(source, task, learner, protocol, limits, tuple(own), n_left)
+            yield PlannedSearch(
+                source=source,
+                task=task,
+                learner=learner,
+                protocol=protocol,
+                limits=limits,
+                known=tuple(own),
+                n_trials=n_left,
+            )
 
 
 def run_searches(

@@ -26,7 +26,7 @@ CHECKPOINTS = (5, 10, 20, 35, 50, 75, 100, 150, 250, 400, 600, 1000)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
     """One fold: `X` are float64 matrices with categories as codes and NaN for missing, `y_train` codes or numbers."""
 

@@ -41,8 +41,16 @@ def steps(view: View) -> list[Step]:
     n, d = view.shape
     per_numeric = n * SECONDS_PER_STANDARDISED_CELL + min(n, RANK_ROWS) * SECONDS_PER_RANK
     return [
-        Step(_INFORMATION, d * (SECONDS_PER_COLUMN + n * SECONDS_PER_CELL), lambda _: _information(view.sample)),
-        Step(_ASSOCIATION, SECONDS_PER_STEP + view.n_numeric * per_numeric, lambda _: _association(view.sample)),
+        Step(
+            names=_INFORMATION,
+            expected_seconds=d * (SECONDS_PER_COLUMN + n * SECONDS_PER_CELL),
+            run=lambda _: _information(view.sample),
+        ),
+        Step(
+            names=_ASSOCIATION,
+            expected_seconds=SECONDS_PER_STEP + view.n_numeric * per_numeric,
+            run=lambda _: _association(view.sample),
+        ),
     ]
 
 

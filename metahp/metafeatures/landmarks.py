@@ -29,7 +29,7 @@ SMOOTHING = 0.02
 TARGET_BINS = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
     """One split of standardised and one-hot-encoded features: `X` (n, e) without gaps, `y` codes or numbers."""
 
@@ -142,7 +142,11 @@ def steps(view: View) -> list[Step]:
     expected = {"linear": classes * fits, "nearest": distances, "neighbours": distances}
 
     def step(landmark: str) -> Step:
-        return Step(_names(landmark), expected.get(landmark, fits), lambda values: course.run(landmark, values))
+        return Step(
+            names=_names(landmark),
+            expected_seconds=expected.get(landmark, fits),
+            run=lambda values: course.run(landmark, values),
+        )
 
     return [step(landmark) for landmark in _LANDMARKS]
 
@@ -164,7 +168,14 @@ class _LandmarkRun:
         y = whole.y[kept]
         fold = np.empty(MAX_ROWS, dtype=np.int64)
         fold[np.argsort(y, kind="stable")] = np.arange(MAX_ROWS) % (whole.fold.max() + 1)
-        return Sample(whole.X[kept], y, whole.is_categorical, whole.task_type, whole.n_classes, fold)
+        return Sample(
+            X=whole.X[kept],
+            y=y,
+            is_categorical=whole.is_categorical,
+            task_type=whole.task_type,
+            n_classes=whole.n_classes,
+            fold=fold,
+        )
 
     @cached_property
     def _encoded(self) -> np.ndarray:
@@ -175,7 +186,13 @@ class _LandmarkRun:
         sample, losses, prior = self._sample, [], []
         for k in range(sample.fold.max() + 1):
             train, test = np.flatnonzero(sample.fold != k), np.flatnonzero(sample.fold == k)
-            fold = Fold(self._encoded[train], sample.y[train], self._encoded[test], sample.n_classes, self._view.seed)
+            fold = Fold(
+                X_train=self._encoded[train],
+                y_train=sample.y[train],
+                X_test=self._encoded[test],
+                n_classes=sample.n_classes,
+                seed=self._view.seed,
+            )
             losses.append(row_losses(sample, test, _as_raw(_LANDMARKS[landmark](fold), sample.task_type)))
             prior.append(row_losses(sample, test, constant_raw(sample, train, len(test))))
         constant = float(np.concatenate(prior).mean())

@@ -78,14 +78,16 @@ def steps(view: View) -> list[Step]:
     """One step per fit (of all its folds), the most telling contrasts first."""
     bench = Bench(view)
     return [
-        Step(_REFERENCE_NAMES, bench.expected_seconds({}, 2.0), lambda _: bench.reference()),
+        Step(names=_REFERENCE_NAMES, expected_seconds=bench.expected_seconds({}, 2.0), run=lambda _: bench.reference()),
         *(_contrast_step(bench, contrast) for contrast in _CONTRASTS),
     ]
 
 
 def _contrast_step(bench: "Bench", contrast: str) -> Step:
     seconds = bench.expected_seconds(_CONTRASTS[contrast])
-    return Step(names_of(contrast), seconds, lambda _: bench.contrast(contrast), needs="probe_skill")
+    return Step(
+        names=names_of(contrast), expected_seconds=seconds, run=lambda _: bench.contrast(contrast), needs="probe_skill"
+    )
 
 
 class Bench:

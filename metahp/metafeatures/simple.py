@@ -125,11 +125,16 @@ def steps(view: View) -> list[Step]:
     table = view.table
 
     def step(name: str, feature: Callable[[Table], float]) -> Step:
-        return Step((name,), 0.0, lambda _: {name: feature(table)}, is_count=True)
+        return Step(names=(name,), expected_seconds=0.0, run=lambda _: {name: feature(table)}, is_count=True)
 
     return [
         *(step(name, feature) for name, feature in _FEATURES.items()),
-        Step(_GAPS, table.matrix.size * SECONDS_PER_CELL, lambda _: _gaps(table), is_count=True),
+        Step(
+            names=_GAPS,
+            expected_seconds=table.matrix.size * SECONDS_PER_CELL,
+            run=lambda _: _gaps(table),
+            is_count=True,
+        ),
     ]
 
 

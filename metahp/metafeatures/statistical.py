@@ -40,13 +40,23 @@ def steps(view: View) -> list[Step]:
     n, d = view.shape[0], view.n_numeric
     correlations = n * d * (SECONDS_PER_STANDARDISED_CELL + d * SECONDS_PER_PRODUCT) + d**3 * SECONDS_PER_CUBE
     return [
-        Step(_COLUMNS, SECONDS_PER_STEP + n * d * SECONDS_PER_CELL, lambda _: _columns(view.sample)),
-        Step(_CORRELATIONS, SECONDS_PER_STEP + correlations, lambda _: _correlations(view.sample)),
-        Step(_TARGET, SECONDS_PER_STEP + n * SECONDS_PER_CELL, lambda _: _target(view.sample)),
+        Step(
+            names=_COLUMNS,
+            expected_seconds=SECONDS_PER_STEP + n * d * SECONDS_PER_CELL,
+            run=lambda _: _columns(view.sample),
+        ),
+        Step(
+            names=_CORRELATIONS,
+            expected_seconds=SECONDS_PER_STEP + correlations,
+            run=lambda _: _correlations(view.sample),
+        ),
+        Step(
+            names=_TARGET, expected_seconds=SECONDS_PER_STEP + n * SECONDS_PER_CELL, run=lambda _: _target(view.sample)
+        ),
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """Measures of columns, each of shape (d,); skewness and kurtosis on a signed log scale, 0 where undefined."""
 

@@ -41,7 +41,7 @@ _ONE = np.uint64(1)
 Values = Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """Meta-features that are computed together.
 
@@ -57,7 +57,7 @@ class Step:
     is_count: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """Some rows and columns in canonical order.
 
@@ -157,7 +157,14 @@ class View:
         task_type = self.table.task.type
         if task_type is TaskType.MULTICLASS and n_classes == 2:
             task_type = TaskType.BINARY
-        return Sample(X, y, self.table.is_categorical[columns], task_type, n_classes, fold)
+        return Sample(
+            X=X,
+            y=y,
+            is_categorical=self.table.is_categorical[columns],
+            task_type=task_type,
+            n_classes=n_classes,
+            fold=fold,
+        )
 
 
 def _keys(matrix: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -48,12 +48,12 @@ def make_table(shape: str, task_type: TaskType, seed: int = 3, n: int = 60) -> T
 def make_split(table: Table) -> Split:
     half = np.arange(len(table.y)) % 2 == 0
     return Split(
-        table.matrix[half],
-        table.y[half],
-        table.matrix[~half],
-        table.is_categorical,
-        table.task.type,
-        table.task.n_classes,
+        X_train=table.matrix[half],
+        y_train=table.y[half],
+        X_test=table.matrix[~half],
+        is_categorical=table.is_categorical,
+        task_type=table.task.type,
+        n_classes=table.task.n_classes,
     )
 
 
@@ -130,7 +130,14 @@ def test_a_checkpoint_is_what_a_shorter_training_gives(name: str) -> None:
 def test_a_class_that_the_training_rows_lack_has_probability_zero(learner: Learner) -> None:
     split = make_split(make_table("numeric", TaskType.MULTICLASS))
     seen = split.y_train != 2
-    without = Split(split.X_train[seen], split.y_train[seen], split.X_test, split.is_categorical, split.task_type, 3)
+    without = Split(
+        X_train=split.X_train[seen],
+        y_train=split.y_train[seen],
+        X_test=split.X_test,
+        is_categorical=split.is_categorical,
+        task_type=split.task_type,
+        n_classes=3,
+    )
     configuration = learner.space(TaskType.MULTICLASS).default
     last = learner.fit(configuration.replaced(**_small(configuration.values)), without, seed=0).predictions[-1]
     assert last.shape == (len(split.X_test), 3)

@@ -54,7 +54,7 @@ def table_of(data: pd.DataFrame) -> Table:
 def raw_table(features: pd.DataFrame, y: np.ndarray, n_classes: int) -> Table:
     """A table as no file gives it, past the checks of `build_table`."""
     kind = {0: TaskType.REGRESSION, 2: TaskType.BINARY}.get(n_classes, TaskType.MULTICLASS)
-    task = Task("id", kind, len(y), features.shape[1], n_classes)
+    task = Task(id="id", type=kind, n_rows=len(y), n_features=features.shape[1], n_classes=n_classes)
     return Table(task, features, y, "target", tuple(map(str, range(n_classes))))
 
 
@@ -233,7 +233,7 @@ def test_the_budget_that_the_warning_names_allows_all_meta_features(classes: int
 
 
 def step(name: str, seconds: float, *, needs: str = "", is_count: bool = False) -> Step:
-    return Step((name,), seconds, lambda _: {name: 1.0}, needs, is_count)
+    return Step(names=(name,), expected_seconds=seconds, run=lambda _: {name: 1.0}, needs=needs, is_count=is_count)
 
 
 def test_steps_that_do_not_fit_the_budget_are_left_out_by_hand() -> None:

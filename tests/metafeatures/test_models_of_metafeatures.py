@@ -19,13 +19,21 @@ PLENTY = 1e6
 
 def table(X: np.ndarray, y: np.ndarray, n_classes: int) -> Table:
     kind = {0: TaskType.REGRESSION, 2: TaskType.BINARY}.get(n_classes, TaskType.MULTICLASS)
-    return Table(Task("id", kind, *X.shape, n_classes), pd.DataFrame(X), y, "y")
+    task = Task(id="id", type=kind, n_rows=X.shape[0], n_features=X.shape[1], n_classes=n_classes)
+    return Table(task, pd.DataFrame(X), y, "y")
 
 
 def sample(y: list[float], n_classes: int) -> Sample:
     kind = {0: TaskType.REGRESSION, 2: TaskType.BINARY}.get(n_classes, TaskType.MULTICLASS)
     codes = np.array(y, dtype=np.int64 if n_classes else float)
-    return Sample(np.zeros((len(y), 1)), codes, np.array([False]), kind, n_classes, np.zeros(len(y), dtype=np.int64))
+    return Sample(
+        X=np.zeros((len(y), 1)),
+        y=codes,
+        is_categorical=np.array([False]),
+        task_type=kind,
+        n_classes=n_classes,
+        fold=np.zeros(len(y), dtype=np.int64),
+    )
 
 
 def test_row_losses_by_hand() -> None:

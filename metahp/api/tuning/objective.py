@@ -76,7 +76,7 @@ def objective_task(name: str, metafeatures: Mapping[str, float], metric: Metric)
     described = [name, sorted((key, repr(float(value))) for key, value in metafeatures.items())]
     described += [metric.name, type(metric).__name__]
     id_ = hashlib.blake2b(json.dumps(described).encode(), digest_size=12).hexdigest()
-    return Task(id_, TaskType.REGRESSION, 0, 0, name=name, group=name), PROTOCOL
+    return Task(id=id_, type=TaskType.REGRESSION, n_rows=0, n_features=0, name=name, group=name), PROTOCOL
 
 
 def best_of_past(
@@ -274,13 +274,13 @@ class ObjectivePool:
         state = {"": TrialState.COMPLETE, "out of memory": TrialState.OUT_OF_MEMORY}.get(reason, TrialState.FAILED)
         rest: dict[str, Any] = {"fit_seconds": round(time.perf_counter() - start, 5), "reason": reason}
         return Trial(
-            self._task,
-            suggestion.configuration,
-            self._protocol,
-            0,
-            state,
-            suggestion.origin,
-            {self._metric.name: losses} if state is TrialState.COMPLETE else {},
+            task=self._task,
+            configuration=suggestion.configuration,
+            protocol=self._protocol,
+            n_rows=0,
+            state=state,
+            origin=suggestion.origin,
+            fold_losses={self._metric.name: losses} if state is TrialState.COMPLETE else {},
             space_version=self._space.version,
             **rest,
         )

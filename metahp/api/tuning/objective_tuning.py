@@ -61,7 +61,7 @@ def tune_objective(
     strategy, _ = strategy_of(search.strategy, prior, [space], ordered, seed=search.seed, device=search.device)
     search.close_snapshot()
     if is_open:
-        search.record(TaskRecord(task, metafeatures))
+        search.record(TaskRecord(task=task, metafeatures=metafeatures))
     with interrupts.held_back() as held:
         with ObjectivePool(objective, space, task.id, protocol, metric, search.n_jobs) as pool:
             best, ended = search.best_of(study, strategy, pool, lambda suggestion: suggestion, held, hint=HINT)
