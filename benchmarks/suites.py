@@ -50,7 +50,10 @@ class Suite:
             metric="score",
             spaces={space.learner: space for space in self.spaces},
             # The tables behind the evaluations are not part of a suite, and nothing of them but the name is known.
-            tasks=tuple(Task(name, TaskType.MULTICLASS, 0, 0, 2, name) for name in self.tasks),
+            tasks=tuple(
+                Task(id=name, type=TaskType.MULTICLASS, n_rows=0, n_features=0, n_classes=2, name=name)
+                for name in self.tasks
+            ),
             metafeatures=np.zeros((len(self.tasks), 0)) if self.metafeatures is None else self.metafeatures,
             constants=np.ones(len(self.tasks)),
             candidates=tuple(column),

@@ -103,8 +103,15 @@ def build_table(
     if features.shape[1] == 0:
         left_out = "; ".join(f"{column} ({why})" for column, why in list(preparation.dropped.items())[:5])
         raise InputError(f"No usable feature column is left beside the target '{target}': {left_out}.")
-    names = encodable(name), encodable(group or name)
-    task = Task(task_id, kind, len(frame), features.shape[1], len(classes), *names)
+    task = Task(
+        id=task_id,
+        type=kind,
+        n_rows=len(frame),
+        n_features=features.shape[1],
+        n_classes=len(classes),
+        name=encodable(name),
+        group=encodable(group or name),
+    )
     return Table(task, features, y, target, classes, origin, n_without, preparation, (*warnings, *notes), read)
 
 

@@ -31,7 +31,18 @@ def past(rng):
     return Evidence(
         metric="neg_root_mean_squared_error",
         spaces=SPACES,
-        tasks=tuple(Task(f"t{i}", TaskType.REGRESSION, 100 + i, 5, 0, f"t{i}", f"g{i}") for i in range(60)),
+        tasks=tuple(
+            Task(
+                id=f"t{i}",
+                type=TaskType.REGRESSION,
+                n_rows=100 + i,
+                n_features=5,
+                n_classes=0,
+                name=f"t{i}",
+                group=f"g{i}",
+            )
+            for i in range(60)
+        ),
         metafeatures=metafeatures,
         constants=np.ones(60),
         candidates=tuple(configurations),

@@ -87,13 +87,13 @@ def write(folder: Path, kind: str, learner: str, values: dict[str, Any], *, n_me
     configuration = configuration_of(learner, table, values)
     model = fit_model(table, [(configuration, 1.0)] * n_members, metric, seed=0)
     trial = Trial(
-        table.task.id,
-        configuration,
-        Protocol(),
-        N_ROWS,
-        TrialState.COMPLETE,
-        Origin.DEFAULT,
-        {metric.name: (0.1, 0.2, 0.3)},
+        task=table.task.id,
+        configuration=configuration,
+        protocol=Protocol(),
+        n_rows=N_ROWS,
+        state=TrialState.COMPLETE,
+        origin=Origin.DEFAULT,
+        fold_losses={metric.name: (0.1, 0.2, 0.3)},
         fit_seconds=1.0,
     )
     write_result(
