@@ -19,7 +19,7 @@ from metahp import Configuration, Table, TaskType, Trial, api
 from metahp.api.past_knowledge import measure_past
 from metahp.core.metric import canonical_metric, kin_metrics
 from metahp.core.trial_columns import TrialColumns
-from metahp.datasets.infer import parse_column
+from metahp.datasets.columns import parse_column, read_labels
 from metahp.datasets.read import TableSource
 from metahp.evaluation.losses import losses_of
 from metahp.evaluation.protocol import folds, sampled_rows
@@ -27,7 +27,6 @@ from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.seed import read_seed
 from metahp.learners.base import Split
 from metahp.learners.registry import learner_named
-from metahp.results.preparation import preparation_of, texts_of
 from metahp.study.request import Folds
 from metahp.study.rows import part_rows
 from metahp.surrogate.calibration import OF_TABLES
@@ -253,12 +252,12 @@ def set_outer_rows_aside(source: TableSource) -> TrainTest:
     rows = part_rows(source.path, target=source.target, task=source.task_type, folds=Folds(test_size=OUTER_SHARE))
     table, outer = rows.table, rows.outer
     assert outer is not None
-    features, _ = preparation_of(table).features(outer)
+    features, _ = table.preparation.transform(outer)
     features = features[list(table.features)]
     if not table.task.type.is_classification:
         y = parse_column(outer[table.target]).to_numpy(dtype=float)
         return TrainTest(table, replace(table, features=features, y=y))
-    codes = pd.Index(table.classes, dtype=object).get_indexer(pd.Index(texts_of(outer[table.target]), dtype=object))
+    codes = pd.Index(table.classes, dtype=object).get_indexer(pd.Index(read_labels(outer[table.target]), dtype=object))
     # A class of a single row may be among the outer rows alone, where nothing can know it.
     known = codes >= 0
     return TrainTest(table, replace(table, features=features[known], y=codes[known]))

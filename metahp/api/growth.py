@@ -62,11 +62,11 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     return [
         ManifestRow(
             TableSource(
-                str(path.parent / row["file"]),
-                row["target"],
-                task_type_named(row["task"]),
-                row["name"],
-                row.get("group") or row["name"],
+                path=str(path.parent / row["file"]),
+                target=row["target"],
+                task_type=task_type_named(row["task"]),
+                name=row["name"],
+                group=row.get("group") or row["name"],
             ),
             f"{row.get('source_repo', '')}/{row.get('source_path', '')}".strip("/"),
             row.get("license_note", ""),

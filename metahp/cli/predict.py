@@ -30,7 +30,7 @@ def predict(
     if proba and not model.classes:
         raise InputError("--proba needs a model of classes; this one predicts numbers.")
     frame = model.read(file)
-    features, notes = model.preparation.features(frame)
+    features, notes = model.preparation.transform(frame)
     output.warn(notes, quiet=quiet)
     outputs = model.outputs(features)
     if score:

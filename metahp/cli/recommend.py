@@ -76,7 +76,7 @@ def recommend(
     elif form is AdviceFormat.YAML:
         output.write(output.as_yaml(recommendation.to_dict()), out)
     elif form is AdviceFormat.PYTHON:
-        from metahp.recommendation.export import python_script
+        from metahp.results.script import python_script
 
         output.write(python_script(recommendation, table, file), out)
     else:

@@ -1,6 +1,7 @@
 """Texts that come from others (names of files, columns, classes, learners; error messages) as they may be shown."""
 
 import re
+from collections.abc import Iterable
 
 # Control characters but tab and line feed, what steers terminals and the direction of writing, line separators,
 # invisible characters that change how a name looks, and half characters, which no encoding can write.
@@ -17,3 +18,9 @@ def printable(text: str) -> str:
 def encodable(text: str) -> str:
     r"""The text with half characters (lone surrogates, as from file names that are not UTF-8) written as `\udc80`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def join_names(names: Iterable[str], most: int = 5) -> str:
+    """The first names of a list, and how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")

@@ -12,8 +12,8 @@ import pandas as pd
 
 from metahp.core.errors import InputError
 from metahp.datasets.limits import check_cells, check_columns
+from metahp.datasets.raw import ReadOptions
 from metahp.datasets.source import Text
-from metahp.datasets.table import ReadOptions
 
 # Nothing here gives back what it took (`*+`, `++`): no line, however odd, takes more than time in its length.
 _QUOTED = r"'[^'\\]*+(?:\\.[^'\\]*+)*+'|\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\""
@@ -70,10 +70,10 @@ def read_arff(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
     }
     data = "\n".join(lines[n_header:])
     options = ReadOptions(
-        "sparse-arff" if is_sparse else "arff",
-        "," if "," in data else " ",
-        text.encoding,
-        text.source.compression,
+        format="sparse-arff" if is_sparse else "arff",
+        separator="," if "," in data else " ",
+        encoding=text.encoding,
+        compression=text.source.compression,
         quote='"' if '"' in data and "'" not in data else "'",
         skip_lines=n_header,
         column_names=tuple(one.name for one in attributes),

@@ -15,8 +15,9 @@ import pyarrow.csv as pacsv
 
 from metahp.core.errors import InputError
 from metahp.datasets.limits import MAX_LINE_BYTES, check_columns, gibibytes
+from metahp.datasets.portable import MISSING
+from metahp.datasets.raw import ReadOptions
 from metahp.datasets.source import Text
-from metahp.datasets.table import MISSING_MARKERS, ReadOptions
 
 SEPARATORS = (",", ";", "\t", "|")
 SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -71,7 +72,12 @@ def read_delimited(
     if frame.empty:
         raise InputError(f"'{text.source.label}' has a header and no rows; expected rows of values below it.")
     options = ReadOptions(
-        "csv", sketch.separator, text.encoding, text.source.compression, sketch.decimal, skip_lines=sketch.skipped
+        format="csv",
+        separator=sketch.separator,
+        encoding=text.encoding,
+        compression=text.source.compression,
+        decimal=sketch.decimal,
+        skip_lines=sketch.skipped,
     )
     return frame.set_axis(sketch.header, axis=1), options, tuple(warnings)
 
@@ -184,7 +190,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _is_numeric(values: list[str], decimal: str) -> bool:
-    present = [value.strip() for value in values if value.strip() not in MISSING_MARKERS]
+    present = [value.strip() for value in values if value.strip() not in MISSING]
     return all(_is_number(value.replace(",", ".") if decimal == "," else value) for value in present)
 
 
@@ -222,7 +228,7 @@ def _arrow_table(text: Text, sketch: _Sketch, types: dict[str, pa.DataType]) -> 
                 parse_options=pacsv.ParseOptions(delimiter=sketch.separator, newlines_in_values=text.has_quotes),
                 convert_options=pacsv.ConvertOptions(
                     column_types=types,
-                    null_values=list(MISSING_MARKERS),
+                    null_values=list(MISSING),
                     strings_can_be_null=True,
                     check_utf8=False,
                     decimal_point=sketch.decimal,
@@ -240,7 +246,7 @@ def _as_numbers(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
     trimmed = pc.utf8_trim_whitespace(column)
     if decimal == ",":
         trimmed = pc.replace_substring(trimmed, ",", ".")
-    missing = pc.is_in(trimmed, value_set=pa.array(MISSING_MARKERS))
+    missing = pc.is_in(trimmed, value_set=pa.array(MISSING))
     try:
         return pc.cast(pc.if_else(missing, pa.scalar(None, pa.string()), trimmed), pa.float64())
     except pa.ArrowInvalid:
@@ -260,7 +266,7 @@ def _read_with_pandas(text: Text, sketch: _Sketch) -> pd.DataFrame:
                 names=range(len(sketch.header)),
                 dtype="str",
                 keep_default_na=False,
-                na_values=list(MISSING_MARKERS),
+                na_values=list(MISSING),
                 skipinitialspace=True,
                 encoding="utf-8",
                 index_col=False,

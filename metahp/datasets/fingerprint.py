@@ -1,6 +1,7 @@
 """The content hash of a task: the same values are the same task, whatever the file, row order or column order."""
 
 import hashlib
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ _MISSING = np.uint64(0x9E3779B97F4A7C15)
 def fingerprint(features: list[pd.Series], target: pd.Series, task_type: TaskType) -> str:
     """Hex digest of a table's parsed values and its target, independent of names, row order and column order.
 
-    Columns must be parsed (`metahp.datasets.infer.parse_column`): float64, datetime64 or text. Every cell is hashed
-    together with the multiset of its own column, so that swapping two cells between columns changes the digest.
+    Columns must be parsed (`metahp.datasets.columns.parse_column`): float64, datetime64 or categories. Every cell is
+    hashed together with the multiset of its own column, so that swapping two cells between columns changes the digest.
     """
     rows = np.zeros(len(target), dtype=np.uint64)
     with np.errstate(over="ignore"):
@@ -38,17 +39,18 @@ def _salted(column: pd.Series, salt: int) -> np.ndarray:
 def _cells(column: pd.Series) -> np.ndarray:
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         column = column.astype("datetime64[s]").astype("int64").astype(float).where(column.notna())
-    missing = column.isna().to_numpy()
     if pd.api.types.is_numeric_dtype(column.dtype):
-        cells = pd.util.hash_array(column.to_numpy(dtype=float) + 0.0)  # + 0.0 makes -0.0 and 0.0 one value
+        numbers = column.to_numpy(dtype=float)
+        missing = np.isnan(numbers)
+        cells = pd.util.hash_array(numbers + 0.0)  # + 0.0 makes -0.0 and 0.0 one value
     else:
-        texts = column.to_numpy(dtype=object, copy=True)
-        texts[missing] = ""
-        codes, distinct = pd.factorize(texts)
-        if len(distinct) <= _MOST_SPELLINGS and {str(text).lower() for text in distinct} <= {"true", "false", ""}:
+        categories = cast(pd.Categorical, column.array)
+        texts, missing = categories.categories.to_numpy(dtype=object), categories.codes < 0
+        n_spellings = len(texts) + bool(missing.any())
+        if n_spellings <= _MOST_SPELLINGS and {text.lower() for text in texts} <= {"true", "false"}:
             # Booleans are spelled True, true or TRUE by the formats that have no type for them.
-            distinct = np.array([str(text).lower() for text in distinct], dtype=object)
-        cells = pd.util.hash_array(distinct, categorize=False)[codes]
+            texts = np.array([text.lower() for text in texts], dtype=object)
+        cells = pd.util.hash_array(texts, categorize=False)[categories.codes]
     return np.where(missing, _MISSING, cells)
 
 

@@ -14,8 +14,8 @@ from metahp.core.errors import InputError
 from metahp.core.text import encodable
 from metahp.datasets.limits import check_cells, check_columns
 from metahp.datasets.nesting import check_depth, line_blocks
+from metahp.datasets.raw import ReadOptions
 from metahp.datasets.source import Text
-from metahp.datasets.table import ReadOptions
 
 BLOCK_BYTES = 1 << 23
 PROBE_BYTES = 1 << 20
@@ -33,7 +33,7 @@ def read_json_lines(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, .
         InputError: a line is not a JSON object or nested too deep, or there are too many keys.
     """
     source = text.source
-    options = ReadOptions("jsonl", encoding=text.encoding, compression=source.compression)
+    options = ReadOptions(format="jsonl", encoding=text.encoding, compression=source.compression)
     if text.source.head().lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         raise InputError(
             f"'{source.label}' is one JSON array, expected JSON lines (one object a line). "

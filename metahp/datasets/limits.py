@@ -1,9 +1,11 @@
-"""How much of a table is taken: columns, nesting and bytes in memory. What has more is refused before it is read."""
+"""How much a table may have: rows, columns, nesting and bytes in memory. One with more is refused before it is read."""
 
 import psutil
 
 from metahp.core.errors import InputError
 
+# With fewer rows, no score means anything.
+MIN_ROWS = 20
 # Gene-expression tables have a column for each of about 20,000 genes, and a few for the patients. Every column costs
 # about 0.3 ms and 15 kB to load, whatever its rows, and more in every later step.
 MAX_COLUMNS = 25_000

@@ -1,27 +1,46 @@
 """A table from whatever a user has."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from metahp.core.errors import InputError
 from metahp.core.task import TaskType
-from metahp.datasets.read import load_table, table_from
+from metahp.datasets.infer import build_table
+from metahp.datasets.raw import RawTable
+from metahp.datasets.read import raw_table_from, read_raw
 from metahp.datasets.table import Table
 
 
-def load(source: Any, y: Any = None, *, target: str | None = None, task: str | None = None) -> Table:
-    """A table from a path, `-` for standard input, a frame, or arrays `source` (n, d) and `y` (n,).
+def read(source: Any, y: Any = None, *, target: str | None = None) -> RawTable:
+    """The raw table in a path, `-` for standard input, a frame, or arrays `source` (n, d) and `y` (n,).
+
+    A raw table is given back as it is, with another target where `target` names one.
 
     Raises:
-        InputError, UnknownNameError: see `metahp.datasets.infer.build_table`.
+        InputError: the file cannot be read, or the arrays are no table.
+    """
+    if isinstance(source, RawTable):
+        if y is not None:
+            raise InputError("A RawTable has its target among its columns; leave out y.", argument="y")
+        return source if target is None else replace(source, target=target)
+    if isinstance(source, str | Path):
+        return read_raw(source, target=target)
+    return raw_table_from(source, y, target=target)
+
+
+def load(source: Any, y: Any = None, *, target: str | None = None, task: str | None = None) -> Table:
+    """A table from a path, `-` for standard input, a raw table, a frame, or arrays `source` (n, d) and `y` (n,).
+
+    Raises:
+        InputError, UnknownNameError: see `read` and `metahp.datasets.infer.build_table`.
     """
     if isinstance(source, Table):
         if y is not None or target is not None or task is not None:
             raise InputError("A Table has its target and its task type; leave out y, target and task.")
         return source
-    if isinstance(source, str | Path):
-        return load_table(source, target=target, task_type=task_type_named(task))
-    return table_from(source, y, target=target, task_type=task_type_named(task))
+    kind = task_type_named(task)
+    return build_table(read(source, y, target=target), task_type=kind)
 
 
 def task_type_named(name: str | None) -> TaskType | None:

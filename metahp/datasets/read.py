@@ -1,7 +1,7 @@
 """Files become tables: CSV, TSV, Parquet, JSON lines and ARFF, from a path or standard input, and frames."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,31 @@ from metahp.datasets.infer import build_table
 from metahp.datasets.json_lines import read_json_lines
 from metahp.datasets.limits import check_cells, check_columns
 from metahp.datasets.parquet import read_parquet
+from metahp.datasets.raw import RawTable, ReadOptions
 from metahp.datasets.source import as_text, is_pipe, open_source
-from metahp.datasets.table import ReadOptions, Table
+from metahp.datasets.table import Table
 
 PARQUET_MAGIC = b"PAR1"
 PARQUET_SUFFIXES = (".parquet", ".pq")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
+def read_raw(source: str | Path, *, target: str | None = None) -> RawTable:
+    """The raw table in a file: CSV, TSV, JSON lines or ARFF (plain or gzip), or Parquet.
+
+    Args:
+        source: A path, or `-` for standard input; the format is found from the content and the suffix.
+        target: Name of the target column; None where it is to be guessed.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    frame, options, warnings = _read(str(source))
+    return RawTable.of(frame, target=target, name=_stem(str(source)), read=options, warnings=warnings)
+
+
 def read_frame(path: str | Path, *, text_columns: Collection[str] = (), min_columns: int = 2) -> pd.DataFrame:
-    """The raw frame of a file in any format that `load_table` reads.
+    """The frame in a file of any format that `read_raw` takes, its columns called as in the file.
 
     Args:
         path: A path, or `-` for standard input.
@@ -39,7 +54,7 @@ def read_frame(path: str | Path, *, text_columns: Collection[str] = (), min_colu
     return _read(str(path), text_columns, min_columns)[0]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableSource:
     """Where a table is read from, small enough to hand to another process."""
 
@@ -51,25 +66,17 @@ class TableSource:
 
     def load(self) -> Table:
         """Read and prepare the table."""
-        frame, options, warnings = _read(self.path)
-        return build_table(
-            frame,
-            target=self.target,
-            task_type=self.task_type,
-            name=self.name,
-            group=self.group,
-            read=options,
-            warnings=warnings,
-        )
+        raw = replace(read_raw(self.path, target=self.target), name=self.name)
+        return build_table(raw, task_type=self.task_type, group=self.group)
 
 
 def load_table(
     source: str | Path, *, target: str | None = None, task_type: TaskType | str | None = None, name: str = ""
 ) -> Table:
-    """The table in a file: CSV, TSV, JSON lines or ARFF (plain or gzip), or Parquet.
+    """The table in a file.
 
     Args:
-        source: A path, or `-` for standard input; the format is found from the content and the suffix.
+        source: As for `read_raw`.
         target: Name of the target column; guessed where None.
         task_type: What to predict; inferred from the target where None.
         name: How the task is called in results; the file's name without its suffixes where empty.
@@ -78,28 +85,24 @@ def load_table(
         InputError: the file cannot be read, or does not hold a table to learn from.
         UnknownNameError: no column is called `target`, or no task type is called `task_type`.
     """
-    frame, options, warnings = _read(str(source))
-    return build_table(
-        frame, target=target, task_type=task_type, name=name or _stem(str(source)), read=options, warnings=warnings
-    )
+    raw = read_raw(source, target=target)
+    return build_table(replace(raw, name=name or raw.name), task_type=task_type)
 
 
-def table_from(X: Any, y: Any = None, *, target: str | None = None, task_type: TaskType | str | None = None) -> Table:
-    """The table of a frame, an array or lists from Python.
+def raw_table_from(X: Any, y: Any = None, *, target: str | None = None) -> RawTable:
+    """The raw table of a frame, an array or lists from Python.
 
     Args:
         X: Features, shape (n, d): a DataFrame, an array, a list of rows, or anything with `to_pandas`.
         y: Target, shape (n,), matched to the rows of `X` by position; where None, `X` holds the target column.
         target: Name of the target column in `X` (guessed where None), or the name that `y` gets.
-        task_type: What to predict; inferred from the target where None.
 
     Raises:
-        InputError: wrong shapes, or not a table to learn from.
-        UnknownNameError: no column is called `target`, or no task type is called `task_type`.
+        InputError: wrong shapes.
     """
     frame = frame_of(X)
     if y is None:
-        return build_table(frame, target=target, task_type=task_type)
+        return RawTable.of(frame, target=target)
     values = _series_of(y)
     if len(values) != len(frame):
         raise InputError(f"X and y differ in length: {len(frame):,} rows and {len(values):,} targets.")
@@ -108,11 +111,27 @@ def table_from(X: Any, y: Any = None, *, target: str | None = None, task_type: T
     while name in taken:
         name += "_"
     frame = pd.concat([frame.reset_index(drop=True), values.reset_index(drop=True).rename(name)], axis=1)
-    return build_table(frame, target=name, task_type=task_type)
+    return RawTable.of(frame, target=name)
+
+
+def table_from(X: Any, y: Any = None, *, target: str | None = None, task_type: TaskType | str | None = None) -> Table:
+    """The table of a frame, an array or lists from Python.
+
+    Args:
+        X: As for `raw_table_from`.
+        y: As for `raw_table_from`.
+        target: As for `raw_table_from`.
+        task_type: What to predict; inferred from the target where None.
+
+    Raises:
+        InputError: wrong shapes, or not a table to learn from.
+        UnknownNameError: no column is called `target`, or no task type is called `task_type`.
+    """
+    return build_table(raw_table_from(X, y, target=target), task_type=task_type)
 
 
 def frame_of(X: Any) -> pd.DataFrame:
-    """The frame of anything that `table_from` takes as features; columns without a name are `x0`, `x1`, …."""
+    """The frame of anything that `raw_table_from` takes as features; columns without a name are `x0`, `x1`, …."""
     if isinstance(X, pd.DataFrame):
         return X
     if hasattr(X, "to_pandas"):
@@ -154,7 +173,7 @@ def _read(
 ) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
     source = open_source(name)
     if source.suffix in PARQUET_SUFFIXES or source.head(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
-        return read_parquet(source), ReadOptions("parquet"), ()
+        return read_parquet(source), ReadOptions(format="parquet"), ()
     text = as_text(source)
     with text.open() as stream:
         start = stream.read(1 << 16).decode("utf-8", errors="ignore").lstrip()

@@ -20,9 +20,7 @@ from metahp.learners.lightgbm_text import check_text, count_trees_per_iteration
 
 _OBJECTIVE = {TaskType.BINARY: "binary", TaskType.MULTICLASS: "multiclass", TaskType.REGRESSION: "regression"}
 
-# LightGBM refuses these in the names of features, or loses count of the names by them.
-_KEPT_NAME = re.compile(r'[^\[\]{}",:\t\n\v\f\r]+')
-# Some characters it changes; these it keeps, also in its own text format.
+# LightGBM refuses some characters in the names of features, and changes others; these it keeps, also in its own text.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 
 _SPACE = SearchSpace(
@@ -105,15 +103,15 @@ class LightGBM(Learner):
     ) -> Any:
         """`LGBMClassifier` or `LGBMRegressor`; categories are the frame's `category` columns.
 
-        Where LightGBM refuses the names of the columns, a `Pipeline` that first names them by position.
+        Where `fitted_names` are others, a `Pipeline` that first calls the columns by them.
         """
         kind = lightgbm.LGBMClassifier if task_type.is_classification else lightgbm.LGBMRegressor
         model = kind(**self.constructor_arguments(configuration), random_state=seed, n_jobs=n_jobs, verbosity=-1)
         names = [name for name in (*numeric, *categorical) if isinstance(name, str)]
-        if _accepts_names(names):
+        fitted_names = self.fitted_names(names)
+        if fitted_names == names:
             return model
-        plain = _names_by_position(len(numeric) + len(categorical))
-        rename = FunctionTransformer(pd.DataFrame.set_axis, kw_args={"labels": plain, "axis": 1})
+        rename = FunctionTransformer(pd.DataFrame.set_axis, kw_args={"labels": fitted_names, "axis": 1})
         return Pipeline([("rename", rename), ("model", model)])
 
     def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
@@ -145,8 +143,9 @@ class LightGBM(Learner):
         return Course(checkpoints, predictions, fitted - start, time.perf_counter() - fitted)
 
     def fitted_names(self, names: Sequence[str]) -> list[str]:
-        """The same names, or names by position where LightGBM would change some."""
-        return list(names) if all(map(_PLAIN_NAME.fullmatch, names)) else _names_by_position(len(names))
+        """The same names, or names by position where LightGBM would refuse or change some."""
+        is_plain = all(map(_PLAIN_NAME.fullmatch, names))
+        return list(names) if is_plain else [f"feature_{index}" for index in range(len(names))]
 
     def extract_model(self, estimator: Any) -> lightgbm.Booster:
         """The booster."""
@@ -171,23 +170,13 @@ class LightGBM(Learner):
         return booster
 
     def renaming(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Two lines that name the columns by position, where LightGBM refuses some."""
-        if _accepts_names(names):
+        """Two lines that call the columns by `fitted_names`, where these are others."""
+        if self.fitted_names(names) == list(names):
             return ()
         return (
-            '# LightGBM allows none of []{}",: in the names of features, and takes a space for a _.',
-            'X.columns = [f"feature {i}" for i in range(X.shape[1])]',
+            "# LightGBM refuses or changes names with other characters than letters, digits and _.-",
+            'X.columns = [f"feature_{i}" for i in range(X.shape[1])]',
         )
-
-
-def _accepts_names(names: Sequence[str]) -> bool:
-    """Whether LightGBM takes columns of these names, whose spaces it turns into underscores."""
-    is_kept = all(_KEPT_NAME.fullmatch(name) for name in names)
-    return is_kept and len({name.replace(" ", "_") for name in names}) == len(names)
-
-
-def _names_by_position(count: int) -> list[str]:
-    return [f"feature_{index}" for index in range(count)]
 
 
 def _predict_at(checkpoints: tuple[int, ...], booster: lightgbm.Booster, split: Split) -> list[np.ndarray]:

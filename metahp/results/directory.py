@@ -47,9 +47,9 @@ from metahp.files import (
 )
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, parse_json, read_file
-from metahp.recommendation.export import ScriptFolds, training_script
 from metahp.recommendation.result import arguments_of
 from metahp.results.model import TunedModel
+from metahp.results.script import ScriptFolds, training_script
 
 logger = logging.getLogger(__name__)
 

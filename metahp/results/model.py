@@ -14,14 +14,15 @@ from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.task import TaskType
 from metahp.core.text import encodable
-from metahp.datasets.infer import number_label, to_numbers
+from metahp.datasets.columns import read_labels
+from metahp.datasets.portable import number_label, parse_numbers
+from metahp.datasets.preparation import Preparation
 from metahp.datasets.read import frame_of, read_frame
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import losses_of
 from metahp.learners.base import fill_missing_classes, fit_quietly
 from metahp.learners.registry import learner_named
 from metahp.results.formats import reason_of
-from metahp.results.preparation import Preparation, preparation_of, texts_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,12 +79,12 @@ class TunedModel:
             InputError: the file cannot be read, or `X` has no rows and columns.
         """
         if isinstance(X, str | Path):
-            return read_frame(X, text_columns=self.preparation.categories, min_columns=1)
+            return read_frame(X, text_columns=self.preparation.categorical, min_columns=1)
         return frame_of(X)
 
     def features(self, X: Any) -> pd.DataFrame:
         """Features of a path or frame; what became missing on the way is logged."""
-        features, notes = self.preparation.features(self.read(X))
+        features, notes = self.preparation.transform(self.read(X))
         for note in notes:
             logger.warning(note)
         return features
@@ -144,14 +145,14 @@ class TunedModel:
             if self.target not in names:
                 raise InputError(f"A score needs the target, and there is no column '{self.target}'.")
             y = frame[names[self.target]]
-        texts = texts_of(pd.Series(y))
+        texts = read_labels(pd.Series(y))
         if self.classes:
             labels = [text if text in self.classes else _plain_label(text) for text in texts]
             sorted_classes = np.array(self.classes, dtype=object)[np.argsort(_labels(self.classes), kind="stable")]
             actual = pd.Index(sorted_classes).get_indexer(pd.Index(labels, dtype=object))
             known = actual >= 0
         else:
-            actual = to_numbers(texts)
+            actual = parse_numbers(texts)
             known = np.isfinite(actual)
         if not known.any():
             raise InputError(f"No value of the target '{self.target}' is one that the model knows.")
@@ -209,16 +210,14 @@ def fit_model(
         seen = tuple(map(int, estimator.classes_)) if table.classes else ()
         model = learner_named(configuration.learner).extract_model(estimator)
         fitted.append(Member(configuration, float(weight), model, seen))
-    return TunedModel(
-        table.task.type, table.target, table.classes, metric, preparation_of(table), tuple(fitted), is_voting
-    )
+    return TunedModel(table.task.type, table.target, table.classes, metric, table.preparation, tuple(fitted), is_voting)
 
 
 def _plain_label(text: str | None) -> str | None:
     """The class that a target's text stands for: `1.0` and `1` are one."""
     if text is None:
         return None
-    number = to_numbers(np.array([text], dtype=object))[0]
+    number = parse_numbers(np.array([text], dtype=object))[0]
     return number_label(number) if np.isfinite(number) else text
 
 
@@ -226,7 +225,7 @@ def _labels(classes: tuple[str, ...]) -> np.ndarray:
     """The classes as numbers or booleans where all of them are what such a target is called by, else as text."""
     if set(classes) == {"False", "True"}:
         return np.array([name == "True" for name in classes])
-    numbers = to_numbers(np.array(classes, dtype=object))
+    numbers = parse_numbers(np.array(classes, dtype=object))
     if not np.isfinite(numbers).all() or any(
         number_label(number) != name for number, name in zip(numbers, classes, strict=True)
     ):

@@ -5,26 +5,22 @@ import math
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, MetahpError
 from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
-from metahp.datasets.infer import date_parts
+from metahp.datasets.preparation import DATE_PARTS, Preparation
 from metahp.learners.expected import Expected
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, MAX_MODEL_BYTES, parse_json, read_file
 from metahp.results.directory import BEST, MODELS, PREPARATION, SCHEMA_VERSION
 from metahp.results.formats import load_model, reason_of
 from metahp.results.model import Member, TunedModel
-from metahp.results.preparation import Preparation
 
 # An ensemble is chosen from at most 50 configurations.
 MAX_MEMBERS = 200
 # So many probabilities of 10,000 rows take 800 MB.
 MAX_CLASSES = 10_000
-_DATE_PARTS = frozenset(date_parts(pd.Series(dtype="datetime64[ns]")))
 
 
 def load_result(directory: str | Path) -> TunedModel:
@@ -122,20 +118,14 @@ def _classes(task_type: TaskType, described: Any) -> tuple[str, ...]:
     return classes
 
 
-def _features(preparation: Preparation) -> list[str]:
-    """Names of the features that the columns become, in order."""
-    names = ([f"{column.name}.{part}" for part in column.parts] or [column.name] for column in preparation.columns)
-    return [name for of_column in names for name in of_column]
-
-
 def _check_columns(preparation: Preparation) -> None:
-    features = _features(preparation)
+    features = preparation.feature_names
     if not features or len(set(features)) < len(features):
         raise ValueError("expected at least one feature, and each once")
     for column in preparation.columns:
         if len(set(column.categories)) < len(column.categories):
             raise ValueError(f"column {column.name[:60]!r} has a category twice")
-        if bool(column.parts) != (column.kind == "date") or not _DATE_PARTS.issuperset(column.parts):
+        if bool(column.parts) != (column.kind == "date") or not set(DATE_PARTS).issuperset(column.parts):
             raise ValueError(f"column {column.name[:60]!r} has parts that are none of its kind")
 
 
@@ -171,7 +161,7 @@ def _member(
 
 
 def _expected(configuration: Configuration, task_type: TaskType, preparation: Preparation, n_classes: int) -> Expected:
-    features = _features(preparation)
+    features = preparation.feature_names
     names = learner_named(configuration.learner).fitted_names(features)
     categories = {column.name: column.categories for column in preparation.columns if column.kind == "category"}
     return Expected(

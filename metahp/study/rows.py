@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,9 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.trial import Protocol
-from metahp.datasets.infer import build_table, parse_column, with_unique_names
-from metahp.datasets.load import load, task_type_named
-from metahp.datasets.read import frame_of, load_table, read_frame
-from metahp.datasets.source import is_pipe
+from metahp.datasets.columns import parse_column
+from metahp.datasets.infer import build_table
+from metahp.datasets.load import load, read, task_type_named
 from metahp.datasets.table import Table
 from metahp.evaluation.splits import Splits, check_complete, split_by_group, split_by_time, split_with
 from metahp.study.request import Folds
@@ -100,10 +98,12 @@ def _parted(
     seed: int,
 ) -> tuple[Table, pd.DataFrame | None, np.ndarray | None, np.ndarray | None, str]:
     """The table of the inner rows, the outer rows, groups and times of the inner rows, and the id of all rows."""
-    full, raw = _full(X, y, target, task)
-    frame, renamed = with_unique_names(raw)
-    has_target = parse_column(frame[full.target]).notna().to_numpy()
-    frame = frame[has_target].reset_index(drop=True)
+    if isinstance(X, Table):
+        raise InputError("Groups, times and outer rows need the raw rows; pass a file, a frame or arrays.")
+    raw = read(X, y, target=target)
+    full = build_table(raw, task_type=task_type_named(task))
+    has_target = parse_column(raw.frame[full.target]).notna().to_numpy()
+    frame = raw.frame[has_target].reset_index(drop=True)
     labels = _values(groups, frame, has_target, full.target, "group")
     times = _values(time, frame, has_target, full.target, "time")
     if times is not None:
@@ -116,18 +116,10 @@ def _parted(
             check_complete(values, name)
     inner, outer = _divided(full, labels, times, test_size, seed)
     left_out = [groups] if isinstance(groups, str) else []
-    table = build_table(
-        frame.iloc[inner].drop(columns=left_out),
-        target=full.target,
-        task_type=full.task.type,
-        name=full.task.name,
-        read=full.read,
-    )
-    preparation = replace(
-        table.preparation,
-        renamed=renamed,
-        dropped={**table.preparation.dropped, **dict.fromkeys(left_out, "names the group of a row")},
-    )
+    inner_raw = replace(raw, frame=frame.iloc[inner].drop(columns=left_out), target=full.target)
+    table = build_table(inner_raw, task_type=full.task.type)
+    dropped = {**table.preparation.dropped, **dict.fromkeys(left_out, "names the group of a row")}
+    preparation = replace(table.preparation, dropped=dropped)
     # Of what both tables have to say of their columns, that of the inner rows holds.
     notes = {note.partition(":")[0]: note for note in (*full.warnings, *table.warnings)}
     table = replace(table, preparation=preparation, warnings=tuple(notes.values()), target_origin=full.target_origin)
@@ -138,26 +130,6 @@ def _parted(
         None if times is None else times[inner],
         full.task.id if len(outer) else "",
     )
-
-
-def _full(X: Any, y: Any, target: str | None, task: str | None) -> tuple[Table, pd.DataFrame]:
-    """The table of all rows, which says what is predicted, and the raw frame with its target."""
-    if isinstance(X, Table):
-        raise InputError("Groups, times and outer rows need the raw rows; pass a file, a frame or arrays.")
-    kind = task_type_named(task)
-    if isinstance(X, str | Path):
-        if is_pipe(str(X)):
-            # Its rows can be read once.
-            frame = read_frame(X)
-            return build_table(frame, target=target, task_type=kind, name="stdin"), frame
-        return load_table(X, target=target, task_type=kind), read_frame(X)
-    frame = frame_of(X)
-    full = load(X, y, target=target, task=task)
-    if y is None:
-        return full, frame
-    values = np.asarray(y)
-    column = pd.Series(values.ravel() if values.ndim == 2 else y).reset_index(drop=True)
-    return full, frame.reset_index(drop=True).assign(**{full.target: column})
 
 
 def _values(given: Any, frame: pd.DataFrame, has_target: np.ndarray, target: str, what: str) -> np.ndarray | None:

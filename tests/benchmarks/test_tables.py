@@ -16,7 +16,7 @@ def source(raw_frame, tmp_path):
     frame = raw_frame[["signal", "gaps", "colour", "binary"]].copy()
     frame.loc[5, "binary"] = "maybe"
     frame.to_csv(tmp_path / "table.csv", index=False)
-    return TableSource(str(tmp_path / "table.csv"), "binary", TaskType.MULTICLASS, "table")
+    return TableSource(path=str(tmp_path / "table.csv"), target="binary", task_type=TaskType.MULTICLASS, name="table")
 
 
 def test_outer_rows_are_test_rows_of_the_same_features_and_classes(source):
@@ -47,7 +47,9 @@ def test_a_model_of_the_training_rows_is_scored_on_the_test_rows(source):
 
 def test_folds_test_every_row_once(raw_frame, tmp_path):
     raw_frame[["signal", "colour", "regression"]].to_csv(tmp_path / "t.csv", index=False)
-    table = TableSource(str(tmp_path / "t.csv"), "regression", TaskType.REGRESSION, "t").load()
+    table = TableSource(
+        path=str(tmp_path / "t.csv"), target="regression", task_type=TaskType.REGRESSION, name="t"
+    ).load()
     parts = list(split_folds(table))
     assert len(parts) == 3
     tested = np.concatenate([part.test.y for part in parts])

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from metahp.core.errors import InputError
 from metahp.core.task import TaskType
-from metahp.datasets.infer import build_table, parse_column
-from metahp.datasets.table import ReadOptions
+from metahp.datasets.columns import parse_column
+from metahp.datasets.infer import build_table
+from metahp.datasets.raw import RawTable, ReadOptions
 
 N = 60
 
@@ -179,10 +180,11 @@ def test_numbers_in_any_dress_are_numbers(column: pd.Series) -> None:
 
 
 def test_reading_notes_come_first() -> None:
-    options = ReadOptions("csv", ";")
-    table = build_table(base(k=values(1), y=values("u", "v")), read=options, warnings=("read with care",))
+    options = ReadOptions(format="csv", separator=";")
+    frame = base(k=values(1), y=values("u", "v"))
+    table = build_table(RawTable.of(frame, read=options, warnings=("read with care",)))
     assert table.warnings[0] == "read with care"
-    assert table.read is options
+    assert table.read == options
 
 
 def test_frame_is_not_changed() -> None:

@@ -336,7 +336,9 @@ def test_sparse_arff_rows_mean_zero_where_they_are_silent(tmp_path: Path) -> Non
 
 def test_source_travels_to_another_process(frame: pd.DataFrame, tmp_path: Path) -> None:
     frame.to_parquet(tmp_path / "t.parquet")
-    source = TableSource(str(tmp_path / "t.parquet"), "y", TaskType.BINARY, "mine", "kin")
+    source = TableSource(
+        path=str(tmp_path / "t.parquet"), target="y", task_type=TaskType.BINARY, name="mine", group="kin"
+    )
     again = pickle.loads(pickle.dumps(source))
     assert again == source
     assert hash(again) == hash(source)

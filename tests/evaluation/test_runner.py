@@ -34,7 +34,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> TableSource:
     frame["target"] = frame["x0"] + rng.normal(size=3000)
     path = tmp_path_factory.mktemp("tables") / "table.parquet"
     frame.to_parquet(path)
-    return TableSource(str(path), "target")
+    return TableSource(path=str(path), target="target")
 
 
 def job(source: TableSource, n_estimators: int = 10, limits: Limits = Limits(), **changes: object) -> Job:  # noqa: B008
@@ -60,7 +60,7 @@ def test_limits_crashes_and_errors_are_trials_and_the_next_job_runs(source: Tabl
         after_late = runner.run(job(source))
         large = runner.run(job(source, 300, Limits(memory_mib=20.0), **slow))
         after_large = runner.run(job(source))
-        gone = runner.run(job(TableSource(str(tmp_path / "gone.parquet"))))
+        gone = runner.run(job(TableSource(path=str(tmp_path / "gone.parquet"))))
         assert runner._worker is not None
         runner._worker.kill()
         runner._worker.exit_code()
@@ -86,7 +86,7 @@ def test_a_trial_says_of_which_version_of_the_space_it_is(
 
     monkeypatch.setitem(registry._learners._loaded, "random_forest", Newer("random_forest"))
     with Runner() as runner:
-        trials = [runner.run(job(each)) for each in (source, TableSource(str(tmp_path / "gone.parquet")))]
+        trials = [runner.run(job(each)) for each in (source, TableSource(path=str(tmp_path / "gone.parquet")))]
     assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.FAILED]
     assert [trial.space_version for trial in trials] == [7, 7]
 
@@ -118,7 +118,7 @@ class CountedTable(Table):
 
 def test_a_table_in_memory_is_sent_once_to_a_worker_and_measured_as_one_that_is_read(source: TableSource) -> None:
     plain, other = source.load(), source.load()
-    counted = CountedTable(plain.task, plain.features, plain.y, plain.target)
+    counted = CountedTable(task=plain.task, features=plain.features, y=plain.y, target=plain.target)
     jobs = [replace(job(source, n), source=Workload(counted)) for n in (10, 11, 12)]
     with Runner() as runner:
         trials = [runner.run(one) for one in jobs]
@@ -226,7 +226,7 @@ from metahp.evaluation.runner import Job
 from metahp.learners.forest import ForestLearner
 from metahp.learners.registry import LEARNERS, learner_named
 
-source = TableSource(sys.argv[1], "target")
+source = TableSource(path=sys.argv[1], target="target")
 task = source.load().task
 space = learner_named("random_forest").space(task.type)
 def job(**values):

@@ -203,11 +203,19 @@ def test_an_estimator_takes_frames_whatever_their_columns_are_called(
     np.testing.assert_allclose(*predictions)
 
 
-def test_lightgbm_keeps_the_names_that_it_accepts() -> None:
+@pytest.mark.parametrize("name", ["age", "age of car", "größe", "a[0]", "a:b", "a.b-c_1"])
+def test_lightgbm_calls_columns_by_one_rule_in_estimators_kept_models_and_scripts(name: str) -> None:
     learner = learner_named("lightgbm")
-    default = learner.space(TaskType.BINARY).default
-    plain = learner.estimator(default, TaskType.BINARY, numeric=["age of car", "größe"], categorical=["%"], seed=0)
-    assert isinstance(plain, LGBMClassifier)
+    names = ["a", name]
+    frame = pd.DataFrame({"a": np.arange(60.0), name: np.arange(60.0) % 7})
+    default = learner.space(TaskType.BINARY).default.replaced(n_estimators=2)
+    estimator = learner.estimator(default, TaskType.BINARY, numeric=names, categorical=[], seed=0)
+    estimator.fit(frame, np.arange(60) % 2)
+    model = estimator if isinstance(estimator, LGBMClassifier) else estimator[-1]
+    found = {"X": frame.copy()}
+    exec("\n".join(learner.renaming(names)), found)
+    assert model.feature_name_ == learner.fitted_names(names) == list(found["X"].columns)
+    assert (learner.fitted_names(names) == names) == (name in ("age", "a.b-c_1"))
 
 
 def test_checkpoints_end_at_the_number_of_iterations() -> None:

@@ -55,7 +55,7 @@ def raw_table(features: pd.DataFrame, y: np.ndarray, n_classes: int) -> Table:
     """A table that `build_table` would refuse."""
     kind = {0: TaskType.REGRESSION, 2: TaskType.BINARY}.get(n_classes, TaskType.MULTICLASS)
     task = Task(id="id", type=kind, n_rows=len(y), n_features=features.shape[1], n_classes=n_classes)
-    return Table(task, features, y, "target", tuple(map(str, range(n_classes))))
+    return Table(task=task, features=features, y=y, target="target", classes=tuple(map(str, range(n_classes))))
 
 
 def assert_close(first: np.ndarray, second: np.ndarray, groups: dict[str, float]) -> None:

@@ -16,13 +16,13 @@ from pandas.testing import assert_frame_equal
 from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric, metric_for
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
+from metahp.datasets.preparation import Preparation
 from metahp.datasets.read import load_table, table_from
 from metahp.datasets.table import Table
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.results.directory import ResultContent, write_result
 from metahp.results.model import TunedModel, fit_model
 from metahp.results.predict import load_result
-from metahp.results.preparation import Preparation, preparation_of
 
 KINDS = ("binary", "multiclass", "regression")
 Make = Callable[..., ResultContent]
@@ -35,9 +35,10 @@ def outputs(model: TunedModel, X: object) -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_features_of_the_training_file_are_those_of_the_table(kind: str, make_table: Callable[[str], Table], tmp_path):
     table = make_table(kind)
-    preparation = Preparation.from_dict(json.loads(json.dumps(preparation_of(table).to_dict())))
+    preparation = Preparation.from_dict(json.loads(json.dumps(table.preparation.to_dict())))
+    assert preparation == table.preparation
     raw = pd.read_csv(tmp_path / f"{kind}.csv", dtype={"zone": "str"}, keep_default_na=False, na_values=[""])
-    features, notes = preparation.features(raw)
+    features, notes = preparation.transform(raw)
     assert_frame_equal(features, table.features)
     assert notes == ()
 
@@ -144,7 +145,7 @@ def test_columns_without_a_name_are_found_without_the_target(tmp_path: Path):
     frame = pd.DataFrame(rng.normal(size=(40, 3)), columns=["y", "", "b"])
     frame.to_csv(tmp_path / "train.csv", index=False)
     table = load_table(tmp_path / "train.csv", target="y")
-    new, _ = preparation_of(table).features(frame.drop(columns="y"))
+    new, _ = table.preparation.transform(frame.drop(columns="y"))
     np.testing.assert_array_equal(new.to_numpy(), table.features.to_numpy())
 
 
@@ -198,6 +199,14 @@ def test_classes_come_back_as_what_they_were(target: list, expected: np.ndarray)
     np.testing.assert_array_equal(model.classes_, expected)
     assert (model.predict(X) == y).mean() > 0.9
     assert model.score(X, y) > -0.5
+
+
+def test_a_result_of_the_first_release_predicts_what_it_did():
+    folder = Path(__file__).parent / "first_release"
+    model = load_result(folder)
+    assert model.preparation.dropped == {}
+    expected = json.loads((folder / "predictions.json").read_text())
+    np.testing.assert_allclose(model.predict_proba(folder / "table.csv")[:, 1], expected, rtol=1e-12)
 
 
 def test_the_script_runs_as_it_stands_and_gives_a_score(make_content: Make, tmp_path: Path):

@@ -25,7 +25,7 @@ from metahp.core.metric import metric_for
 from metahp.datasets.read import load_table
 from metahp.datasets.table import Table
 from metahp.learners.registry import learner_named
-from metahp.recommendation.export import ScriptFolds, training_script
+from metahp.results.script import ScriptFolds, training_script
 
 N_ROWS = 36
 OWNED = "metahp_owned"

@@ -27,6 +27,7 @@ from metahp.core.errors import InputError, UnknownNameError
 from metahp.datasets import limits
 from metahp.datasets.infer import build_table
 from metahp.datasets.limits import MAX_COLUMNS, MAX_DEPTH
+from metahp.datasets.raw import RawTable
 from metahp.datasets.read import TableSource, frame_of, load_table, table_from
 from metahp.datasets.table import Table
 
@@ -323,8 +324,8 @@ def test_tasks_have_names_that_any_database_can_keep(tmp_path: Path, file: str) 
     (tmp_path / file).write_bytes(gzip.compress(text) if file.endswith("gz") else text)
     tables = [
         load_table(tmp_path / file),
-        TableSource(str(tmp_path / file), name="\udcff", group="\ud800").load(),
-        build_table(pd.DataFrame({"a": [1, 2] * 20, "y": [0, 1] * 20}), name="\udcff"),
+        TableSource(path=str(tmp_path / file), name="\udcff", group="\ud800").load(),
+        build_table(RawTable.of(pd.DataFrame({"a": [1, 2] * 20, "y": [0, 1] * 20}), name="\udcff")),
     ]
     assert all(is_encodable(table.task.name, table.task.group) for table in tables)
     assert tables[1].task.name == "\\udcff"
@@ -341,11 +342,11 @@ def test_names_classes_and_categories_of_a_frame_are_encodable() -> None:
     frame = pd.concat(columns, axis=1).set_axis(pd.Index([*HOSTILE_NAMES, "text", "a\udcff"], dtype=object), axis=1)
     categories = pd.Index(HOSTILE_NAMES, dtype=object)
     frame = frame.assign(text=pd.Categorical.from_codes(np.arange(90) % len(categories), categories))
-    table = build_table(frame, target="a\udcff", name="t")
+    table = build_table(frame, target="a\udcff")
     assert len(table.classes) == len({value.strip() for value in values} - {""})
     assert table.features.shape[1] == len(HOSTILE_NAMES) + 1
     texts = [*table.features, *table.classes, table.target, *table.warnings, *table.features["text"].cat.categories]
-    assert is_encodable(*texts, *table.preparation.numeric, *table.preparation.renamed.values())
+    assert is_encodable(*texts, *table.preparation.numeric, *table.preparation.renamed)
     assert table.target == "a\\udcff"
     table.features.to_parquet(io.BytesIO())
     json.dumps(texts, ensure_ascii=False).encode()

@@ -1,0 +1,265 @@
+"""What was learned from the columns of a table, and the features that it makes of these rows and of new ones."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from metahp.core.errors import InputError, did_you_mean
+from metahp.core.text import join_names
+from metahp.datasets.columns import PEEK, label_numbers, refuse_complex
+from metahp.datasets.limits import MIN_ROWS
+from metahp.datasets.portable import parse_numbers, read_categories, read_date_parts, read_numbers, read_texts
+from metahp.datasets.raw import name_columns
+
+ID_UNIQUE_SHARE = 0.9
+TEXT_WORDS = 4.0
+MIXED_NUMERIC_SHARE = 0.5
+KINDS = ("number", "category", "date")
+DATE_PARTS = tuple(read_date_parts(pd.Series(dtype="datetime64[s]")))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A raw column that is used: its kind (number, category or date), its categories, or the parts kept of a date."""
+
+    name: str
+    kind: str
+    categories: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"Expected a column of kind {', '.join(KINDS)}, found '{self.kind}'.")
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features that it becomes, in order."""
+        return tuple(f"{self.name}.{part}" for part in self.parts) if self.kind == "date" else (self.name,)
+
+    def make_features(self, cells: pd.Series) -> dict[str, Any]:
+        """Its features by name: float64 arrays, or a categorical one."""
+        if self.kind == "number":
+            return {self.name: read_numbers(cells)}
+        if self.kind == "date":
+            with warnings.catch_warnings():
+                # pandas warns of time zone names that it does not know; such cells are missing here.
+                warnings.simplefilter("ignore")
+                parts = read_date_parts(cells)
+            return {f"{self.name}.{part}": parts[part] for part in self.parts}
+        return {self.name: read_categories(cells, self.categories)}
+
+    def find_unknown(self, cells: pd.Series, features: Mapping[str, Any]) -> list[str]:
+        """Texts of the cells that have a value of which `features`, made of these cells, know nothing."""
+        if self.kind == "number" and pd.api.types.is_numeric_dtype(cells.dtype):
+            return []
+        gaps = pd.isna(next(iter(features.values())))
+        if not gaps.any():
+            return []
+        texts, positions = read_texts(cells[gaps])
+        if self.kind == "number":
+            # Infinity is known, though it is missing as a feature.
+            texts[np.isinf(parse_numbers(texts))] = None
+        return [text for text in texts[positions] if text is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """How raw columns become features: fitted on a table, the same for its own rows, for new ones and in a script.
+
+    Attributes:
+        columns: The columns that are used, in the order of their features.
+        renamed: Columns other than the target that had an empty or repeated name, in their order.
+        dropped: Why a column is left out, by name.
+    """
+
+    columns: tuple[Column, ...] = ()
+    renamed: tuple[str, ...] = ()
+    dropped: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def fit(
+        cls, columns: Mapping[str, pd.Series], renamed: Sequence[str] = ()
+    ) -> tuple["Preparation", tuple[str, ...]]:
+        """The preparation of a table, and what a user should know of it.
+
+        Args:
+            columns: Columns without the target by name, each as `columns.parse_column` gives it.
+            renamed: As the attribute.
+        """
+        used: dict[str, Column] = {}
+        dropped: dict[str, str] = {}
+        infinite, mixed = [], []
+        for name, cells in columns.items():
+            if pd.api.types.is_numeric_dtype(cells.dtype):
+                values = cells.to_numpy()
+                if np.isinf(values).any():
+                    infinite.append(name)
+                    values = read_numbers(cells)
+                column, why = Column(name, "number"), _why_useless_number(values)
+            elif isinstance(cells.dtype, pd.CategoricalDtype):
+                categorical = cast(pd.Categorical, cells.array)
+                categories = tuple(categorical.categories.to_numpy(dtype=object))
+                column, why = Column(name, "category", categories), _why_useless_text(categorical)
+                if not why and _numeric_share(categorical) >= MIXED_NUMERIC_SHARE:
+                    mixed.append(name)
+            else:
+                parts = tuple(part for part, values in read_date_parts(cells).items() if _varies(values))
+                column, why = Column(name, "date", parts=parts), "" if parts else "constant"
+            if why:
+                dropped[name] = why
+            else:
+                used[name] = column
+        _keep_names_apart(used, dropped)
+        notes = []
+        if infinite:
+            notes.append(f"infinite values read as missing in {join_names(infinite)}")
+        if mixed:
+            notes.append(f"numbers and text mixed, read as categories: {join_names(mixed)}")
+        for why in dict.fromkeys(dropped.values()):
+            notes.append(f"left out ({why}): {join_names(name for name in dropped if dropped[name] == why)}")
+        return cls(tuple(used.values()), tuple(renamed), dropped), tuple(notes)
+
+    @property
+    def numeric(self) -> tuple[str, ...]:
+        """Names of the columns of numbers."""
+        return self._names("number")
+
+    @property
+    def categorical(self) -> tuple[str, ...]:
+        """Names of the columns of categories."""
+        return self._names("category")
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """Names of the columns of dates."""
+        return self._names("date")
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features, in order."""
+        return tuple(name for column in self.columns for name in column.feature_names)
+
+    def transform(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """Features of a raw frame, as those of the table, and what a user should know of them.
+
+        The order of the columns does not matter and other columns are ignored. A value that the table did not have
+        (an unseen category, text among numbers) is missing, and one line says so.
+
+        Raises:
+            InputError: columns are missing, or one holds complex numbers.
+        """
+        frame = self._rename(frame)
+        missing = [column.name for column in self.columns if column.name not in frame.columns]
+        if missing:
+            raise InputError(
+                f"{len(missing)} of {len(self.columns)} columns that the model needs are missing: "
+                f"{join_names(missing)}. "
+                + did_you_mean(missing[0], [str(name) for name in frame.columns[:50]]).replace("Known", "Found")
+            )
+        features: dict[str, Any] = {}
+        notes = []
+        for column in self.columns:
+            cells = frame[column.name]
+            refuse_complex(cells)
+            cells = cells if column.kind == "number" else label_numbers(cells)
+            made = column.make_features(cells)
+            features |= made
+            if unknown := column.find_unknown(cells, made):
+                values = join_names(dict.fromkeys(map(repr, unknown)))
+                notes.append(f"column '{column.name}': {len(unknown):,} unknown value(s) read as missing ({values})")
+        return pd.DataFrame(features, index=range(len(frame))), tuple(notes)
+
+    def make_features(self, columns: Mapping[str, pd.Series]) -> pd.DataFrame:
+        """Features of the parsed columns that it was fitted on: those that `transform` gives for the raw ones."""
+        features: dict[str, Any] = {}
+        for column in self.columns:
+            cells = columns[column.name]
+            features |= {column.name: cells.array} if column.kind == "category" else column.make_features(cells)
+        return pd.DataFrame(features, index=range(len(next(iter(columns.values())))))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "columns": [{name: value for name, value in asdict(column).items() if value} for column in self.columns],
+            "renamed": list(self.renamed),
+            "dropped": dict(self.dropped),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preparation":
+        """The preparation that `to_dict` wrote; a form without the columns that are left out is read too."""
+        columns = tuple(
+            Column(
+                str(column["name"]),
+                column["kind"],
+                tuple(map(str, column.get("categories", ()))),
+                tuple(map(str, column.get("parts", ()))),
+            )
+            for column in values["columns"]
+        )
+        dropped = {str(name): str(why) for name, why in values.get("dropped", {}).items()}
+        return cls(columns, tuple(map(str, values["renamed"])), dropped)
+
+    def _names(self, kind: str) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns if column.kind == kind)
+
+    def _rename(self, frame: pd.DataFrame) -> pd.DataFrame:
+        frame, renamed = name_columns(frame)
+        # Names that stand for a position move with it; where as many columns have one, their order tells them apart.
+        if len(renamed) == len(self.renamed):
+            frame = frame.rename(columns=dict(zip(renamed.values(), self.renamed, strict=True)))
+        return frame
+
+
+def _keep_names_apart(used: dict[str, Column], dropped: dict[str, str]) -> None:
+    """Give up the parts of dates that are called like another column, so that every feature has a name of its own."""
+    others = {name for name, column in used.items() if column.kind != "date"}
+    for name, column in list(used.items()):
+        parts = tuple(part for part in column.parts if f"{name}.{part}" not in others)
+        if len(parts) < len(column.parts):
+            used[name] = replace(column, parts=parts)
+        if column.parts and not parts:
+            del used[name]
+            dropped[name] = "other columns are called like its parts"
+
+
+def _varies(values: np.ndarray) -> bool:
+    present = values[~np.isnan(values)]
+    return present.size > 0 and bool(present.min() < present.max())
+
+
+def _numeric_share(values: pd.Categorical) -> float:
+    """Share of the present values that read as numbers."""
+    counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.categories))
+    is_number = ~np.isnan(parse_numbers(values.categories.to_numpy(dtype=object)))
+    return float(counts[is_number].sum() / counts.sum())
+
+
+def _why_useless_number(values: np.ndarray) -> str:
+    present = values[~np.isnan(values)]
+    if present.size == 0:
+        return "no value"
+    if present.min() == present.max() and present.size == values.size:
+        return "constant"
+    is_full = present.size == values.size and values.size > MIN_ROWS
+    # In whatever order the rows come; the range is asked first, since it spares most columns the sort.
+    if is_full and np.ptp(values) == values.size - 1 and (np.diff(np.sort(values)) == 1).all():
+        return "row number"
+    return ""
+
+
+def _why_useless_text(values: pd.Categorical) -> str:
+    present = values.codes[values.codes >= 0]
+    n_unique, n_present = len(values.categories), len(present)
+    if n_unique == 0:
+        return "no value"
+    if n_unique == 1 and n_present == len(values):
+        return "constant"
+    if n_unique > max(MIN_ROWS, ID_UNIQUE_SHARE * n_present):
+        words = np.mean([len(str(text).split()) for text in values.categories[present[:PEEK]].to_numpy(dtype=object)])
+        return "free text" if words > TEXT_WORDS else "id-like: nearly every value is different"
+    return ""

@@ -1,0 +1,141 @@
+"""A table as it was read: raw columns, and how a script can read them again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+from metahp.core.errors import InputError
+from metahp.core.text import encodable, join_names
+from metahp.datasets.limits import check_columns
+from metahp.datasets.portable import MISSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """How a file was read, so that a script with pandas alone can read the same file again.
+
+    Attributes:
+        format: csv, jsonl, parquet, arff, sparse-arff, or frame (a table that was never a file).
+        separator: Between the fields of a row.
+        encoding: Of the text.
+        compression: Of the file, as pandas calls it; None where it is plain.
+        decimal: The decimal point.
+        quote: Around fields that hold a separator.
+        skip_lines: Lines before the header, or before the first row where `column_names` are given.
+        column_names: Names of the columns where the file has no header, as in ARFF.
+        comment: Starts the lines to be left out; empty where there are none.
+        renamed: New names, by position, of the columns with an empty or repeated name.
+    """
+
+    format: str = "frame"
+    separator: str = ","
+    encoding: str = "utf-8"
+    compression: str | None = None
+    decimal: str = "."
+    quote: str = '"'
+    skip_lines: int = 0
+    column_names: tuple[str, ...] = ()
+    comment: str = ""
+    renamed: Mapping[int, str] = field(default_factory=dict)
+
+    def pandas_source(self, path: str, text_columns: Sequence[str] = ()) -> str:
+        """A Python expression that reads the file at `path` into a frame, with pandas imported as `pd`.
+
+        Args:
+            path: The file, as the expression names it.
+            text_columns: Columns to be kept as text though they may look like numbers.
+
+        Raises:
+            InputError: pandas has no reader for this format.
+        """
+        if self.format == "parquet":
+            return f"pd.read_parquet({path!r})"
+        named: dict[str, object] = {"encoding": self.encoding, "compression": self.compression}
+        if self.format == "jsonl":
+            named |= {"lines": True, "dtype": False, "precise_float": True}
+            return f"pd.read_json({path!r}, {_arguments(named)})"
+        if self.format not in ("csv", "arff"):
+            raise InputError(
+                f"pandas cannot read this table again by itself (it came as: {self.format}); "
+                "save it as CSV or Parquet and start from that file."
+            )
+        if text_columns:
+            named["dtype"] = dict.fromkeys(text_columns, "str")
+        named |= {
+            "sep": self.separator,
+            "decimal": self.decimal,
+            "quotechar": self.quote,
+            "na_values": list(MISSING),
+            "keep_default_na": False,
+            "skipinitialspace": True,
+        }
+        if self.column_names:
+            named |= {"header": None, "names": list(self.column_names), "escapechar": "\\"}
+        if self.skip_lines:
+            named["skiprows"] = self.skip_lines
+        if self.comment:
+            named["comment"] = self.comment
+        return f"pd.read_csv({path!r}, {_arguments(named)})"
+
+
+def _arguments(named: dict[str, object]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in named.items())
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class RawTable:
+    """The columns of a file or a frame before anything is made of them; `RawTable.of` names them.
+
+    Attributes:
+        frame: One row per example, every column with a name of its own; the target is among them.
+        target: Name of the target as it was given; None where it is to be guessed.
+        name: How the task is called in results.
+        read: How a script can read the file again.
+        warnings: What a user should know of the reading, one line each.
+    """
+
+    frame: pd.DataFrame
+    target: str | None = None
+    name: str = ""
+    read: ReadOptions = ReadOptions()
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        target: str | None = None,
+        name: str = "",
+        read: ReadOptions = ReadOptions(),
+        warnings: Sequence[str] = (),
+    ) -> "RawTable":
+        """The raw table of a frame, which is not changed; columns with an empty or repeated name get another.
+
+        Raises:
+            InputError: it has too many columns.
+        """
+        check_columns(frame.shape[1], "The table")
+        frame, renamed = name_columns(frame)
+        warnings = list(warnings)
+        if renamed:
+            warnings.append(f"{len(renamed)} empty or repeated column name(s) renamed: {join_names(renamed.values())}")
+        return cls(frame=frame, target=target, name=name, read=replace(read, renamed=renamed), warnings=tuple(warnings))
+
+
+def name_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
+    """The frame with a name of its own for every column that any encoding can write, and the new names by position."""
+    names, renamed, seen = [], {}, set(map(str, frame.columns))
+    used: set[str] = set()
+    for index, raw in enumerate(frame.columns):
+        name = encodable(str(raw)).strip()
+        if not name or name in used or name.startswith("Unnamed: "):
+            stem, count = name if name and not name.startswith("Unnamed: ") else "column", 2
+            name = f"{stem}_{index + 1}"
+            while name in used or name in seen:
+                name, count = f"{stem}_{index + 1}_{count}", count + 1
+            renamed[index] = name
+        used.add(name)
+        names.append(name)
+    return frame.set_axis(names, axis=1), renamed

@@ -1,0 +1,200 @@
+"""A configuration as a script that runs without metahp, with pandas, scikit-learn and the learner's libraries."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from metahp.core.configuration import Configuration
+from metahp.core.metric import Metric
+from metahp.datasets.source import local_path
+from metahp.datasets.table import Table
+from metahp.learners.base import Learner
+from metahp.learners.registry import learner_named
+from metahp.recommendation.result import Recommendation
+from metahp.results.script_columns import write_constants, write_functions, write_reading
+from metahp.results.source_code import Variable, escape, write_value
+
+# Tables below have training folds with fewer rows than the quantiles of the linear learner.
+SHORT_TABLE = 200
+
+_HEADER = '''"""Train {learner} on {file} with the hyperparameters that metahp {version} {verb}.
+
+{expectation}
+Needs {needs}; metahp is not needed.
+"""
+'''
+
+# Where a table has fewer rows than quantiles, scikit-learn takes as many quantiles as rows, and says so in each fold.
+_QUANTILES_NOTE = 'warnings.filterwarnings("ignore", message="n_quantiles")  # few rows: as many quantiles as rows'
+# Variables of the script that list columns; they stand for the only column of their kind while an estimator is made.
+_COLUMNS = {
+    Variable("numeric_columns"): 'X.select_dtypes("number").columns',
+    Variable("categorical_columns"): 'X.select_dtypes("category").columns',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptFolds:
+    """How a script cross-validates: in `count` folds, by group or by time where `kind` is "group" or "time".
+
+    `column` is where the file has the group or time of a row; empty where it has them nowhere, and then a script
+    with a `kind` cross-validates nothing.
+    """
+
+    count: int = 3
+    kind: str = ""
+    column: str = ""
+
+
+def python_script(recommendation: Recommendation, table: Table, path: str) -> str:
+    """A script that trains the best configuration on the file `path`, which `table` was read from.
+
+    It prepares the columns as metahp did, prints the cross-validated score and fits on all rows.
+    """
+    return training_script(
+        recommendation.best.configuration,
+        table,
+        path,
+        metric=recommendation.metric,
+        seed=recommendation.seed,
+        verb="recommends",
+        expectation=_expectation(recommendation),
+    )
+
+
+def training_script(
+    configuration: Configuration,
+    table: Table,
+    path: str,
+    *,
+    metric: Metric,
+    seed: int,
+    verb: str,
+    expectation: str,
+    folds: ScriptFolds = ScriptFolds(),
+) -> str:
+    """A script that trains `configuration` on the file `path`, which `table` was read from.
+
+    Args:
+        configuration: Of a learner that is known.
+        table: Says how the columns are prepared.
+        path: The file, as the script names it.
+        metric: What the script prints, cross-validated.
+        seed: Of the model and of the folds.
+        verb: What metahp did to the hyperparameters: it "recommends" or "found" them.
+        expectation: A sentence on what score to expect.
+        folds: Of the cross-validation.
+
+    Raises:
+        InputError: pandas has no reader for the format of the file.
+    """
+    imports: set[tuple[str, str]] = set()
+    learner = learner_named(configuration.learner)
+    numeric, categorical = ([name] for name in _COLUMNS)
+    estimator = learner.estimator(configuration, table.task.type, numeric=numeric, categorical=categorical, seed=seed)
+    model = write_value(estimator, imports)
+    ending = _ending(metric, table, folds, imports)
+    path = local_path(path)
+    constants = [f"PATH = {write_value(path, set())}", f"TARGET = {write_value(table.target, set())}", f"SEED = {seed}"]
+    body = [*constants, write_constants(table), "", *write_functions(table, learner, _time_reader(table, folds))]
+    body.append(write_reading(table, path))
+    if columns := [f"{name} = {chosen}" for name, chosen in _COLUMNS.items() if name in model]:
+        body.append("\n".join(columns))
+    is_short = table.task.n_rows < SHORT_TABLE and "QuantileTransformer" in model
+    if is_short:
+        body.append(_QUANTILES_NOTE)
+    body += [f"model = {model}", ending]
+    header = _HEADER.format(
+        learner=configuration.learner,
+        file=escape(Path(path).name),
+        version=version("metahp"),
+        verb=verb,
+        expectation=expectation,
+        needs=", ".join(f"{package} {_major_minor(package)} or later" for package in _packages(learner)),
+    )
+    is_unpacked = table.read.format == "arff" and table.read.compression is not None
+    standard = [*(["gzip"] if is_unpacked else []), *(["warnings"] if is_short else [])]
+    return "\n".join([header, _import_lines(imports, standard), "", *body]) + "\n"
+
+
+def _expectation(recommendation: Recommendation) -> str:
+    best = recommendation.best
+    if math.isnan(best.score):
+        return "What to expect of them on this table is not known."
+    return (
+        f"Expected {recommendation.metric.name}: {best.score:.4g} (80 % interval {best.low:.4g} to {best.high:.4g}"
+        + (f"; library default {best.default_score:.4g}" if not math.isnan(best.default_score) else "")
+        + (
+            "),\nas measured on this very table."
+            if recommendation.is_known_task
+            else f"),\nlearned from a knowledge base of {recommendation.n_past_tasks:,} tasks."
+        )
+    )
+
+
+def _packages(learner: Learner) -> list[str]:
+    return list(dict.fromkeys(["pandas", "scikit-learn", *learner.libraries]))
+
+
+def _major_minor(package: str) -> str:
+    return ".".join(version(package).split(".")[:2])
+
+
+def _import_lines(imports: set[tuple[str, str]], standard: Sequence[str]) -> str:
+    lines = [*(f"import {module}" for module in standard), *([""] if standard else [])]
+    lines += ["import numpy as np", "import pandas as pd"]
+    for module in sorted({module for module, _ in imports}):
+        names = ", ".join(sorted(name for home, name in imports if home == module))
+        lines.append(f"from {module} import {names}")
+    return "\n".join(lines)
+
+
+def _ending(metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]]) -> str:
+    lines = ["model.fit(X, y)", 'print(f"fitted on all {len(X):,} rows")']
+    if not folds.kind or folds.column:
+        lines = [*_cross_validation(metric, table, folds, imports), "", *lines]
+    return "\n" + "\n".join(lines)
+
+
+def _time_reader(table: Table, folds: ScriptFolds) -> str:
+    """The function that reads the times of rows; empty where the folds do not go by time."""
+    if folds.kind != "time" or not folds.column:
+        return ""
+    return "read_date_parts" if folds.column in table.preparation.dates else "read_numbers"
+
+
+def _cross_validation(metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]]) -> list[str]:
+    splitter = f"{'Stratified' if table.task.type.is_classification else ''}{'Group' if folds.kind else ''}KFold"
+    n, rows, groups, how = folds.count, "", "", f" by {folds.kind}" if folds.kind else ""
+    lines = []
+    if table.task.type.is_classification and np.bincount(table.y).min() < n:
+        lines += [
+            f"# A class with fewer than {n} rows cannot be in every fold: such rows are left out of the score.",
+            f"scored = pd.Series(y).map(pd.Series(y).value_counts()).to_numpy() >= {n}",
+        ]
+        rows, how = "[scored]", f"{how} on {{scored.sum():,}} of {{len(X):,}} rows"
+    if folds.kind == "time":
+        splitter = "TimeSeriesSplit"
+        times = f"{_time_reader(table, folds)}(frame[{write_value(folds.column, set())}])"
+        times += '["days"]' if folds.column in table.preparation.dates else ""
+        lines += [
+            "# Rows of one time stay together.",
+            f"times = pd.factorize({times}{rows}, sort=True)[0]",
+            f"folds = {splitter}({n}).split(np.unique(times))",
+            "folds = [tuple(np.flatnonzero(np.isin(times, part)) for part in parts) for parts in folds]",
+        ]
+    else:
+        lines.append(f"folds = {splitter}({n}, shuffle=True, random_state=SEED)")
+    if folds.kind == "group":
+        lines.append(f"groups = pd.factorize(frame[{write_value(folds.column, set())}])[0]")
+        groups = f", groups=groups{rows}"
+    imports |= {("sklearn.model_selection", name) for name in (splitter, "cross_val_score")}
+    return [
+        *lines,
+        f'scores = cross_val_score(model, X{rows}, y{rows}{groups}, scoring="{metric.name}", cv=folds)',
+        f'print(f"{metric.name}: {{scores.mean():.4f}} ({n}-fold cross-validation{how})")',
+    ]

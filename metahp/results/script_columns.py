@@ -1,0 +1,177 @@
+"""The part of a script that reads a file and makes features of its columns, as metahp does."""
+
+import ast
+import inspect
+from dataclasses import replace
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from metahp.core.task import TaskType
+from metahp.datasets import portable
+from metahp.datasets.preparation import KINDS, Column
+from metahp.datasets.table import Table
+from metahp.learners.base import Learner
+from metahp.results.source_code import Variable, write_call, write_value
+
+# Columns that are left out are named up to this many.
+MAX_DROPPED = 20
+_PANDAS_DEFAULTS = frozenset({("compression", "None"), ("decimal", '"."'), ("quotechar", "'\"'"), ("sep", '","')})
+# By these endings pandas takes a file for packed unless the call says that it is not.
+_PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst", ".tar")
+_TEXT_COLUMNS = '{name: "str" for name, kind in COLUMNS.items() if kind == "category"}'
+# What makes features of a column of each kind; the name of the portable function, and the lines that call it.
+_READERS = {
+    "number": ("read_numbers", ["columns[name] = read_numbers(frame[name])"]),
+    "category": ("read_categories", ["columns[name] = read_categories(frame[name])"]),
+    "date": (
+        "read_date_parts",
+        [
+            "parts = read_date_parts(frame[name])",
+            'columns |= {f"{name}.{part}": parts[part] for part in kind}',
+        ],
+    ),
+}
+
+
+def write_constants(table: Table) -> str:
+    """The lines that say what the columns are."""
+    columns = {column.name: _describe(column) for column in table.preparation.columns}
+    dropped = table.preparation.dropped
+    lines = ["# Numbers, categories, or dates and the parts of them that are features."]
+    lines.append(f"COLUMNS = {write_value(columns, set(), prefix=10)}")
+    lines.append(f"MISSING = {write_value(list(portable.MISSING), set(), prefix=10)}")
+    if dropped:
+        lines.append("# Left out:")
+        lines += [f"#   {name!r}: {why}" for name, why in list(dropped.items())[:MAX_DROPPED]]
+        if len(dropped) > MAX_DROPPED:
+            lines.append(f"#   and {len(dropped) - MAX_DROPPED} more")
+    return "\n".join(lines) + "\n"
+
+
+def _describe(column: Column) -> str | list[str]:
+    return list(column.parts) if column.kind == "date" else column.kind
+
+
+def write_functions(table: Table, learner: Learner, more: str = "") -> list[str]:
+    """The functions that read columns: those of `portable` that are needed, `more` by its name, and `prepare`."""
+    wanted = {_READERS[kind][0] for kind in _kinds_of(table)} | {_reader_of_target(table)}
+    wanted |= {"number_label"} if _has_number_labels(table) else set()
+    wanted |= {more} if more else set()
+    functions = [*_sources(wanted), _prepare(table, learner)]
+    return [f"{function}\n" for function in functions]
+
+
+def _kinds_of(table: Table) -> list[str]:
+    return [kind for kind in KINDS if any(column.kind == kind for column in table.preparation.columns)]
+
+
+def _sources(names: set[str]) -> list[str]:
+    """The source code of portable functions, and of those that they call, in the order of their file."""
+    sources = {
+        name: inspect.getsource(function)
+        for name, function in vars(portable).items()
+        if isinstance(function, FunctionType)
+    }
+    calls = {
+        name: {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)} & sources.keys()
+        for name, source in sources.items()
+    }
+    needed: set[str] = set()
+    while names - needed:
+        needed |= names
+        names = set().union(*(calls[name] for name in names))
+    return [source for name, source in sources.items() if name in needed]
+
+
+def _prepare(table: Table, learner: Learner) -> str:
+    kinds = _kinds_of(table)
+    lines: list[str] = []
+    for kind in kinds:
+        if kind == kinds[-1]:
+            test = "else:" if len(kinds) > 1 else ""
+        else:
+            test = f'{"elif" if lines else "if"} kind == "{kind}":'
+        made = _READERS[kind][1]
+        lines += [test, *(f"    {line}" for line in made)] if test else made
+    loop = "for name in COLUMNS:" if kinds in (["number"], ["category"]) else "for name, kind in COLUMNS.items():"
+    renaming = learner.renaming(table.preparation.feature_names)
+    body = [
+        '"""Features of raw rows, as the model takes them."""',
+        "columns = {}",
+        loop,
+        *(f"    {line}" for line in lines),
+        *(["X = pd.DataFrame(columns)", *renaming, "return X"] if renaming else ["return pd.DataFrame(columns)"]),
+    ]
+    return "\n".join(["def prepare(frame: pd.DataFrame) -> pd.DataFrame:", *(f"    {line}" for line in body)]) + "\n"
+
+
+def write_reading(table: Table, path: str) -> str:
+    """The lines that read the file at PATH, which is `path`, and make features `X` and targets `y` of it."""
+    lines = [_reading(table, path)]
+    if table.read.renamed:
+        lines.append("# Columns with an empty or repeated name, by position.")
+        lines.append(f"RENAMED = {write_value(dict(table.read.renamed), set(), prefix=10)}")
+        lines.append("frame.columns = [RENAMED.get(i, str(name).strip()) for i, name in enumerate(frame.columns)]")
+    else:
+        lines.append("frame.columns = [str(name).strip() for name in frame.columns]")
+    if _reader_of_target(table) == "read_numbers":
+        lines.append("y = read_numbers(frame[TARGET])")
+    else:
+        lines += ["texts, positions = read_texts(frame[TARGET])", "y = texts[positions]"]
+    lines.append("frame, y = frame[pd.notna(y)], y[pd.notna(y)]")
+    if _has_number_labels(table):
+        lines.append("y = np.array([number_label(value) for value in y])")
+    return "\n".join([*lines, "X = prepare(frame)"]) + "\n"
+
+
+def _reader_of_target(table: Table) -> str:
+    is_number = table.task.type is TaskType.REGRESSION or _has_number_labels(table)
+    return "read_numbers" if is_number else "read_texts"
+
+
+def _has_number_labels(table: Table) -> bool:
+    # As the target itself was read: Python takes more texts for numbers than pandas does, such as `1_000`.
+    labels = np.array(table.classes, dtype=object)
+    return bool(table.classes) and bool(np.isfinite(portable.parse_numbers(labels)).all())
+
+
+def _reading(table: Table, path: str) -> str:
+    """The lines that read the file into `frame`."""
+    read = table.read
+    if read.format == "parquet":
+        # As an open file: by its path, Parquet's reader may take it for an address or cannot write it.
+        return 'with open(PATH, "rb") as file:\n    frame = pd.read_parquet(file)'
+    if read.format != "arff":
+        return f"frame = {_read_call(table, path)}"
+    # Lines that pandas skips by itself must not have a quote that it takes for the start of a longer one.
+    opened = f'open(PATH, encoding="{read.encoding}")'
+    if read.compression is not None:
+        opened = f'gzip.open(PATH, "rt", encoding="{read.encoding}")'
+    rows = replace(table, read=replace(read, skip_lines=0, compression=None))
+    return (
+        f"with {opened} as file:\n    for _ in range({read.skip_lines}):\n        next(file)\n"
+        f"    frame = {_read_call(rows, '', source='file', depth=1)}"
+    )
+
+
+def _read_call(table: Table, path: str, *, source: str = "PATH", depth: int = 0) -> str:
+    """The call that reads `source`, without the arguments that are pandas' defaults."""
+    # The columns' names are in the script already; a placeholder stands for them until the call is written.
+    placeholder = [Variable("COLUMNS")] if table.preparation.categorical else []
+    call = ast.parse(table.read.pandas_source(Variable(source), placeholder), mode="eval").body
+    assert isinstance(call, ast.Call)
+    written = {"na_values": "MISSING", "dtype": _TEXT_COLUMNS}
+    parts = [ast.unparse(argument) for argument in call.args]
+    for keyword in call.keywords:
+        value: Any = None
+        if isinstance(keyword.value, ast.Constant):
+            value = write_value(ast.literal_eval(keyword.value), set())
+        is_told = keyword.arg == "compression" and path.lower().endswith(_PACKED)
+        if (keyword.arg, value) in _PANDAS_DEFAULTS and not is_told:
+            continue
+        is_frame_wide = keyword.arg == "dtype" and value is not None
+        text = None if is_frame_wide else written.get(str(keyword.arg))
+        parts.append(f"{keyword.arg}={text or value or ast.unparse(keyword.value)}")
+    return write_call(ast.unparse(call.func), parts, depth=depth)
