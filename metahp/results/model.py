@@ -40,7 +40,7 @@ class Member:
     seen: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class TunedModel:
     """One fitted configuration, or several with weights, for frames and files with the columns of the training table.
 
@@ -210,7 +210,15 @@ def fit_model(
         seen = tuple(map(int, estimator.classes_)) if table.classes else ()
         model = learner_named(configuration.learner).extract_model(estimator)
         fitted.append(Member(configuration, float(weight), model, seen))
-    return TunedModel(table.task.type, table.target, table.classes, metric, table.preparation, tuple(fitted), is_voting)
+    return TunedModel(
+        task_type=table.task.type,
+        target=table.target,
+        classes=table.classes,
+        metric=metric,
+        preparation=table.preparation,
+        members=tuple(fitted),
+        is_voting=is_voting,
+    )
 
 
 def _plain_label(text: str | None) -> str | None:
