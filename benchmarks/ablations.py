@@ -8,8 +8,8 @@ import lightgbm
 import numpy as np
 from scipy.stats import norm, rankdata
 
-from benchmarks.common import DIFFERENCE, Rows, Table, means
-from benchmarks.left_out import Found, Guided, Judged, Scored, pool
+from benchmarks.common import DIFFERENCE, Cells, Figures, average
+from benchmarks.left_out import Guided, Judged, JudgedTasks, Scored, pool
 from metahp.metafeatures import probes
 from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES
 from metahp.surrogate.calibration import OF_TABLES
@@ -96,7 +96,7 @@ _TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def with_target(evidence: Evidence, target: str) -> Evidence:
+def rescale_losses(evidence: Evidence, target: str) -> Evidence:
     """The evidence with its losses in another scale.
 
     Without a default nothing but the best, the median and the worst is left of the scale.
@@ -107,7 +107,7 @@ def with_target(evidence: Evidence, target: str) -> Evidence:
     return replace(evidence, losses=losses, defaults={})
 
 
-def with_names(evidence: Evidence, names: Sequence[str]) -> Evidence:
+def keep_metafeatures(evidence: Evidence, names: Sequence[str]) -> Evidence:
     """The evidence with these meta-features alone."""
     return replace(evidence, metafeatures=_only(evidence.metafeatures, names))
 
@@ -121,12 +121,12 @@ def _only(metafeatures: np.ndarray, names: Sequence[str]) -> np.ndarray:
 Reader = Callable[[Variant, Evidence], PastTasks]
 
 
-def reader_of(guide: Evidence, *, seed: int) -> Reader:
+def make_reader(guide: Evidence, *, seed: int) -> Reader:
     """Reads the evidence of past tasks by models that are trained on that of the guide, each once."""
 
     @cache
     def trained(target: str, names: tuple[str, ...]) -> MetaModel:
-        evidence = with_names(with_target(guide.measured(), target), names)
+        evidence = keep_metafeatures(rescale_losses(guide.measured(), target), names)
         return MetaModel.fit(evidence, seed=seed, settings=OF_TABLES)
 
     @cache
@@ -140,7 +140,7 @@ def reader_of(guide: Evidence, *, seed: int) -> Reader:
     # What variants share whose losses have the same scale; evidence is not hashed by what is in it.
     @cache
     def scaled(target: str, evidence: Evidence) -> PastTasks:
-        return PastTasks.read(with_target(evidence.measured(), target), trained(target, NAMES))
+        return PastTasks.read(rescale_losses(evidence.measured(), target), trained(target, NAMES))
 
     def read(variant: Variant, evidence: Evidence) -> PastTasks:
         past = scaled(variant.target, evidence)
@@ -148,14 +148,14 @@ def reader_of(guide: Evidence, *, seed: int) -> Reader:
         return replace(
             past,
             model=replace(model, settings=variant.settings),
-            evidence=with_names(past.evidence, variant.names),
+            evidence=keep_metafeatures(past.evidence, variant.names),
             values=past.interpolation.at(past.inputs) if variant.is_smooth else past.values,
         )
 
     return read
 
 
-def priors(past: PastTasks, variant: Variant, metafeatures: np.ndarray) -> Iterator[Prior]:
+def make_priors(past: PastTasks, variant: Variant, metafeatures: np.ndarray) -> Iterator[Prior]:
     """The priors of tasks with meta-features (n, m): the library's, but for what the variant says of similarity."""
     known, whole, settings = past.evidence.metafeatures, past.whole, past.model.settings
     near = near_width(known) if "distance" in variant.similarity else 0.0
@@ -184,7 +184,7 @@ def choose(past: PastTasks, variant: Variant, prior: Prior, own: np.ndarray, amo
     return among[np.argsort(mean[among], kind="stable")[:k]].tolist()
 
 
-def regret_by_variant(
+def score_variants(
     read: Reader,
     known: Evidence,
     evidence: Evidence,
@@ -203,7 +203,7 @@ def regret_by_variant(
         columns = evidence.columns_of(past.evidence)
         metafeatures = _only(evidence.metafeatures[rows], variant.names)
         found = []
-        for row, own, prior in zip(rows, metafeatures, priors(past, variant, metafeatures), strict=True):
+        for row, own, prior in zip(rows, metafeatures, make_priors(past, variant, metafeatures), strict=True):
             among = np.flatnonzero(~np.isnan(evidence.losses[row, columns]))
             batch = columns[choose(past, variant, prior, own, among, max(ks))].tolist()
             found.append(batch_regret(evidence, int(row), batch, ks))
@@ -216,20 +216,20 @@ def judge_variants(
 ) -> dict[str, Judged]:
     """Regret of variants of the prior on the tasks left out."""
     known, judged = guided.past.drop_tasks(left_out), {}
-    read = reader_of(known.evidence(guided.guide, guided.learners), seed=seed)
+    read = make_reader(known.evidence(guided.guide, guided.learners), seed=seed)
     for name, scored in guided.scored.items():
         evidence, rows = scored.evidence, guided.rows(name, left_out)
         if rows.size:
             past = known.evidence(evidence.metric, list(evidence.spaces))
-            judged[name] = rows, regret_by_variant(read, past, evidence, rows, variants, ks=ks)
+            judged[name] = rows, score_variants(read, past, evidence, rows, variants, ks=ks)
     return judged
 
 
-def table_of_variants(
-    scored: Sequence[Scored], found: Sequence[Found], title: str, *, variants: Sequence[str], ks: Sequence[int]
-) -> Table:
+def tabulate_variants(
+    scored: Sequence[Scored], found: Sequence[JudgedTasks], title: str, *, variants: Sequence[str], ks: Sequence[int]
+) -> Figures:
     """The regret of the full method by some metrics, and how much higher that of each variant is, paired by task."""
     regret = {name: pool(scored, found, name).mean(axis=0) for name in variants}
-    rows: Rows = [[f"{FULL}, regret", *means(regret[FULL])]]
-    rows += [[name, *means(regret[name] - regret[FULL], DIFFERENCE)] for name in variants if name != FULL]
-    return Table(f"{title}, and how much higher it is", ["variant", *(f"k = {k}" for k in ks)], rows)
+    rows: Cells = [[f"{FULL}, regret", *average(regret[FULL])]]
+    rows += [[name, *average(regret[name] - regret[FULL], DIFFERENCE)] for name in variants if name != FULL]
+    return Figures(f"{title}; of a variant, how much higher it is", ["variant", *(f"k = {k}" for k in ks)], rows)

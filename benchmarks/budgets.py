@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from benchmarks.common import Figure, Rows, Table, means
-from benchmarks.left_out import Found, Guided, Judged, Scored
+from benchmarks.common import Cells, Figure, Figures, average
+from benchmarks.left_out import Guided, Judged, JudgedTasks, Scored
 from benchmarks.tables import TableSource
 from metahp import api
 from metahp.metafeatures.extract import NAMES, replace_n_rows
@@ -67,15 +67,15 @@ def _regret(
     return regrets
 
 
-def table_of_budgets(
+def tabulate_budgets(
     scored: Sequence[Scored],
-    found: Sequence[Found],
+    found: Sequence[JudgedTasks],
     title: str,
     *,
     described: Described,
     budgets: Sequence[float],
     ks: Sequence[int],
-) -> Table:
+) -> Figures:
     """What the advice is worth by the budget for describing the table."""
     regrets, spent = [], []
     for each, of in zip(scored, found, strict=True):
@@ -85,9 +85,9 @@ def table_of_budgets(
             spent += [described[each.evidence.tasks[row].id][1] for row in known]
     values = np.concatenate(regrets, axis=1).mean(axis=0)
     quantiles = np.quantile(np.array(spent), [0.5, 0.9], axis=0).T
-    rows: Rows = [
-        [f"{budget:g} s", *(Figure(float(seconds), form="{:.2f} s") for seconds in taken), *means(values[:, i])]
+    rows: Cells = [
+        [f"{budget:g} s", *(Figure(float(seconds), form="{:.2f} s") for seconds in taken), *average(values[:, i])]
         for i, (budget, taken) in enumerate(zip(budgets, quantiles, strict=True))
     ]
     columns = ["budget", "median", "9 of 10", *(f"k = {k}" for k in ks)]
-    return Table(f"{title}; {len(values)} tasks described anew", columns, rows)
+    return Figures(f"{title}; {len(values)} tasks described anew", columns, rows)

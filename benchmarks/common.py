@@ -26,7 +26,7 @@ SEED_FOLDER, PAGES = ROOT / "knowledge_base", ROOT / "docs" / "benchmarks"
 DATASETS, LOOKUPS = ROOT.parent / "shared" / "datasets", ROOT.parent / "shared" / "transfer_benchmarks"
 
 
-def parser(description: str | None, *, data: Path) -> argparse.ArgumentParser:
+def make_parser(description: str | None, *, data: Path) -> argparse.ArgumentParser:
     """A parser with the options that all benchmarks take."""
     made = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{_name()}",
@@ -40,7 +40,7 @@ def parser(description: str | None, *, data: Path) -> argparse.ArgumentParser:
     return made
 
 
-def parse(options: argparse.ArgumentParser, *narrowing: str) -> argparse.Namespace:
+def parse_arguments(options: argparse.ArgumentParser, *narrowing: str) -> argparse.Namespace:
     """The arguments, and `narrowed`: by which options this run is another one than the page is about.
 
     `narrowing` names the options, besides those of all benchmarks, that score a part or ask something else.
@@ -51,7 +51,7 @@ def parse(options: argparse.ArgumentParser, *narrowing: str) -> argparse.Namespa
     return arguments
 
 
-def exit_code(main: Callable[[], None]) -> int:
+def run_main(main: Callable[[], None]) -> int:
     """Run a benchmark: 0, or 2 where it ended with an error that a person can mend, which is printed."""
     try:
         main()
@@ -89,11 +89,11 @@ class Note:
 
 
 Cell = str | Figure
-Rows = list[list[Cell]]
+Cells = list[list[Cell]]
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class Figures:
     """A table of figures: a cell for each column in each row, and notes below."""
 
     title: str
@@ -101,7 +101,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[Note] = ()
 
-    def markdown(self) -> str:
+    def to_markdown(self) -> str:
         """The table as Markdown, with its title above."""
         lines = [self.columns, ["---"] * len(self.columns), *self.rows]
         table = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
@@ -110,14 +110,14 @@ class Table:
     def show(self, console: Console) -> None:
         """Print the table; off a terminal as Markdown."""
         if not console.is_terminal:
-            print(f"{self.markdown()}\n")
+            print(f"{self.to_markdown()}\n")
             return
         drawn = rich.table.Table(*self.columns, title=self.title)
         for row in self.rows:
             drawn.add_row(*map(str, row))
         console.print(drawn, *map(str, self.notes), sep="\n")
 
-    def flat(self) -> list[dict[str, str | float | None]]:
+    def to_objects(self) -> list[dict[str, str | float | None]]:
         """An object for each row and each note; numbers that are none of JSON's are null."""
         objects: list[dict[str, str | float | None]] = []
         for row in self.rows:
@@ -146,15 +146,15 @@ class Report:
     page: str
     about: str
     arguments: argparse.Namespace
-    tables: list[Table] = field(default_factory=list)
+    tables: list[Figures] = field(default_factory=list)
 
-    def add(self, table: Table) -> None:
+    def add(self, table: Figures) -> None:
         """Print a table, and write it where `--json` says."""
         self.tables.append(table)
         table.show(Console())
         if self.arguments.json:
             made_by = {"command": _command(), "version": metahp.__version__}
-            objects = [found | made_by for each in self.tables for found in each.flat()]
+            objects = [found | made_by for each in self.tables for found in each.to_objects()]
             self.arguments.json.write_text(json.dumps(objects, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def publish(self) -> None:
@@ -166,7 +166,7 @@ class Report:
             print(f"{shown} is not written: it is about a run without {options}.", file=sys.stderr)
             return
         made = f"Made by `{_command()}` on {datetime.now(UTC):%Y-%m-%d} with metahp {metahp.__version__}."
-        parts = [f"# {self.page.capitalize()}", self.about.strip(), made, *(each.markdown() for each in self.tables)]
+        parts = [f"# {self.page.capitalize()}", self.about.strip(), made, *(each.to_markdown() for each in self.tables)]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
         print(f"written: {shown}", file=sys.stderr)
@@ -188,12 +188,12 @@ def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(n > 1, np.sqrt(variance / np.maximum(n, 1)), np.nan)
 
 
-def means(values: np.ndarray, form: str = MEAN) -> list[Figure]:
+def average(values: np.ndarray, form: str = MEAN) -> list[Figure]:
     """Figures of the columns of `values` (n, k)."""
     return [Figure(float(mean), float(error), form) for mean, error in zip(*mean_and_error(values), strict=True)]
 
 
-def beaten(ours: np.ndarray, theirs: np.ndarray) -> float:
+def win_rate(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Share of tables on which `ours` is the lower loss; equal ones count half, NaN is left out."""
     known = ~(np.isnan(ours) | np.isnan(theirs))
     if not known.any():
@@ -201,13 +201,13 @@ def beaten(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.mean((ours < theirs)[known] + 0.5 * (ours == theirs)[known]))
 
 
-def seed_of(name: str, seed: int = 0) -> int:
+def derive_seed(name: str, seed: int = 0) -> int:
     """A seed of the task's own: a start that is lucky on one task is so on many, and one seed would favour all."""
     return zlib.crc32(f"{name} {seed}".encode())
 
 
 # A key, a function and its arguments.
-Job = tuple[str, Callable[..., Any], tuple[Any, ...]]
+CachedCall = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
 
 class Cache:
@@ -237,7 +237,7 @@ class Cache:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def fill(self, jobs: Iterable[Job], n_jobs: int) -> None:
+    def fill(self, jobs: Iterable[CachedCall], n_jobs: int) -> None:
         """Run the jobs whose keys are not here yet."""
         todo = [job for job in jobs if job[0] not in self]
         runs = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(

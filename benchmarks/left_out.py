@@ -23,7 +23,7 @@ from metahp.surrogate.validation import group_folds
 # Figures about some left-out rows of one metric: the rows (n,), and by name values of shape (n, …).
 Judged = tuple[np.ndarray, dict[str, np.ndarray]]
 # What was judged by a metric, by name: values of shape (n_seeds, t, …).
-Found = Mapping[str, np.ndarray]
+JudgedTasks = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -71,7 +71,7 @@ class Guided:
 Work = Callable[[Guided, frozenset[str], int], dict[str, Judged]]
 
 
-def trained_on(learners: Sequence[str]) -> tuple[str, ...]:
+def name_model_learners(learners: Sequence[str]) -> tuple[str, ...]:
     """The learners of the model that is asked about some: there is one of each, and one between all."""
     return tuple(learners) if len(learners) == 1 else tuple(LEARNERS)
 
@@ -89,7 +89,10 @@ def score_by_guide(
         if not of_kind:
             continue
         measured = measure_past(
-            past.records, TrialColumns.of(past.trials), METRICS[of_kind[0]].task_types[0], trained_on(learners)
+            past.records,
+            TrialColumns.of(past.trials),
+            METRICS[of_kind[0]].task_types[0],
+            name_model_learners(learners),
         )
         known = tuple(sorted({candidate.learner for candidate in measured.candidates}))
         for guide in dict.fromkeys(map(guiding_metric, of_kind)):
@@ -141,7 +144,7 @@ def judge_left_out(
     return gathered
 
 
-def pool(scored: Sequence[Scored], found: Sequence[Found], name: str) -> np.ndarray:
+def pool(scored: Sequence[Scored], found: Sequence[JudgedTasks], name: str) -> np.ndarray:
     """What is called `name` of all tasks that count, shape (n_seeds, t, …)."""
     return np.concatenate([of[name][:, each.rows] for of, each in zip(found, scored, strict=True)], axis=1)
 
@@ -164,7 +167,7 @@ class Regrets:
     regret: np.ndarray
 
     @classmethod
-    def of(cls, scored: Sequence[Scored], found: Sequence[Found], ks: Sequence[int]) -> "Regrets":
+    def of(cls, scored: Sequence[Scored], found: Sequence[JudgedTasks], ks: Sequence[int]) -> "Regrets":
         """Those of metahp, of all tasks that count."""
         rows = [
             (each.evidence.metric, task.id, task.n_rows, seed, int(of["fold"][seed, row]), of["metahp"][seed, row])

@@ -4,11 +4,13 @@
 
 Of every table with at least 500 rows, 30 % are set aside before anything looks at it; the rest is cross-validated as in
 the seed. `transfer` does as `metahp tune` does: it begins with recommended points and the default, stops its trials
-early, and knows the seed without the table's group; `tpe` is Optuna's, from cold. What is told: how many trials
-transfer needs for the loss that TPE has after all of its trials, and for the lowest on the learning curves of those
-trials, which TPE would have found had they been stopped early; on how many tables transfer is not worse than TPE at the
-same number of trials by more than a standard error over folds, of the paired differences; and both picks on the rows
-set aside.
+early, and knows the seed without the table's group; `tpe` is Optuna's, from cold.
+
+The first table says how many trials transfer needs for the loss that TPE has after all of its trials, and for the
+lowest loss on the learning curves of these trials, which TPE would have found with early stopping. The second one
+compares both at the same number of trials: transfer is worse where its loss is higher by more than a standard error of
+the paired differences over folds. It also compares both picks on the rows set aside.
+
 `--data DIR` holds tables and their MANIFEST.csv. `--cache FILE` keeps the trials of TPE, and a second call goes on;
 with another `--seed` it compares other trials of transfer with the same of TPE.
 """
@@ -24,17 +26,17 @@ import metahp
 from benchmarks.common import (
     SHARE,
     Cache,
+    Cells,
     Figure,
+    Figures,
     Note,
     Report,
-    Rows,
-    Table,
-    beaten,
-    exit_code,
+    average,
+    derive_seed,
     mean_and_error,
-    means,
-    parse,
-    seed_of,
+    parse_arguments,
+    run_main,
+    win_rate,
 )
 from benchmarks.methods import search_table, tpe, tpe_key, transfer
 from benchmarks.tables import (
@@ -45,8 +47,8 @@ from benchmarks.tables import (
     TableSource,
     choose_large,
     choose_tables,
+    make_table_parser,
     set_outer_rows_aside,
-    table_parser,
     tables_by_kind,
 )
 from metahp.refinement.strategy import Strategy
@@ -59,7 +61,7 @@ KS = (3, 5, 10, 25, 50)
 GAIN = "{:+.2f} ± {:.2f} %"
 
 
-class Course(TypedDict):
+class SearchCourse(TypedDict):
     """How a search went: losses per fold of every trial, and the lowest mean loss along its learning curve.
 
     `outer` are the losses on outer rows of the best of the first k trials, for each of `counts`.
@@ -70,21 +72,21 @@ class Course(TypedDict):
     outer: list[float]
 
 
-def counts(n: int) -> list[int]:
+def choose_counts(n: int) -> list[int]:
     """Numbers of trials, of `n`, at which searches are compared."""
     return sorted({*(k for k in KS if k <= n), n})
 
 
 def run(
     source: TableSource, search_of: Callable[[metahp.Table], Strategy], n: int, metric: str, *, stops_early: bool
-) -> Course:
+) -> SearchCourse:
     """The trials of a search on the inner rows, and its picks on the outer ones."""
     part = set_outer_rows_aside(source)
     trials = search_table(part.train, search_of(part.train), n, metric, stops_early=stops_early)
     # A trial that failed has infinite losses.
     losses = [list(trial.fold_losses.get(metric, [np.inf] * trial.protocol.folds)) for trial in trials]
     mean_losses = np.mean(losses, axis=1)
-    picks = [int(np.argmin(mean_losses[:k])) for k in counts(len(trials))]
+    picks = [int(np.argmin(mean_losses[:k])) for k in choose_counts(len(trials))]
     outer = {i: part.loss(part.predict(trials[i].configuration), metric) for i in set(picks)}
     return {
         "losses": losses,
@@ -93,22 +95,22 @@ def run(
     }
 
 
-def run_cold(source: TableSource, n: int, metric: str, seed: int) -> Course:
+def run_cold(source: TableSource, n: int, metric: str, seed: int) -> SearchCourse:
     """TPE from cold."""
-    return run(source, partial(tpe, seed=seed_of(source.name, seed)), n, metric, stops_early=False)
+    return run(source, partial(tpe, seed=derive_seed(source.name, seed)), n, metric, stops_early=False)
 
 
-def run_warm(source: TableSource, past: PastTasks, n: int, metric: str, seed: int) -> Course:
+def run_warm(source: TableSource, past: PastTasks, n: int, metric: str, seed: int) -> SearchCourse:
     """Transfer with what past tasks say of the table."""
-    search_of = partial(transfer, past=past, metric=metric, seed=seed_of(source.name, seed))
+    search_of = partial(transfer, past=past, metric=metric, seed=derive_seed(source.name, seed))
     return run(source, search_of, n, metric, stops_early=True)
 
 
-def table_of_goals(names: Sequence[str], found: Sequence[tuple[Course, Course]]) -> Table:
+def tabulate_goals(names: Sequence[str], found: Sequence[tuple[SearchCourse, SearchCourse]]) -> Figures:
     """How many trials transfer needs for what TPE has at its end."""
     n_ours, n_cold = len(found[0][0]["losses"]), len(found[0][1]["losses"])
     after = f"TPE after {n_cold}"
-    rows: Rows = []
+    rows: Cells = []
     reached: dict[str, list[float]] = {after: [], f"{after}, its trials stopped early": []}
     for name, (ours, theirs) in zip(names, found, strict=True):
         best = np.minimum.accumulate(np.mean(ours["losses"], axis=1))
@@ -128,28 +130,28 @@ def table_of_goals(names: Sequence[str], found: Sequence[tuple[Course, Course]])
         median = float(np.median(numbers))
         notes.append(Note(form, {f"trials_to_reach_cold{suffix}": median, f"share_reached{suffix}": share}))
     columns = ["table", after, "lowest on its curves", f"transfer after {n_ours}", "trials", "trials to the lowest"]
-    return Table(f"trials of transfer until the loss of {after}", columns, rows, notes)
+    return Figures(f"trials of transfer until the loss of {after}", columns, rows, notes)
 
 
-def table_at_equal_trials(found: Sequence[tuple[Course, Course]]) -> Table:
+def tabulate_equal_trials(found: Sequence[tuple[SearchCourse, SearchCourse]]) -> Figures:
     """Transfer beside TPE after as many trials of each."""
     n_ours, n_cold = len(found[0][0]["losses"]), len(found[0][1]["losses"])
-    rows: Rows = []
-    for i, k in enumerate(counts(n_ours)):
+    rows: Cells = []
+    for i, k in enumerate(choose_counts(n_ours)):
         pairs = [(_best_folds(ours, k), _best_folds(theirs, k)) for ours, theirs in found]
         gap, error = mean_and_error(np.array([ours - theirs for ours, theirs in pairs]).T)
-        wins = beaten(np.array([ours.mean() for ours, _ in pairs]), np.array([theirs.mean() for _, theirs in pairs]))
-        j = sum(each < k for each in counts(n_cold))
+        wins = win_rate(np.array([ours.mean() for ours, _ in pairs]), np.array([theirs.mean() for _, theirs in pairs]))
+        j = sum(each < k for each in choose_counts(n_cold))
         outer = np.array([[ours["outer"][i], theirs["outer"][j], theirs["outer"][-1]] for ours, theirs in found])
         gain = 100 * (outer[:, 1] - outer[:, 0]) / np.maximum(np.abs(outer[:, :2]).max(axis=1), 1e-12)
         shares = [
             1 - float(np.mean(gap > error)),
             float(np.mean(gap > 0)),
             wins,
-            beaten(outer[:, 0], outer[:, 1]),
-            beaten(outer[:, 0], outer[:, 2]),
+            win_rate(outer[:, 0], outer[:, 1]),
+            win_rate(outer[:, 0], outer[:, 2]),
         ]
-        rows.append([str(k), *(Figure(share, form=SHARE) for share in shares), *means(gain[:, None], GAIN)])
+        rows.append([str(k), *(Figure(share, form=SHARE) for share in shares), *average(gain[:, None], GAIN)])
     columns = [
         "trials",
         "not worse by a standard error",
@@ -159,10 +161,10 @@ def table_at_equal_trials(found: Sequence[tuple[Course, Course]]) -> Table:
         f"wins there against TPE after {n_cold}",
         "lower loss on outer rows",
     ]
-    return Table(f"transfer beside TPE at equal trials, {len(found)} tables", columns, rows)
+    return Figures(f"transfer beside TPE at equal trials, {len(found)} tables", columns, rows)
 
 
-def _best_folds(course: Course, k: int) -> np.ndarray:
+def _best_folds(course: SearchCourse, k: int) -> np.ndarray:
     """Fold losses of the best of the first k trials."""
     losses = np.array(course["losses"][:k])
     return losses[int(losses.mean(axis=1).argmin())]
@@ -170,10 +172,10 @@ def _best_folds(course: Course, k: int) -> np.ndarray:
 
 def main() -> None:
     """Run the benchmark."""
-    options = table_parser(__doc__, n_tables=N_TABLES)
+    options = make_table_parser(__doc__, n_tables=N_TABLES)
     options.add_argument("--seed", type=int, default=0, help="of transfer")
     options.add_argument("--cold-seed", type=int, default=0, metavar="SEED", help="of TPE")
-    arguments = parse(options, "metrics")
+    arguments = parse_arguments(options, "metrics")
     n_tables, n, n_cold = arguments.tables, N_TRIALS, N_COLD
     tables, past = choose_tables(arguments.data, arguments.tasks), Past.read([LEARNER.name])
     records = past.records
@@ -199,10 +201,10 @@ def main() -> None:
     if not found:
         raise metahp.MetahpError(f"No table of {FEWEST_ROWS} rows or more.")
     report = Report("live", __doc__ or "", arguments)
-    report.add(table_of_goals(names, found))
-    report.add(table_at_equal_trials(found))
+    report.add(tabulate_goals(names, found))
+    report.add(tabulate_equal_trials(found))
     report.publish()
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(run_main(main))

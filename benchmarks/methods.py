@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.common import seed_of
+from benchmarks.common import derive_seed
 from benchmarks.suites import Suite
 from benchmarks.tables import LEARNER, TrainTest
 from metahp import Configuration, SearchSpace, Table, TaskType, Trial, api
@@ -65,7 +65,7 @@ WEIGHTS: Mapping[str, Callable[[np.ndarray, np.ndarray | None, np.ndarray], np.n
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Question:
+class NewTask:
     """What to try first on a task with these meta-features: of the candidates `among`, of all where that is None."""
 
     past: PastTasks
@@ -74,25 +74,25 @@ class Question:
     among: np.ndarray | None = None
 
 
-def advise_metahp(question: Question, k: int) -> list[int]:
+def advise_metahp(task: NewTask, k: int) -> list[int]:
     """The first k of metahp."""
-    return question.prior.batch(k, question.among)
+    return task.prior.batch(k, task.among)
 
 
-def advise_default(question: Question, k: int) -> list[int]:
+def advise_default(task: NewTask, k: int) -> list[int]:
     """The default of the first learner, and nothing else."""
-    return list(question.past.evidence.defaults.values())[:1]
+    return list(task.past.evidence.defaults.values())[:1]
 
 
-def advise_portfolio(name: str, question: Question, k: int) -> list[int]:
+def advise_portfolio(name: str, task: NewTask, k: int) -> list[int]:
     """The first k of the portfolio for past tasks with the weights of that name."""
-    past = question.past
-    weights = WEIGHTS[name](past.evidence.metafeatures, question.metafeatures, past.whole)
-    return replace(past.prior(None), weights=weights).batch(k, question.among)
+    past = task.past
+    weights = WEIGHTS[name](past.evidence.metafeatures, task.metafeatures, past.whole)
+    return replace(past.prior(None), weights=weights).batch(k, task.among)
 
 
 # Columns of `past.evidence`.
-ADVICE: Mapping[str, Callable[[Question, int], list[int]]] = {
+ADVICE: Mapping[str, Callable[[NewTask, int], list[int]]] = {
     "metahp": advise_metahp,
     PORTFOLIO: partial(advise_portfolio, PORTFOLIO),
     NEAREST: partial(advise_portfolio, NEAREST),
@@ -194,7 +194,7 @@ def search_by_sampler(name: str, suite: Suite, known: Sequence[int], seed: int) 
     """Searches by one of Optuna's samplers, from cold."""
 
     def search_of(task: int) -> Strategy:
-        search = strategy_named(name, suite.spaces, seed=seed_of(suite.tasks[task], seed))
+        search = strategy_named(name, suite.spaces, seed=derive_seed(suite.tasks[task], seed))
         return Nearest(search, suite, task)
 
     return search_of
@@ -333,7 +333,7 @@ def _predict(model: Any, part: TrainTest, X_test: pd.DataFrame) -> np.ndarray:
 PEERS: Mapping[str, Callable[[TrainTest, str], np.ndarray]] = {"flaml": flaml, "pytabkit": pytabkit}
 
 
-def installed_peers() -> list[str]:
+def find_peers() -> list[str]:
     """The peers that are installed; one line for each that is not."""
     found = [name for name in PEERS if find_spec(name)]
     for name in PEERS:

@@ -7,8 +7,9 @@ Of every table with at least 500 rows, 30 % (by class for classification) are se
 The rest is described, and metahp's first configuration, the portfolio's first, the library default, the pick of 25
 trials of TPE by cross-validation, FLAML's and pytabkit's are trained on it and scored on the rows set aside. metahp and
 the portfolio know the seed without the table's group. Losses of tables do not compare, and no best is known on outer
-rows: what is told is the mean rank, and the gain, how much lower a loss is as a share of the larger of the two, in
-percent: mean and standard error over tables.
+rows. So the table has the mean rank, and the gain: how much lower a loss is, in percent of the larger of the two, mean
+and standard error over tables.
+
 `--data DIR` holds tables and their MANIFEST.csv. `--cache FILE` keeps what is measured, and a second call goes on.
 """
 
@@ -21,25 +22,25 @@ from scipy.stats import rankdata
 from benchmarks.common import (
     SHARE,
     Cache,
+    CachedCall,
     Cell,
+    Cells,
     Figure,
-    Job,
+    Figures,
     Report,
-    Rows,
-    Table,
-    beaten,
-    exit_code,
-    means,
-    parse,
-    seed_of,
+    average,
+    derive_seed,
+    parse_arguments,
+    run_main,
+    win_rate,
 )
 from benchmarks.methods import (
     ADVICE,
     BUDGET_SECONDS,
     PEERS,
     PORTFOLIO,
-    Question,
-    installed_peers,
+    NewTask,
+    find_peers,
     search_table,
     tpe,
     tpe_key,
@@ -52,8 +53,8 @@ from benchmarks.tables import (
     TableSource,
     choose_large,
     choose_tables,
+    make_table_parser,
     set_outer_rows_aside,
-    table_parser,
     tables_by_kind,
 )
 from metahp import MetahpError, TaskType, describe
@@ -72,8 +73,8 @@ def run_advice(source: TableSource, past: PastTasks, metric: str) -> dict[str, f
     part = set_outer_rows_aside(source)
     task, y = part.train.task, part.train.y
     metafeatures = describe(part.train, budget_seconds=BUDGET_SECONDS).vector()
-    question = Question(past=past, prior=past.prior(metafeatures), metafeatures=metafeatures)
-    chosen = {name: past.evidence.candidates[ADVICE[name](question, 1)[0]] for name in ("metahp", PORTFOLIO)}
+    new_task = NewTask(past=past, prior=past.prior(metafeatures), metafeatures=metafeatures)
+    chosen = {name: past.evidence.candidates[ADVICE[name](new_task, 1)[0]] for name in ("metahp", PORTFOLIO)}
     chosen["default"] = LEARNER.space(task.type).default
     constant = y.mean() if task.type is TaskType.REGRESSION else np.bincount(y) / len(y)
     predictions = {name: part.predict(configuration) for name, configuration in chosen.items()}
@@ -85,7 +86,7 @@ def run_tpe(source: TableSource, n: int, metric: str) -> dict[str, float | str]:
     """Outer loss of the best of `n` trials of TPE, or why all failed."""
     part = set_outer_rows_aside(source)
     table = part.train
-    trials = search_table(table, tpe(table, seed_of(table.task.name)), n, metric)
+    trials = search_table(table, tpe(table, derive_seed(table.task.name)), n, metric)
     best = find_best(trials, metric)
     if best is None:
         return {"tpe": float("nan"), "reason": trials[-1].reason}
@@ -101,7 +102,7 @@ def run_peer(source: TableSource, name: str, metric: str) -> dict[str, float | s
         return {name: float("nan"), "reason": f"{type(error).__name__}: {error}"}
 
 
-def table_of_methods(by_task: Sequence[Mapping[str, float]], n_trials: int) -> Table:
+def tabulate_methods(by_task: Sequence[Mapping[str, float]], n_trials: int) -> Figures:
     """How all methods do on the outer rows."""
     names = [name for name in by_task[0] if name != "constant"]
     losses = np.array([[each[name] for name in names] for each in by_task])
@@ -109,7 +110,7 @@ def table_of_methods(by_task: Sequence[Mapping[str, float]], n_trials: int) -> T
     complete = ~np.isnan(losses).any(axis=1)
     ranks = np.array([rankdata(row) for row in losses[complete]]).reshape(-1, len(names)).mean(axis=0)
     ours, default = losses[:, names.index("metahp")], losses[:, names.index("default")]
-    rows: Rows = []
+    rows: Cells = []
     for name, loss, rank in zip(names, losses.T, ranks, strict=True):
         shown = f"tpe, best of {n_trials}" if name == "tpe" else name
         over_default = _compare(loss, default, constant) if name != "default" else ["", ""]
@@ -117,7 +118,7 @@ def table_of_methods(by_task: Sequence[Mapping[str, float]], n_trials: int) -> T
         rows.append([shown, Figure(float(rank), form="{:.2f}"), *over_default, *of_metahp])
     columns = ["method", "mean rank", "beats default", "gain over default, %", "metahp's first is better on", "by, %"]
     title = f"{LEARNER.name}, outer rows of {len(by_task)} tables ({int(complete.sum())} with all methods ranked)"
-    return Table(title, columns, rows)
+    return Figures(title, columns, rows)
 
 
 def _compare(loss: np.ndarray, other: np.ndarray, constant: np.ndarray) -> list[Cell]:
@@ -126,25 +127,25 @@ def _compare(loss: np.ndarray, other: np.ndarray, constant: np.ndarray) -> list[
     That is from -100 to 100, and the same both ways round.
     """
     gain = 100 * (other - loss) / np.maximum(np.maximum(loss, other), SOLVED * constant)
-    return [Figure(beaten(loss, other), form=SHARE), *means(gain[:, None], GAIN)]
+    return [Figure(win_rate(loss, other), form=SHARE), *average(gain[:, None], GAIN)]
 
 
 def main() -> None:
     """Run the benchmark."""
-    options = table_parser(__doc__)
+    options = make_table_parser(__doc__)
     options.add_argument("--trials", type=int, default=N_TRIALS, metavar="N", help="of TPE; 0 leaves it out")
-    arguments = parse(options, "metrics", "trials")
+    arguments = parse_arguments(options, "metrics", "trials")
     n_tables, n = arguments.tables, arguments.trials
     tables, past = choose_tables(arguments.data, arguments.tasks), Past.read([LEARNER.name])
     records = past.records
     if arguments.quick:
         n_tables, n, past = QUICK_TABLES, QUICK_TRIALS, past.smallest()
-    peers, cache = installed_peers(), Cache(arguments.cache)
+    peers, cache = find_peers(), Cache(arguments.cache)
     by_task: list[dict[str, float]] = []
     choose = choose_large(tables, records, n_tables)
     for chosen in tables_by_kind(past, METRIC_SETS[arguments.metrics], choose):
         sources, metrics = chosen.sources, chosen.metrics
-        jobs: dict[str, list[Job]] = {}
+        jobs: dict[str, list[CachedCall]] = {}
         for name, source in sources.items():
             key, metric = f"{name} {metrics[name]}", metrics[name]
             jobs[name] = [(f"{key} {peer}", run_peer, (source, peer, metric)) for peer in peers]
@@ -163,9 +164,9 @@ def main() -> None:
     if not by_task:
         raise MetahpError(f"No table of {FEWEST_ROWS} rows or more.")
     report = Report("outer", __doc__ or "", arguments)
-    report.add(table_of_methods(by_task, n))
+    report.add(tabulate_methods(by_task, n))
     report.publish()
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(run_main(main))

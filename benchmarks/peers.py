@@ -26,25 +26,25 @@ from threadpoolctl import threadpool_limits
 from benchmarks.common import (
     SHARE,
     Cache,
+    CachedCall,
     Cell,
+    Cells,
     Figure,
-    Job,
+    Figures,
     Report,
-    Rows,
-    Table,
-    beaten,
-    exit_code,
-    means,
-    parse,
-    seed_of,
+    average,
+    derive_seed,
+    parse_arguments,
+    run_main,
+    win_rate,
 )
 from benchmarks.methods import (
     ADVICE,
     BUDGET_SECONDS,
     PEERS,
     PORTFOLIO,
-    Question,
-    installed_peers,
+    NewTask,
+    find_peers,
     measure_trial,
     search_table,
     tpe,
@@ -59,8 +59,8 @@ from benchmarks.tables import (
     choose_tables,
     half,
     is_scored,
+    make_table_parser,
     split_folds,
-    table_parser,
     tables_by_kind,
 )
 from metahp import MetahpError, describe
@@ -82,7 +82,7 @@ class Timed(NamedTuple):
     seconds: float
 
 
-Course = list[Timed]
+Trace = list[Timed]
 
 
 def run_default(source: TableSource, metric: str) -> dict[str, float]:
@@ -95,10 +95,10 @@ def run_default(source: TableSource, metric: str) -> dict[str, float]:
     return {"loss": trial.loss(metric), "seconds": trial.fit_seconds, "describe_seconds": described}
 
 
-def run_tpe(source: TableSource, n: int, metric: str) -> Course:
+def run_tpe(source: TableSource, n: int, metric: str) -> Trace:
     """Loss and seconds of each trial of a cold search."""
     table = source.load()
-    trials = search_table(table, tpe(table, seed_of(table.task.name)), n, metric)
+    trials = search_table(table, tpe(table, derive_seed(table.task.name)), n, metric)
     return [Timed(trial.loss(metric), trial.fit_seconds) for trial in trials]
 
 
@@ -121,7 +121,7 @@ def run_peer(source: TableSource, name: str, metric: str) -> dict[str, float | s
     return {"loss": float(np.mean(losses)), "seconds": time.process_time() - start}
 
 
-class Advised(NamedTuple):
+class Batches(NamedTuple):
     """Batches for one table by method, as columns of the evidence, and the processor seconds that metahp's took."""
 
     batches: dict[str, list[int]]
@@ -147,9 +147,9 @@ class Comparison:
         rows = {name: row_of[name] for name in tables.sources}
         return cls(tables, rows, {name: f"{past.tasks[row].id} {tables.metrics[name]}" for name, row in rows.items()})
 
-    def jobs(self, peers: Sequence[str], n_trials: int) -> list[Job]:
+    def jobs(self, peers: Sequence[str], n_trials: int) -> list[CachedCall]:
         """What is measured whatever past tasks say."""
-        jobs: list[Job] = []
+        jobs: list[CachedCall] = []
         for name, source in self.tables.sources.items():
             key, metric = self.keys[name], self.tables.metrics[name]
             jobs.append((f"{key} default", run_default, (source, metric)))
@@ -158,21 +158,21 @@ class Comparison:
                 jobs.append((f"{key} {tpe_key(n_trials)}", run_tpe, (source, n_trials, metric)))
         return jobs
 
-    def advise(self, k: int, n_jobs: int) -> dict[str, Advised]:
+    def advise(self, k: int, n_jobs: int) -> dict[str, Batches]:
         """Batches of `k` for every table, each from past tasks without its group."""
         evidence, advised = self.tables.evidence, {}
         for name, past in self.tables.learn(n_jobs).items():
             own, columns = evidence.metafeatures[self.rows[name]], evidence.columns_of(past.evidence)
             start = time.process_time()
             with threadpool_limits(1):
-                question = Question(past=past, prior=past.prior(own), metafeatures=own)
-                batches = {"metahp": ADVICE["metahp"](question, k)}
+                task = NewTask(past=past, prior=past.prior(own), metafeatures=own)
+                batches = {"metahp": ADVICE["metahp"](task, k)}
             seconds = time.process_time() - start
-            batches |= {method: ADVICE[method](question, k) for method in (PORTFOLIO, "default")}
-            advised[name] = Advised({key: columns[batch].tolist() for key, batch in batches.items()}, seconds)
+            batches |= {method: ADVICE[method](task, k) for method in (PORTFOLIO, "default")}
+            advised[name] = Batches({key: columns[batch].tolist() for key, batch in batches.items()}, seconds)
         return advised
 
-    def missing(self, advised: Mapping[str, Advised]) -> list[Job]:
+    def missing(self, advised: Mapping[str, Batches]) -> list[CachedCall]:
         """What is advised and not in the seed."""
         evidence = self.tables.evidence
         cells = {
@@ -203,15 +203,15 @@ class Comparison:
         evidence = self.tables.evidence
         return float(evidence.losses[self.rows[name], evidence.defaults[LEARNER.name]])
 
-    def courses(
-        self, name: str, advised: Advised, cache: Cache, peers: Sequence[str], n_trials: int
-    ) -> dict[str, Course]:
+    def traces(
+        self, name: str, advised: Batches, cache: Cache, peers: Sequence[str], n_trials: int
+    ) -> dict[str, Trace]:
         """How each method went on one table; its only loss is NaN where a peer failed."""
         key, row, evidence = self.keys[name], self.rows[name], self.tables.evidence
         default = evidence.defaults[LEARNER.name]
         pace = cache[f"{key} default"]["seconds"] / max(evidence.fit_seconds[row, default], 1e-9)
 
-        def course(columns: Sequence[int]) -> Course:
+        def trace(columns: Sequence[int]) -> Trace:
             """Looked up in the seed, with seconds at this machine's pace, or measured here."""
             return [
                 Timed(**cache[f"{key} {evidence.candidates[j].id}"])
@@ -220,27 +220,27 @@ class Comparison:
                 for j in columns
             ]
 
-        found = {method: course(batch) for method, batch in advised.batches.items()}
+        found = {method: trace(batch) for method, batch in advised.batches.items()}
         if n_trials:
             found["tpe"] = [Timed(*trial) for trial in cache[f"{key} {tpe_key(n_trials)}"]]
         for peer in peers:
             found[peer] = [Timed(cache[f"{key} {peer}"]["loss"], cache[f"{key} {peer}"]["seconds"])]
         pool = np.flatnonzero(is_random(evidence) & ~np.isnan(evidence.losses[row]))
-        found["random"] = course(pool.tolist())
+        found["random"] = trace(pool.tolist())
         return found
 
 
-def random_after(pool: Course, regret: partial) -> list[float]:
+def random_regret_after(pool: Trace, regret: partial) -> list[float]:
     """Mean regret after each of `SECONDS` over random orders of the design."""
     rng = np.random.default_rng(0)
     orders = [[pool[i] for i in rng.permutation(len(pool))] for _ in range(N_ORDERS)]
-    return np.mean([after(order, 0.0, regret) for order in orders], axis=0).tolist()
+    return np.mean([regret_after(order, 0.0, regret) for order in orders], axis=0).tolist()
 
 
-def after(course: Course, start: float, regret: partial) -> list[float]:
+def regret_after(trace: Trace, start: float, regret: partial) -> list[float]:
     """Regret after each of `SECONDS`, the first trial beginning at `start`."""
-    ends = start + np.cumsum([trial.seconds for trial in course])
-    best = np.minimum.accumulate(regret([trial.loss for trial in course]))
+    ends = start + np.cumsum([trial.seconds for trial in trace])
+    best = np.minimum.accumulate(regret([trial.loss for trial in trace]))
     return [float(best[done - 1]) if (done := int(np.searchsorted(ends, s, side="right"))) else 1.0 for s in SECONDS]
 
 
@@ -255,59 +255,59 @@ class Scores:
     n_failed: int = 0
     n_not_reproduced: int = 0
 
-    def add(self, courses: Mapping[str, Course], start: float, best: float, default: float) -> None:
+    def add(self, traces: Mapping[str, Trace], start: float, best: float, default: float) -> None:
         """Score one table; metahp's first trial begins at `start`."""
-        best = float(np.nanmin([best, *(trial.loss for course in courses.values() for trial in course)]))
+        best = float(np.nanmin([best, *(trial.loss for trace in traces.values() for trial in trace)]))
         regret = partial(default_scaled_regret, best=best, default=default)
-        for name, course in courses.items():
-            losses = np.array([trial.loss for trial in course])
+        for name, trace in traces.items():
+            losses = np.array([trial.loss for trial in trace])
             if np.isnan(losses).all():
                 self.n_failed += 1
                 after_trials, after_seconds = [np.nan] * len(KS), [np.nan] * len(SECONDS)
             elif name == "random":
                 after_trials = expected_best_of_random(regret(losses), KS)
-                after_seconds = random_after(course, regret)
+                after_seconds = random_regret_after(trace, regret)
             else:
                 values = np.minimum.accumulate(regret(losses))
                 after_trials = [float(values[min(k, len(values)) - 1]) for k in KS]
-                after_seconds = after(course, start if name == "metahp" else 0.0, regret)
+                after_seconds = regret_after(trace, start if name == "metahp" else 0.0, regret)
             self.trials.setdefault(name, []).append(after_trials)
             self.seconds.setdefault(name, []).append(after_seconds)
         self.n_tables += 1
 
 
-def table_by_trials(scores: Scores, most: int) -> Table:
+def tabulate_trials(scores: Scores, most: int) -> Figures:
     """Regret after up to `most` trials."""
     ks = [k for k in KS if k <= most]
     first = np.array(scores.trials["metahp"])[:, 0]
-    rows: Rows = []
+    rows: Cells = []
     for name, values in scores.trials.items():
         n_shown = 1 if name in ("default", *PEERS) else len(ks)
         regret = np.array(values)[:, :n_shown]
         share: Cell = ""
         if name not in ("metahp", "random"):
-            share = Figure(beaten(first, regret[:, 0]), form=SHARE)
-        rows.append([name, *means(regret), *[""] * (len(ks) - n_shown), share])
+            share = Figure(win_rate(first, regret[:, 0]), form=SHARE)
+        rows.append([name, *average(regret), *[""] * (len(ks) - n_shown), share])
     title = (
         f"{LEARNER.name}, {scores.n_tables} tables ({scores.n_flat} flat ones left out, {scores.n_failed} failures of "
         f"peers, {scores.n_not_reproduced} not reproduced): default-scaled regret ± standard error after k trials"
     )
-    return Table(title, ["method", *(f"k = {k}" for k in ks), "metahp's first is better on"], rows)
+    return Figures(title, ["method", *(f"k = {k}" for k in ks), "metahp's first is better on"], rows)
 
 
-def table_by_seconds(scores: Scores) -> Table:
+def tabulate_seconds(scores: Scores) -> Figures:
     """Mean regret after some seconds."""
-    rows: Rows = [[name, *means(np.array(values), "{:.3f}")] for name, values in scores.seconds.items()]
-    return Table(
+    rows: Cells = [[name, *average(np.array(values), "{:.3f}")] for name, values in scores.seconds.items()]
+    return Figures(
         "Mean regret after s seconds of everything, one core", ["method", *(f"s = {s}" for s in SECONDS)], rows
     )
 
 
 def main() -> None:
     """Run the benchmark."""
-    options = table_parser(__doc__)
+    options = make_table_parser(__doc__)
     options.add_argument("--trials", type=int, default=N_TRIALS, metavar="N", help="of TPE; 0 leaves it out")
-    arguments = parse(options, "metrics")
+    arguments = parse_arguments(options, "metrics")
     tables, past = choose_tables(arguments.data, arguments.tasks), Past.read([LEARNER.name])
     if not tables.keys() & {record.task.name for record in past.records}:
         past = past.updated(Past.measure(list(tables.values()), [LEARNER.name], arguments.jobs))
@@ -326,7 +326,7 @@ def main() -> None:
         scores.n_flat += len(known) - len(chosen)
         return [tables[evidence.tasks[row].name].source for row in chosen[: half(n_tables)]]
 
-    peers, cache = installed_peers(), Cache(arguments.cache)
+    peers, cache = find_peers(), Cache(arguments.cache)
     for chosen in tables_by_kind(past, METRIC_SETS[arguments.metrics], choose):
         compared = Comparison.of(chosen, past.records)
         cache.fill(compared.jobs(peers, n_trials), arguments.jobs)
@@ -337,16 +337,16 @@ def main() -> None:
                 scores.n_not_reproduced += 1
                 continue
             start = cache[f"{compared.keys[name]} default"]["describe_seconds"] + advice.seconds
-            courses = compared.courses(name, advice, cache, peers, n_trials)
+            traces = compared.traces(name, advice, cache, peers, n_trials)
             best = float(np.nanmin(chosen.evidence.losses[compared.rows[name]]))
-            scores.add(courses, start, best, compared.default(name))
+            scores.add(traces, start, best, compared.default(name))
     if not scores.n_tables:
         raise MetahpError("No table to compare on: all are flat, or other tables than the seed's.")
     report = Report("peers", __doc__ or "", arguments)
-    report.add(table_by_trials(scores, k))
-    report.add(table_by_seconds(scores))
+    report.add(tabulate_trials(scores, k))
+    report.add(tabulate_seconds(scores))
     report.publish()
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(run_main(main))

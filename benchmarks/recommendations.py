@@ -31,36 +31,36 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.ablations import choose_variants, judge_variants, table_of_variants
-from benchmarks.budgets import describe_tables, judge_budgets, table_of_budgets
+from benchmarks.ablations import choose_variants, judge_variants, tabulate_variants
+from benchmarks.budgets import describe_tables, judge_budgets, tabulate_budgets
 from benchmarks.common import (
     DATASETS,
     DIFFERENCE,
     SEED_FOLDER,
     SHARE,
+    Cells,
     Figure,
+    Figures,
     Note,
     Report,
-    Rows,
-    Table,
-    exit_code,
-    means,
-    parse,
-    parser,
+    average,
+    make_parser,
+    parse_arguments,
+    run_main,
 )
 from benchmarks.left_out import (
-    Found,
     Guided,
     Judged,
+    JudgedTasks,
     Regrets,
     Scored,
     Work,
     judge_left_out,
+    name_model_learners,
     pool,
     score_by_guide,
-    trained_on,
 )
-from benchmarks.methods import ADVICE, NEAREST, PORTFOLIO, Question
+from benchmarks.methods import ADVICE, NEAREST, PORTFOLIO, NewTask
 from benchmarks.tables import METRIC_SETS, ROWS, Past
 from metahp import MetahpError, api
 from metahp.core.metric import METRICS
@@ -91,8 +91,8 @@ def judge(guided: Guided, left_out: frozenset[str], seed: int, *, has_intervals:
             among = np.flatnonzero(~np.isnan(evidence.losses[row, columns]))
             own, constant = evidence.metafeatures[row], float(evidence.constants[row])
             advice = adviser.advise(evidence.tasks[row], own, NAMES, constant, max(KS), among=among)
-            question = Question(past=adviser.past, prior=advice.prior, metafeatures=own, among=among)
-            batches = {rival: ADVICE[rival](question, max(KS)) for rival in RIVALS}
+            task = NewTask(past=adviser.past, prior=advice.prior, metafeatures=own, among=among)
+            batches = {rival: ADVICE[rival](task, max(KS)) for rival in RIVALS}
             batches["metahp"] = [item.column for item in advice.items]
             for method, batch in batches.items():
                 regret[method][i] = batch_regret(evidence, row, columns[batch].tolist(), KS)
@@ -103,20 +103,20 @@ def judge(guided: Guided, left_out: frozenset[str], seed: int, *, has_intervals:
     return judged
 
 
-def table_of_methods(
-    scored: Sequence[Scored], found: Sequence[Found], title: str, *, has_intervals: bool, older: Regrets | None
-) -> Table:
+def tabulate_methods(
+    scored: Sequence[Scored], found: Sequence[JudgedTasks], title: str, *, has_intervals: bool, older: Regrets | None
+) -> Figures:
     """How all methods do by some metrics."""
     splits = {name: pool(scored, found, name) for name in ("metahp", *RIVALS)}
     random = [np.array([[random_regret(each.evidence, int(row), KS) for row in each.rows]]) for each in scored]
     splits["random"] = np.concatenate([some for some in random if some.size], axis=1)
     splits["default"] = np.ones_like(splits["random"])
-    rows: Rows = []
+    rows: Cells = []
     for name, values in splits.items():
         # Counted split by split: averaged over splits, a task that is won more often than lost would count as won.
         first = values[:, :, 0]
         wins = float((first < 1).mean() + 0.5 * (first == 1).mean())
-        rows.append([name, *means(values.mean(axis=0)), Figure(wins, form=SHARE)])
+        rows.append([name, *average(values.mean(axis=0)), Figure(wins, form=SHARE)])
     below = {rival: (splits[rival] - splits["metahp"]).mean(axis=0) for rival in RIVALS}
     if older is not None:
         below["saved run"], n_moved = Regrets.of(scored, found, KS).below(older)
@@ -126,16 +126,16 @@ def table_of_methods(
         if not len(values):
             print(f"The {rival} has none of these tasks by this metric.", file=sys.stderr)
             continue
-        rows.append([f"metahp below {rival}, paired ({len(values)} tasks)", *means(values, DIFFERENCE), ""])
+        rows.append([f"metahp below {rival}, paired ({len(values)} tasks)", *average(values, DIFFERENCE), ""])
     for n_tasks, most, worth in _worth(scored, splits["metahp"].mean(axis=0)):
         shown = [Figure(min(count, most), form="{:.1f}" if count <= most else f"> {most}") for count in worth]
         rows.append([f"metahp is worth so many random trials ({n_tasks} tasks, {most} counted)", *shown, ""])
     columns = ["method", *(f"k = {k}" for k in KS), "first beats default"]
-    return Table(title, columns, rows, _notes(scored, found, splits, has_intervals=has_intervals))
+    return Figures(title, columns, rows, _notes(scored, found, splits, has_intervals=has_intervals))
 
 
 def _notes(
-    scored: Sequence[Scored], found: Sequence[Found], splits: dict[str, np.ndarray], *, has_intervals: bool
+    scored: Sequence[Scored], found: Sequence[JudgedTasks], splits: dict[str, np.ndarray], *, has_intervals: bool
 ) -> list[Note]:
     """What else there is to say of metahp: negative transfer, intervals and abstention."""
     at = KS.index(TRANSFER_K)
@@ -186,7 +186,7 @@ def collect(data: Path, learners: Sequence[str], names: Sequence[str] | None) ->
 
 
 def _options() -> argparse.Namespace:
-    options = parser(__doc__, data=SEED_FOLDER)
+    options = make_parser(__doc__, data=SEED_FOLDER)
     options.add_argument(
         "--learner", action="append", choices=LEARNERS, help="repeatable, to choose the family too; default: lightgbm"
     )
@@ -220,7 +220,7 @@ def _options() -> argparse.Namespace:
     )
     options.add_argument("--tables", type=Path, default=DATASETS, help="folder of tables")
     options.add_argument("--jobs", type=int, default=2, help="folds side by side")
-    arguments = parse(options, "learner", "metrics", "metric", "rows", "against")
+    arguments = parse_arguments(options, "learner", "metrics", "metric", "rows", "against")
     if (arguments.save or arguments.against) and (arguments.ablate is not None or arguments.budget_seconds):
         options.error("--save and --against are about the full method, not about variants or budgets")
     if arguments.ablate:
@@ -239,7 +239,7 @@ def main() -> None:
     older = Regrets.load(arguments.against) if arguments.against else None
     if older is not None and (older.learners, tuple(older.ks)) != ("+".join(sorted(learners)), KS):
         raise MetahpError(f"{arguments.against} is about {older.learners} at k = {older.ks.tolist()}.")
-    past, names = collect(arguments.data, trained_on(learners), arguments.tasks)
+    past, names = collect(arguments.data, name_model_learners(learners), arguments.tasks)
     if arguments.quick:
         past = past.only(past.records[:QUICK_TASKS])
     sets = [[metric] for metric in arguments.metric or ()] or [list(METRIC_SETS[arguments.metrics].values())]
@@ -250,17 +250,17 @@ def main() -> None:
         raise MetahpError("No task to score: all are flat or unknown.")
     page = "recommendations"
     work: Work = partial(judge, has_intervals=has_intervals)
-    tabulate: Callable[..., Table] = partial(table_of_methods, has_intervals=has_intervals, older=older)
+    tabulate: Callable[..., Figures] = partial(tabulate_methods, has_intervals=has_intervals, older=older)
     if arguments.budget_seconds:
         page, budgets = "budgets", arguments.budget_seconds
         named = set(names or [record.task.name for record in past.records])
         described = describe_tables(arguments.tables, named, budgets, arguments.jobs)
         work = partial(judge_budgets, described=described, ks=KS)
-        tabulate = partial(table_of_budgets, described=described, budgets=budgets, ks=KS)
+        tabulate = partial(tabulate_budgets, described=described, budgets=budgets, ks=KS)
     elif arguments.ablate is not None:
         page, variants = "ablations", choose_variants(arguments.ablate)
         work = partial(judge_variants, variants=variants, ks=KS)
-        tabulate = partial(table_of_variants, variants=list(variants), ks=KS)
+        tabulate = partial(tabulate_variants, variants=list(variants), ks=KS)
     judged = judge_left_out(guided, work, n_folds, n_seeds, arguments.jobs)
     if arguments.save:
         Regrets.of(list(scored.values()), [judged[name] for name in scored], KS).save(arguments.save)
@@ -278,4 +278,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(run_main(main))

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 import numpy as np
 from joblib import Parallel, delayed
 
-from benchmarks.common import Figure, Report, Rows, Table, exit_code, means, parse
+from benchmarks.common import Cells, Figure, Figures, Report, average, parse_arguments, run_main
 from benchmarks.methods import SEARCHES, run_trials
-from benchmarks.suites import Suite, suite_parser, wanted_suites
+from benchmarks.suites import Suite, make_suite_parser, read_suites
 from benchmarks.tables import LEARNER
 from metahp import Configuration, TaskType
 from metahp.core.errors import UnknownNameError, did_you_mean
@@ -44,7 +44,9 @@ METRIC = "score"
 OVERHEAD_TASKS, OVERHEAD_TRIALS, OVERHEAD_REPEATS = 425, 200, 10
 
 
-def curves(method: str, suite: Suite, known: Sequence[int], tasks: Sequence[int], n: int, seed: int) -> np.ndarray:
+def search_tasks(
+    method: str, suite: Suite, known: Sequence[int], tasks: Sequence[int], n: int, seed: int
+) -> np.ndarray:
     """Range-scaled regret on some tasks after 1 to n evaluations, shape (t, n); 0 once a table is used up."""
     search_of = SEARCHES[method](suite, known, seed)
     found = []
@@ -59,7 +61,7 @@ def curves(method: str, suite: Suite, known: Sequence[int], tasks: Sequence[int]
     return np.array(found)
 
 
-def mean_curves(
+def average_curves(
     method: str, suite: Suite, tasks: Sequence[int], n_folds: int, n_seeds: int, n: int, workers: Parallel
 ) -> np.ndarray:
     """Regret of a method on some tasks of a suite, shape (t, n), mean over split seeds."""
@@ -69,12 +71,12 @@ def mean_curves(
         for known, left_out in group_folds(suite.tasks, n_folds or len(suite.tasks), seed=seed)
     ]
     jobs = [job for job in jobs if job[1]]
-    found = workers(delayed(curves)(method, suite, known, its, n, seed) for known, its, seed in jobs)
+    found = workers(delayed(search_tasks)(method, suite, known, its, n, seed) for known, its, seed in jobs)
     of_task = np.array([task for _, its, _ in jobs for task in its])
     return np.array([np.concatenate(found)[of_task == task].mean(axis=0) for task in tasks])
 
 
-def overhead(noise: float) -> float:
+def time_overhead(noise: float) -> float:
     """Median seconds of ask and tell late in a run, with past tasks of random but smooth losses.
 
     `noise` is the standard error that trials tell, 0 where they tell none.
@@ -130,17 +132,17 @@ def overhead(noise: float) -> float:
 
 def main() -> None:
     """Run the benchmark."""
-    options = suite_parser(__doc__, folds=0, seeds=5)
+    options = make_suite_parser(__doc__, folds=0, seeds=5)
     methods = list(SEARCHES)
     options.add_argument("--methods", type=lambda text: text.split(","), default=methods, metavar="NAME,…")
     options.add_argument("--evaluations", type=int, default=max(KS), metavar="N", help="of each run")
     options.add_argument("--overhead", action="store_true", help="time ask and tell instead")
-    arguments = parse(options, "suite", "methods", "evaluations")
+    arguments = parse_arguments(options, "suite", "methods", "evaluations")
     if arguments.overhead:
-        measured = {"with noise": overhead(1e-3), "without noise": overhead(0.0)}
-        rows: Rows = [[trials, Figure(seconds, form="{:.3f}")] for trials, seconds in measured.items()]
+        measured = {"with noise": time_overhead(1e-3), "without noise": time_overhead(0.0)}
+        rows: Cells = [[trials, Figure(seconds, form="{:.3f}")] for trials, seconds in measured.items()]
         report = Report("overhead", __doc__ or "", arguments)
-        report.add(Table(f"Ask and tell after {OVERHEAD_TRIALS} trials", ["trials", "seconds"], rows))
+        report.add(Figures(f"Ask and tell after {OVERHEAD_TRIALS} trials", ["trials", "seconds"], rows))
         report.publish()
         return
     if unknown := [name for name in arguments.methods if name not in SEARCHES]:
@@ -151,17 +153,17 @@ def main() -> None:
     ks = [k for k in KS if k <= n]
     report = Report("refinement", __doc__ or "", arguments)
     with Parallel(n_jobs=arguments.jobs) as workers:
-        for suite, tasks in wanted_suites(arguments, QUICK_TASKS):
+        for suite, tasks in read_suites(arguments, QUICK_TASKS):
             of = {
-                method: mean_curves(method, suite, tasks, arguments.folds, n_seeds, n, workers)
+                method: average_curves(method, suite, tasks, arguments.folds, n_seeds, n, workers)
                 for method in arguments.methods
             }
             shown = {name: values[:, [k - 1 for k in ks]] for name, values in of.items()}
-            by_method: Rows = [[name, *means(values, "{:.4f} ± {:.4f}")] for name, values in shown.items()]
+            by_method: Cells = [[name, *average(values, "{:.4f} ± {:.4f}")] for name, values in shown.items()]
             title = f"{suite.name}: regret after k evaluations, {len(tasks)} tasks"
-            report.add(Table(title, ["method", *map(str, ks)], by_method))
+            report.add(Figures(title, ["method", *map(str, ks)], by_method))
     report.publish()
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(run_main(main))

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from benchmarks.common import ROOT, Figure, Report, Rows, Table, exit_code, parse, parser
+from benchmarks.common import ROOT, Cells, Figure, Figures, Report, make_parser, parse_arguments, run_main
 from metahp.knowledge.locate import VARIABLE
 
 POLL_SECONDS = 0.02
@@ -56,7 +56,7 @@ REGRESSION_QUESTIONS: Mapping[str, Sequence[str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
+class ProcessRun:
     """What a process took: seconds of the clock and of processors, and the largest resident MiB."""
 
     seconds: float
@@ -65,7 +65,7 @@ class Timed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class TimedCommand:
     """A command whose time is compared within its group.
 
     It runs with the knowledge base `home`, or with a fresh copy of it where it `is_copied`.
@@ -76,19 +76,19 @@ class Asked:
     command: Sequence[str]
     home: Path
     is_copied: bool = False
-    runs: list[Timed] = field(default_factory=list)
+    runs: list[ProcessRun] = field(default_factory=list)
 
     def run(self) -> None:
         """Run it once more."""
         if not self.is_copied:
-            self.runs.append(timed(self.command, self.home))
+            self.runs.append(time_process(self.command, self.home))
             return
         with tempfile.TemporaryDirectory() as folder:
             copied = Path(shutil.copytree(self.home, Path(folder) / "home"))
-            self.runs.append(timed(self.command, copied))
+            self.runs.append(time_process(self.command, copied))
 
 
-def synthetic(path: Path, rows: int, columns: int, *, is_classification: bool = True) -> Path:
+def write_synthetic(path: Path, rows: int, columns: int, *, is_classification: bool = True) -> Path:
     """A table with a nonlinear signal in a fifth of its numeric columns, written unless it is there."""
     if path.exists():
         return path
@@ -101,7 +101,7 @@ def synthetic(path: Path, rows: int, columns: int, *, is_classification: bool = 
     return path
 
 
-def timed(command: Sequence[str], home: Path | None = None) -> Timed:
+def time_process(command: Sequence[str], home: Path | None = None) -> ProcessRun:
     """What a process took, with the knowledge base `home`, or the user's own.
 
     Raises:
@@ -120,7 +120,7 @@ def timed(command: Sequence[str], home: Path | None = None) -> Timed:
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, list(command), stderr=errors)
     seconds = time.perf_counter() - start
-    return Timed(seconds=seconds, cpu_seconds=_seconds_of_children() - before, peak_mib=peak)
+    return ProcessRun(seconds=seconds, cpu_seconds=_seconds_of_children() - before, peak_mib=peak)
 
 
 def _seconds_of_children() -> float:
@@ -129,32 +129,32 @@ def _seconds_of_children() -> float:
     return times.children_user + times.children_system
 
 
-def questions(folder: Path, n_trials: int) -> list[Asked]:
+def make_questions(folder: Path, n_trials: int) -> list[TimedCommand]:
     """All commands to compare, with filled knowledge bases in a temporary folder; searches have `n_trials` trials."""
     home = folder / "home"
-    numbers = synthetic(folder / "regression.csv", 1_000, 12, is_classification=False)
+    numbers = write_synthetic(folder / "regression.csv", 1_000, 12, is_classification=False)
     for path in (DIGITS, numbers):
-        timed(recommend(path), home)
+        time_process(recommend(path), home)
     found = [
-        Asked(group="digits", name=name, command=recommend(DIGITS, *options), home=home)
+        TimedCommand(group="digits", name=name, command=recommend(DIGITS, *options), home=home)
         for name, options in QUESTIONS.items()
     ]
-    other = synthetic(folder / "other.csv", 500, 8)
+    other = write_synthetic(folder / "other.csv", 500, 8)
     for name, path in {"after_tune_elsewhere": other, "after_tune_here": DIGITS}.items():
         changed = Path(shutil.copytree(home, folder / name))
-        timed(tune(path, n_trials, folder / f"{name}.metahp"), changed)
-        found.append(Asked(group="digits", name=name, command=recommend(DIGITS), home=changed, is_copied=True))
+        time_process(tune(path, n_trials, folder / f"{name}.metahp"), changed)
+        found.append(TimedCommand(group="digits", name=name, command=recommend(DIGITS), home=changed, is_copied=True))
     found += [
-        Asked(group="regression", name=name, command=recommend(numbers, *options), home=home)
+        TimedCommand(group="regression", name=name, command=recommend(numbers, *options), home=home)
         for name, options in REGRESSION_QUESTIONS.items()
     ]
     rows, columns, _ = TABLES["10k_x_30"]
-    large = synthetic(folder / "10k_x_30.csv", rows, columns)
+    large = write_synthetic(folder / "10k_x_30.csv", rows, columns)
     for name, command in {
         "import_lightgbm": (sys.executable, "-c", "import lightgbm"),
         "recommend_10k_x_30": recommend(large),
     }.items():
-        found.append(Asked(group="start", name=name, command=command, home=home))
+        found.append(TimedCommand(group="start", name=name, command=command, home=home))
     return found
 
 
@@ -181,15 +181,15 @@ def tune(path: Path, n_trials: int, output: Path) -> list[str]:
     ]
 
 
-def compare_questions(n_rounds: int, n_trials: int) -> Table:
+def compare_questions(n_rounds: int, n_trials: int) -> Figures:
     """What all questions take."""
     with tempfile.TemporaryDirectory() as folder:
-        asked = questions(Path(folder), n_trials)
+        asked = make_questions(Path(folder), n_trials)
         for number in range(n_rounds):
             for each in asked:
                 each.run()
             print(f"{number + 1} of {n_rounds} rounds", file=sys.stderr, flush=True)
-    rows: Rows = []
+    rows: Cells = []
     for each in asked:
         first = next(other for other in asked if other.group == each.group)
         seconds, cpu_seconds = (statistics.median(values) for values in _columns(each.runs))
@@ -209,40 +209,40 @@ def compare_questions(n_rounds: int, n_trials: int) -> Table:
         "ratio",
         "of processor seconds",
     ]
-    return Table(f"Questions in turn, {n_rounds} rounds; ratios to the first of the group", columns, rows)
+    return Figures(f"Questions in turn, {n_rounds} rounds; ratios to the first of the group", columns, rows)
 
 
-def _columns(runs: Sequence[Timed]) -> tuple[list[float], list[float]]:
+def _columns(runs: Sequence[ProcessRun]) -> tuple[list[float], list[float]]:
     """Seconds of the clock and of processors."""
     return [run.seconds for run in runs], [run.cpu_seconds for run in runs]
 
 
-def compare_sizes(arguments: argparse.Namespace) -> Table:
+def compare_sizes(arguments: argparse.Namespace) -> Figures:
     """What the plain commands take by the size of the table."""
     arguments.data.mkdir(parents=True, exist_ok=True)
     commands: dict[str, tuple[Sequence[str], int]] = {"help": ([*METAHP, "--help"], 3 if arguments.quick else 7)}
     for name, (n_rows, n_columns, n_runs) in TABLES.items():
         if (name == "1m_x_50" and not arguments.large) or (arguments.tasks and name not in arguments.tasks):
             continue
-        path = synthetic(arguments.data / f"{name}.csv", n_rows, n_columns)
+        path = write_synthetic(arguments.data / f"{name}.csv", n_rows, n_columns)
         commands[f"recommend_{name}"] = (recommend(path), 1 if arguments.quick else n_runs)
-    rows: Rows = []
+    rows: Cells = []
     for name, (command, n_runs) in commands.items():
-        timed(command)
-        runs = [timed(command) for _ in range(n_runs)]
+        time_process(command)
+        runs = [time_process(command) for _ in range(n_runs)]
         shown = [Figure(statistics.median(values), form=TIME) for values in _columns(runs)]
         peak = Figure(max(run.peak_mib for run in runs), form="{:,.0f}")
         rows.append([name, *shown, peak, Figure(n_runs, form="{:.0f}")])
-    return Table("Whole processes", ["process", "seconds (median)", "processor seconds", "peak MiB", "runs"], rows)
+    return Figures("Whole processes", ["process", "seconds (median)", "processor seconds", "peak MiB", "runs"], rows)
 
 
 def main() -> None:
     """Run the benchmark."""
-    options = parser(__doc__, data=Path(tempfile.gettempdir()) / "metahp-benchmark-speed")
+    options = make_parser(__doc__, data=Path(tempfile.gettempdir()) / "metahp-benchmark-speed")
     options.add_argument("--large", action="store_true", help="also one million rows")
     options.add_argument("--questions", action="store_true", help="compare questions instead")
     options.add_argument("--rounds", type=int, help=f"of the questions; default: {ROUNDS}, or 1 with --quick")
-    arguments = parse(options)
+    arguments = parse_arguments(options)
     report = Report("questions" if arguments.questions else "speed", __doc__ or "", arguments)
     if arguments.questions:
         n_rounds = arguments.rounds or (1 if arguments.quick else ROUNDS)
@@ -253,4 +253,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(run_main(main))

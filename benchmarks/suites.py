@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.common import LOOKUPS, parser
+from benchmarks.common import LOOKUPS, make_parser
 from metahp import Categorical, Configuration, Float, Integer, MetahpError, SearchSpace, Task, TaskType
 from metahp.core.configuration import Value
 from metahp.core.space import Condition, Hyperparameter
@@ -50,7 +50,10 @@ class Suite:
             metric="score",
             spaces={space.learner: space for space in self.spaces},
             # The tables behind the evaluations are not part of a suite, and nothing of them but the name is known.
-            tasks=tuple(Task(name, TaskType.MULTICLASS, 0, 0, 2, name) for name in self.tasks),
+            tasks=tuple(
+                Task(id=name, type=TaskType.MULTICLASS, n_rows=0, n_features=0, n_classes=2, name=name)
+                for name in self.tasks
+            ),
             metafeatures=np.zeros((len(self.tasks), 0)) if self.metafeatures is None else self.metafeatures,
             constants=np.ones(len(self.tasks)),
             candidates=tuple(column),
@@ -62,9 +65,9 @@ class Suite:
         )
 
 
-def suite_parser(description: str | None, *, folds: int, seeds: int) -> argparse.ArgumentParser:
+def make_suite_parser(description: str | None, *, folds: int, seeds: int) -> argparse.ArgumentParser:
     """A parser with the options of benchmarks on look-up suites."""
-    options = parser(description, data=LOOKUPS)
+    options = make_parser(description, data=LOOKUPS)
     options.add_argument("--suite", action="append", metavar="NAME", help="repeatable; default: all of the folder")
     options.add_argument("--folds", type=int, default=folds, help="over the tasks; 0 leaves each task out alone")
     options.add_argument("--seeds", type=int, default=seeds, help="split seeds")
@@ -72,7 +75,7 @@ def suite_parser(description: str | None, *, folds: int, seeds: int) -> argparse
     return options
 
 
-def wanted_suites(arguments: argparse.Namespace, n_quick: int) -> Iterator[tuple[Suite, list[int]]]:
+def read_suites(arguments: argparse.Namespace, n_quick: int) -> Iterator[tuple[Suite, list[int]]]:
     """The suites asked for, with the places of the tasks asked for, at most `n_quick` in a quick run.
 
     Without names they are the known suites of the folder, or, where it has none of them, its other tables.

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from benchmarks.common import DATASETS, SEED_FOLDER, parser
+from benchmarks.common import DATASETS, SEED_FOLDER, make_parser
 from metahp import Configuration, Table, TaskType, Trial, api
 from metahp.api.past_knowledge import measure_past
 from metahp.core.metric import canonical_metric, kin_metrics
@@ -104,9 +104,9 @@ def is_scored(evidence: Evidence, records: Sequence[TaskRecord], rows: str = ROW
     return {"protocol": beyond == 0, "more": beyond > 0, "fewer": beyond < 0}[rows]
 
 
-def table_parser(description: str | None, *, n_tables: int | None = None) -> argparse.ArgumentParser:
+def make_table_parser(description: str | None, *, n_tables: int | None = None) -> argparse.ArgumentParser:
     """A parser with the options of benchmarks on tables."""
-    options = parser(description, data=DATASETS)
+    options = make_parser(description, data=DATASETS)
     options.add_argument("--cache", type=Path, metavar="FILE", help="JSON lines of what was measured")
     options.add_argument("--metrics", choices=METRIC_SETS, default="log_loss")
     options.add_argument("--tables", type=int, default=n_tables, metavar="N", help="compare on the first N tables")
@@ -225,7 +225,14 @@ class TrainTest:
     def predict(self, configuration: Configuration) -> np.ndarray:
         """Predictions of `LEARNER` for the test rows."""
         table, task = self.train, self.train.task
-        split = Split(table.matrix, table.y, self.test.matrix, table.is_categorical, task.type, task.n_classes)
+        split = Split(
+            X_train=table.matrix,
+            y_train=table.y,
+            X_test=self.test.matrix,
+            is_categorical=table.is_categorical,
+            task_type=task.type,
+            n_classes=task.n_classes,
+        )
         return np.asarray(LEARNER.fit(configuration, split, seed=0).predictions[-1])
 
     def loss(self, predictions: np.ndarray, metric: str) -> float:

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 from joblib import Parallel, delayed
 
-from benchmarks.common import Figure, Report, Rows, Table, exit_code, mean_and_error, means, parse
+from benchmarks.common import Cells, Figure, Figures, Report, average, mean_and_error, parse_arguments, run_main
 from benchmarks.methods import PORTFOLIO, WEIGHTS, choose_batch
-from benchmarks.suites import Suite, suite_parser, wanted_suites
+from benchmarks.suites import Suite, make_suite_parser, read_suites
 from metahp import Configuration
 from metahp.core.regret import range_scaled_regret
 from metahp.surrogate.calibration import fit_calibrated
@@ -90,12 +90,12 @@ def score(suite: Suite, n_folds: int, seed: int, wanted: Sequence[int]) -> dict[
     return regret
 
 
-def rows_of_suite(suite: Suite, wanted: Sequence[int], n_folds: int, n_seeds: int, n_jobs: int) -> Rows:
+def rows_of_suite(suite: Suite, wanted: Sequence[int], n_folds: int, n_seeds: int, n_jobs: int) -> Cells:
     """How all methods do on one suite, a row each."""
     by_seed = Parallel(n_jobs=n_jobs)(delayed(score)(suite, n_folds, seed, wanted) for seed in range(n_seeds))
     regret = {method: np.mean([found[method][wanted] for found in by_seed], axis=0) for method in METHODS}
     regret["random"] = np.array([expected_best_of_random(scale(suite.losses[task]), KS) for task in wanted])
-    rows: Rows = [[suite.name, method, *means(values, "{:.4f} ± {:.4f}")] for method, values in regret.items()]
+    rows: Cells = [[suite.name, method, *average(values, "{:.4f} ± {:.4f}")] for method, values in regret.items()]
     portfolio = regret[PORTFOLIO].mean(axis=0)
     # NaN where the portfolio leaves nothing to gain.
     portfolio = np.where(portfolio > 0, portfolio, np.nan)
@@ -107,19 +107,19 @@ def rows_of_suite(suite: Suite, wanted: Sequence[int], n_folds: int, n_seeds: in
 
 def main() -> None:
     """Run the benchmark."""
-    arguments = parse(suite_parser(__doc__, folds=5, seeds=8), "suite")
+    arguments = parse_arguments(make_suite_parser(__doc__, folds=5, seeds=8), "suite")
     n_seeds = 1 if arguments.quick or not arguments.folds else arguments.seeds
-    rows: Rows = []
-    for suite, wanted in wanted_suites(arguments, QUICK_TASKS):
+    rows: Cells = []
+    for suite, wanted in read_suites(arguments, QUICK_TASKS):
         found = rows_of_suite(suite, wanted, arguments.folds, n_seeds, arguments.jobs)
         print(*(" | ".join(map(str, row)) for row in found), sep="\n", file=sys.stderr, flush=True)
         rows += found
     split = f"{arguments.folds}-fold over the tasks" if arguments.folds else "each task left out"
     title = f"{split}, {n_seeds} split seeds: range-scaled regret ± standard error over tasks"
     report = Report("transfer", __doc__ or "", arguments)
-    report.add(Table(title, ["suite", "method", *(f"k = {k}" for k in KS)], rows))
+    report.add(Figures(title, ["suite", "method", *(f"k = {k}" for k in KS)], rows))
     report.publish()
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(run_main(main))

@@ -24,3 +24,18 @@ def test_a_class_name_stands_for_one_thing_in_the_whole_package() -> None:
         # An underscore is no other name to a reader.
         places[node.name.lstrip("_")].append(place)
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+# Smaller ones are read at a glance; in a row of five values two are swapped and nobody sees it.
+MOST_POSITIONAL = 4
+
+
+def test_dataclasses_of_many_fields_are_made_by_keyword() -> None:
+    positional = [
+        f"{place} {node.name}"
+        for place, node in find_classes()
+        for decorator in map(ast.unparse, node.decorator_list)
+        if decorator.startswith("dataclass") and "kw_only=True" not in decorator
+        if sum(isinstance(each, ast.AnnAssign) for each in node.body) > MOST_POSITIONAL
+    ]
+    assert positional == []

@@ -113,16 +113,17 @@ def recommend(
                 raise
             return measured
     prior, defaults = advice.prior, set(adviser.past.evidence.defaults.values())
+    advised = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
     items = tuple(
         Recommended(
-            rank,
-            prior.candidates[item.column],
-            chosen.score(item.loss),
-            chosen.score(item.high),
-            chosen.score(item.low),
-            chosen.score(item.default_loss),
-            item.fit_seconds,
-            Origin.DEFAULT if item.column in defaults else Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE,
+            rank=rank,
+            configuration=prior.candidates[item.column],
+            score=chosen.score(item.loss),
+            low=chosen.score(item.high),
+            high=chosen.score(item.low),
+            default_score=chosen.score(item.default_loss),
+            fit_seconds=item.fit_seconds,
+            origin=Origin.DEFAULT if item.column in defaults else advised,
         )
         for rank, item in enumerate(advice.items, start=1)
     )
@@ -189,14 +190,14 @@ def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -
         all_rows = task.n_rows / trial.n_rows if trial.n_rows else math.nan
         items.append(
             Recommended(
-                rank,
-                trial.configuration,
-                metric.score(loss),
-                metric.score(loss + half),
-                metric.score(loss - half),
-                metric.score(default_loss.get(trial.configuration.learner, float("nan"))),
-                seconds * all_rows,
-                trial.origin,
+                rank=rank,
+                configuration=trial.configuration,
+                score=metric.score(loss),
+                low=metric.score(loss + half),
+                high=metric.score(loss - half),
+                default_score=metric.score(default_loss.get(trial.configuration.learner, float("nan"))),
+                fit_seconds=seconds * all_rows,
+                origin=trial.origin,
             )
         )
     return tuple(items)

@@ -29,4 +29,10 @@ def record_of(table: Table, metafeatures: MetaFeatures, *, source: str = "", lic
     """What the knowledge base keeps of a table: its meta-features, and the losses of a constant prediction."""
     constant = constant_losses(table.y, table.task.type, table.task.n_classes)
     baselines = {BASELINE + metric.name: constant[metric.name] for metric in metrics_for(table.task.type)}
-    return TaskRecord(table.task, {**metafeatures.values, **baselines}, metafeatures.version, source, licence)
+    return TaskRecord(
+        task=table.task,
+        metafeatures={**metafeatures.values, **baselines},
+        metafeatures_version=metafeatures.version,
+        source=source,
+        licence=licence,
+    )

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,19 +15,12 @@ if TYPE_CHECKING:
     from metahp.metafeatures.extract import MetaFeatures
 
 
-class Format(StrEnum):
-    """How meta-features are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 def describe(
     file: options.File,
     target: options.Target = None,
     task: options.Task = None,
     budget_seconds: options.Budget = 2.0,
-    form: Annotated[Format, typer.Option("--format", help="How to print them.")] = Format.TABLE,
+    form: Annotated[options.Format, typer.Option("--format", help="How to print them.")] = options.Format.TABLE,
     out: options.Output = None,
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
@@ -40,7 +32,7 @@ def describe(
         table = api.load(file, target=target, task=task)
         metafeatures = api.describe(table, budget_seconds=budget_seconds, seed=seed)
     output.warn((*table.warnings, *metafeatures.warnings), quiet=quiet)
-    if form is Format.JSON:
+    if form is options.Format.JSON:
         output.write(output.as_json(_as_dict(table, metafeatures)), out)
     else:
         output.write_rich(_report(table, metafeatures, file), out)

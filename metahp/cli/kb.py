@@ -1,7 +1,6 @@
 """`metahp kb`: what the knowledge base holds, where it is, and the models that are trained on it."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,17 +16,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at the knowledge base, and train its models.")
 
 
-class Format(StrEnum):
-    """How the contents are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 @app.command("info")
 def info(
     kb: options.KnowledgeBasePath = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TABLE,
+    form: Annotated[options.Format, typer.Option("--format", help="How to print it.")] = options.Format.TABLE,
     out: options.Output = None,
 ) -> None:
     """Say how many tasks and trials the knowledge base holds, and of what kind, and whether its file is damaged.
@@ -47,7 +39,7 @@ def info(
         _, snapshot = open_snapshot(kb)
         with snapshot:
             contents |= {**snapshot.totals, **count_unused(snapshot)}
-    contents["damage"] = damage if damage or form is Format.JSON else "none found (every page in use was read)"
+    contents["damage"] = damage if damage or form is options.Format.JSON else "none found (every page in use was read)"
     _write_contents(contents, form, out)
     if damage:
         raise KnowledgeBaseError(
@@ -56,8 +48,8 @@ def info(
         )
 
 
-def _write_contents(contents: dict[str, Any], form: Format, out: Path | None) -> None:
-    if form is Format.JSON:
+def _write_contents(contents: dict[str, Any], form: options.Format, out: Path | None) -> None:
+    if form is options.Format.JSON:
         output.write(output.as_json(contents), out)
     else:
         output.write(printable("".join(f"{_title(name)}: {_shown(value)}\n" for name, value in contents.items())), out)

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,14 @@ import typer
 
 from metahp.core.errors import MetahpError
 from metahp.learners.registry import LEARNERS
+
+
+class Format(StrEnum):
+    """How a command prints its answer."""
+
+    TABLE = "table"
+    JSON = "json"
+
 
 File = Annotated[str, typer.Argument(help="CSV, TSV, Parquet, JSON lines or ARFF; '-' for standard input.")]
 Target = Annotated[str | None, typer.Option("--target", help="Target column.  [default: guessed]")]

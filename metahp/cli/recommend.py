@@ -26,7 +26,7 @@ LONG_METRIC = 12
 BUDGET_SECONDS = 2.0
 
 
-class Format(StrEnum):
+class AdviceFormat(StrEnum):
     """How a recommendation is printed."""
 
     TABLE = "table"
@@ -43,8 +43,8 @@ def recommend(
     k: Annotated[int, typer.Option("-k", min=1, help="How many configurations.")] = 5,
     learner: options.Learners = None,
     form: Annotated[
-        Format, typer.Option("--format", help="python: a script that trains the best one without metahp.")
-    ] = Format.TABLE,
+        AdviceFormat, typer.Option("--format", help="python: a script that trains the best one without metahp.")
+    ] = AdviceFormat.TABLE,
     out: options.Output = None,
     kb: options.KnowledgeBasePath = None,
     budget_seconds: options.Budget = BUDGET_SECONDS,
@@ -53,7 +53,7 @@ def recommend(
 ) -> None:
     """Recommend hyperparameters for the table in FILE."""
     output.hush(quiet=quiet)
-    if form is Format.PYTHON and file == "-":
+    if form is AdviceFormat.PYTHON and file == "-":
         raise InputError("--format python needs a file that the script can read again; standard input is gone by then.")
     api = startup.import_api()
     with output.working("reading the table", quiet=quiet):
@@ -71,11 +71,11 @@ def recommend(
         )
     seconds = time.perf_counter() - start
     output.warn(recommendation.warnings, quiet=quiet)
-    if form is Format.JSON:
+    if form is AdviceFormat.JSON:
         output.write(output.as_json(recommendation.to_dict()), out)
-    elif form is Format.YAML:
+    elif form is AdviceFormat.YAML:
         output.write(output.as_yaml(recommendation.to_dict()), out)
-    elif form is Format.PYTHON:
+    elif form is AdviceFormat.PYTHON:
         from metahp.results.script import python_script
 
         output.write(python_script(recommendation, table, file), out)

@@ -18,7 +18,7 @@ SPECIAL_SHARE = 0.12
 Condition = tuple[str, tuple[Value, ...]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
     """A numeric hyperparameter between `low` and `high`, both included.
 
@@ -100,7 +100,17 @@ def Float(  # noqa: N802
     only_if: Condition | None = None,
 ) -> Number:
     """A continuous hyperparameter (`is_log`, `below`, `above`, `only_if` as in `Number`)."""
-    return Number(name, low, high, default, is_log, False, below, above, only_if)
+    return Number(
+        name=name,
+        low=low,
+        high=high,
+        default=default,
+        is_log=is_log,
+        is_integer=False,
+        below=below,
+        above=above,
+        only_if=only_if,
+    )
 
 
 def Integer(  # noqa: N802
@@ -115,7 +125,17 @@ def Integer(  # noqa: N802
     only_if: Condition | None = None,
 ) -> Number:
     """An integer hyperparameter (`is_log`, `below`, `above`, `only_if` as in `Number`)."""
-    return Number(name, low, high, default, is_log, True, below, above, only_if)
+    return Number(
+        name=name,
+        low=low,
+        high=high,
+        default=default,
+        is_log=is_log,
+        is_integer=True,
+        below=below,
+        above=above,
+        only_if=only_if,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ class TaskType(StrEnum):
         return self is not TaskType.REGRESSION
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A table, its target and its task type, without the rows.
 

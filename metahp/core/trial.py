@@ -97,7 +97,7 @@ def _fill(kind: type[Record], setters: tuple[Any, ...], values: Sequence[Any]) -
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
     """How a configuration is measured: cross-validation folds, repeats, seed and the largest number of rows used.
 
@@ -153,7 +153,7 @@ _CURVE_SETTERS = _find_setters(Curve)
 EMPTY_CURVE = Curve((), {})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """A configuration that was run on a task.
 

@@ -31,7 +31,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Sketch:
     """What the start of a file says: separator, header, where the rows begin, and which columns look like numbers."""
 
@@ -114,17 +114,17 @@ def _sketch(text: Text, text_columns: Collection[str], min_columns: int) -> _Ske
     spaced = re.search(re.escape(separator) + r' +"', decoded) is not None
     names = [name.strip() for name in header]
     return _Sketch(
-        separator,
-        names,
-        skipped,
-        offset,
-        rows,
-        decimal,
-        [
+        separator=separator,
+        header=names,
+        skipped=skipped,
+        offset=offset,
+        rows=rows,
+        decimal=decimal,
+        is_numeric=[
             name not in text_columns and _is_numeric(values, decimal)
             for name, values in zip(names, columns, strict=True)
         ],
-        spaced,
+        has_space_before_quote=spaced,
     )
 
 

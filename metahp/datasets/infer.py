@@ -79,9 +79,16 @@ def build_table(
         left_out = "; ".join(f"{column} ({why})" for column, why in list(preparation.dropped.items())[:5])
         raise InputError(f"No usable feature column is left beside the target '{target}': {left_out}.")
     features = preparation.make_features(columns)
-    names = encodable(raw.name), encodable(group or raw.name)
     return Table(
-        task=Task(task_id, kind, len(frame), features.shape[1], len(classes), *names),
+        task=Task(
+            id=task_id,
+            type=kind,
+            n_rows=len(frame),
+            n_features=features.shape[1],
+            n_classes=len(classes),
+            name=encodable(raw.name),
+            group=encodable(group or raw.name),
+        ),
         features=features,
         y=y,
         target=target,

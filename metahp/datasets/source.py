@@ -57,7 +57,7 @@ _FOREIGN = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Where the bytes of a table are: a plain file at `path`, or in memory as `data` (standard input, unpacked gzip).
 
@@ -88,7 +88,7 @@ class Source:
             return stream.read(size)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
     """The text of a source as UTF-8 bytes that begin at `start` (after a byte order mark).
 
@@ -159,7 +159,7 @@ def _standard_source() -> Source:
     if not hasattr(sys.stdin, "buffer"):
         raise InputError("Expected a table on standard input, found text without bytes. Pass a path or a frame.")
     try:
-        return Source("standard input", "", data=_from_pipe(sys.stdin.buffer, "standard input"))
+        return Source(label="standard input", suffix="", data=_from_pipe(sys.stdin.buffer, "standard input"))
     except OSError as error:
         raise InputError(
             f"Standard input cannot be read ({error.strerror or error}). Try: metahp … - < table.csv"
@@ -172,10 +172,10 @@ def _file_source(name: str) -> Source:
         mode = _mode(path)
         if stat.S_ISREG(mode):
             with path.open("rb"):
-                return Source(_shown(path.name), path.suffix.lower(), path=path)
+                return Source(label=_shown(path.name), suffix=path.suffix.lower(), path=path)
         if is_pipe(name):
             with path.open("rb") as stream:
-                return Source(_shown(path), "", data=_from_pipe(stream, f"'{_shown(path)}'"))
+                return Source(label=_shown(path), suffix="", data=_from_pipe(stream, f"'{_shown(path)}'"))
     except OSError as error:
         raise InputError(f"'{_shown(path)}' cannot be read ({error.strerror}); check its permissions.") from None
     kind = next((kind for test, kind in _KINDS if test(mode)), "no file")
@@ -223,7 +223,7 @@ def _unpacked(source: Source) -> Source:
         raise InputError(f"'{source.label}' is a broken gzip archive ({error}); pack or download it again.") from None
     is_named = source.path is not None and source.suffix == ".gz"
     inner = source.path.with_suffix("").suffix.lower() if source.path is not None and is_named else ""
-    return Source(source.label, inner, data=data, compression="gzip")
+    return Source(label=source.label, suffix=inner, data=data, compression="gzip")
 
 
 def _chunks(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
@@ -283,7 +283,7 @@ def as_text(source: Source) -> Text:
             "latin-1",
             f"'{source.label}' is not UTF-8, read as Latin-1; save it as UTF-8 if accented letters matter",
         )
-    return Text(source, start, "utf-8-sig" if start else "utf-8", has_quotes)
+    return Text(source=source, start=start, encoding="utf-8-sig" if start else "utf-8", has_quotes=has_quotes)
 
 
 def _transcoded(source: Source, encoding: str, warning: str) -> Text:
@@ -300,8 +300,8 @@ def _transcoded(source: Source, encoding: str, warning: str) -> Text:
         raise _binary(source, data.index(b"\0"))
     if not data.strip():
         raise InputError(f"'{source.label}' is empty; expected a header line and rows.")
-    text = Source(source.label, source.suffix, data=data, compression=source.compression)
-    return Text(text, 0, encoding, b'"' in data, (warning,))
+    text = Source(label=source.label, suffix=source.suffix, data=data, compression=source.compression)
+    return Text(source=text, start=0, encoding=encoding, has_quotes=b'"' in data, warnings=(warning,))
 
 
 def _as_utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:

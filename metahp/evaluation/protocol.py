@@ -92,12 +92,12 @@ def measure(
     curves, fit_seconds, predict_seconds, kept, pruned = [], 0.0, 0.0, -1, ""
     splits_of_parts = (
         Split(
-            table.matrix[train],
-            table.y[train],
-            table.matrix[test],
-            table.is_categorical,
-            table.task.type,
-            table.task.n_classes,
+            X_train=table.matrix[train],
+            y_train=table.y[train],
+            X_test=table.matrix[test],
+            is_categorical=table.is_categorical,
+            task_type=table.task.type,
+            n_classes=table.task.n_classes,
         )
         for train, test in parts
     )

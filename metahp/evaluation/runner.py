@@ -26,7 +26,7 @@ from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.evaluation.worker import Call, Packed, Question
 from metahp.evaluation.worker_process import POLL_SECONDS, START_SECONDS, WorkerProcess
-from metahp.learners.registry import LearnerReference, learner_named, reference_of, registered_references
+from metahp.learners.registry import LearnerReference, find_reference, learner_named, registered_references
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Job:
     learner: LearnerReference = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "learner", reference_of(self.configuration.learner))
+        object.__setattr__(self, "learner", find_reference(self.configuration.learner))
         splits = self.source.splits if isinstance(self.source, Workload) else None
         n_folds = self.protocol.folds * self.protocol.repeats
         if self.protocol.splits != (splits.name if splits else "") or (splits and n_folds != len(splits.parts)):

@@ -47,23 +47,23 @@ def trial_to_dict(trial: Trial) -> dict[str, Any]:
 def trial_from_dict(values: dict[str, Any]) -> Trial:
     """The trial that `trial_to_dict` wrote."""
     return Trial(
-        values["task"],
-        Configuration.of(values["learner"], values["configuration"]),
-        Protocol(**values["protocol"]),
-        values["n_rows"],
-        TrialState(values["state"]),
-        Origin(values["origin"]),
-        {name: tuple(losses) for name, losses in values["fold_losses"].items()},
-        Curve(
+        task=values["task"],
+        configuration=Configuration.of(values["learner"], values["configuration"]),
+        protocol=Protocol(**values["protocol"]),
+        n_rows=values["n_rows"],
+        state=TrialState(values["state"]),
+        origin=Origin(values["origin"]),
+        fold_losses={name: tuple(losses) for name, losses in values["fold_losses"].items()},
+        curve=Curve(
             tuple(values["curve"]["checkpoints"]),
             {name: tuple(losses) for name, losses in values["curve"]["losses"].items()},
         ),
-        values["fit_seconds"],
-        values["predict_seconds"],
-        values["reason"],
-        values["space_version"],
-        values["versions"],
-        values["device"],
+        fit_seconds=values["fit_seconds"],
+        predict_seconds=values["predict_seconds"],
+        reason=values["reason"],
+        space_version=values["space_version"],
+        versions=values["versions"],
+        device=values["device"],
     )
 
 
@@ -91,13 +91,19 @@ def task_to_dict(record: TaskRecord) -> dict[str, Any]:
 def task_from_dict(values: dict[str, Any]) -> TaskRecord:
     """The task record that `task_to_dict` wrote."""
     task = Task(
-        values["id"],
-        TaskType(values["type"]),
-        values["n_rows"],
-        values["n_features"],
-        values["n_classes"],
-        values["name"],
-        values["group"],
+        id=values["id"],
+        type=TaskType(values["type"]),
+        n_rows=values["n_rows"],
+        n_features=values["n_features"],
+        n_classes=values["n_classes"],
+        name=values["name"],
+        group=values["group"],
     )
     features = {name: math.nan if value is None else float(value) for name, value in values["metafeatures"].items()}
-    return TaskRecord(task, features, values["metafeatures_version"], values["source"], values["licence"])
+    return TaskRecord(
+        task=task,
+        metafeatures=features,
+        metafeatures_version=values["metafeatures_version"],
+        source=values["source"],
+        licence=values["licence"],
+    )

@@ -231,7 +231,7 @@ def _insert_each(
         for entry in segment.entries:
             try:
                 with transaction(connection):
-                    added |= _insert(connection, [Segment((entry,))])
+                    added |= _insert(connection, [Segment(entries=(entry,))])
                 entries.append(entry)
             except _VALUE_ERRORS as error:
                 faults.append(Fault.of(entry.line, error))

@@ -47,7 +47,7 @@ class Tally:
     n_unmeasured: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
     """A task with its meta-features, where its table came from and under which licence.
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -31,7 +31,8 @@ from metahp.core.trial_columns import LossLists, NumberLists, TrialColumns
 from metahp.knowledge.columns import TASK_SCHEMA, conform, drop_ids, trial_schema
 from metahp.knowledge.records import Fault, TaskRecord
 
-_CURVE_PLACE = 7
+_FIELDS = tuple(each.name for each in fields(Trial))
+_CURVE_PLACE = _FIELDS.index("curve")
 _PROTOCOL = ("folds", "repeats", "seed", "max_rows", "splits")
 # States that need no reason.
 _ENDED_WELL = pa.array([TrialState.COMPLETE, TrialState.PRUNED], pa.string())
@@ -111,9 +112,9 @@ def read_columns(table: pa.Table) -> tuple[TrialColumns, list[Fault]]:
         values = _read_fields(table.take(others), _Parsed(*(_take(each, others) for each in parsed)))
     trials: dict[int, Trial] = {}
     faults = []
-    for place, fields in zip(others.tolist(), values, strict=True):
+    for place, row in zip(others.tolist(), values, strict=True):
         try:
-            trials[place] = _build_trial(fields)
+            trials[place] = _build_trial(row)
         except Exception as error:
             faults.append(Fault.of(place, error))
     if not trials:
@@ -192,16 +193,22 @@ def _pylist(table: pa.Table, what: str) -> list[dict[str, Any]]:
 
 def _build_task(row: Mapping[str, Any]) -> TaskRecord:
     task = Task(
-        row["id"],
-        TaskType(row["type"]),
-        row["n_rows"],
-        row["n_features"],
-        row["n_classes"],
-        row["name"],
-        row["group"],
+        id=row["id"],
+        type=TaskType(row["type"]),
+        n_rows=row["n_rows"],
+        n_features=row["n_features"],
+        n_classes=row["n_classes"],
+        name=row["name"],
+        group=row["group"],
     )
     features = {name: float("nan") if value is None else value for name, value in row["metafeatures"]}
-    return TaskRecord(task, features, row["metafeatures_version"], row["source"], row["licence"])
+    return TaskRecord(
+        task=task,
+        metafeatures=features,
+        metafeatures_version=row["metafeatures_version"],
+        source=row["source"],
+        licence=row["licence"],
+    )
 
 
 class _Parsed(NamedTuple):
@@ -255,9 +262,8 @@ def _build_trial(values: tuple[Any, ...]) -> Trial:
     for value in values:
         if isinstance(value, Exception):
             raise value
-    fields = list(values)
-    fields[_CURVE_PLACE] = Curve(*fields[_CURVE_PLACE])
-    return Trial(*fields)
+    by_name = dict(zip(_FIELDS, values, strict=True))
+    return Trial(**{**by_name, "curve": Curve(*by_name["curve"])})
 
 
 def _is_sound(table: pa.Table, parsed: _Parsed) -> np.ndarray:
@@ -342,7 +348,7 @@ def _configurations(table: pa.Table) -> list[Any]:
 
 def _protocols(table: pa.Table) -> list[Any]:
     keys = zip(*(table[name].to_pylist() for name in _PROTOCOL), strict=True)
-    return _interned(keys, lambda key: Protocol(*key))
+    return _interned(keys, lambda key: Protocol(**dict(zip(_PROTOCOL, key, strict=True))))
 
 
 def _interned(keys: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:

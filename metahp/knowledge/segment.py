@@ -35,7 +35,7 @@ class Entry:
     record: Trial | TaskRecord
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
     """What one file of the journal holds: its readable records, and what is wrong with the other lines.
 
@@ -123,7 +123,7 @@ def parse_segment(content: bytes) -> Segment:
             n_unplaced += not is_checked
     # Damaged lines cannot say which they are: they are some of those that were not seen.
     n_missing = sum(expected - len(seen) for expected, seen in numbers.items()) - n_unplaced
-    return Segment(tuple(entries), tuple(faults), max(0, n_missing))
+    return Segment(entries=tuple(entries), faults=tuple(faults), n_missing=max(0, n_missing))
 
 
 def read_bytes(path: Path) -> bytes:

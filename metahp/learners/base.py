@@ -1,4 +1,4 @@
-"""A learner: everything that metahp knows of a family of models and of the library behind it, in one place."""
+"""A learner: everything that metahp knows about a family of models and its library, in one place."""
 
 import re
 import time
@@ -20,15 +20,24 @@ from metahp.core.task import TaskType
 from metahp.learners.expected import Expected
 from metahp.learners.skops_pipeline import dump_pipeline, load_pipeline
 
-# Iterations (trees) at which a learning curve is read, about geometric; only those below a trial's own are.
+# Iterations (trees) at which a learning curve is measured, roughly geometric; a trial uses those below its own number.
 CHECKPOINTS = (5, 10, 20, 35, 50, 75, 100, 150, 250, 400, 600, 1000)
-# Names of learners become parts of file names, of keys and of command lines.
+# Names of learners become parts of file names, keys and commands.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """One fold: `X` are float64 matrices with categories as codes and NaN for missing, `y_train` codes or numbers."""
+    """Training and test rows of one fold.
+
+    Attributes:
+        X_train: Shape (n_train, d), float64, categories as codes and missing values as NaN.
+        y_train: Shape (n_train,), class codes below `n_classes`, or numbers for regression.
+        X_test: Shape (n_test, d), like `X_train`.
+        is_categorical: Shape (d,).
+        task_type: Type of the task.
+        n_classes: Number of classes of the task; 0 for regression.
+    """
 
     X_train: np.ndarray
     y_train: np.ndarray
@@ -42,8 +51,8 @@ class Split:
 class Course:
     """Predictions for the test rows along one training run.
 
-    `predictions[i]` belongs to `checkpoints[i]` iterations and the last entry to the finished model: shape
-    (n_test, n_classes) probabilities, or (n_test,) numbers for regression.
+    `predictions[i]` are those after `checkpoints[i]` iterations; the last entry belongs to the finished model. Each has
+    shape (n_test, n_classes), probabilities, or (n_test,), numbers for regression.
     """
 
     checkpoints: tuple[int, ...]
@@ -55,20 +64,20 @@ class Course:
 class Learner(ABC):
     """A family of models with its search space, and the only place that knows the library behind it.
 
-    A learner of your own names itself and gives a search space and a scikit-learn estimator. What is inherited fits
-    that estimator, keeps it in skops' format and exports it as a scikit-learn pipeline.
+    To add a learner, subclass this, set `name`, and define `space` and `estimator`. The inherited methods fit the
+    estimator, save it in skops' format and export it as a scikit-learn pipeline.
 
     Attributes:
-        name: Small letters, digits and underscores; the search space is called the same.
-        libraries: Distributions whose versions a trial records, and that a script needs.
-        design_size: How many configurations the seed measures on every task.
-        iterations: What a finished model counts as, where the learner has no learning curve.
-        stops_early: Fewer iterations than were run may be better, so that early stopping is worth its while.
-        suffix: Of the file that a fitted model is kept in.
-        file_format: What that file is, in words.
-        trusted_types: Classes of fitted estimators that may be read from a file, beside those of scikit-learn that
-            metahp's own learners use. They are made from their attributes alone; vouch only for classes whose code
-            stands attributes of any content.
+        name: Lower-case letters, digits and underscores; its search spaces have the same name.
+        libraries: Distributions that an exported script needs; each trial records their versions.
+        design_size: Number of configurations that the seed measures on every task.
+        iterations: Number of iterations that a finished model reports, for a learner without a learning curve.
+        stops_early: Whether fewer iterations may be better, so that early stopping is useful.
+        suffix: Suffix of the file of a fitted model.
+        file_format: Name of the format of that file, for messages.
+        trusted_types: Classes of fitted estimators that may be loaded from a file, in addition to the classes of
+            scikit-learn that metahp's learners use. Their objects are built from attributes alone, which may have any
+            content: trust only classes whose code is safe with that.
     """
 
     name: str
@@ -97,21 +106,21 @@ class Learner(ABC):
     ) -> Any:
         """An unfitted scikit-learn estimator for frames (or matrices) with these columns.
 
-        Numeric columns may hold NaN; categorical ones hold texts (codes in a matrix) or missing values.
+        Numeric columns may hold NaN; categorical columns hold texts (codes in a matrix) or missing values.
         """
 
     def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
-        """Tuned defaults that others have published, by source; values not named are the library's defaults."""
+        """Tuned defaults that others have published, by source; other hyperparameters keep the library's defaults."""
         return {}
 
     def constructor_arguments(self, configuration: Configuration) -> dict[str, Any]:
-        """The configuration as shown to a user: what the library's constructor takes, with every companion set."""
+        """Arguments of the library's constructor, including those that a hyperparameter needs to have an effect."""
         return configuration.values
 
     def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
-        """Fit once on a fold, on one thread, and predict its test rows at every checkpoint.
+        """Predictions for the test rows of a fold at every checkpoint of one fit, in one thread.
 
-        Raises whatever the library raises.
+        Errors of the library are passed on.
         """
         estimator = self.estimator(
             configuration,
@@ -124,7 +133,9 @@ class Learner(ABC):
         fit_quietly(estimator, split.X_train, split.y_train)
         fitted = time.perf_counter()
         if split.task_type.is_classification:
-            prediction = all_classes(estimator.predict_proba(split.X_test), estimator.classes_, split.n_classes)
+            prediction = fill_missing_classes(
+                estimator.predict_proba(split.X_test), estimator.classes_, split.n_classes
+            )
         else:
             prediction = np.asarray(estimator.predict(split.X_test))
         return Course((self.iterations,), [prediction], fitted - start, time.perf_counter() - fitted)
@@ -132,27 +143,26 @@ class Learner(ABC):
     def fit_many(
         self, configurations: Iterable[Configuration], splits: Iterable[Split], seeds: Iterable[int]
     ) -> Iterator[Course]:
-        """The courses of many fits, each of one configuration on one split with one seed, in their order.
+        """The courses of many fits, in order; fit i uses configuration i, split i and seed i.
 
-        Here one after another, and each only when it is asked for; a learner that trains a population at once overrides
-        it.
+        Each fit runs when its course is requested. A learner that trains a population at once overrides this.
 
         Raises:
-            ValueError: the three differ in length; or whatever the library raises.
+            ValueError: the three arguments differ in length. Errors of the library are passed on.
         """
         for configuration, split, seed in zip(configurations, splits, seeds, strict=True):
             yield self.fit(configuration, split, seed=seed)
 
     def fitted_names(self, names: Sequence[str]) -> list[str]:
-        """The names by which the fitted model knows features called `names`, in the same order."""
+        """The names that the fitted model gives to features called `names`, in the same order."""
         return list(names)
 
-    def kept(self, estimator: Any) -> Any:
-        """The model that is kept of a fitted estimator; `dump`, `load` and `outputs` are of it."""
+    def extract_model(self, estimator: Any) -> Any:
+        """The part of a fitted estimator that is saved, for `dump` and `outputs`; `load` returns it."""
         return estimator
 
     def outputs(self, model: Any, features: pd.DataFrame, task_type: TaskType) -> np.ndarray:
-        """Predictions of a kept model, for features called as it knows them.
+        """Predictions of a saved model for features with its `fitted_names`.
 
         Returns:
             Probabilities of the classes that it was fitted on, shape (n, n_seen), or numbers, shape (n,).
@@ -160,7 +170,7 @@ class Learner(ABC):
         return np.asarray((model.predict_proba if task_type.is_classification else model.predict)(features))
 
     def dump(self, model: Any) -> bytes:
-        """A kept model as bytes that hold data only.
+        """A model from `extract_model` as bytes that hold data and no code.
 
         Raises:
             InputError: the model holds types that `load` would refuse.
@@ -168,76 +178,84 @@ class Learner(ABC):
         return dump_pipeline(model, self.name, self.trusted_types)
 
     def load(self, content: bytes, expected: Expected) -> Any:
-        """The kept model in the content of a file, which may come from anybody.
+        """The model in the content of an untrusted file.
 
         Raises:
-            ForeignError: it holds types that this learner does not use.
-            ValueError: it is damaged, or not the model that was expected; crafted content may raise any other error.
+            ForeignError: the file holds types that this learner does not use.
+            ValueError: the file is damaged, or holds another model than expected. Crafted content may raise any other
+                error.
         """
-        wanted = self.estimator(
+        unfitted = self.estimator(
             expected.configuration,
             expected.task_type,
             numeric=expected.numeric,
             categorical=expected.categorical,
             seed=0,
         )
-        return load_pipeline(content, wanted, expected, self.trusted_types)
+        return load_pipeline(content, unfitted, expected, self.trusted_types)
 
     def renaming(self, names: Sequence[str]) -> tuple[str, ...]:
         """Lines of a script that rename the columns of its `X`, where the estimator refuses `names`; often none."""
         return ()
 
 
-def make_learner(given: object) -> Learner:
-    """The learner that is given, or one of the class that is given, once it is known to fit together.
+def make_learner(learner_or_class: object) -> Learner:
+    """The given learner, or an instance of the given class, after a check of its name, spaces and libraries.
 
     Raises:
-        InputError: it is no learner, cannot be made, or its name, spaces and libraries do not fit together.
+        InputError: the argument is no learner, its class cannot be called without arguments, or the check fails.
     """
-    kind = given if isinstance(given, type) else type(given)
+    kind = learner_or_class if isinstance(learner_or_class, type) else type(learner_or_class)
     if not issubclass(kind, Learner):
-        raise InputError(f"Expected a subclass of metahp.Learner or an instance of one, got {given!r}.")
+        raise InputError(f"Expected a subclass of metahp.Learner or an instance of one, got {learner_or_class!r}.")
     try:
-        learner = kind() if given is kind else cast(Learner, given)
+        learner = kind() if learner_or_class is kind else cast(Learner, learner_or_class)
     except TypeError as error:
-        raise InputError(f"{kind.__qualname__} cannot be made without arguments ({error}).") from None
-    _check(learner)
+        raise InputError(
+            f"{kind.__qualname__}() fails ({error}); expected a class that takes no arguments and defines the "
+            "methods space() and estimator()."
+        ) from None
+    _check_learner(learner)
     return learner
 
 
-def _check(learner: Learner) -> None:
+def _check_learner(learner: Learner) -> None:
     name = getattr(learner, "name", None)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InputError(
-            f"The name of a learner begins with a small letter and has up to 60 small letters, digits and underscores; "
-            f"{type(learner).__qualname__} has {name!r}."
+            f"Expected the name of a learner to have at most 60 lower-case letters, digits and underscores and "
+            f"to begin with a letter; {type(learner).__qualname__} has the name {name!r}."
         )
     for task_type in TaskType:
-        if (found := learner.space(task_type).learner) != name:
+        if (space_name := learner.space(task_type).learner) != name:
             raise InputError(
-                f"The search space of '{name}' for a {task_type} task is called '{found}'; expected the learner's name."
+                f"Expected the search space of '{name}' for a {task_type} task to have the learner's name, "
+                f"got '{space_name}'."
             )
     for library in learner.libraries:
         try:
             version(library)
         except PackageNotFoundError:
             raise InputError(
-                f"The learner '{name}' names the library '{library}', and no distribution of this name is installed; "
-                "expected the name that `pip install` takes."
+                f"The learner '{name}' needs the library '{library}', but no distribution of this name is installed; "
+                "install it, or give the name that `pip install` takes."
             ) from None
 
 
 def fit_quietly(estimator: Any, X: Any, y: np.ndarray) -> Any:
-    """The estimator fitted, without the warnings that its score already answers."""
+    """The fitted estimator; warnings about convergence are ignored, as the score shows whether it is good enough."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        # On few rows QuantileTransformer takes as many quantiles as there are rows, which is what we want.
+        # If there are fewer rows than quantiles, QuantileTransformer takes one quantile per row, as it should.
         warnings.filterwarnings("ignore", message="n_quantiles")
         return estimator.fit(X, y)
 
 
-def all_classes(probabilities: np.ndarray, seen: np.ndarray, n_classes: int) -> np.ndarray:
-    """Probabilities of every class, shape (n, n_classes); zero for classes that the training rows lacked."""
+def fill_missing_classes(probabilities: np.ndarray, seen: np.ndarray, n_classes: int) -> np.ndarray:
+    """Probabilities of every class, shape (n, n_classes); zero for classes without training rows.
+
+    `seen` has the codes of the columns of `probabilities`.
+    """
     if len(seen) == n_classes:
         return np.asarray(probabilities)
     full = np.zeros((len(probabilities), n_classes))
@@ -245,6 +263,6 @@ def all_classes(probabilities: np.ndarray, seen: np.ndarray, n_classes: int) -> 
     return full
 
 
-def checkpoints_below(n_estimators: int) -> tuple[int, ...]:
+def list_checkpoints(n_estimators: int) -> tuple[int, ...]:
     """The checkpoints below `n_estimators`, then `n_estimators` itself."""
     return (*(c for c in CHECKPOINTS if c < n_estimators), n_estimators)

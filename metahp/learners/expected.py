@@ -1,4 +1,4 @@
-"""What the description of a result says of a model file, and the file must agree with."""
+"""What a model file must hold, according to the description of its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ class Expected:
     """The features, classes and configuration of one fitted model.
 
     Attributes:
-        configuration: Which learner it is, and with which hyperparameters.
-        task_type: Of the task that it was fitted on.
+        configuration: Its learner and hyperparameters.
+        task_type: Type of the task that it was fitted on.
         features: Names of its features, in order.
-        categories: Categories of those features that have them, by name.
-        n_classes: Number of classes it was fitted on; 0 for a regression.
+        categories: Categories of its categorical features, by name.
+        n_classes: Number of classes that it was fitted on; 0 for regression.
     """
 
     configuration: Configuration
@@ -27,7 +27,7 @@ class Expected:
 
     @property
     def categorical(self) -> list[str]:
-        """Names of the features that have categories, in order."""
+        """Names of the categorical features, in order."""
         return [name for name in self.features if name in self.categories]
 
     @property

@@ -13,7 +13,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from metahp.core.configuration import Configuration, Value
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
-from metahp.learners.base import Course, Learner, Split, all_classes, checkpoints_below
+from metahp.learners.base import Course, Learner, Split, fill_missing_classes, list_checkpoints
 
 _CLASSES = {
     ("random_forest", True): RandomForestClassifier,
@@ -21,20 +21,20 @@ _CLASSES = {
     ("extra_trees", True): ExtraTreesClassifier,
     ("extra_trees", False): ExtraTreesRegressor,
 }
-# More one-hot columns than this for one category column only dilute the features a split may choose from.
+# Most one-hot columns of a categorical column: more would leave a split with many features that say little.
 MAX_ONE_HOT = 30
 
 
-class Forest(Learner):
+class ForestLearner(Learner):
     """The learners `random_forest` and `extra_trees`: a column encoder, then the forest."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def space(self, task_type: TaskType) -> SearchSpace:
-        """Eight or nine hyperparameters (`max_samples` only where trees see a bootstrap sample)."""
+        """Eight or nine hyperparameters; `max_samples` is active only if trees see a bootstrap sample."""
         is_forest = self.name == "random_forest"
-        # Regression has no second criterion that is as fast and allows any target.
+        # For regression no other criterion is as fast as the default and allows any target.
         criterion = (Categorical("criterion", ("gini", "entropy"), "gini"),) if task_type.is_classification else ()
         return SearchSpace(
             self.name,
@@ -54,7 +54,7 @@ class Forest(Learner):
         )
 
     def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
-        """Tuned defaults by source."""
+        """Published defaults, by source."""
         return {
             "AutoGluon 1.x RF/XT entropy, 300 trees": {"n_estimators": 300, "criterion": "entropy"}
             if task_type.is_classification
@@ -71,7 +71,7 @@ class Forest(Learner):
         seed: int,
         n_jobs: int = 1,
     ) -> Any:
-        """A `Pipeline` of steps `encode` and `model`."""
+        """A `Pipeline` with the steps `encode` and `model`."""
         values = configuration.values
         encoder: OrdinalEncoder | OneHotEncoder
         if values.pop("categorical") == "onehot":
@@ -87,7 +87,7 @@ class Forest(Learner):
         return Pipeline([("encode", encode), ("model", model)])
 
     def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
-        """Grow the forest once; predictions at the checkpoints are means over its first trees."""
+        """Predictions at every checkpoint of one forest: the means over its first trees."""
         pipeline = self.estimator(
             configuration,
             split.task_type,
@@ -100,7 +100,7 @@ class Forest(Learner):
         fitted = time.perf_counter()
         X = np.asarray(pipeline[0].transform(split.X_test), dtype=np.float32)
         model = pipeline[1]
-        checkpoints = checkpoints_below(len(model.estimators_))
+        checkpoints = list_checkpoints(len(model.estimators_))
         total: np.ndarray | float = 0.0
         predictions = []
         for count, tree in enumerate(model.estimators_, start=1):
@@ -111,8 +111,8 @@ class Forest(Learner):
             if count in checkpoints:
                 mean = np.asarray(total) / count
                 is_class = split.task_type.is_classification
-                predictions.append(all_classes(mean, model.classes_, split.n_classes) if is_class else mean)
+                predictions.append(fill_missing_classes(mean, model.classes_, split.n_classes) if is_class else mean)
         return Course(checkpoints, predictions, fitted - start, time.perf_counter() - fitted)
 
 
-RANDOM_FOREST, EXTRA_TREES = Forest("random_forest"), Forest("extra_trees")
+RANDOM_FOREST, EXTRA_TREES = ForestLearner("random_forest"), ForestLearner("extra_trees")

@@ -14,9 +14,9 @@ from sklearn.preprocessing import FunctionTransformer
 from metahp.core.configuration import Configuration, Value
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
-from metahp.learners.base import Course, Learner, Split, checkpoints_below
+from metahp.learners.base import Course, Learner, Split, list_checkpoints
 from metahp.learners.expected import Expected
-from metahp.learners.lightgbm_text import checked_text, n_models
+from metahp.learners.lightgbm_text import check_text, count_trees_per_iteration
 
 _OBJECTIVE = {TaskType.BINARY: "binary", TaskType.MULTICLASS: "multiclass", TaskType.REGRESSION: "regression"}
 
@@ -43,7 +43,7 @@ _SPACE = SearchSpace(
     iteration_axis="n_estimators",
 )
 
-# Hyperparameters not named by a source keep LightGBM's default. `min_child_weight` of 1e-7 is written as 1e-3, the
+# Hyperparameters that a source does not give keep LightGBM's default. A `min_child_weight` of 1e-7 becomes 1e-3, the
 # lower end of our range.
 _TD = "pytabkit LGBM-TD (Holzmüller et al., 2024, arXiv 2407.04491)"
 _PUBLISHED: dict[bool, dict[str, dict[str, Value]]] = {
@@ -67,7 +67,7 @@ _PUBLISHED_BOTH: dict[str, dict[str, Value]] = {
 
 
 class LightGBM(Learner):
-    """The `lightgbm` learner; of a fitted estimator its `Booster` is kept, as LightGBM's own text."""
+    """The `lightgbm` learner; it saves the `Booster` of a fitted estimator in LightGBM's text format."""
 
     name = "lightgbm"
     libraries = ("lightgbm",)
@@ -81,11 +81,11 @@ class LightGBM(Learner):
         return _SPACE
 
     def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
-        """Tuned defaults by source."""
+        """Published defaults, by source."""
         return {**_PUBLISHED[task_type.is_classification], **_PUBLISHED_BOTH}
 
     def constructor_arguments(self, configuration: Configuration) -> dict[str, Any]:
-        """Arguments of `LGBMClassifier` and `LGBMRegressor`; `subsample` does nothing without `subsample_freq`."""
+        """Arguments of `LGBMClassifier` and `LGBMRegressor`; `subsample` has no effect without `subsample_freq`."""
         arguments = configuration.values
         if arguments["subsample"] != 1.0:
             arguments["subsample_freq"] = 1
@@ -115,10 +115,10 @@ class LightGBM(Learner):
         return Pipeline([("rename", rename), ("model", model)])
 
     def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
-        """Train once; predictions at the checkpoints are partial sums over the same trees."""
+        """Predictions at every checkpoint of one booster: partial sums over its trees."""
         arguments = self.constructor_arguments(configuration)
         n_estimators = int(arguments.pop("n_estimators"))
-        # force_row_wise skips LightGBM's timing of two layouts, which would make the choice depend on the machine.
+        # Without force_row_wise LightGBM times two memory layouts, and its choice would depend on the machine.
         parameters = {
             **arguments,
             "objective": _OBJECTIVE[split.task_type],
@@ -138,8 +138,8 @@ class LightGBM(Learner):
         )
         booster = lightgbm.train(parameters, data, num_boost_round=n_estimators)
         fitted = time.perf_counter()
-        checkpoints = checkpoints_below(n_estimators)
-        predictions = _staged(booster, split, checkpoints)
+        checkpoints = list_checkpoints(n_estimators)
+        predictions = _predict_at(checkpoints, booster, split)
         return Course(checkpoints, predictions, fitted - start, time.perf_counter() - fitted)
 
     def fitted_names(self, names: Sequence[str]) -> list[str]:
@@ -147,26 +147,26 @@ class LightGBM(Learner):
         is_plain = all(map(_PLAIN_NAME.fullmatch, names))
         return list(names) if is_plain else [f"feature_{index}" for index in range(len(names))]
 
-    def kept(self, estimator: Any) -> lightgbm.Booster:
+    def extract_model(self, estimator: Any) -> lightgbm.Booster:
         """The booster."""
         return estimator.booster_
 
     def outputs(self, model: lightgbm.Booster, features: pd.DataFrame, task_type: TaskType) -> np.ndarray:
-        """As `Learner.outputs`; a booster gives of two classes the probability of the second alone."""
+        """As `Learner.outputs`; for two classes, a booster gives only the probability of the second."""
         output = np.asarray(model.predict(features))
         is_second = task_type.is_classification and output.ndim == 1
         return np.column_stack([1.0 - output, output]) if is_second else output
 
     def dump(self, model: lightgbm.Booster) -> bytes:
-        """The booster as text."""
+        """The booster in LightGBM's text format."""
         return model.model_to_string().encode()
 
     def load(self, content: bytes, expected: Expected) -> lightgbm.Booster:
-        """The booster in a text, of which LightGBM sees the checked parts only."""
-        booster = lightgbm.Booster(model_str=checked_text(content, expected))
-        found = booster.num_feature(), booster.num_model_per_iteration()
-        if found != (len(expected.features), n_models(expected)):
-            raise ValueError(f"expected {len(expected.features)} features, found {found[0]}")
+        """The booster in a text; LightGBM sees only the checked parts of the text."""
+        booster = lightgbm.Booster(model_str=check_text(content, expected))
+        n_features, n_trees = booster.num_feature(), booster.num_model_per_iteration()
+        if (n_features, n_trees) != (len(expected.features), count_trees_per_iteration(expected)):
+            raise ValueError(f"expected {len(expected.features)} features, found {n_features}")
         return booster
 
     def renaming(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -179,22 +179,24 @@ class LightGBM(Learner):
         )
 
 
-def _staged(booster: lightgbm.Booster, split: Split, checkpoints: tuple[int, ...]) -> list[np.ndarray]:
+def _predict_at(checkpoints: tuple[int, ...], booster: lightgbm.Booster, split: Split) -> list[np.ndarray]:
+    """Predictions for the test rows at each checkpoint; each adds trees to the sum of the previous checkpoint."""
     raw: np.ndarray | float = 0.0
-    done, staged = 0, []
+    start, predictions = 0, []
     for checkpoint in checkpoints:
-        # A booster may stop growing early; asking for trees it does not have would start over from the first.
-        upto = min(checkpoint, booster.current_iteration())
-        if upto > done:
+        # A booster may stop growing early; LightGBM would start again from the first tree for trees that are missing.
+        end = min(checkpoint, booster.current_iteration())
+        if end > start:
             raw = raw + np.asarray(
-                booster.predict(split.X_test, raw_score=True, start_iteration=done, num_iteration=upto - done)
+                booster.predict(split.X_test, raw_score=True, start_iteration=start, num_iteration=end - start)
             )
-            done = upto
-        staged.append(_from_raw(np.asarray(raw), split.task_type))
-    return staged
+            start = end
+        predictions.append(_transform_raw(np.asarray(raw), split.task_type))
+    return predictions
 
 
-def _from_raw(raw: np.ndarray, task_type: TaskType) -> np.ndarray:
+def _transform_raw(raw: np.ndarray, task_type: TaskType) -> np.ndarray:
+    """Probabilities, shape (n, n_classes), or numbers, shape (n,), from raw scores."""
     if task_type is TaskType.REGRESSION:
         return raw.copy()
     if task_type is TaskType.BINARY:

@@ -1,4 +1,4 @@
-"""Linear models (scikit-learn): logistic regression, ridge and elastic net after a choice of preprocessing."""
+"""Linear models (scikit-learn): logistic regression, ridge and elastic net, with several kinds of preprocessing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,9 @@ from metahp.core.task import TaskType
 from metahp.learners.base import Learner
 
 MAX_ITERATIONS = 300
+# Most one-hot columns of a categorical column.
 MAX_ONE_HOT = 50
+# Folds of the target encoder.
 TARGET_FOLDS = 5
 
 _PREPROCESSING = (
@@ -54,7 +56,7 @@ class Linear(Learner):
     iterations = MAX_ITERATIONS
 
     def space(self, task_type: TaskType) -> SearchSpace:
-        """Penalty and preprocessing; regression also chooses between ridge and elastic net."""
+        """Penalty and preprocessing; for regression also the choice between ridge and elastic net."""
         return _CLASSIFICATION if task_type.is_classification else _REGRESSION
 
     def estimator(
@@ -67,42 +69,46 @@ class Linear(Learner):
         seed: int,
         n_jobs: int = 1,
     ) -> Any:
-        """A `Pipeline` of steps `encode` and `model`; the target of a regression is standardised inside."""
+        """A `Pipeline` with the steps `encode` and `model`; for regression, `model` standardises the target."""
         values = configuration.values
         encode = ColumnTransformer(
             [
-                ("numeric", _numeric(values, seed), list(numeric)),
-                ("categorical", _categorical(values, task_type, seed), list(categorical)),
+                ("numeric", _make_numeric_encoder(values, seed), list(numeric)),
+                ("categorical", _make_categorical_encoder(values, task_type, seed), list(categorical)),
             ]
         )
-        model: Any
-        if task_type.is_classification:
-            l1_ratio = values["l1_ratio"]
-            model = LogisticRegression(
-                C=values["C"],
-                l1_ratio=l1_ratio,
-                class_weight=values["class_weight"],
-                random_state=seed,
-                solver="lbfgs" if l1_ratio == 0 else "saga",
-                max_iter=MAX_ITERATIONS,
-                tol=1e-3 if l1_ratio else 1e-4,
-            )
-        elif values["model"] == "ridge":
-            model = TransformedTargetRegressor(Ridge(alpha=values["ridge__alpha"]), transformer=StandardScaler())
-        else:
-            model = TransformedTargetRegressor(
-                ElasticNet(
-                    alpha=values["elasticnet__alpha"],
-                    l1_ratio=values["elasticnet__l1_ratio"],
-                    max_iter=MAX_ITERATIONS,
-                    random_state=seed,
-                ),
-                transformer=StandardScaler(),
-            )
+        model = _make_classifier(values, seed) if task_type.is_classification else _make_regressor(values, seed)
         return Pipeline([("encode", encode), ("model", model)])
 
 
-def _numeric(values: Mapping[str, Any], seed: int) -> Pipeline:
+def _make_classifier(values: Mapping[str, Any], seed: int) -> LogisticRegression:
+    l1_ratio = values["l1_ratio"]
+    return LogisticRegression(
+        C=values["C"],
+        l1_ratio=l1_ratio,
+        class_weight=values["class_weight"],
+        random_state=seed,
+        solver="lbfgs" if l1_ratio == 0 else "saga",
+        max_iter=MAX_ITERATIONS,
+        tol=1e-3 if l1_ratio else 1e-4,
+    )
+
+
+def _make_regressor(values: Mapping[str, Any], seed: int) -> TransformedTargetRegressor:
+    model: Ridge | ElasticNet
+    if values["model"] == "ridge":
+        model = Ridge(alpha=values["ridge__alpha"])
+    else:
+        model = ElasticNet(
+            alpha=values["elasticnet__alpha"],
+            l1_ratio=values["elasticnet__l1_ratio"],
+            max_iter=MAX_ITERATIONS,
+            random_state=seed,
+        )
+    return TransformedTargetRegressor(model, transformer=StandardScaler())
+
+
+def _make_numeric_encoder(values: Mapping[str, Any], seed: int) -> Pipeline:
     impute = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
     if values["numeric"] == "quantile":
         return make_pipeline(
@@ -118,7 +124,7 @@ def _numeric(values: Mapping[str, Any], seed: int) -> Pipeline:
     return make_pipeline(impute, StandardScaler())
 
 
-def _categorical(values: Mapping[str, Any], task_type: TaskType, seed: int) -> Any:
+def _make_categorical_encoder(values: Mapping[str, Any], task_type: TaskType, seed: int) -> Any:
     if values["categorical"] == "target":
         kind = {TaskType.REGRESSION: "continuous"}.get(task_type, str(task_type))
         splitter = StratifiedKFold if task_type.is_classification else KFold

@@ -1,7 +1,7 @@
-"""The learners by name: those that metahp ships, and those that this process has registered.
+"""The learners by name: the learners of metahp, and the learners that this process has registered.
 
-A learner is imported when it is first asked for, so that names alone cost nothing. Names that come from files (a
-knowledge base, a result directory) are only looked up here: what is not registered is never imported.
+A learner is imported on first use, so a list of names costs no import. Names from files (a knowledge base, a result
+directory) are only looked up: a learner that is not registered is never imported.
 """
 
 import os
@@ -25,7 +25,7 @@ _SHIPPED = {
     "linear": "metahp.learners.linear:Linear",
 }
 
-# The script of a process, and of one that `multiprocessing` has started: no other process finds it by this name.
+# Names of the script of a process and of a process that `multiprocessing` started. Other processes cannot import these.
 _MAIN = ("__main__", "__mp_main__")
 
 
@@ -36,8 +36,8 @@ class LearnerReference:
     Attributes:
         name: The learner's name.
         target: `module:name` of a learner, or of a class of learners that takes no arguments.
-        file: The file that the module was imported from here; empty for the learners of metahp.
-        path: Folders in which modules were found here; empty for the learners of metahp.
+        file: File that this process imported the module from; empty for the learners of metahp.
+        path: Folders where this process searches for modules; empty for the learners of metahp.
     """
 
     name: str
@@ -47,7 +47,7 @@ class LearnerReference:
 
 
 class _Learners(Mapping[str, "Learner"]):
-    """Learners by name, each imported when it is first asked for."""
+    """Learners by name, each imported on first use."""
 
     def __init__(self) -> None:
         self.references = {name: LearnerReference(name, target) for name, target in _SHIPPED.items()}
@@ -68,7 +68,7 @@ class _Learners(Mapping[str, "Learner"]):
         return len(self.references)
 
     def add(self, reference: LearnerReference, learner: "Learner | None" = None) -> None:
-        """Know a learner by its reference; without the learner itself, it is imported when it is asked for."""
+        """Add a reference under its name, replacing an earlier one; without `learner`, it is imported on first use."""
         self.references[reference.name] = reference
         self._loaded.pop(reference.name, None)
         if learner is not None:
@@ -83,73 +83,74 @@ def learner_named(name: str) -> "Learner":
     """The learner called `name`.
 
     Raises:
-        UnknownNameError: metahp ships no such learner, and none is registered.
+        UnknownNameError: no learner of metahp and no registered learner has this name.
     """
     _check_known(name)
     return LEARNERS[name]
 
 
-def reference_of(name: str) -> LearnerReference:
-    """Where another process finds the learner called `name`; nothing is imported.
+def find_reference(name: str) -> LearnerReference:
+    """Where another process finds the learner called `name`; this imports nothing.
 
     Raises:
-        UnknownNameError: metahp ships no such learner, and none is registered.
+        UnknownNameError: no learner of metahp and no registered learner has this name.
     """
     _check_known(name)
     return _learners.references[name]
 
 
 def registered_references() -> tuple[LearnerReference, ...]:
-    """The references of all learners that metahp does not ship, for another process."""
+    """References of all learners that are not metahp's own, for another process."""
     return tuple(reference for name, reference in _learners.references.items() if name not in _SHIPPED)
 
 
 def adopt(references: Iterable[LearnerReference]) -> None:
-    """Know the learners that another process has registered, so that they can be asked for by name here."""
+    """Register the learners that another process has registered, so that `learner_named` finds them here."""
     for reference in references:
         if _learners.references.get(reference.name) != reference:
             _learners.add(reference)
 
 
 def register_learner(learner: "Learner | type[Learner]") -> None:
-    """Make a learner of your own known by its name, for this process and the worker processes that it starts.
+    """Register a learner by its name, for this process and the worker processes that it starts.
 
     Args:
-        learner: A subclass of `metahp.Learner` that takes no arguments, or an instance that its module holds by a name.
-            The same one again changes nothing.
+        learner: A subclass of `metahp.Learner` that takes no arguments, or an instance that is a global variable of its
+            module. To register the same learner again changes nothing.
 
     Raises:
         InputError: the name is taken or malformed, a library is not installed, the class is abstract, or worker
-            processes could not import the learner because it is defined in a script, a session or a function.
+            processes cannot import the learner because it is defined in a script, a session or a function.
     """
-    # Whoever wrote the learner has imported this; it is too heavy for those who ask for names alone.
-    made: Learner = import_module("metahp.learners.base").make_learner(learner)
-    reference = _reference_to(learner, made)
-    earlier = _learners.references.get(made.name)
+    # The author of a learner has imported this module; it is too slow to import for a list of names.
+    instance: Learner = import_module("metahp.learners.base").make_learner(learner)
+    reference = _make_reference(learner, instance)
+    earlier = _learners.references.get(instance.name)
     if earlier is not None and earlier.target != reference.target:
         raise InputError(
-            f"There is a learner '{made.name}' already ({earlier.target}); give {reference.target} another name."
+            f"A learner '{instance.name}' is registered already ({earlier.target}); "
+            f"give {reference.target} another name."
         )
-    _learners.add(reference, made)
+    _learners.add(reference, instance)
 
 
 def _check_known(name: str) -> None:
     if name not in LEARNERS:
         raise UnknownNameError(
             f"'{name}' is not a learner. {did_you_mean(name, list(LEARNERS))} "
-            "Import and register one of your own first, with metahp.register_learner."
+            "Import and register your own learner first, with metahp.register_learner."
         )
 
 
-def _reference_to(learner: "Learner | type[Learner]", made: "Learner") -> LearnerReference:
-    """The reference to a class, or to an instance by the name that its module has for it."""
-    kind = type(made)
+def _make_reference(learner: "Learner | type[Learner]", instance: "Learner") -> LearnerReference:
+    """The reference to a class, or to an instance by its name in its module."""
+    kind = type(instance)
     is_main = kind.__module__ in _MAIN
     if is_main or "<locals>" in kind.__qualname__ or kind.__module__ not in sys.modules:
         where = "the script or session itself" if is_main else "a function"
         raise InputError(
-            f"The learner '{made.name}' is defined in {where}, where worker processes cannot import it; "
-            f"put its class into a module of its own, such as {made.name}.py, and import it from there."
+            f"The learner '{instance.name}' is defined in {where}, so worker processes cannot import it; "
+            f"put its class into a separate module, such as {instance.name}.py, and import it from there."
         )
     module = sys.modules[kind.__module__]
     name = kind.__qualname__
@@ -162,14 +163,14 @@ def _reference_to(learner: "Learner | type[Learner]", made: "Learner") -> Learne
             )
         name = names[0] if names else name
     file = getattr(module, "__file__", None) or ""
-    path = () if module.__name__.startswith("metahp.") else _search_path(module)
-    return LearnerReference(made.name, f"{module.__name__}:{name}", os.path.abspath(file) if file else "", path)
+    path = () if module.__name__.startswith("metahp.") else _list_folders(module)
+    return LearnerReference(instance.name, f"{module.__name__}:{name}", os.path.abspath(file) if file else "", path)
 
 
-def _search_path(module: Any) -> tuple[str, ...]:
-    """The folder of a module's outermost package, then the folders that this process finds modules in.
+def _list_folders(module: Any) -> tuple[str, ...]:
+    """The folder of the module's outermost package, then the folders where this process searches for modules.
 
-    An empty entry stands for the working folder of the moment, and is left out: a table may lie there.
+    An empty entry of `sys.path` is left out: it means the current working folder, which may hold modules by chance.
     """
     outermost = sys.modules[module.__name__.partition(".")[0]]
     homes = list(getattr(outermost, "__path__", [])) or [getattr(outermost, "__file__", None) or ""]
@@ -178,12 +179,13 @@ def _search_path(module: Any) -> tuple[str, ...]:
 
 
 def _load(reference: LearnerReference) -> "Learner":
-    """The learner that a reference names.
+    """The learner of a reference, imported.
 
-    Its folders come after all others on the path of modules: a `random.py` beside the learner's module stays unused.
+    Its folders go to the end of `sys.path`, so that a `random.py` beside the learner's module does not replace
+    Python's.
 
     Raises:
-        InputError: it cannot be imported, or this process finds another module of that name.
+        InputError: the learner cannot be imported, or this process finds another module of the same name.
     """
     name, _, attribute = reference.target.partition(":")
     if reference.file:
@@ -191,8 +193,8 @@ def _load(reference: LearnerReference) -> "Learner":
     try:
         if reference.file:
             _check_file(reference, name)
-        found: Any = attrgetter(attribute)(import_module(name))
-        learner: Learner = found() if isinstance(found, type) else found
+        target: Any = attrgetter(attribute)(import_module(name))
+        learner: Learner = target() if isinstance(target, type) else target
     except Exception as error:
         if not reference.file or isinstance(error, InputError):
             raise
@@ -205,11 +207,11 @@ def _load(reference: LearnerReference) -> "Learner":
 
 
 def _check_file(reference: LearnerReference, name: str) -> None:
-    """Refuse another module of the same name before it is run."""
+    """Check that the module is the learner's and not another of the same name, before any of its code runs."""
     spec = find_spec(name)
     origin = spec.origin if spec is not None and spec.origin else None
     if origin is not None and os.path.realpath(origin) != os.path.realpath(reference.file):
         raise InputError(
-            f"The learner '{reference.name}' is in {reference.file}, and a worker process finds {origin} under the "
-            f"same name; call the module otherwise than '{name}'."
+            f"The learner '{reference.name}' is in {reference.file}, but a worker process finds {origin} under the "
+            f"same name; rename the module '{name}'."
         )

@@ -1,8 +1,9 @@
-"""The pipeline in a skops file, built by a reader that knows only what a learner's fitted pipelines hold.
+"""A reader for the pipeline in a skops file; it knows only the types that fitted pipelines of learners hold.
 
-skops trusts types, not contents: it builds a tree whose children lead in a circle, and the first prediction never ends.
-Here each state of the schema is built on its own, trees and splines through checks of their arrays, and a state of any
-other type is refused. As nothing is built that was not checked, two readings of one file cannot differ.
+skops itself checks types, but not contents: it would build a tree whose children lead in a circle, and the first
+prediction would never end. Here each state of the schema has a builder. Builders of trees and splines check their
+arrays, and a state of any other type is refused. Every part is checked as it is built, so checker and builder cannot
+read the file differently.
 """
 
 import json
@@ -33,16 +34,16 @@ from sklearn.tree._tree import NODE_DTYPE, TREE_LEAF, Tree
 
 from metahp.learners.skops_archive import Archive
 
-# Protocols 1 and 2 of skops write random generators differently, and nothing that a learner of ours holds.
+# Protocols 1 and 2 of skops differ only for random generators, which our learners do not hold.
 PROTOCOLS = (1, 2)
 MAX_INT = 2**31 - 1
 
 
-def _by_name(kinds: Iterable[type]) -> dict[str, type]:
+def _index_by_name(kinds: Iterable[type]) -> dict[str, type]:
     return {f"{kind.__module__}.{kind.__qualname__}": kind for kind in kinds}
 
 
-_CLASSES = _by_name(
+_CLASSES = _index_by_name(
     (
         *(Pipeline, ColumnTransformer, TransformedTargetRegressor),
         *(RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor),
@@ -52,11 +53,12 @@ _CLASSES = _by_name(
         *(OneHotEncoder, OrdinalEncoder, TargetEncoder, KFold, StratifiedKFold, BSpline),
     )
 )
-# What is not built but named: the types of dictionaries' keys, of encoded columns, and a function of each spline.
+# Types and one function that a schema names without building them: types of dictionary keys and of encoded columns, and
+# the function that each spline holds.
 _NAMED: dict[str, Any] = {"builtins.int": int, "builtins.str": str, "numpy.float64": np.float64}
 _FUNCTION = "scipy._lib.array_api_compat.numpy._aliases.asarray"
 _NUMBERS = {"numpy.float64": np.float64, "numpy.int64": np.int64}
-# Loader and type of every state that our learners' fitted pipelines consist of.
+# Loader and type of every state in the fitted pipelines of our learners.
 KNOWN_STATES = frozenset(
     {
         ("JsonNode", "builtins.str"),
@@ -73,7 +75,7 @@ KNOWN_STATES = frozenset(
         *(("ObjectNode", name) for name in _CLASSES),
     }
 )
-# The version is part of a warning where it is not the installed one.
+# scikit-learn quotes the version in a warning if it is not the installed one, so its format is checked.
 _VERSION = re.compile(r"[0-9A-Za-z.+\-]{1,40}")
 
 State = dict[str, Any]
@@ -84,14 +86,15 @@ class ForeignError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """An archive, and the classes of the objects that may be built from it, by name."""
+class _Context:
+    """An archive, and the classes whose objects may be built from it, by name."""
 
     archive: Archive
     classes: Mapping[str, type]
 
-    def knows(self, state: State) -> bool:
-        loader, name = _key(state)
+    def allows(self, state: State) -> bool:
+        """Whether the state has a known type or a trusted class."""
+        loader, name = _identify(state)
         return (loader, name) in KNOWN_STATES or (loader == "ObjectNode" and name in self.classes)
 
 
@@ -99,81 +102,84 @@ def read_skops(data: bytes, trusted_types: Iterable[type] = ()) -> Any:
     """The object in the skops file `data`.
 
     Args:
-        data: The file's content.
-        trusted_types: Classes whose objects may be in it, beside those of our own learners. No other is looked up.
+        data: Content of the file.
+        trusted_types: Classes whose objects are allowed in addition to those of our learners. No other
+            class is looked up.
 
     Raises:
-        ForeignError: it holds types that are neither known nor trusted.
-        ValueError: it is no skops file, or one that skops would not write of a fitted pipeline.
+        ForeignError: the file holds types that are neither known nor trusted.
+        ValueError: it is no skops file, or skops would not write it for a fitted pipeline.
     """
-    archive = Archive.of(data)
-    schema = archive.schema()
+    archive = Archive.open(data)
+    schema = archive.read_schema()
     check_types(schema, trusted_types)
     if schema.get("protocol") not in PROTOCOLS:
         raise ValueError(f"expected protocol {PROTOCOLS} of skops, found {str(schema.get('protocol'))[:20]}")
-    return _built(schema, _Reading(archive, {**_by_name(trusted_types), **_CLASSES}))
+    return _build(schema, _Context(archive, {**_index_by_name(trusted_types), **_CLASSES}))
 
 
 def check_types(schema: State, trusted_types: Iterable[type] = ()) -> None:
     """Check the loader and type of every state.
 
     Raises:
-        ForeignError: a state is none of `KNOWN_STATES`, and no object of a trusted type.
+        ForeignError: a state is neither in `KNOWN_STATES` nor an object of a trusted type.
     """
-    known = KNOWN_STATES | {("ObjectNode", name) for name in _by_name(trusted_types)}
+    known = KNOWN_STATES | {("ObjectNode", name) for name in _index_by_name(trusted_types)}
     foreign: set[str] = set()
-    left: list[Any] = [schema]
-    while left:
-        state = left.pop()
-        if isinstance(state, dict) and ("__loader__" in state or "__class__" in state) and _key(state) not in known:
-            foreign.add(".".join(_key(state)[1].split(".")[-4:])[:100])
-        left += state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
+    pending: list[Any] = [schema]
+    while pending:
+        state = pending.pop()
+        is_typed = isinstance(state, dict) and ("__loader__" in state or "__class__" in state)
+        if is_typed and _identify(state) not in known:
+            foreign.add(".".join(_identify(state)[1].split(".")[-4:])[:100])
+        pending += state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
     if foreign:
         raise ForeignError(", ".join(sorted(foreign)[:3]))
 
 
-def _key(state: State) -> tuple[str, str]:
+def _identify(state: State) -> tuple[str, str]:
+    """Loader and name of the type of a state."""
     return str(state.get("__loader__")), f"{state.get('__module__')}.{state.get('__class__')}"
 
 
-def _built(state: State, reading: _Reading) -> Any:
-    loader, name = _key(state)
-    if not reading.knows(state):
+def _build(state: State, context: _Context) -> Any:
+    loader, name = _identify(state)
+    if not context.allows(state):
         raise ForeignError(name[:100])
-    return _BUILDERS[loader](state, reading)
+    return _BUILDERS[loader](state, context)
 
 
-def _scalar(state: State, _: _Reading) -> Any:
+def _build_scalar(state: State, _: _Context) -> Any:
     value = json.loads(state["content"])
     if not isinstance(value, bool | int | float | str | None) or (isinstance(value, int) and abs(value) > 2**63):
         raise ValueError("expected a number or text")
     return value
 
 
-def _list(state: State, reading: _Reading) -> list[Any]:
-    return [_built(item, reading) for item in state["content"]]
+def _build_list(state: State, context: _Context) -> list[Any]:
+    return [_build(item, context) for item in state["content"]]
 
 
-def _dict(state: State, reading: _Reading) -> dict[Any, Any]:
-    kinds = _built(state["key_types"], reading)
+def _build_dict(state: State, context: _Context) -> dict[Any, Any]:
+    kinds = _build(state["key_types"], context)
     if not all(kind in (int, str) for kind in kinds):
         raise ValueError("expected keys that are numbers or text")
     pairs = zip(kinds, state["content"].items(), strict=True)
-    return {kind(key): _built(value, reading) for kind, (key, value) in pairs}
+    return {kind(key): _build(value, context) for kind, (key, value) in pairs}
 
 
-def _slice(state: State, _: _Reading) -> slice:
+def _build_slice(state: State, _: _Context) -> slice:
     bounds = [state["content"][name] for name in ("start", "stop", "step")]
     if not all(bound is None or (type(bound) is int and abs(bound) <= MAX_INT) for bound in bounds):
-        raise ValueError("expected a slice of whole numbers")
+        raise ValueError("expected a slice with integer bounds")
     return slice(*bounds)
 
 
-def _array(state: State, reading: _Reading) -> Any:
+def _build_array(state: State, context: _Context) -> Any:
     if state["type"] == "json":
-        return _object_array(_list(state, reading), _built(state["shape"], reading))
-    array = reading.archive.array(state["file"])
-    name = _key(state)[1]
+        return _build_object_array(_build_list(state, context), _build(state["shape"], context))
+    array = context.archive.read_array(state["file"])
+    name = _identify(state)[1]
     if name not in _NUMBERS:
         return array
     if array.shape or array.dtype != _NUMBERS[name]:
@@ -181,8 +187,8 @@ def _array(state: State, reading: _Reading) -> Any:
     return array[()]
 
 
-def _object_array(items: list[Any], shape: Any) -> np.ndarray:
-    """One axis of texts, missing values and numbers, which are what categories and names may be."""
+def _build_object_array(items: list[Any], shape: Any) -> np.ndarray:
+    """An array with one axis of texts, missing values and numbers, such as categories or names."""
     if shape != (len(items),) or not all(isinstance(item, bool | int | float | str | None) for item in items):
         raise ValueError("expected an array of texts with one axis")
     array = np.empty(len(items), dtype=object)
@@ -190,9 +196,9 @@ def _object_array(items: list[Any], shape: Any) -> np.ndarray:
     return array
 
 
-def _tree(state: State, reading: _Reading) -> Tree:
-    arguments = _built(state["__reduce__"]["args"], reading)
-    values = _built(state["content"], reading)
+def _build_tree(state: State, context: _Context) -> Tree:
+    arguments = _build(state["__reduce__"]["args"], context)
+    values = _build(state["content"], context)
     n_features, n_classes, n_outputs = arguments
     is_single = type(n_outputs) is int and n_outputs == 1 and np.shape(n_classes) == (1,)
     if not is_single or n_classes.dtype != np.intp or not 1 <= n_classes[0] <= MAX_INT:
@@ -206,14 +212,14 @@ def _tree(state: State, reading: _Reading) -> Tree:
 
 
 def _check_nodes(values: dict[str, Any], n_features: int, n_classes: int) -> None:
-    """The nodes are a tree: children come after their parents, and each node but the first has one parent."""
+    """Check that the nodes form a tree: children come after parents, and each node except the first has one parent."""
     nodes, outputs, count, depth = (values[name] for name in ("nodes", "values", "node_count", "max_depth"))
     if nodes.dtype != NODE_DTYPE or nodes.shape != (count,) or type(count) is not int or not 0 < count <= MAX_INT:
         raise ValueError("expected as many nodes as a tree counts")
     if outputs.dtype != np.float64 or outputs.shape != (count, 1, n_classes) or not outputs.flags.c_contiguous:
         raise ValueError("expected a value of each class in each node of a tree")
     if type(depth) is not int or not 0 <= depth < count:
-        raise ValueError("expected a tree that is less deep than it has nodes")
+        raise ValueError("expected a tree with more nodes than levels of depth")
     left, right, features = nodes["left_child"], nodes["right_child"], nodes["feature"]
     parents = np.flatnonzero(left != TREE_LEAF)
     if (right[left == TREE_LEAF] != TREE_LEAF).any():
@@ -226,31 +232,31 @@ def _check_nodes(values: dict[str, Any], n_features: int, n_classes: int) -> Non
         raise ValueError(f"expected trees that split by {n_features} features")
 
 
-def _object(state: State, reading: _Reading) -> Any:
-    kind = reading.classes[_key(state)[1]]
-    values = _built(state["content"], reading)
+def _build_object(state: State, context: _Context) -> Any:
+    kind = context.classes[_identify(state)[1]]
+    values = _build(state["content"], context)
     if type(values) is not dict or not all(map(str.isidentifier, values)):
         raise ValueError(f"expected named values of {kind.__name__}")
     if kind is BSpline:
-        return _spline(values)
-    hidden = [name for name in values if name.startswith("__") or hasattr(kind, name)]
-    if hidden:
-        raise ValueError(f"expected values of {kind.__name__}, found its method {hidden[0][:40]}")
+        return _build_spline(values)
+    of_class = [name for name in values if name.startswith("__") or hasattr(kind, name)]
+    if of_class:
+        raise ValueError(f"expected values of {kind.__name__}, found its method {of_class[0][:40]}")
     version = values.get("_sklearn_version", "none")
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise ValueError("expected a version of scikit-learn")
-    made: Any = object.__new__(kind)
+    instance: Any = object.__new__(kind)
     if hasattr(kind, "__setstate__"):
-        made.__setstate__(values)
+        instance.__setstate__(values)
     else:
-        made.__dict__.update(values)
-    return made
+        instance.__dict__.update(values)
+    return instance
 
 
-def _spline(values: dict[str, Any]) -> BSpline:
-    """The spline of knots `t` and coefficients `c`.
+def _build_spline(values: dict[str, Any]) -> BSpline:
+    """The spline with knots `t` and coefficients `c`.
 
-    `BSpline` itself refuses knots that are all equal, which a column of few values has.
+    The constructor of `BSpline` is not used, as it refuses equal knots, which a column with few values has.
     """
     # Older versions of scipy have no underscore before the two names.
     knots, coefficients = (values[name] if name in values else values[f"_{name}"] for name in "tc")
@@ -265,16 +271,16 @@ def _spline(values: dict[str, Any]) -> BSpline:
     return BSpline.construct_fast(knots, np.ascontiguousarray(coefficients), degree, bool(values["extrapolate"]), 0)
 
 
-_BUILDERS: dict[str, Callable[[State, _Reading], Any]] = {
-    "JsonNode": _scalar,
-    "ListNode": _list,
-    "TupleNode": lambda state, reading: tuple(_list(state, reading)),
-    "DictNode": _dict,
-    "SliceNode": _slice,
-    "TypeNode": lambda state, _: _NAMED[_key(state)[1]],
+_BUILDERS: dict[str, Callable[[State, _Context], Any]] = {
+    "JsonNode": _build_scalar,
+    "ListNode": _build_list,
+    "TupleNode": lambda state, context: tuple(_build_list(state, context)),
+    "DictNode": _build_dict,
+    "SliceNode": _build_slice,
+    "TypeNode": lambda state, _: _NAMED[_identify(state)[1]],
     "FunctionNode": lambda state, _: np.asarray,
-    "DTypeNode": lambda state, reading: _built(state["content"], reading).dtype,
-    "NdArrayNode": _array,
-    "TreeNode": _tree,
-    "ObjectNode": _object,
+    "DTypeNode": lambda state, context: _build(state["content"], context).dtype,
+    "NdArrayNode": _build_array,
+    "TreeNode": _build_tree,
+    "ObjectNode": _build_object,
 }

@@ -1,4 +1,4 @@
-"""Files of unknown origin: their kind, size and nesting are checked before anything parses them."""
+"""Untrusted files: their kind, size and nesting are checked before they are parsed."""
 
 import json
 import os
@@ -11,11 +11,11 @@ import psutil
 
 from metahp.core.errors import InputError
 
-# A forest of 300 trees, each grown to single rows, takes 8 GB of a million rows.
+# 16 GiB: a forest of 300 trees on a million rows, with one row in each leaf, takes 8 GB.
 MAX_MODEL_BYTES = 1 << 34
-# A description holds the names of all columns and categories: a million of 60 letters fit.
+# 64 MiB: a description holds the names of all columns and categories, and a million names of 60 letters fit.
 MAX_DESCRIPTION_BYTES = 1 << 26
-# What metahp writes is nested at most 31 deep (a transformer in a pipeline in a column transformer in a pipeline).
+# metahp writes at most 31 levels (a transformer in a pipeline in a column transformer in a pipeline).
 MAX_NESTING = 100
 
 _QUOTE = ord('"')
@@ -28,22 +28,22 @@ _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 def read_file(path: Path, max_bytes: int) -> bytes:
     """The content of a regular file of a result directory.
 
-    A link could lead anywhere on this machine, and a pipe or device never ends.
+    Links are refused because they could point to any file, and pipes and devices because they may never end.
 
     Raises:
-        InputError: it cannot be read, is a link or no regular file, or is larger than `max_bytes` or half of the memory
-            that is available now.
+        InputError: the file cannot be read, is a link or not a regular file, or is larger than `max_bytes` or half of
+            the memory that is available now.
     """
-    most = min(max_bytes, psutil.virtual_memory().available // 2)
+    limit = min(max_bytes, psutil.virtual_memory().available // 2)
     try:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):
-            raise InputError(f"'{path}' is a symbolic link, expected the file itself; copy the file to that place.")
+            raise InputError(f"'{path}' is a symbolic link, expected the file itself; replace the link by the file.")
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"'{path}' is not a regular file; restore it, or tune again.")
-        if status.st_size > most:
+        if status.st_size > limit:
             raise InputError(
-                f"'{path}' has {status.st_size:,} bytes, expected at most {most:,}; restore it, or free some memory."
+                f"'{path}' has {status.st_size:,} bytes, expected at most {limit:,}; restore it, or free some memory."
             )
         return path.read_bytes()
     except OSError as error:
@@ -54,23 +54,23 @@ def parse_json(data: bytes) -> Any:
     """The value of a JSON text in UTF-8.
 
     Raises:
-        ValueError: it is no JSON, or nested deeper than `MAX_NESTING`.
+        ValueError: the text is no JSON, or is nested deeper than `MAX_NESTING`.
     """
     text = data.decode("utf-8")
-    found = nesting(data)
-    if found > MAX_NESTING:
-        raise ValueError(f"nested {found:,} deep, expected at most {MAX_NESTING}")
+    depth = measure_nesting(data)
+    if depth > MAX_NESTING:
+        raise ValueError(f"nested {depth:,} deep, expected at most {MAX_NESTING}")
     return json.loads(text, parse_constant=_refuse_constant)
 
 
-def nesting(data: bytes) -> int:
-    """How deep lists and objects of a JSON text are nested; brackets inside of strings do not count."""
+def measure_nesting(data: bytes) -> int:
+    """Depth to which lists and objects of a JSON text are nested; brackets in strings do not count."""
     unescaped = data.replace(rb"\\", b"").replace(rb"\"", b"")
     marks = np.frombuffer(unescaped.translate(None, _NO_MARKS), dtype=np.uint8)
-    # The count of quotes may wrap around at 256: only whether it is even matters.
+    # The count of quotes may overflow at 256, as only its parity matters.
     is_outside = np.cumsum(marks == _QUOTE, dtype=np.uint8) % 2 == 0
     return int(np.cumsum(_STEPS[marks] * is_outside, dtype=np.int64).max(initial=0))
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")

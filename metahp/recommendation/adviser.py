@@ -258,4 +258,11 @@ def _track_record(evidence: Evidence, regret: np.ndarray, names: tuple[str, ...]
         curve = np.mean([random_regret(evidence, int(row), counts) for row in live], axis=0)
         # At least so many: those that were counted may not reach it.
         worth = min(worth_in_random_trials(curve, float(regret[live, 1].mean())), float(len(curve)))
-    return TrackRecord("+".join(names), evidence.metric, len(live), TRACK_RECORD_K, wins, worth)
+    return TrackRecord(
+        learner="+".join(names),
+        metric=evidence.metric,
+        n_tasks=len(live),
+        k=TRACK_RECORD_K,
+        win_rate=wins,
+        random_trials=worth,
+    )

@@ -14,7 +14,7 @@ from metahp.learners.registry import LEARNERS, learner_named
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recommended:
     """One recommended configuration.
 
@@ -51,7 +51,7 @@ class Neighbour:
     similarity: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrackRecord:
     """How the same advice did on past tasks, each left out with its group.
 
@@ -68,7 +68,7 @@ class TrackRecord:
     random_trials: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
     """The `k` configurations to try first on a task, in order."""
 

@@ -22,7 +22,7 @@ BLOCK = 2**17
 BAG_SHARE = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
     """What an ensemble gains over the best single model, both chosen on other rows than those they are measured on.
 
@@ -128,7 +128,13 @@ def cross_fitted_gain(
         raise InputError(f"The loss is defined on {len(measured)} of {parts} parts of {len(y)} rows; two are needed.")
     ensemble, single = measured.T
     gain, error = mean_difference(single, ensemble)
-    return Gain(gain, error, float(ensemble.mean()), float(single.mean()), len(measured))
+    return Gain(
+        gain=gain,
+        standard_error=error,
+        ensemble_loss=float(ensemble.mean()),
+        single_loss=float(single.mean()),
+        parts=len(measured),
+    )
 
 
 def combine(predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:

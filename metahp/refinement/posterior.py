@@ -48,7 +48,7 @@ OWN_SHARE = 0.25
 MIN_VARIANCE = 1e-8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MixtureSettings:
     """What the mixture is made of, chosen by regret on left-out tasks of six published suites.
 
@@ -150,7 +150,7 @@ class _Kind(Enum):
     SCENARIO, BLEND, OWN = range(3)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Covariance:
     """A covariance with its factor, and the means that it is combined with.
 
@@ -276,7 +276,17 @@ class Posterior:
             squares = torch.cdist(white_y.T, white_means.T) ** 2
             likelihood = -0.5 * squares - finished.diagonal().log().sum()
             likelihood = likelihood - (n_unclipped * self._log_scales)[:, None]
-            self._kernels.append(_Covariance(kind, amplitude, noise, scales, factor, white_y, white_means))
+            self._kernels.append(
+                _Covariance(
+                    kind=kind,
+                    amplitude=amplitude,
+                    noise=noise,
+                    scales=scales,
+                    factor=factor,
+                    losses=white_y,
+                    means=white_means,
+                )
+            )
             logs.append(settings.power * likelihood + self._scale_prior[:, None] + prior)
         total = torch.logsumexp(torch.cat([each.flatten() for each in logs]), dim=0)
         self.log_weights = [each - total for each in logs]

@@ -120,7 +120,7 @@ class RoundRobin:
         self._seen.add(configuration.id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Method:
     """How one of Optuna's samplers is made and fed.
 
@@ -342,13 +342,13 @@ def _nsga2(seed: int, known: list[FrozenTrial]) -> BaseSampler:
 
 
 _METHODS: dict[str, _Method] = {
-    "random": _Method(_random, n_startup=math.inf, is_joint=True),
-    "tpe": _Method(_tpe, n_startup=N_STARTUP, is_joint=True),
-    "gp": _Method(_gp, n_startup=N_STARTUP),
+    "random": _Method(sampler=_random, n_startup=math.inf, is_joint=True),
+    "tpe": _Method(sampler=_tpe, n_startup=N_STARTUP, is_joint=True),
+    "gp": _Method(sampler=_gp, n_startup=N_STARTUP),
     # CMA-ES knows no categoricals, and would draw them at random for ever: the unit axis has an order to learn from.
-    "cmaes": _Method(_cmaes, n_startup=1, is_numeric=True),
+    "cmaes": _Method(sampler=_cmaes, n_startup=1, is_numeric=True),
     # Told trials join the generations in the order in which they are told, so that a resumed run breeds from them.
-    "nsga2": _Method(_nsga2, n_startup=POPULATION_SIZE, has_generations=True),
+    "nsga2": _Method(sampler=_nsga2, n_startup=POPULATION_SIZE, has_generations=True),
 }
 
 

@@ -20,7 +20,7 @@ from metahp.datasets.preparation import Preparation
 from metahp.datasets.read import frame_of, read_frame
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import losses_of
-from metahp.learners.base import all_classes, fit_quietly
+from metahp.learners.base import fill_missing_classes, fit_quietly
 from metahp.learners.registry import learner_named
 from metahp.results.formats import reason_of
 
@@ -40,7 +40,7 @@ class Member:
     seen: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class TunedModel:
     """One fitted configuration, or several with weights, for frames and files with the columns of the training table.
 
@@ -174,7 +174,7 @@ class TunedModel:
                 f"The {member.configuration.learner} model gives an output of shape {output.shape}, expected "
                 f"{expected}; tune again."
             )
-        return all_classes(output, np.array(member.seen), len(self.classes)) if self.classes else output
+        return fill_missing_classes(output, np.array(member.seen), len(self.classes)) if self.classes else output
 
 
 def fit_final(table: Table, configuration: Configuration, seed: int, *, n_jobs: int = 1) -> Any:
@@ -208,9 +208,17 @@ def fit_model(
     for configuration, weight in members:
         estimator = fit_final(table, configuration, seed, n_jobs=n_jobs)
         seen = tuple(map(int, estimator.classes_)) if table.classes else ()
-        model = learner_named(configuration.learner).kept(estimator)
+        model = learner_named(configuration.learner).extract_model(estimator)
         fitted.append(Member(configuration, float(weight), model, seen))
-    return TunedModel(table.task.type, table.target, table.classes, metric, table.preparation, tuple(fitted), is_voting)
+    return TunedModel(
+        task_type=table.task.type,
+        target=table.target,
+        classes=table.classes,
+        metric=metric,
+        preparation=table.preparation,
+        members=tuple(fitted),
+        is_voting=is_voting,
+    )
 
 
 def _plain_label(text: str | None) -> str | None:

@@ -64,16 +64,16 @@ def _tuned_model(folder: Path, described: dict[str, Any], params: dict[str, Any]
         raise ValueError(f"{len(members):,} members, expected at most {MAX_MEMBERS}")
     stems = ["model"] if len(members) == 1 else [f"{MODELS}/{index}" for index in range(len(members))]
     return TunedModel(
-        task_type,
-        str(described["target"]),
-        classes,
-        metric,
-        preparation,
-        tuple(
+        task_type=task_type,
+        target=str(described["target"]),
+        classes=classes,
+        metric=metric,
+        preparation=preparation,
+        members=tuple(
             _member(folder, stem, values, task_type, preparation, len(classes))
             for stem, values in zip(stems, members, strict=True)
         ),
-        bool(described["is_voting"]),
+        is_voting=bool(described["is_voting"]),
         best_params_=params,
         best_score_=score,
     )

@@ -92,7 +92,7 @@ def make_task(name: str, metafeatures: Mapping[str, float], metric: Metric) -> T
     # These two words stand in the ids of all tasks on record.
     described += [metric.name, "Metric" if metric.sign > 0 else "Cost"]
     id_ = hashlib.blake2b(json.dumps(described).encode(), digest_size=12).hexdigest()
-    return Task(id_, TaskType.REGRESSION, 0, 0, name=name, group=name)
+    return Task(id=id_, type=TaskType.REGRESSION, n_rows=0, n_features=0, name=name, group=name)
 
 
 def tune_function(
@@ -119,7 +119,7 @@ def tune_function(
     suggestions = order_suggestions(own, past.points, [space.default])
     strategy, _ = make_strategy(request.start, past.prior, [space], suggestions, seed=request.seed)
     if is_open:
-        storage.record(TaskRecord(task, objective_request.metafeatures))
+        storage.record(TaskRecord(task=task, metafeatures=objective_request.metafeatures))
     with interrupts.held_back() as held:
         with ObjectiveThreads(
             objective_request.function, space, task=task.id, protocol=PROTOCOL, metric=metric, n_jobs=request.n_jobs

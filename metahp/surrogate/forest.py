@@ -14,7 +14,7 @@ SHARE_OF_FEATURES = 0.3
 N_COMPONENTS = 20
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SimilarityForest:
     """Trees as arrays, one element for each node: the children are places, and a leaf is its own child.
 
@@ -56,13 +56,22 @@ class SimilarityForest:
         is_leaf, places = features < 0, np.arange(len(features))
         left, right = (np.where(is_leaf, places, side).astype(np.int32) for side in children)
         thresholds = np.concatenate([tree.threshold for tree in trees])
-        return cls(roots.astype(np.int32), np.where(is_leaf, 0, features), thresholds, left, right, middle)
+        return cls(
+            roots=roots.astype(np.int32),
+            features=np.where(is_leaf, 0, features),
+            thresholds=thresholds,
+            left=left,
+            right=right,
+            middle=middle,
+        )
 
     @classmethod
     def empty(cls, m: int) -> "SimilarityForest":
         """A forest without trees for `m` meta-features, in which all tasks are alike."""
         nothing = np.zeros(0, dtype=np.int32)
-        return cls(nothing, nothing, np.zeros(0), nothing, nothing, np.zeros(m))
+        return cls(
+            roots=nothing, features=nothing, thresholds=np.zeros(0), left=nothing, right=nothing, middle=np.zeros(m)
+        )
 
     def leaves(self, metafeatures: np.ndarray) -> np.ndarray:
         """The leaf of each tree into which each task falls, shape (t, r), for meta-features (t, m)."""

@@ -22,7 +22,7 @@ _TINY = 1e-30
 TREES_AT_ONCE = 16
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Tree:
     """Tests in an order in which parents come first; children below zero are leaves, -1 being the first.
 
@@ -72,12 +72,12 @@ def _tree(block: str) -> Tree:
     by_default = (decisions & _DEFAULT_LEFT) > 0
     nan_goes_left = np.where((decisions & _MISSING_TYPE) == _IS_NAN, by_default, thresholds >= 0)
     return Tree(
-        column("split_feature", int),
-        thresholds,
-        nan_goes_left,
-        column("left_child", int),
-        column("right_child", int),
-        column("leaf_value", float),
+        features=column("split_feature", int),
+        thresholds=thresholds,
+        nan_goes_left=nan_goes_left,
+        left=column("left_child", int),
+        right=column("right_child", int),
+        values=column("leaf_value", float),
     )
 
 

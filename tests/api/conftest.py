@@ -38,9 +38,17 @@ def vector_of(number: int) -> dict[str, float]:
 def record_of(number: int, task_type: TaskType = TaskType.BINARY) -> TaskRecord:
     n_classes = {TaskType.BINARY: 2, TaskType.MULTICLASS: 3, TaskType.REGRESSION: 0}[task_type]
     name = f"{task_type}{number}"
-    task = Task(f"{number:020d}{n_classes:04d}", task_type, 150 + number, 3, n_classes, name, name)
+    task = Task(
+        id=f"{number:020d}{n_classes:04d}",
+        type=task_type,
+        n_rows=150 + number,
+        n_features=3,
+        n_classes=n_classes,
+        name=name,
+        group=name,
+    )
     baselines = {BASELINE + metric.name: 0.6 for metric in metrics_for(task_type)}
-    return TaskRecord(task, vector_of(number) | baselines, VERSION)
+    return TaskRecord(task=task, metafeatures=vector_of(number) | baselines, metafeatures_version=VERSION)
 
 
 def losses_of(rng: np.random.Generator) -> tuple[float, ...]:
@@ -52,15 +60,15 @@ def trials_of(record: TaskRecord, learners: Sequence[str] = BOTH, n: int = 5) ->
     rng = np.random.default_rng(int(record.task.id))
     return [
         Trial(
-            record.task.id,
-            configuration,
-            Protocol(),
-            record.task.n_rows,
-            TrialState.COMPLETE,
-            origin,
-            {metric.name: losses_of(rng) for metric in metrics_for(record.task.type)},
-            EMPTY_CURVE,
-            0.1,
+            task=record.task.id,
+            configuration=configuration,
+            protocol=Protocol(),
+            n_rows=record.task.n_rows,
+            state=TrialState.COMPLETE,
+            origin=origin,
+            fold_losses={metric.name: losses_of(rng) for metric in metrics_for(record.task.type)},
+            curve=EMPTY_CURVE,
+            fit_seconds=0.1,
         )
         for learner in learners
         for configuration, origin in design(learner_named(learner), record.task.type, n)

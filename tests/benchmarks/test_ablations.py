@@ -31,7 +31,18 @@ def past(rng):
     return Evidence(
         metric="neg_root_mean_squared_error",
         spaces=SPACES,
-        tasks=tuple(Task(f"t{i}", TaskType.REGRESSION, 100 + i, 5, 0, f"t{i}", f"g{i}") for i in range(60)),
+        tasks=tuple(
+            Task(
+                id=f"t{i}",
+                type=TaskType.REGRESSION,
+                n_rows=100 + i,
+                n_features=5,
+                n_classes=0,
+                name=f"t{i}",
+                group=f"g{i}",
+            )
+            for i in range(60)
+        ),
         metafeatures=metafeatures,
         constants=np.ones(60),
         candidates=tuple(configurations),
@@ -48,10 +59,10 @@ def past(rng):
 def judge(past):
     """Regret of some variants on the tasks left out."""
     known = past.rows(TRAIN)
-    read = ablations.reader_of(known, seed=0)
+    read = ablations.make_reader(known, seed=0)
 
     def regrets(variants):
-        return ablations.regret_by_variant(read, known, past, TEST, variants, ks=KS)
+        return ablations.score_variants(read, known, past, TEST, variants, ks=KS)
 
     return regrets
 
@@ -83,11 +94,11 @@ def test_variants_of_every_kind_are_judged_and_say_something_else(judge):
 
 def test_a_variant_changes_the_prior_by_what_it_says(past):
     known = past.rows(TRAIN)
-    read = ablations.reader_of(known, seed=0)
+    read = ablations.make_reader(known, seed=0)
 
     def prior_of(**changes):
         variant = ablations.Variant(**changes)
-        return next(ablations.priors(read(variant, known), variant, past.metafeatures[TEST]))
+        return next(ablations.make_priors(read(variant, known), variant, past.metafeatures[TEST]))
 
     full, by_forest, shorter = prior_of(), prior_of(similarity=("forest",)), prior_of(rounds=20)
     assert not np.allclose(by_forest.weights, full.weights)
@@ -98,9 +109,9 @@ def test_a_variant_changes_the_prior_by_what_it_says(past):
 
 
 def test_a_target_of_ranks_keeps_nothing_but_the_order(past):
-    ranks = ablations.with_target(past, "rank")
+    ranks = ablations.rescale_losses(past, "rank")
     assert not ranks.defaults
-    values = ablations.reader_of(past, seed=0)(ablations.Variant(target="rank"), past).values
+    values = ablations.make_reader(past, seed=0)(ablations.Variant(target="rank"), past).values
     for row in (0, 7):
         assert np.array_equal(np.argsort(ranks.losses[row]), np.argsort(past.losses[row]))
         assert np.array_equal(np.argsort(values[row]), np.argsort(past.losses[row]))

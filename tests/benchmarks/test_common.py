@@ -7,7 +7,7 @@ import pytest
 
 import metahp
 from benchmarks import common
-from benchmarks.common import Cache, Figure, Note, Report, Table, beaten, mean_and_error, means, seed_of
+from benchmarks.common import Cache, Figure, Figures, Note, Report, average, derive_seed, mean_and_error, win_rate
 
 
 def test_what_was_measured_is_not_measured_again_after_an_interrupt(tmp_path):
@@ -25,14 +25,14 @@ def test_what_was_measured_is_not_measured_again_after_an_interrupt(tmp_path):
 
 def test_equal_losses_are_half_a_win_and_a_failed_peer_is_none():
     ours = np.array([1.0, 2.0, 3.0, 4.0])
-    assert beaten(ours, np.array([2.0, 1.0, 3.0, np.nan])) == 0.5
-    assert np.isnan(beaten(ours, np.full(4, np.nan)))
+    assert win_rate(ours, np.array([2.0, 1.0, 3.0, np.nan])) == 0.5
+    assert np.isnan(win_rate(ours, np.full(4, np.nan)))
 
 
 def test_every_table_has_a_seed_of_its_own_that_stays():
-    seeds = [seed_of(name, seed) for name in ("iris", "wine") for seed in (0, 1)]
+    seeds = [derive_seed(name, seed) for name in ("iris", "wine") for seed in (0, 1)]
     assert len(set(seeds)) == 4
-    assert seeds[0] == seed_of("iris")
+    assert seeds[0] == derive_seed("iris")
     assert all(0 <= each < 2**32 for each in seeds)
 
 
@@ -41,10 +41,10 @@ def test_means_and_errors_are_of_the_values_that_are_known():
     mean, error = mean_and_error(values)
     assert mean == pytest.approx([2.0, 5.0, np.nan], nan_ok=True)
     assert error == pytest.approx([1.0, np.nan, np.nan], nan_ok=True)
-    assert list(map(str, means(values[:, :1]))) == ["2.000 ± 1.000"]
+    assert list(map(str, average(values[:, :1]))) == ["2.000 ± 1.000"]
 
 
-TABLE = Table(
+TABLE = Figures(
     "losses",
     ["method", "k = 1", "wins"],
     [["ours", Figure(0.25, 0.125), Figure(0.5, form="{:.0%}")], ["theirs", Figure(float("inf"), form="{:.1f}"), ""]],
@@ -53,7 +53,7 @@ TABLE = Table(
 
 
 def test_a_table_is_markdown_and_flat_objects():
-    assert TABLE.markdown().splitlines() == [
+    assert TABLE.to_markdown().splitlines() == [
         "losses",
         "",
         "| method | k = 1 | wins |",
@@ -63,7 +63,7 @@ def test_a_table_is_markdown_and_flat_objects():
         "",
         "Worse on 20% of them.",
     ]
-    assert TABLE.flat() == [
+    assert TABLE.to_objects() == [
         {"title": "losses", "method": "ours", "k = 1": 0.25, "k = 1, standard error": 0.125, "wins": 0.5},
         {"title": "losses", "method": "theirs", "k = 1": None, "wins": None},
         {"title": "losses", "worse": 0.2},
@@ -78,10 +78,10 @@ def run(monkeypatch, tmp_path):
 
     def publish(*options):
         monkeypatch.setattr("sys.argv", ["benchmarks/losses.py", *options])
-        parser = common.parser(None, data=tmp_path)
+        parser = common.make_parser(None, data=tmp_path)
         parser.add_argument("--suite")
         parser.add_argument("--jobs", type=int)
-        report = Report("losses", "How losses compare.\n", common.parse(parser, "suite"))
+        report = Report("losses", "How losses compare.\n", common.parse_arguments(parser, "suite"))
         report.add(TABLE)
         report.publish()
         return tmp_path / "docs" / "benchmarks" / "losses.md"
@@ -93,9 +93,9 @@ def test_a_full_run_writes_a_page_with_its_command_and_date(run, capsys):
     text = run("--jobs", "2").read_text(encoding="utf-8")
     assert text.startswith("# Losses\n\nHow losses compare.\n\nMade by `python -m benchmarks.losses --jobs 2` on ")
     assert f"{datetime.now(UTC):%Y-%m}" in text
-    assert TABLE.markdown() in text
+    assert TABLE.to_markdown() in text
     out, err = capsys.readouterr()
-    assert out == f"{TABLE.markdown()}\n\n"
+    assert out == f"{TABLE.to_markdown()}\n\n"
     assert err == "written: docs/benchmarks/losses.md\n"
 
 
@@ -111,7 +111,7 @@ def test_json_is_a_flat_object_for_each_row_with_command_and_version(run, tmp_pa
     run("--quick", "--json", str(tmp_path / "out.json"))
     objects = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     command = f"python -m benchmarks.losses --quick --json {tmp_path / 'out.json'}"
-    assert objects == [{**each, "command": command, "version": metahp.__version__} for each in TABLE.flat()]
+    assert objects == [{**each, "command": command, "version": metahp.__version__} for each in TABLE.to_objects()]
 
 
 @pytest.mark.parametrize("name", ["recommendations", "transfer", "refinement", "live", "peers", "outer", "speed"])
@@ -129,5 +129,5 @@ def test_an_error_that_a_person_can_mend_is_one_line_and_exit_code_2(capsys):
     def main():
         raise metahp.MetahpError("No table.")
 
-    assert common.exit_code(main) == 2
+    assert common.run_main(main) == 2
     assert capsys.readouterr().err == "benchmark: No table.\n"

@@ -24,7 +24,18 @@ def guided(rng):
     constants["f1_macro"][3] = np.nan
     past = Measurements(
         spaces=SPACES,
-        tasks=tuple(Task(f"t{i}", TaskType.BINARY, 100, 5, 2, f"t{i}", f"g{i // 2}") for i in range(N_TASKS)),
+        tasks=tuple(
+            Task(
+                id=f"t{i}",
+                type=TaskType.BINARY,
+                n_rows=100,
+                n_features=5,
+                n_classes=2,
+                name=f"t{i}",
+                group=f"g{i // 2}",
+            )
+            for i in range(N_TASKS)
+        ),
         metafeatures=rng.normal(size=(N_TASKS, len(NAMES))),
         constants=constants,
         candidates=candidates,

@@ -11,7 +11,7 @@ from metahp.refinement.strategy import Observation
 
 def test_a_missing_peer_is_named_with_how_to_install_it(monkeypatch, capsys):
     monkeypatch.setattr(methods, "find_spec", lambda name: None if name == "flaml" else sys)
-    assert methods.installed_peers() == ["pytabkit"]
+    assert methods.find_peers() == ["pytabkit"]
     assert "flaml is not installed" in capsys.readouterr().err
 
 

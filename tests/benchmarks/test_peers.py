@@ -2,21 +2,21 @@ from functools import partial
 
 import pytest
 
-from benchmarks.peers import Scores, Timed, after
+from benchmarks.peers import Scores, Timed, regret_after
 from metahp.core.regret import default_scaled_regret
 
 
 def test_time_before_the_first_trial_counts_and_until_then_it_is_the_default():
     regret = partial(default_scaled_regret, best=0.0, default=1.0)
-    course = [Timed(0.6, 1.0), Timed(0.2, 5.0), Timed(0.4, 50.0)]
-    assert after(course, 0.0, regret) == pytest.approx([0.6, 0.6, 0.2, 0.2, 0.2])
-    assert after(course, 2.5, regret) == pytest.approx([1.0, 1.0, 0.2, 0.2, 0.2])
+    trace = [Timed(0.6, 1.0), Timed(0.2, 5.0), Timed(0.4, 50.0)]
+    assert regret_after(trace, 0.0, regret) == pytest.approx([0.6, 0.6, 0.2, 0.2, 0.2])
+    assert regret_after(trace, 2.5, regret) == pytest.approx([1.0, 1.0, 0.2, 0.2, 0.2])
 
 
 def test_regret_is_to_the_best_of_all_methods_and_a_failed_peer_is_counted():
     scores = Scores()
-    courses = {"metahp": [Timed(3.0, 1.0), Timed(1.0, 1.0)], "flaml": [Timed(float("nan"), float("nan"))]}
-    scores.add(courses, start=0.0, best=2.0, default=5.0)
+    traces = {"metahp": [Timed(3.0, 1.0), Timed(1.0, 1.0)], "flaml": [Timed(float("nan"), float("nan"))]}
+    scores.add(traces, start=0.0, best=2.0, default=5.0)
     assert scores.trials["metahp"][0][:2] == pytest.approx([0.5, 0.0])
     assert scores.trials["flaml"][0] == pytest.approx([float("nan")] * 8, nan_ok=True)
     assert (scores.n_tables, scores.n_failed) == (1, 1)

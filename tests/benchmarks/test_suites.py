@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import refinement, suites, transfer
-from benchmarks.common import exit_code
+from benchmarks.common import run_main
 
 
 def test_a_suite_is_read_with_its_conditions_and_without_flat_tasks(suite_folder):
@@ -30,7 +30,7 @@ def run(suite_folder, monkeypatch, tmp_path):
         file = tmp_path / "out.json"
         arguments = ["--data", str(suite_folder), "--json", str(file), "--jobs", "1", *options]
         monkeypatch.setattr(sys, "argv", [module.__file__, *arguments])
-        code = exit_code(module.main)
+        code = run_main(module.main)
         return code, json.loads(file.read_text(encoding="utf-8")) if code == 0 else None
 
     return runs

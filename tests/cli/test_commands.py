@@ -41,23 +41,43 @@ def make_recommendation(path: Path) -> tuple[Recommendation, object]:
     )
     linear = learner_named("linear").space(TaskType.BINARY).default
     items = (
-        Recommended(1, boosted, 0.846, 0.834, 0.857, 0.825, 1.42, Origin.SURROGATE),
-        Recommended(2, linear, np.nan, np.nan, np.nan, np.nan, np.nan, Origin.PORTFOLIO),
+        Recommended(
+            rank=1,
+            configuration=boosted,
+            score=0.846,
+            low=0.834,
+            high=0.857,
+            default_score=0.825,
+            fit_seconds=1.42,
+            origin=Origin.SURROGATE,
+        ),
+        Recommended(
+            rank=2,
+            configuration=linear,
+            score=np.nan,
+            low=np.nan,
+            high=np.nan,
+            default_score=np.nan,
+            fit_seconds=np.nan,
+            origin=Origin.PORTFOLIO,
+        ),
     )
     recommendation = Recommendation(
-        table.task,
-        table.target,
-        metric_for(TaskType.BINARY),
-        items,
-        (Neighbour("telco", 0.91), Neighbour("bank", 0.874)),
-        ("probe_small = 0.3",),
-        TrackRecord("lightgbm", "roc_auc", 425, 5, 0.88, 31.0),
-        False,
-        False,
-        425,
-        61200,
-        (),
-        (),
+        task=table.task,
+        target=table.target,
+        metric=metric_for(TaskType.BINARY),
+        items=items,
+        neighbours=(Neighbour("telco", 0.91), Neighbour("bank", 0.874)),
+        reasons=("probe_small = 0.3",),
+        track_record=TrackRecord(
+            learner="lightgbm", metric="roc_auc", n_tasks=425, k=5, win_rate=0.88, random_trials=31.0
+        ),
+        abstained=False,
+        is_known_task=False,
+        n_past_tasks=425,
+        n_past_trials=61200,
+        numeric=(),
+        categorical=(),
     )
     return recommendation, table
 
@@ -107,7 +127,16 @@ def test_a_score_has_as_many_decimals_as_its_interval_gives_meaning(
     score: float, low: float, high: float, shown: str
 ) -> None:
     configuration = learner_named("linear").space(TaskType.BINARY).default
-    item = Recommended(1, configuration, score, low, high, score, 1.0, Origin.DEFAULT)
+    item = Recommended(
+        rank=1,
+        configuration=configuration,
+        score=score,
+        low=low,
+        high=high,
+        default_score=score,
+        fit_seconds=1.0,
+        origin=Origin.DEFAULT,
+    )
     assert command.expected(item) == shown
 
 

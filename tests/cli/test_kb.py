@@ -18,7 +18,15 @@ def test_info_counts_what_nothing_can_be_learned_from(
     configurations = [Configuration.of("oracle", {"depth": 3}), Configuration.of("linear", {"C": 1e9})]
     base.record(
         [
-            Trial(task.id, each, Protocol(), 150, TrialState.COMPLETE, Origin.DESIGN, {"roc_auc": (0.1,) * 3})
+            Trial(
+                task=task.id,
+                configuration=each,
+                protocol=Protocol(),
+                n_rows=150,
+                state=TrialState.COMPLETE,
+                origin=Origin.DESIGN,
+                fold_losses={"roc_auc": (0.1,) * 3},
+            )
             for each in configurations
         ]
     )

@@ -28,7 +28,13 @@ def make_result(raw_frame: pd.DataFrame, tmp_path: Path):
         metric = metric_for(table.task.type)
         best = learner_named("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
         trial = Trial(
-            table.task.id, best, Protocol(), 90, TrialState.COMPLETE, Origin.DESIGN, {metric.name: (0.1, 0.2, 0.3)}
+            task=table.task.id,
+            configuration=best,
+            protocol=Protocol(),
+            n_rows=90,
+            state=TrialState.COMPLETE,
+            origin=Origin.DESIGN,
+            fold_losses={metric.name: (0.1, 0.2, 0.3)},
         )
         model = fit_model(table, [(best, 1.0)], metric, seed=0)
         write_result(

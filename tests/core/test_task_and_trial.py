@@ -71,7 +71,7 @@ def test_a_protocol_and_a_curve_are_valid_from_birth() -> None:
 )
 def test_a_task_is_valid_from_birth(task_type: TaskType, n_classes: int, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        Task("id", task_type, 100, 3, n_classes)
+        Task(id="id", type=task_type, n_rows=100, n_features=3, n_classes=n_classes)
 
 
 HALF = "half a character: \udc80"

@@ -17,7 +17,17 @@ CURVE = Curve((5, 10), {"accuracy": (0.4, 0.2)})
 
 def a_trial(loss: float, *, task: str = "t", origin: Origin = Origin.DESIGN, **values: object) -> Trial:
     losses = {"neg_log_loss": (loss,) * 3, "accuracy": (0.25, 0.5, 0.75)}
-    return Trial(task, SPACE.configuration(values), Protocol(), 90, TrialState.COMPLETE, origin, losses, CURVE, loss)
+    return Trial(
+        task=task,
+        configuration=SPACE.configuration(values),
+        protocol=Protocol(),
+        n_rows=90,
+        state=TrialState.COMPLETE,
+        origin=origin,
+        fold_losses=losses,
+        curve=CURVE,
+        fit_seconds=loss,
+    )
 
 
 TRIALS = [

@@ -12,7 +12,13 @@ OLD = SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5), Categorical("kind", ("a"
 
 def _trial(loss: float, *, task: str = "t", origin: Origin = Origin.DESIGN, **values: object) -> Trial:
     return Trial(
-        task, OLD.configuration(values), Protocol(), 90, TrialState.COMPLETE, origin, {"neg_log_loss": (loss,) * 3}
+        task=task,
+        configuration=OLD.configuration(values),
+        protocol=Protocol(),
+        n_rows=90,
+        state=TrialState.COMPLETE,
+        origin=origin,
+        fold_losses={"neg_log_loss": (loss,) * 3},
     )
 
 

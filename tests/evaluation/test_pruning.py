@@ -16,13 +16,13 @@ from metahp.learners.registry import learner_named
 
 def trial(*losses: float, number: int = 0) -> Trial:
     return Trial(
-        "t",
-        Configuration.of("toy", {"n": number, "losses": str(losses)}),
-        Protocol(folds=len(losses)),
-        30,
-        TrialState.COMPLETE,
-        Origin.USER,
-        {"roc_auc": losses},
+        task="t",
+        configuration=Configuration.of("toy", {"n": number, "losses": str(losses)}),
+        protocol=Protocol(folds=len(losses)),
+        n_rows=30,
+        state=TrialState.COMPLETE,
+        origin=Origin.USER,
+        fold_losses={"roc_auc": losses},
     )
 
 

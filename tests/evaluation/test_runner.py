@@ -21,7 +21,7 @@ from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.runner import Job, Limits, Runner, Workload
 from metahp.evaluation.splits import split_by_time
 from metahp.learners import registry
-from metahp.learners.forest import Forest
+from metahp.learners.forest import ForestLearner
 from metahp.learners.registry import learner_named
 
 FOREST = learner_named("random_forest")
@@ -80,7 +80,7 @@ def test_limits_crashes_and_errors_are_trials_and_the_next_job_runs(source: Tabl
 def test_a_trial_says_of_which_version_of_the_space_it_is(
     source: TableSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Newer(Forest):
+    class Newer(ForestLearner):
         def space(self, task_type: TaskType) -> SearchSpace:
             return replace(super().space(task_type), version=7)
 
@@ -223,7 +223,7 @@ from metahp.core.trial import Origin, Protocol
 from metahp.datasets.read import TableSource
 from metahp.evaluation.processes import TrialProcesses
 from metahp.evaluation.runner import Job
-from metahp.learners.forest import Forest
+from metahp.learners.forest import ForestLearner
 from metahp.learners.registry import LEARNERS, learner_named
 
 source = TableSource(path=sys.argv[1], target="target")

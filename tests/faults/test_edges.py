@@ -240,13 +240,13 @@ def test_damaged_predictions_only_leave_the_ensemble(
 def test_a_pruned_trial_has_no_score(known: Known) -> None:
     [complete] = known_trials(known)[:1]
     pruned = metahp.Trial(
-        complete.task,
-        complete.configuration,
-        complete.protocol,
-        10,
-        TrialState.PRUNED,
-        complete.origin,
-        {"roc_auc": (0.01,)},
+        task=complete.task,
+        configuration=complete.configuration,
+        protocol=complete.protocol,
+        n_rows=10,
+        state=TrialState.PRUNED,
+        origin=complete.origin,
+        fold_losses={"roc_auc": (0.01,)},
         reason="pruned after 1 of 3 folds",
     )
     frame = trials_frame([complete, pruned], METRICS["roc_auc"])

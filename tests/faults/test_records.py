@@ -60,7 +60,11 @@ def a_task(number: int, **changes: Any) -> TaskRecord:
     values |= {"baseline:neg_log_loss": 0.69, "baseline:roc_auc": 0.5, "log_n_rows": float(np.log(80))}
     values |= changes.pop("metafeatures", {})
     fields = {"n_rows": 80, "n_features": 5, "n_classes": 2, "name": f"past{number}", "group": f"past{number}"}
-    return TaskRecord(Task(f"{number:024d}", TaskType.BINARY, **{**fields, **changes}), values, VERSION)
+    return TaskRecord(
+        task=Task(id=f"{number:024d}", type=TaskType.BINARY, **{**fields, **changes}),
+        metafeatures=values,
+        metafeatures_version=VERSION,
+    )
 
 
 def some_trials(number: int) -> list[Trial]:
@@ -73,7 +77,7 @@ def a_trial(number: int, configuration: Configuration, loss: float = 0.5, **chan
     losses = {METRIC: (loss, loss + 0.01, loss - 0.01)}
     fields = {"protocol": Protocol(), "n_rows": 80, "state": TrialState.COMPLETE, "origin": Origin.DESIGN}
     fields |= {"fold_losses": losses, "curve": Curve((1,), {METRIC: (loss,)}), "fit_seconds": 0.1, **changes}
-    return Trial(f"{number:024d}", configuration, **fields)
+    return Trial(task=f"{number:024d}", configuration=configuration, **fields)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from metahp.learners import registry
 from metahp.learners.linear import Linear
 
 TASKS = [
-    TaskRecord(Task(f"{number:024x}", task_type, 100, 3, n_classes))
+    TaskRecord(task=Task(id=f"{number:024x}", type=task_type, n_rows=100, n_features=3, n_classes=n_classes))
     for number, (task_type, n_classes) in enumerate(((TaskType.BINARY, 2), (TaskType.REGRESSION, 0)))
 ]
 NOTHING = {"trials_of_unknown_learners": {}, "trials_set_aside": {}, "trials_without_metric": {}}
@@ -26,7 +26,13 @@ NOTHING = {"trials_of_unknown_learners": {}, "trials_set_aside": {}, "trials_wit
 def a_trial(learner: str = "linear", record: TaskRecord = TASKS[0], metric: str = "roc_auc", **values: object) -> Trial:
     configuration = Configuration.of(learner, values)
     return Trial(
-        record.task.id, configuration, Protocol(), 100, TrialState.COMPLETE, Origin.DESIGN, {metric: (0.1,) * 3}
+        task=record.task.id,
+        configuration=configuration,
+        protocol=Protocol(),
+        n_rows=100,
+        state=TrialState.COMPLETE,
+        origin=Origin.DESIGN,
+        fold_losses={metric: (0.1,) * 3},
     )
 
 

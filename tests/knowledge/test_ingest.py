@@ -22,21 +22,25 @@ from metahp.knowledge.store import KnowledgeBase
 
 def a_trial(number: int = 0, loss: float = 0.1, n_rows: int = 100) -> Trial:
     return Trial(
-        "t",
-        Configuration.of("linear", {"C": float(number)}),
-        Protocol(),
-        n_rows,
-        TrialState.COMPLETE,
-        Origin.DESIGN,
-        {"r2": (loss, 1 / 3, float("nan"))},
-        Curve((5, 10), {"r2": (0.4, float("inf"))}),
-        2.0,
+        task="t",
+        configuration=Configuration.of("linear", {"C": float(number)}),
+        protocol=Protocol(),
+        n_rows=n_rows,
+        state=TrialState.COMPLETE,
+        origin=Origin.DESIGN,
+        fold_losses={"r2": (loss, 1 / 3, float("nan"))},
+        curve=Curve((5, 10), {"r2": (0.4, float("inf"))}),
+        fit_seconds=2.0,
         versions={"duckdb": "1", "numpy": "2"},
     )
 
 
 def a_task(version: int = 1, name: str = "") -> TaskRecord:
-    return TaskRecord(Task("t", TaskType.REGRESSION, 100, 4, name=name), {"skew": 0.5, "gap": float("nan")}, version)
+    return TaskRecord(
+        task=Task(id="t", type=TaskType.REGRESSION, n_rows=100, n_features=4, name=name),
+        metafeatures={"skew": 0.5, "gap": float("nan")},
+        metafeatures_version=version,
+    )
 
 
 def ids(*numbers: int) -> set[str]:

@@ -24,7 +24,15 @@ ACTS: list[Callable[[KnowledgeBase], object]] = [
 
 def a_trial(number: int = 0) -> Trial:
     configuration = Configuration.of("linear", {"C": float(number)})
-    return Trial("t", configuration, Protocol(), 100, TrialState.COMPLETE, Origin.USER, {"r2": (0.1, 0.2, 0.3)})
+    return Trial(
+        task="t",
+        configuration=configuration,
+        protocol=Protocol(),
+        n_rows=100,
+        state=TrialState.COMPLETE,
+        origin=Origin.USER,
+        fold_losses={"r2": (0.1, 0.2, 0.3)},
+    )
 
 
 def in_use(path: Path) -> KnowledgeBase:

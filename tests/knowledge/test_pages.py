@@ -23,13 +23,13 @@ N_FLIPS = 30
 def some_trials(rng: np.random.Generator, n: int, task: str) -> list[Trial]:
     return [
         Trial(
-            task,
-            Configuration.of("linear", {"C": float(number), "rate": float(rng.random())}),
-            Protocol(),
-            100,
-            TrialState.COMPLETE,
-            Origin.DESIGN,
-            {name: tuple(rng.random(3).tolist()) for name in ("r2", "neg_mean_absolute_error")},
+            task=task,
+            configuration=Configuration.of("linear", {"C": float(number), "rate": float(rng.random())}),
+            protocol=Protocol(),
+            n_rows=100,
+            state=TrialState.COMPLETE,
+            origin=Origin.DESIGN,
+            fold_losses={name: tuple(rng.random(3).tolist()) for name in ("r2", "neg_mean_absolute_error")},
         )
         for number in range(n)
     ]
@@ -51,7 +51,11 @@ def kb(built: Path, tmp_path: Path) -> KnowledgeBase:
 
 
 def add(kb: KnowledgeBase, rng: np.random.Generator, n: int, task: str) -> None:
-    record = TaskRecord(Task(task, TaskType.REGRESSION, 100, 4), {"skew": 0.5}, 1)
+    record = TaskRecord(
+        task=Task(id=task, type=TaskType.REGRESSION, n_rows=100, n_features=4),
+        metafeatures={"skew": 0.5},
+        metafeatures_version=1,
+    )
     kb.add([record], trials_to_table(some_trials(rng, n, task)))
 
 

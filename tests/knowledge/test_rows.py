@@ -25,17 +25,19 @@ def some_trials() -> list[Trial]:
         n_losses = {TrialState.COMPLETE: 3, TrialState.PRUNED: number % 3}.get(state, 0)
         losses = tuple(0.1 * k for k in range(n_losses))
         return Trial(
-            f"t{number % 2}",
-            Configuration.of("linear", {"C": float(number)}),
-            Protocol(splits=OBJECTIVE_SPLITS if number == N - 1 else ""),
-            100,
-            state,
-            Origin.DESIGN,
-            {"accuracy": losses, "neg_log_loss": losses} if losses else {},
-            Curve((5, 10), {"accuracy": (0.4, 0.2), "neg_log_loss": (7.0, NAN)}) if is_complete else Curve((), {}),
-            1.0,
-            0.5,
-            "" if is_complete else "why",
+            task=f"t{number % 2}",
+            configuration=Configuration.of("linear", {"C": float(number)}),
+            protocol=Protocol(splits=OBJECTIVE_SPLITS if number == N - 1 else ""),
+            n_rows=100,
+            state=state,
+            origin=Origin.DESIGN,
+            fold_losses={"accuracy": losses, "neg_log_loss": losses} if losses else {},
+            curve=Curve((5, 10), {"accuracy": (0.4, 0.2), "neg_log_loss": (7.0, NAN)})
+            if is_complete
+            else Curve((), {}),
+            fit_seconds=1.0,
+            predict_seconds=0.5,
+            reason="" if is_complete else "why",
             versions={"numpy": "2"},
         )
 

@@ -31,16 +31,16 @@ def some_trials(losses: tuple[float, float, float] = (0.1, 0.2, 0.3)) -> list[Tr
     rmse = "neg_root_mean_squared_error"
     return [
         Trial(
-            task,
-            Configuration.of(learner, {"n": n, "rate": 0.1 * n, "bag": n == 1, "depth": None}),
-            Protocol(),
-            100,
-            TrialState.COMPLETE,
-            Origin.DESIGN,
-            {rmse: losses, "r2": losses[::-1]},
-            Curve((5, 10), {rmse: losses[:2]}),
-            0.5,
-            0.25,
+            task=task,
+            configuration=Configuration.of(learner, {"n": n, "rate": 0.1 * n, "bag": n == 1, "depth": None}),
+            protocol=Protocol(),
+            n_rows=100,
+            state=TrialState.COMPLETE,
+            origin=Origin.DESIGN,
+            fold_losses={rmse: losses, "r2": losses[::-1]},
+            curve=Curve((5, 10), {rmse: losses[:2]}),
+            fit_seconds=0.5,
+            predict_seconds=0.25,
             space_version=n + 1,
             versions={"numpy": "2"},
         )
@@ -52,7 +52,15 @@ def some_trials(losses: tuple[float, float, float] = (0.1, 0.2, 0.3)) -> list[Tr
 
 def some_tasks() -> list[TaskRecord]:
     return [
-        TaskRecord(Task(id, TaskType.REGRESSION, 100, 4, 0, id.upper(), "g"), {"skew": 0.1}, 3, "uci", "CC0")
+        TaskRecord(
+            task=Task(
+                id=id, type=TaskType.REGRESSION, n_rows=100, n_features=4, n_classes=0, name=id.upper(), group="g"
+            ),
+            metafeatures={"skew": 0.1},
+            metafeatures_version=3,
+            source="uci",
+            licence="CC0",
+        )
         for id in ("t", "u")
     ]
 

@@ -18,11 +18,25 @@ from metahp.knowledge.segment import make_segments, parse_segment, read_segment
 def a_trial(number: int = 0) -> Trial:
     losses, curve = {"r2": (0.1, 0.25, 1 / 3)}, Curve((5, 10), {"r2": (0.4, 0.2)})
     configuration = Configuration.of("linear", {"C": 0.1 + number, "kind": "ß"})
-    return Trial("t", configuration, Protocol(), 100, TrialState.COMPLETE, Origin.DESIGN, losses, curve, 1.5)
+    return Trial(
+        task="t",
+        configuration=configuration,
+        protocol=Protocol(),
+        n_rows=100,
+        state=TrialState.COMPLETE,
+        origin=Origin.DESIGN,
+        fold_losses=losses,
+        curve=curve,
+        fit_seconds=1.5,
+    )
 
 
 def a_task() -> TaskRecord:
-    return TaskRecord(Task("t", TaskType.REGRESSION, 100, 4), {"skew": 0.5, "gap": float("nan")}, 1)
+    return TaskRecord(
+        task=Task(id="t", type=TaskType.REGRESSION, n_rows=100, n_features=4),
+        metafeatures={"skew": 0.5, "gap": float("nan")},
+        metafeatures_version=1,
+    )
 
 
 def written(folder: Path, content: bytes) -> Path:

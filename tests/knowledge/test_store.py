@@ -31,7 +31,9 @@ IN_ONE_FOLDER = settings(max_examples=25, deadline=None, suppress_health_check=[
 
 @st.composite
 def trials(draw: st.DrawFn) -> Trial:
-    protocol = Protocol(draw(st.integers(2, 4)), 1, draw(st.integers(0, 3)), draw(st.integers(100, 200)))
+    protocol = Protocol(
+        folds=draw(st.integers(2, 4)), repeats=1, seed=draw(st.integers(0, 3)), max_rows=draw(st.integers(100, 200))
+    )
     protocol = replace(protocol, splits=draw(st.sampled_from(["", "group:0af3"])))
     n_folds, checkpoints = protocol.folds, tuple(draw(CHECKPOINTS))
     state = draw(st.sampled_from(TrialState))
@@ -44,42 +46,50 @@ def trials(draw: st.DrawFn) -> Trial:
 
     losses, points = some_losses(n_folds), some_losses(len(checkpoints))
     return Trial(
-        draw(st.sampled_from(["task-a", "task-b", "aufgabe-ß"])),
-        Configuration.of(
+        task=draw(st.sampled_from(["task-a", "task-b", "aufgabe-ß"])),
+        configuration=Configuration.of(
             draw(st.sampled_from(["lightgbm", "linear"])),
             draw(st.dictionaries(st.text(max_size=5), VALUES, max_size=3)),
         ),
-        protocol,
-        draw(st.integers(10, 10**12)),
-        state,
-        draw(st.sampled_from(Origin)),
-        losses if is_complete else {},
-        Curve(checkpoints, points),
-        draw(LOSSES),
-        draw(LOSSES),
-        "" if is_complete else draw(st.text(min_size=1, max_size=9)),
-        draw(st.integers(1, 3)),
-        draw(st.dictionaries(st.sampled_from(["lightgbm", "numpy"]), st.text(max_size=5))),
-        draw(st.sampled_from(["cpu", "cuda"])),
+        protocol=protocol,
+        n_rows=draw(st.integers(10, 10**12)),
+        state=state,
+        origin=draw(st.sampled_from(Origin)),
+        fold_losses=losses if is_complete else {},
+        curve=Curve(checkpoints, points),
+        fit_seconds=draw(LOSSES),
+        predict_seconds=draw(LOSSES),
+        reason="" if is_complete else draw(st.text(min_size=1, max_size=9)),
+        space_version=draw(st.integers(1, 3)),
+        versions=draw(st.dictionaries(st.sampled_from(["lightgbm", "numpy"]), st.text(max_size=5))),
+        device=draw(st.sampled_from(["cpu", "cuda"])),
     )
 
 
 def a_trial(number: int = 0, task: str = "t", learner: str = "lightgbm") -> Trial:
     return Trial(
-        task,
-        Configuration.of(learner, {"num_leaves": number}),
-        Protocol(),
-        100,
-        TrialState.COMPLETE,
-        Origin.DESIGN,
-        {"accuracy": (0.1, 0.2, 0.3)},
-        Curve((5, 10), {"accuracy": (0.4, 0.2)}),
+        task=task,
+        configuration=Configuration.of(learner, {"num_leaves": number}),
+        protocol=Protocol(),
+        n_rows=100,
+        state=TrialState.COMPLETE,
+        origin=Origin.DESIGN,
+        fold_losses={"accuracy": (0.1, 0.2, 0.3)},
+        curve=Curve((5, 10), {"accuracy": (0.4, 0.2)}),
     )
 
 
 def a_task(id: str = "t", version: int = 1, **changes: object) -> TaskRecord:
-    task = Task(id, TaskType.BINARY, 100, 4, 2, str(changes.pop("name", "")), str(changes.pop("group", "")))
-    return TaskRecord(task, {"n_rows": 100.0, "skew": 0.5}, version, **changes)
+    task = Task(
+        id=id,
+        type=TaskType.BINARY,
+        n_rows=100,
+        n_features=4,
+        n_classes=2,
+        name=str(changes.pop("name", "")),
+        group=str(changes.pop("group", "")),
+    )
+    return TaskRecord(task=task, metafeatures={"n_rows": 100.0, "skew": 0.5}, metafeatures_version=version, **changes)
 
 
 @pytest.fixture
@@ -337,8 +347,9 @@ from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.knowledge.store import KnowledgeBase
 kb = KnowledgeBase(Path(sys.argv[1]))
 for number in range(20):
-    kb.record([Trial(sys.argv[2], Configuration.of("lightgbm", {"n": number}), Protocol(), 9, TrialState.COMPLETE,
-                     Origin.USER, {"accuracy": (0.1, 0.2, 0.3)})])
+    kb.record([Trial(task=sys.argv[2], configuration=Configuration.of("lightgbm", {"n": number}), protocol=Protocol(),
+                     n_rows=9, state=TrialState.COMPLETE, origin=Origin.USER,
+                     fold_losses={"accuracy": (0.1, 0.2, 0.3)})])
     if number % 5 == 4 and sys.argv[3] == "ingest":
         kb.ingest(wait_seconds=60)
 """

@@ -1,4 +1,4 @@
-"""A learner of a user's own, registered while the tests of a file run."""
+"""A user's own learner, registered while the tests of a file run."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A learner of a user's own, in a module of its own: what the documentation promises to take under forty lines."""
+"""A user's own learner in a separate module; the documentation promises that it takes under forty lines."""
 
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer

@@ -1,8 +1,9 @@
-"""One table of cases for everything that is a learner."""
+"""One table of cases for all learners."""
 
 import pickle
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
@@ -16,7 +17,7 @@ from metahp.core.task import TaskType
 from metahp.datasets.infer import build_table
 from metahp.datasets.table import Table
 from metahp.evaluation.design import design
-from metahp.learners.base import Learner, Split, checkpoints_below
+from metahp.learners.base import Learner, Split, list_checkpoints
 from metahp.learners.registry import LEARNERS, learner_named
 
 SHAPES = ("numeric", "gaps", "all_categorical", "mixed", "one_column", "one_category")
@@ -24,7 +25,7 @@ N_CONFIGURATIONS = 5
 
 
 def make_table(shape: str, task_type: TaskType, seed: int = 3, n: int = 60) -> Table:
-    """Sixty rows whose first column says something of the target."""
+    """Sixty rows whose first column is informative about the target."""
     rng = np.random.default_rng(seed)
     signal = rng.normal(size=n)
     numbers = {"a": signal, "b": rng.normal(size=n), "c": rng.integers(0, 4, size=n)}
@@ -48,12 +49,12 @@ def make_table(shape: str, task_type: TaskType, seed: int = 3, n: int = 60) -> T
 def make_split(table: Table) -> Split:
     half = np.arange(len(table.y)) % 2 == 0
     return Split(
-        table.matrix[half],
-        table.y[half],
-        table.matrix[~half],
-        table.is_categorical,
-        table.task.type,
-        table.task.n_classes,
+        X_train=table.matrix[half],
+        y_train=table.y[half],
+        X_test=table.matrix[~half],
+        is_categorical=table.is_categorical,
+        task_type=table.task.type,
+        n_classes=table.task.n_classes,
     )
 
 
@@ -92,7 +93,7 @@ def _small(values: dict) -> dict:
 
 @pytest.mark.parametrize("task_type", TaskType)
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
-def test_the_course_ends_where_the_plain_estimator_does(learner: Learner, task_type: TaskType) -> None:
+def test_the_course_ends_with_the_predictions_of_the_plain_estimator(learner: Learner, task_type: TaskType) -> None:
     table = make_table("mixed", task_type)
     split = make_split(table)
     half = np.arange(len(table.y)) % 2 == 0
@@ -116,7 +117,7 @@ def test_the_course_ends_where_the_plain_estimator_does(learner: Learner, task_t
 
 
 @pytest.mark.parametrize("name", ["lightgbm", "random_forest", "extra_trees"])
-def test_a_checkpoint_is_what_a_shorter_training_gives(name: str) -> None:
+def test_a_checkpoint_equals_the_result_of_a_shorter_training(name: str) -> None:
     learner = learner_named(name)
     split = make_split(make_table("mixed", TaskType.BINARY))
     default = learner.space(TaskType.BINARY).default
@@ -127,10 +128,10 @@ def test_a_checkpoint_is_what_a_shorter_training_gives(name: str) -> None:
 
 
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
-def test_a_class_that_the_training_rows_lack_has_probability_zero(learner: Learner) -> None:
+def test_a_class_without_training_rows_has_probability_zero(learner: Learner) -> None:
     split = make_split(make_table("numeric", TaskType.MULTICLASS))
     seen = split.y_train != 2
-    without = Split(split.X_train[seen], split.y_train[seen], split.X_test, split.is_categorical, split.task_type, 3)
+    without = replace(split, X_train=split.X_train[seen], y_train=split.y_train[seen])
     configuration = learner.space(TaskType.MULTICLASS).default
     last = learner.fit(configuration.replaced(**_small(configuration.values)), without, seed=0).predictions[-1]
     assert last.shape == (len(split.X_test), 3)
@@ -218,9 +219,9 @@ def test_lightgbm_calls_columns_by_one_rule_in_estimators_kept_models_and_script
 
 
 def test_checkpoints_end_at_the_number_of_iterations() -> None:
-    assert checkpoints_below(20) == (5, 10, 20)
-    assert checkpoints_below(21) == (5, 10, 20, 21)
-    assert checkpoints_below(3) == (3,)
+    assert list_checkpoints(20) == (5, 10, 20)
+    assert list_checkpoints(21) == (5, 10, 20, 21)
+    assert list_checkpoints(3) == (3,)
 
 
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
@@ -232,7 +233,8 @@ def test_a_learner_names_distributions_that_are_installed(learner: Learner) -> N
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
 def test_many_fits_are_single_fits_in_their_order(learner: Learner) -> None:
     splits = [make_split(make_table("mixed", TaskType.BINARY, seed=seed)) for seed in (1, 2)]
-    configurations = [each.replaced(**_small(each.values)) for each, _ in design(learner, TaskType.BINARY, 2)]
+    designed = [configuration for configuration, _ in design(learner, TaskType.BINARY, 2)]
+    configurations = [configuration.replaced(**_small(configuration.values)) for configuration in designed]
     many = learner.fit_many(configurations, splits, [3, 4])
     for configuration, split, seed in zip(configurations, splits, (3, 4), strict=True):
         course = learner.fit(configuration, split, seed=seed)
@@ -241,7 +243,7 @@ def test_many_fits_are_single_fits_in_their_order(learner: Learner) -> None:
         next(many)
 
 
-def test_a_fit_of_many_is_made_when_it_is_asked_for_and_no_sooner() -> None:
+def test_a_fit_of_many_runs_only_when_it_is_requested() -> None:
     learner = learner_named("linear")
     default = learner.space(TaskType.BINARY).default
 

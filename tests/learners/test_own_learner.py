@@ -1,4 +1,4 @@
-"""A learner of a user's own goes the whole way: measured in workers, recommended, tuned, exported, kept and loaded."""
+"""A user's own learner works everywhere: measured in workers, recommended, tuned, exported, saved and loaded."""
 
 import io
 import json
@@ -38,7 +38,7 @@ def job_of(workload: Workload, configuration: Configuration) -> Job:
 
 
 def table(seed: int, n: int = 90) -> pd.DataFrame:
-    """Two numbers, one of which tells the class, and a category; both have gaps."""
+    """Two numbers and a category; the first number determines the class, the others have missing values."""
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame({"a": rng.normal(size=n), "b": rng.normal(size=n), "kind": rng.choice(list("xyz"), size=n)})
     frame["target"] = np.where(frame["a"] + 0.5 * rng.normal(size=n) > 0, "yes", "no")
@@ -56,7 +56,7 @@ def new_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def grown(neighbours: type[metahp.Learner], tmp_path_factory: pytest.TempPathFactory) -> KnowledgeBase:
-    """A knowledge base that was grown on three tables, in two worker processes."""
+    """A knowledge base of three tables, measured in two worker processes."""
     folder = tmp_path_factory.mktemp("grown")
     lines = ["name,file,task,target,group"]
     for seed in range(N_TABLES):
@@ -129,7 +129,7 @@ def test_it_fits_every_type_of_task(neighbours: type[metahp.Learner], task_type:
     assert trial.state is TrialState.COMPLETE, trial.reason
 
 
-# Where a worker finds it
+# How a worker finds the learner.
 
 
 SCRIPT = """
@@ -162,7 +162,7 @@ def test_a_module_beside_a_script_reaches_the_workers(new_table: Path, tmp_path:
 def test_a_worker_looks_into_the_folders_of_a_learner_last_and_only_for_that_learner(
     neighbours: type[metahp.Learner], new_table: Path
 ) -> None:
-    """So a `random.py` beside the learner's module is not imported instead of Python's own."""
+    """Otherwise a `random.py` beside the learner's module would replace Python's."""
     workload = Workload(load_table(new_table, target="target"))
     path_of_modules = "__import__('sys').path"
     with Runner() as runner:
@@ -184,8 +184,8 @@ def test_a_learner_in_the_script_itself_is_refused_in_one_line(new_table: Path, 
     done = run(tmp_path, "tune.py")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith(
-        "The learner 'neighbours' is defined in the script or session itself, where worker processes cannot import it; "
-        "put its class into a module of its own, such as neighbours.py, and import it from there."
+        "The learner 'neighbours' is defined in the script or session itself, so worker processes cannot import it; "
+        "put its class into a separate module, such as neighbours.py, and import it from there."
     )
 
 
@@ -207,7 +207,7 @@ def test_a_worker_that_cannot_import_a_learner_says_so(
 
 
 def test_files_are_no_reason_to_import_a_learner(new_table: Path, grown: KnowledgeBase, tmp_path: Path) -> None:
-    """A process that has not registered the learner finds its name in a knowledge base and a result, and no more."""
+    """A process that has not registered the learner does not import it because a file has its name."""
     out = tmp_path / "result"
     metahp.tune(
         new_table, learners="neighbours", knowledge_base=grown, cold=True, trials=2, cv=2, strategy="random", output=out
@@ -223,11 +223,11 @@ def test_files_are_no_reason_to_import_a_learner(new_table: Path, grown: Knowled
     done = run(HOME.parent, "-c", program, METAHP_HOME=str(tmp_path / "home"))
     has_trials, unknown, is_imported = done.stdout.splitlines()
     assert unknown.startswith("'neighbours' is not a learner. Known: lightgbm, ")
-    assert unknown.endswith("Import and register one of your own first, with metahp.register_learner.")
+    assert unknown.endswith("Import and register your own learner first, with metahp.register_learner.")
     assert (has_trials, is_imported) == ("True", "False")
 
 
-# What a file of its models may hold
+# What a file of its models may hold.
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def fitted(neighbours: type[metahp.Learner], new_table: Path) -> Any:
 
 
 def test_its_types_are_trusted_in_its_own_models_alone(neighbours: type[metahp.Learner], fitted: Any) -> None:
-    with pytest.raises(InputError, match=r"KNeighborsClassifier, which no .* trusted types of 'linear' do not name"):
+    with pytest.raises(InputError, match=r"KNeighborsClassifier, which no .* to trusted_types of the learner 'linear'"):
         learner_named("linear").dump(fitted)
     content = neighbours().dump(fitted)
     with pytest.raises(ForeignError, match="KNeighborsClassifier"):

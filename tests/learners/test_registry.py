@@ -1,4 +1,4 @@
-"""Learners by name: imported late, registered once, refused with a reason."""
+"""Learners by name: imported on first use, registered once, refused with a reason."""
 
 import subprocess
 import sys
@@ -15,16 +15,16 @@ from metahp.learners.registry import (
     LEARNERS,
     LearnerReference,
     adopt,
+    find_reference,
     learner_named,
-    reference_of,
     registered_references,
 )
 
 
 def test_names_cost_no_import() -> None:
     program = (
-        "import sys; from metahp.learners.registry import LEARNERS, reference_of; print(*LEARNERS, len(LEARNERS)); "
-        "reference_of('linear'); 'lightgbm' in LEARNERS; "
+        "import sys; from metahp.learners.registry import LEARNERS, find_reference; print(*LEARNERS, len(LEARNERS)); "
+        "find_reference('linear'); 'lightgbm' in LEARNERS; "
         "print([name for name in ('numpy', 'sklearn', 'lightgbm') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -32,7 +32,7 @@ def test_names_cost_no_import() -> None:
 
 
 def test_a_shipped_learner_is_found_by_its_reference() -> None:
-    reference = reference_of("extra_trees")
+    reference = find_reference("extra_trees")
     assert reference == LearnerReference("extra_trees", "metahp.learners.forest:EXTRA_TREES")
     assert learner_named("extra_trees") is EXTRA_TREES is LEARNERS["extra_trees"]
 
@@ -41,7 +41,7 @@ def test_an_unknown_learner_is_named_with_the_closest_and_with_what_to_do() -> N
     with pytest.raises(UnknownNameError, match=r"Did you mean 'lightgbm'\? .* metahp.register_learner\.$"):
         learner_named("lightgmb")
     with pytest.raises(UnknownNameError, match="'os' is not a learner"):
-        reference_of("os")
+        find_reference("os")
 
 
 def test_another_process_adopts_what_was_registered_here(
@@ -59,7 +59,7 @@ def test_another_process_adopts_what_was_registered_here(
 
 def test_another_module_of_the_same_name_is_not_taken_for_the_learners(neighbours: type[metahp.Learner]) -> None:
     reference = LearnerReference("neighbours", "nearest_neighbours:Neighbours", "/elsewhere/nearest_neighbours.py")
-    with pytest.raises(InputError, match=r"is in /elsewhere/.*finds .* under the same name; call the module otherwise"):
+    with pytest.raises(InputError, match=r"is in /elsewhere/.*finds .* under the same name; rename the module"):
         registry._load(reference)
 
 
@@ -68,30 +68,36 @@ def test_the_same_class_may_be_registered_again(neighbours: type[metahp.Learner]
     assert type(learner_named("neighbours")) is neighbours
 
 
-def own(neighbours: type[metahp.Learner], **changes: Any) -> type[metahp.Learner]:
-    """A class with other attributes that pretends to be of the module."""
+def change_class(neighbours: type[metahp.Learner], **changes: Any) -> type[metahp.Learner]:
+    """A class with other attributes that claims to be defined in the module."""
     return type("Neighbours", (neighbours,), {"__module__": neighbours.__module__, **changes})
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"__qualname__": "Other"}, "There is a learner 'neighbours' already"),
-        ({"name": "lightgbm"}, "'lightgbm' already .metahp.learners.lightgbm:LightGBM.; give .* another name"),
-        ({"name": "My Learner"}, "begins with a small letter .* has 'My Learner'"),
-        ({"name": None}, "begins with a small letter .* has None"),
-        ({"__init__": lambda self, size: None}, "cannot be made without arguments .*missing 1 required positional"),
-        ({"libraries": ("no-such-library",)}, "library 'no-such-library', and no distribution of this name"),
-        ({"space": lambda self, task_type: metahp.SearchSpace("toy", 1, ())}, "task is called 'toy'"),
+        ({"__qualname__": "Other"}, "A learner 'neighbours' is registered already"),
+        (
+            {"name": "lightgbm"},
+            "'lightgbm' is registered already .metahp.learners.lightgbm:LightGBM.; give .* another name",
+        ),
+        ({"name": "My Learner"}, "to begin with a letter; .* has the name 'My Learner'"),
+        ({"name": None}, "to begin with a letter; .* has the name None"),
+        (
+            {"__init__": lambda self, size: None},
+            "fails .*missing 1 required positional.* expected a class that takes no arguments",
+        ),
+        ({"libraries": ("no-such-library",)}, "library 'no-such-library', but no distribution of this name"),
+        ({"space": lambda self, task_type: metahp.SearchSpace("toy", 1, ())}, "to have the learner's name, got 'toy'"),
         ({"__module__": "__main__"}, "in the script or session itself"),
         ({"__qualname__": "f.<locals>.Neighbours"}, "is defined in a function"),
     ],
 )
-def test_what_cannot_be_registered_says_why_in_one_line(
+def test_a_refused_learner_gets_a_reason_in_one_line(
     changes: dict[str, Any], says: str, neighbours: type[metahp.Learner]
 ) -> None:
     with pytest.raises(InputError, match=says) as caught:
-        metahp.register_learner(own(neighbours, **changes))
+        metahp.register_learner(change_class(neighbours, **changes))
     assert "\n" not in str(caught.value)
     assert type(learner_named("neighbours")) is neighbours
 

@@ -17,7 +17,7 @@ def table(features: dict[str, object], y: list[float], n_classes: int) -> Table:
     kind = {0: TaskType.REGRESSION, 2: TaskType.BINARY}.get(n_classes, TaskType.MULTICLASS)
     data = pd.DataFrame(features)
     codes = np.array(y, dtype=np.int64 if n_classes else float)
-    task = Task("id", kind, len(y), data.shape[1], n_classes)
+    task = Task(id="id", type=kind, n_rows=len(y), n_features=data.shape[1], n_classes=n_classes)
     return Table(task=task, features=data, y=codes, target="y")
 
 

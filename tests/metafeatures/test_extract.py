@@ -54,7 +54,7 @@ def table_of(data: pd.DataFrame) -> Table:
 def raw_table(features: pd.DataFrame, y: np.ndarray, n_classes: int) -> Table:
     """A table that `build_table` would refuse."""
     kind = {0: TaskType.REGRESSION, 2: TaskType.BINARY}.get(n_classes, TaskType.MULTICLASS)
-    task = Task("id", kind, len(y), features.shape[1], n_classes)
+    task = Task(id="id", type=kind, n_rows=len(y), n_features=features.shape[1], n_classes=n_classes)
     return Table(task=task, features=features, y=y, target="target", classes=tuple(map(str, range(n_classes))))
 
 

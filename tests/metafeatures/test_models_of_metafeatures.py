@@ -19,7 +19,8 @@ PLENTY = 1e6
 
 def table(X: np.ndarray, y: np.ndarray, n_classes: int) -> Table:
     kind = {0: TaskType.REGRESSION, 2: TaskType.BINARY}.get(n_classes, TaskType.MULTICLASS)
-    return Table(task=Task("id", kind, *X.shape, n_classes), features=pd.DataFrame(X), y=y, target="y")
+    task = Task(id="id", type=kind, n_rows=X.shape[0], n_features=X.shape[1], n_classes=n_classes)
+    return Table(task=task, features=pd.DataFrame(X), y=y, target="y")
 
 
 def sample(y: list[float], n_classes: int) -> Sample:

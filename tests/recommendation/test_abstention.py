@@ -32,7 +32,18 @@ def adviser() -> Adviser:
     skill = -rng.uniform(0.1, 1.0, size=N_TASKS)
     metafeatures[:, NAMES.index("landmark_linear")] = skill
     losses = 1.0 + (xs + skill[:, None]) ** 2
-    tasks = [Task(f"t{i}", TaskType.BINARY, 200 + 100 * i, 5 + i, 2, f"t{i}", f"t{i}") for i in range(N_TASKS)]
+    tasks = [
+        Task(
+            id=f"t{i}",
+            type=TaskType.BINARY,
+            n_rows=200 + 100 * i,
+            n_features=5 + i,
+            n_classes=2,
+            name=f"t{i}",
+            group=f"t{i}",
+        )
+        for i in range(N_TASKS)
+    ]
     past = Evidence(
         metric="neg_log_loss",
         spaces={"toy": SPACE},
@@ -95,14 +106,21 @@ def test_tables_outside_of_the_past_get_the_portfolio_and_are_told_what_lies_out
 
 
 def test_few_rows_per_class_are_outside_even_where_rows_and_classes_are_not():
-    past = [Task(f"t{i}", TaskType.MULTICLASS, 100 * 2**i, 5, 2 + i) for i in range(MIN_PAST_TASKS)]
-    words = why_abstain(Task("new", TaskType.MULTICLASS, 33, 5, 11), past, np.zeros(0), ())
+    past = [
+        Task(id=f"t{i}", type=TaskType.MULTICLASS, n_rows=100 * 2**i, n_features=5, n_classes=2 + i)
+        for i in range(MIN_PAST_TASKS)
+    ]
+    words = why_abstain(
+        Task(id="new", type=TaskType.MULTICLASS, n_rows=33, n_features=5, n_classes=11), past, np.zeros(0), ()
+    )
     assert "3 rows per class" in words
 
 
 def test_without_any_cheap_model_skill_is_unknown_and_no_reason():
-    past = [Task(f"t{i}", TaskType.BINARY, 100 + i, 5, 2) for i in range(MIN_PAST_TASKS)]
-    task = Task("new", TaskType.BINARY, 105, 5, 2)
+    past = [
+        Task(id=f"t{i}", type=TaskType.BINARY, n_rows=100 + i, n_features=5, n_classes=2) for i in range(MIN_PAST_TASKS)
+    ]
+    task = Task(id="new", type=TaskType.BINARY, n_rows=105, n_features=5, n_classes=2)
     assert why_abstain(task, past, np.array([np.nan]), ("probe_skill",)) == ""
     assert "constant" in why_abstain(task, past, np.array([0.01]), ("probe_skill",))
     # A cautious probe may have the skill that the reference lost by overfitting.

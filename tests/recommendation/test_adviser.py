@@ -19,7 +19,7 @@ from metahp.surrogate.prior import PastTasks
 N_TASKS = 40
 SPACES = {name: SearchSpace(name, 1, (Float("x", 0.0, 1.0, 0.0),)) for name in ("first", "second")}
 NAMES = ("m0", "m1", "m2")
-NEW = Task("new", TaskType.REGRESSION, 120, 5)
+NEW = Task(id="new", type=TaskType.REGRESSION, n_rows=120, n_features=5)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,18 @@ def past() -> Evidence:
     return Evidence(
         metric="neg_root_mean_squared_error",
         spaces=SPACES,
-        tasks=tuple(Task(f"t{i}", TaskType.REGRESSION, 100 + i, 5, 0, f"t{i}", f"g{i // 2}") for i in range(N_TASKS)),
+        tasks=tuple(
+            Task(
+                id=f"t{i}",
+                type=TaskType.REGRESSION,
+                n_rows=100 + i,
+                n_features=5,
+                n_classes=0,
+                name=f"t{i}",
+                group=f"g{i // 2}",
+            )
+            for i in range(N_TASKS)
+        ),
         metafeatures=metafeatures,
         constants=np.full(N_TASKS, 2.0),
         candidates=tuple(SPACES[name].configuration({"x": float(x)}) for name in SPACES for x in xs),
@@ -120,7 +131,7 @@ def test_the_interval_of_later_places_is_told_by_what_was_missed_there(past, adv
 
 def test_a_validation_of_some_learners_has_the_residuals_of_their_candidates_alone(monkeypatch):
     monkeypatch.setattr(adviser_module, "LEAST_RESIDUALS", 1)
-    record = TrackRecord("first+second", "r2", 2, 5, 0.7, float("nan"))
+    record = TrackRecord(learner="first+second", metric="r2", n_tasks=2, k=5, win_rate=0.7, random_trials=float("nan"))
     validation = Validation(
         names=("first", "second"),
         residuals=np.array([[0.1, 0.2, 0.3, np.nan, np.nan], [0.4, 0.5, 0.6, 0.7, 0.8]]),

@@ -43,7 +43,14 @@ def configuration_of(learner: str, table: Table, **values: object) -> Configurat
 def trial_of(table: Table, configuration: Configuration, losses: tuple[float, ...], origin: Origin) -> Trial:
     metric = metric_for(table.task.type).name
     return Trial(
-        table.task.id, configuration, PROTOCOL, 90, TrialState.COMPLETE, origin, {metric: losses}, fit_seconds=0.5
+        task=table.task.id,
+        configuration=configuration,
+        protocol=PROTOCOL,
+        n_rows=90,
+        state=TrialState.COMPLETE,
+        origin=origin,
+        fold_losses={metric: losses},
+        fit_seconds=0.5,
     )
 
 
@@ -69,13 +76,13 @@ def make_content(make_table: Callable[[str], Table], tmp_path: Path) -> Callable
         best = configuration_of(learner, table, **values)
         default = learner_named(learner).space(table.task.type).default
         failed = Trial(
-            table.task.id,
-            configuration_of("extra_trees", table),
-            PROTOCOL,
-            90,
-            TrialState.TIMEOUT,
-            Origin.DESIGN,
-            {},
+            task=table.task.id,
+            configuration=configuration_of("extra_trees", table),
+            protocol=PROTOCOL,
+            n_rows=90,
+            state=TrialState.TIMEOUT,
+            origin=Origin.DESIGN,
+            fold_losses={},
             reason="longer than 1 s",
         )
         trials = [

@@ -168,7 +168,7 @@ def test_the_result_of_another_file_is_not_replaced_unasked(result: Path, conten
 
 
 def test_the_result_of_an_objective_replaces_a_model(result: Path, content: ResultContent):
-    task = Task("0" * 24, TaskType.REGRESSION, 0, 0, name="monday")
+    task = Task(id="0" * 24, type=TaskType.REGRESSION, n_rows=0, n_features=0, name="monday")
     objective = replace(content, table=Objective(task, {"size": np.inf}), model=None, path=None)
     write_result(result, objective)
     assert set(contents(result)) == {"best.json", "trials.parquet"}

@@ -232,7 +232,14 @@ def _metric(table: Table) -> Metric:
 def _content(table: Table, model: TunedModel, configuration: Configuration) -> ResultContent:
     losses = {model.metric.name: (0.1, 0.2, 0.3)}
     trial = Trial(
-        table.task.id, configuration, Protocol(), 90, TrialState.COMPLETE, Origin.USER, losses, fit_seconds=1.0
+        task=table.task.id,
+        configuration=configuration,
+        protocol=Protocol(),
+        n_rows=90,
+        state=TrialState.COMPLETE,
+        origin=Origin.USER,
+        fold_losses=losses,
+        fit_seconds=1.0,
     )
     return ResultContent(
         table=table, metric=model.metric, best=configuration, model=model, trials=[trial], protocol=Protocol(), seed=0

@@ -32,21 +32,30 @@ def recommendation_of(table: Table, learner: str, index: int = 0, metric: str | 
     """A recommendation of one configuration of the learner's design, with made-up expectations."""
     configuration, origin = design(learner_named(learner), table.task.type, index + 1)[index]
     configuration = configuration.replaced(**({"n_estimators": 20} if "n_estimators" in configuration.values else {}))
-    item = Recommended(1, configuration, 0.8, 0.7, 0.9, 0.75, 1.0, origin)
+    item = Recommended(
+        rank=1,
+        configuration=configuration,
+        score=0.8,
+        low=0.7,
+        high=0.9,
+        default_score=0.75,
+        fit_seconds=1.0,
+        origin=origin,
+    )
     return Recommendation(
-        table.task,
-        table.target,
-        metric_for(table.task.type, metric),
-        (item,),
-        (),
-        (),
-        None,
-        False,
-        False,
-        12,
-        345,
-        (),
-        (),
+        task=table.task,
+        target=table.target,
+        metric=metric_for(table.task.type, metric),
+        items=(item,),
+        neighbours=(),
+        reasons=(),
+        track_record=None,
+        abstained=False,
+        is_known_task=False,
+        n_past_tasks=12,
+        n_past_trials=345,
+        numeric=(),
+        categorical=(),
     )
 
 

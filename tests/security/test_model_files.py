@@ -87,13 +87,13 @@ def write(folder: Path, kind: str, learner: str, values: dict[str, Any], *, n_me
     configuration = configuration_of(learner, table, values)
     model = fit_model(table, [(configuration, 1.0)] * n_members, metric, seed=0)
     trial = Trial(
-        table.task.id,
-        configuration,
-        Protocol(),
-        N_ROWS,
-        TrialState.COMPLETE,
-        Origin.DEFAULT,
-        {metric.name: (0.1, 0.2, 0.3)},
+        task=table.task.id,
+        configuration=configuration,
+        protocol=Protocol(),
+        n_rows=N_ROWS,
+        state=TrialState.COMPLETE,
+        origin=Origin.DEFAULT,
+        fold_losses={metric.name: (0.1, 0.2, 0.3)},
         fit_seconds=1.0,
     )
     write_result(
@@ -141,8 +141,8 @@ TEXTS: dict[str, Change] = {
     "no leaf": (r"^num_leaves=\d+", "num_leaves=0", "expected num_leaves from 1 to 4096"),
     "too few values": (r"^leaf_value=\S+ ", "leaf_value=", r"expected \d+ number\(s\) as leaf_value"),
     "no number": (r"^threshold=\S+", "threshold=--1", "as threshold, found '--1"),
-    "an odd decision": (r"^decision_type=\d+", "decision_type=99", "expected decision_type to be of"),
-    "a split of no categories": (r"^decision_type=\d+", "decision_type=1", "splits of categories"),
+    "an odd decision": (r"^decision_type=\d+", "decision_type=99", "expected decision_type to be one of"),
+    "a split of no categories": (r"^decision_type=\d+", "decision_type=1", "splits by category"),
     "categories unsplit": (r"^num_cat=[1-9]\d*", "num_cat=0", "expected is_linear in the tree, found 'cat_boundaries"),
     "a set that ends too late": (r"^cat_boundaries=0 \d+", "cat_boundaries=0 4096", "rise from 0 to"),
     "a set that starts too early": (r"^cat_boundaries=0", "cat_boundaries=-8", "rise from 0 to"),
@@ -477,8 +477,8 @@ def test_every_option_of_every_learner_comes_back(learner: str, kind: str, tmp_p
         features = table_of(kind).features
         np.testing.assert_array_equal(load_result(tmp_path / str(index)).outputs(features), model.outputs(features))
         if learner != "lightgbm":
-            archive = skops_archive.Archive.of(model_file(tmp_path / str(index)).read_bytes())
-            for state in states(archive.schema()):
+            archive = skops_archive.Archive.open(model_file(tmp_path / str(index)).read_bytes())
+            for state in states(archive.read_schema()):
                 if "__loader__" in state:
                     written.add((state["__loader__"], f"{state['__module__']}.{state['__class__']}"))
 
@@ -541,7 +541,7 @@ def test_a_file_that_is_too_large_is_not_read(result: Path):
     [
         ("[" * 10**5, "nested 100,000 deep, expected at most 100"),
         ('{"a": "' + "]" * 200 + '", "b": ' + "[" * 150, "nested 151 deep"),
-        ('{"schema_version": NaN}', "NaN is no number of JSON"),
+        ('{"schema_version": NaN}', "NaN is not a number in JSON"),
         ('{"schema_version": 1' + "0" * 5000 + "}", "damaged"),
         ("\ud800", "damaged"),
         ("", "damaged"),
@@ -557,9 +557,9 @@ def test_a_description_that_is_no_json_of_ours_is_refused(name: str, text: str, 
 
 
 def test_brackets_in_texts_are_not_nested():
-    assert untrusted.nesting(rb'{"a": ["[[[", "\"[[", "\\", [1]]}') == 3
-    assert untrusted.nesting(b"[[1], [[2]]]") == 3
-    assert untrusted.nesting(b"1") == 0
+    assert untrusted.measure_nesting(rb'{"a": ["[[[", "\"[[", "\\", [1]]}') == 3
+    assert untrusted.measure_nesting(b"[[1], [[2]]]") == 3
+    assert untrusted.measure_nesting(b"1") == 0
 
 
 @pytest.mark.parametrize(

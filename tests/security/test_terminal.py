@@ -34,12 +34,20 @@ def hostile(known: Known, tmp_path: Path) -> tuple[Path, Path]:
     frame[[*frame.columns[3:0:-1], frame.columns[0], f"empty{BAD}", f"t{BAD}"]].to_csv(path, index=False)
     base = known.copied(tmp_path / "home")
     name = f"evil{BAD}"
-    task = Task("0" * 24, TaskType.BINARY, 100, 3, 2, name, name)
+    task = Task(id="0" * 24, type=TaskType.BINARY, n_rows=100, n_features=3, n_classes=2, name=name, group=name)
     configuration = Configuration.of(name, {"x": BAD})
     protocol = Protocol()
     losses = {"roc_auc": (0.1, 0.1, 0.1)}
-    trial = Trial(task.id, configuration, protocol, 100, TrialState.COMPLETE, Origin.USER, losses)
-    base.record([trial], [TaskRecord(task)])
+    trial = Trial(
+        task=task.id,
+        configuration=configuration,
+        protocol=protocol,
+        n_rows=100,
+        state=TrialState.COMPLETE,
+        origin=Origin.USER,
+        fold_losses=losses,
+    )
+    base.record([trial], [TaskRecord(task=task)])
     return path, base.folder
 
 

@@ -38,22 +38,30 @@ class Toy:
         tasks, trials = [], []
         centres = rng.uniform(size=n_tasks)
         for index, centre in enumerate(centres.tolist()):
-            task = Task(f"t{index}", TaskType.REGRESSION, 100 + index, 5, 0, f"task {index}", f"g{index // 2}")
+            task = Task(
+                id=f"t{index}",
+                type=TaskType.REGRESSION,
+                n_rows=100 + index,
+                n_features=5,
+                n_classes=0,
+                name=f"task {index}",
+                group=f"g{index // 2}",
+            )
             tasks.append(task)
             for x in (0.5, *np.linspace(0, 1, 12).round(3).tolist()):
                 loss = self.loss(centre, x, 10)
                 trials.append(
                     Trial(
-                        task.id,
-                        self.space.configuration({"x": x, "n_estimators": 10}),
-                        Protocol(),
-                        task.n_rows,
-                        TrialState.COMPLETE,
-                        Origin.DEFAULT if x == 0.5 else Origin.DESIGN,
-                        {self.metric: tuple(loss + rng.normal(scale=1e-3, size=3))},
-                        Curve((5, 10), {self.metric: (self.loss(centre, x, 5), loss)}),
-                        0.1 * (1 + x),
-                        0.01,
+                        task=task.id,
+                        configuration=self.space.configuration({"x": x, "n_estimators": 10}),
+                        protocol=Protocol(),
+                        n_rows=task.n_rows,
+                        state=TrialState.COMPLETE,
+                        origin=Origin.DEFAULT if x == 0.5 else Origin.DESIGN,
+                        fold_losses={self.metric: tuple(loss + rng.normal(scale=1e-3, size=3))},
+                        curve=Curve((5, 10), {self.metric: (self.loss(centre, x, 5), loss)}),
+                        fit_seconds=0.1 * (1 + x),
+                        predict_seconds=0.01,
                     )
                 )
         return tasks, np.column_stack([centres, rng.normal(size=(n_tasks, N_FEATURES - 1))]), trials

@@ -22,7 +22,7 @@ from metahp.surrogate.measurements import OWN_CANDIDATES, Measurements
 METRIC = "neg_root_mean_squared_error"
 X, TREES, GONE = Float("x", 0.0, 1.0, 0.5), Integer("trees", 1, 100, 10, is_log=True), Float("gone", 0.0, 1.0, 0.5)
 SPACE = SearchSpace("toy", 1, (X, TREES, GONE), iteration_axis="trees")
-TASKS = [Task(f"t{i}", TaskType.REGRESSION, 100, 5, 0) for i in range(3)]
+TASKS = [Task(id=f"t{i}", type=TaskType.REGRESSION, n_rows=100, n_features=5, n_classes=0) for i in range(3)]
 POINTS = [{}, {"x": 0.25}, {"x": 0.75, "trees": 20}, {"x": 1.0, "gone": 0.25}]
 
 
@@ -31,7 +31,17 @@ def trial(task: Task, values: dict, loss: float, origin: Origin = Origin.DESIGN)
     trees = int(configuration.values["trees"])
     curve = Curve((5, trees), {METRIC: (loss + 1, loss)})
     losses = {METRIC: (loss, loss + 0.01, loss - 0.01)}
-    return Trial(task.id, configuration, Protocol(), 100, TrialState.COMPLETE, origin, losses, curve, 1.0)
+    return Trial(
+        task=task.id,
+        configuration=configuration,
+        protocol=Protocol(),
+        n_rows=100,
+        state=TrialState.COMPLETE,
+        origin=origin,
+        fold_losses=losses,
+        curve=curve,
+        fit_seconds=1.0,
+    )
 
 
 TRIALS = [
@@ -111,7 +121,16 @@ def test_checkpoints_are_values_of_the_iteration_axis_that_the_space_names() -> 
 
 def test_tasks_without_the_default_are_left_out_and_failures_marked(toy, rng):
     tasks, metafeatures, trials = toy.past(4, rng)
-    failed = Trial("t1", trials[1].configuration, Protocol(), 0, TrialState.TIMEOUT, Origin.DESIGN, {}, reason="slow")
+    failed = Trial(
+        task="t1",
+        configuration=trials[1].configuration,
+        protocol=Protocol(),
+        n_rows=0,
+        state=TrialState.TIMEOUT,
+        origin=Origin.DESIGN,
+        fold_losses={},
+        reason="slow",
+    )
     trials = [t for t in trials if not (t.task == "t0" and t.origin is Origin.DEFAULT)]
     trials = [t for t in trials if not (t.task == "t1" and t.configuration == failed.configuration)] + [failed]
     found = toy.evidence(tasks, metafeatures, trials)
@@ -167,7 +186,15 @@ FIRST = SearchSpace("first", 1, (Float("x", 0.0, 1.0, 0.5),))
 SECOND = SearchSpace("second", 1, (Integer("trees", 1, 100, 10),), iteration_axis="trees")
 SPACES = {"first": FIRST, "second": SECOND}
 CLASSES = [
-    Task(f"c{i}", (TaskType.BINARY, TaskType.MULTICLASS)[i % 2], 200 + i, 4, 2 + i % 2, f"c{i}", f"g{i}")
+    Task(
+        id=f"c{i}",
+        type=(TaskType.BINARY, TaskType.MULTICLASS)[i % 2],
+        n_rows=200 + i,
+        n_features=4,
+        n_classes=2 + i % 2,
+        name=f"c{i}",
+        group=f"g{i}",
+    )
     for i in range(6)
 ]
 
@@ -187,7 +214,17 @@ def class_trials(rng: np.random.Generator) -> list[Trial]:
                 curve = Curve((5, int(configuration.values["trees"])), {name: (0.6, 0.3) for name in losses})
             origin = Origin.DEFAULT if is_default else Origin.DESIGN
             trials.append(
-                Trial(task.id, configuration, Protocol(), 200, TrialState.COMPLETE, origin, losses, curve, 1.0)
+                Trial(
+                    task=task.id,
+                    configuration=configuration,
+                    protocol=Protocol(),
+                    n_rows=200,
+                    state=TrialState.COMPLETE,
+                    origin=origin,
+                    fold_losses=losses,
+                    curve=curve,
+                    fit_seconds=1.0,
+                )
             )
     return trials
 
@@ -406,18 +443,18 @@ def test_which_tasks_are_flat_is_known_after_a_file_and_a_join_too(rng):
 
 def test_a_long_search_on_a_new_task_adds_its_best_candidates_alone(rng):
     known = measured(class_trials(rng))
-    task = Task("c9", TaskType.BINARY, 200, 3, 2)
+    task = Task(id="c9", type=TaskType.BINARY, n_rows=200, n_features=3, n_classes=2)
     losses = {"roc_auc": 0.2, "accuracy": 0.3}
     points = [FIRST.default, *(FIRST.configuration({"x": x}) for x in np.linspace(0.01, 0.99, 60))]
     trials = [
         Trial(
-            task.id,
-            point,
-            Protocol(),
-            200,
-            TrialState.COMPLETE,
-            Origin.POSTERIOR,
-            {name: (loss + 0.001 * place,) * 3 for name, loss in losses.items()},
+            task=task.id,
+            configuration=point,
+            protocol=Protocol(),
+            n_rows=200,
+            state=TrialState.COMPLETE,
+            origin=Origin.POSTERIOR,
+            fold_losses={name: (loss + 0.001 * place,) * 3 for name, loss in losses.items()},
         )
         for place, point in enumerate(points)
     ]

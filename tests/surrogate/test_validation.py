@@ -30,7 +30,7 @@ def two_learners() -> Evidence:
     return Evidence(
         metric="neg_root_mean_squared_error",
         spaces={"first": FIRST, "second": SECOND},
-        tasks=(Task("t", TaskType.REGRESSION, 100, 2),),
+        tasks=(Task(id="t", type=TaskType.REGRESSION, n_rows=100, n_features=2),),
         metafeatures=np.zeros((1, 1)),
         constants=np.ones(1),
         candidates=candidates,
