@@ -24,6 +24,8 @@ PAGES = {
 FENCED = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Options of the tools of other people.
 FOREIGN = {"--index-url", "--keep-going"}
+# Of metahp itself, without a command.
+GLOBAL = {"--help", "--version"}
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
@@ -50,18 +52,15 @@ def code_in(page: str) -> list[str]:
 
 def source_of(script: str) -> Path:
     """The file of `benchmarks.NAME`, or of a script in `scripts/`."""
-    if not script.startswith("benchmarks."):
-        return ROOT / script
-    name = script.removeprefix("benchmarks.")
-    packaged = ROOT / "benchmarks" / f"{name}.py"
-    return packaged if packaged.exists() else ROOT / "scripts" / f"benchmark_{name}.py"
+    return ROOT / (script if "/" in script else f"{script.replace('.', '/')}.py")
 
 
 def options_in(script: Path) -> set[str]:
-    """The options that a script adds to its parser, and those that all benchmarks have."""
-    shared = [path for path in (ROOT / "benchmarks/common.py", ROOT / "scripts/_benchmark.py") if path.exists()]
-    texts = [path.read_text(encoding="utf-8") for path in (script, *shared)]
-    return set(re.findall(r"add_argument\(\s*\"(--[a-z][a-z-]+)\"", "\n".join(texts))) | {"--help"}
+    """The options that a script adds to its parser, and those that the benchmarks it imports from add."""
+    text = script.read_text(encoding="utf-8")
+    own = set(re.findall(r"add_argument\(\s*\"(--[a-z][a-z-]+)\"", text))
+    imported = [source_of(name) for name in re.findall(r"^from (benchmarks\.\w+) import", text, re.MULTILINE)]
+    return own.union({"--help"}, *map(options_in, imported))
 
 
 SCRIPTS = re.compile(r"python (?:-m )?(benchmarks\.\w+|scripts/\w+\.py)([^#|&]*)")
@@ -93,7 +92,7 @@ def test_every_command_on_a_page_exists_with_its_options(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_files_and_options_that_a_page_names_exist(page: str) -> None:
-    known = {option for path in LEAVES for option in options_of(path)} | FOREIGN
+    known = {option for path in LEAVES for option in options_of(path)} | FOREIGN | GLOBAL
     for script in {script for text in PAGES.values() for script, _ in SCRIPTS.findall(text)}:
         known |= options_in(source_of(script))
     for code in code_in(page):

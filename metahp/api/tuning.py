@@ -113,7 +113,7 @@ def tune(
             are the latest where `time` is given, whole groups where `groups` are.
         max_rows: Trials use a sample of so many rows; None for all.
         configurations: Configurations of your own to try first: dictionaries, texts `key=value,…`, or
-            `Configuration`s; values not named are the library's defaults. `learner:` before the text, or a key
+            `Configuration` values; values not named are the library's defaults. `learner:` before the text, or a key
             `learner`, says whose they are.
         ensemble: The final model is the greedy ensemble, not the best single configuration.
         voting: Members of the ensemble vote, instead of averaging probabilities.
@@ -221,7 +221,7 @@ def tune_objective(
         record: Write trials and meta-features to the knowledge base.
         output: Result directory to write, or to replace; None for none. It has no model.
         configurations: Configurations of your own to try first: dictionaries, texts `key=value,…`, or
-            `Configuration`s; values not named are the defaults of the space.
+            `Configuration` values; values not named are the defaults of the space.
         patience: End after so many trials without a better one; None for never.
         command: The command line, kept in the result.
         on_trial: Called at the start and after every trial.

@@ -20,7 +20,7 @@ def similarities(apart: np.ndarray, shared: np.ndarray, *, near: float) -> np.nd
 
     A weight is the square root of the product of the two: a past task is similar where the tables look alike, and where
     they do so in what tells losses apart. The distance between losses and what the surrogate expects of them was a
-    third part, and level (README, "What was kept and what was thrown away").
+    third part, and level (docs/choices.md).
     """
     energy = apart**2 / near if near > 0 else np.zeros_like(apart)
     energy = energy - np.log(np.maximum(shared, LEAST_SHARED))
