@@ -44,9 +44,9 @@ def make_frame(seed: int, n_rows: int = 150) -> pd.DataFrame:
 def make_task_record(number: int, metafeatures: Mapping[str, float]) -> TaskRecord:
     """A binary past task in a group of its own; a constant prediction has a loss of 0.69 by every metric."""
     name = f"past{number}"
-    task = Task(f"{number:024d}", TaskType.BINARY, 80, 30, 2, name=name, group=name)
+    task = Task(id=f"{number:024d}", type=TaskType.BINARY, n_rows=80, n_features=30, n_classes=2, name=name, group=name)
     constants = {BASELINE + metric.name: 0.69 for metric in metrics_for(TaskType.BINARY)}
-    return TaskRecord(task, {**constants, **metafeatures}, VERSION)
+    return TaskRecord(task=task, metafeatures={**constants, **metafeatures}, metafeatures_version=VERSION)
 
 
 def make_knowledge_base(

@@ -77,7 +77,8 @@ def test_a_trial_that_lightgbm_refuses_has_failed_and_one_that_stops_early_keeps
 
 def test_of_past_tasks_known_twice_the_newer_ones_count():
     def record(name, n_rows):
-        return TaskRecord(Task(name, TaskType.BINARY, n_rows, 5, 2, name), {"n_rows": float(n_rows)}, 1, "", "")
+        task = Task(id=name, type=TaskType.BINARY, n_rows=n_rows, n_features=5, n_classes=2, name=name)
+        return TaskRecord(task=task, metafeatures={"n_rows": float(n_rows)}, metafeatures_version=1)
 
     older = Past([record("a", 30), record("b", 20)], [])
     both = older.updated(Past([record("b", 10), record("c", 40)], []))
