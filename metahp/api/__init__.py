@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from metahp.api.advice import known_learners, recommend
 from metahp.api.tables import describe
-from metahp.datasets.load import load, task_type_named
+from metahp.datasets.load import load
 
 if TYPE_CHECKING:
     from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
@@ -25,7 +25,6 @@ __all__ = [
     "read_manifest",
     "recommend",
     "refresh",
-    "task_type_named",
     "train",
     "tune",
     "tune_objective",

@@ -10,7 +10,7 @@ from metahp.api.tables import describe, record_of
 from metahp.core.errors import InputError
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, trial_id
-from metahp.datasets.load import task_type_named
+from metahp.datasets.infer import find_task_type
 from metahp.datasets.read import TableSource
 from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge import seed as seeds
@@ -64,7 +64,7 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
             TableSource(
                 path=str(path.parent / row["file"]),
                 target=row["target"],
-                task_type=task_type_named(row["task"]),
+                task_type=find_task_type(row["task"]),
                 name=row["name"],
                 group=row.get("group") or row["name"],
             ),

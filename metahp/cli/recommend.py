@@ -112,7 +112,7 @@ def report(
             yield output.line("\n".join(textwrap.wrap(line, width - 1, initial_indent="  ", subsequent_indent="     ")))
         yield ""
     if len(recommendation.items) > 1 and not recommendation.is_known_task:
-        yield output.line("Chosen together: each is there for the case that those above it disappoint.")
+        yield output.line("The list is a set: each entry hedges against those above it.")
     if why := _why(recommendation):
         yield output.line(why)
     if record := _track_record(recommendation):

@@ -43,7 +43,7 @@ def build_table(
             rows, no usable feature, or a task type that the target does not allow.
         UnknownNameError: no column is called `target`, or no task type is called `task_type`.
     """
-    wanted = _known_task_type(task_type)
+    wanted = find_task_type(task_type)
     raw = raw if isinstance(raw, RawTable) else RawTable.of(raw)
     frame = raw.frame
     _check_size(frame)
@@ -111,15 +111,20 @@ def _check_size(frame: pd.DataFrame) -> None:
         raise InputError(f"Expected at least {MIN_ROWS} rows, found a header and no rows.")
 
 
-def _known_task_type(task_type: TaskType | str | None) -> TaskType | None:
-    if task_type is None or isinstance(task_type, TaskType):
-        return task_type
+def find_task_type(name: str | None) -> TaskType | None:
+    """The task type called `name`; None stays None.
+
+    Raises:
+        UnknownNameError: no such task type.
+    """
+    if name is None:
+        return None
     known = [str(kind) for kind in TaskType]
-    if task_type not in known:
+    if name not in known:
         raise UnknownNameError(
-            f"No task type is called '{task_type}'. {did_you_mean(task_type, known)}", argument="task"
+            f"`task` is one of {', '.join(known)}, got '{name}'. {did_you_mean(name, known)}", argument="task"
         )
-    return TaskType(task_type)
+    return TaskType(name)
 
 
 def _find_target(frame: pd.DataFrame, target: str | None) -> tuple[str, str]:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from metahp.core.errors import InputError
-from metahp.core.task import TaskType
 from metahp.datasets.infer import build_table
 from metahp.datasets.raw import RawTable
 from metahp.datasets.read import raw_table_from, read_raw
@@ -39,18 +38,4 @@ def load(source: Any, y: Any = None, *, target: str | None = None, task: str | N
         if y is not None or target is not None or task is not None:
             raise InputError("A Table has its target and its task type; leave out y, target and task.")
         return source
-    kind = task_type_named(task)
-    return build_table(read(source, y, target=target), task_type=kind)
-
-
-def task_type_named(name: str | None) -> TaskType | None:
-    """The task type called `name`; None stays None.
-
-    Raises:
-        InputError: no such task type.
-    """
-    if name is None:
-        return None
-    if name not in set(TaskType):
-        raise InputError(f"`task` is one of {', '.join(TaskType)}, got '{name}'.", argument="task")
-    return TaskType(name)
+    return build_table(read(source, y, target=target), task_type=task)

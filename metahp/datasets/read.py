@@ -70,25 +70,6 @@ class TableSource:
         return build_table(raw, task_type=self.task_type, group=self.group)
 
 
-def load_table(
-    source: str | Path, *, target: str | None = None, task_type: TaskType | str | None = None, name: str = ""
-) -> Table:
-    """The table in a file.
-
-    Args:
-        source: As for `read_raw`.
-        target: Name of the target column; guessed where None.
-        task_type: What to predict; inferred from the target where None.
-        name: How the task is called in results; the file's name without its suffixes where empty.
-
-    Raises:
-        InputError: the file cannot be read, or does not hold a table to learn from.
-        UnknownNameError: no column is called `target`, or no task type is called `task_type`.
-    """
-    raw = read_raw(source, target=target)
-    return build_table(replace(raw, name=name or raw.name), task_type=task_type)
-
-
 def raw_table_from(X: Any, y: Any = None, *, target: str | None = None) -> RawTable:
     """The raw table of a frame, an array or lists from Python.
 
@@ -112,22 +93,6 @@ def raw_table_from(X: Any, y: Any = None, *, target: str | None = None) -> RawTa
         name += "_"
     frame = pd.concat([frame.reset_index(drop=True), values.reset_index(drop=True).rename(name)], axis=1)
     return RawTable.of(frame, target=name)
-
-
-def table_from(X: Any, y: Any = None, *, target: str | None = None, task_type: TaskType | str | None = None) -> Table:
-    """The table of a frame, an array or lists from Python.
-
-    Args:
-        X: As for `raw_table_from`.
-        y: As for `raw_table_from`.
-        target: As for `raw_table_from`.
-        task_type: What to predict; inferred from the target where None.
-
-    Raises:
-        InputError: wrong shapes, or not a table to learn from.
-        UnknownNameError: no column is called `target`, or no task type is called `task_type`.
-    """
-    return build_table(raw_table_from(X, y, target=target), task_type=task_type)
 
 
 def frame_of(X: Any) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.trial import Protocol
 from metahp.datasets.columns import parse_column
 from metahp.datasets.infer import build_table
-from metahp.datasets.load import load, read, task_type_named
+from metahp.datasets.load import load, read
 from metahp.datasets.table import Table
 from metahp.evaluation.splits import Splits, check_complete, split_by_group, split_by_time, split_with
 from metahp.study.request import Folds
@@ -58,7 +58,7 @@ def part_rows(
     if groups is None and time is None and folds.test_size is None:
         table = load(X, y, target=target, task=task)
     else:
-        table, outer, groups, time, whole = _parted(X, y, target, task, groups, time, folds.test_size, seed)
+        table, outer, groups, time, whole = _set_rows_aside(X, y, target, task, groups, time, folds.test_size, seed)
     n = table.task.n_rows
     cap = n if folds.max_rows is None else min(folds.max_rows, n)
     n_folds = folds.cv if folds.cv is not None else N_FOLDS if n <= MANY_ROWS else N_FOLDS_OF_MANY
@@ -87,7 +87,7 @@ def part_rows(
     )
 
 
-def _parted(
+def _set_rows_aside(
     X: Any,
     y: Any,
     target: str | None,
@@ -101,11 +101,11 @@ def _parted(
     if isinstance(X, Table):
         raise InputError("Groups, times and outer rows need the raw rows; pass a file, a frame or arrays.")
     raw = read(X, y, target=target)
-    full = build_table(raw, task_type=task_type_named(task))
+    full = build_table(raw, task_type=task)
     has_target = parse_column(raw.frame[full.target]).notna().to_numpy()
     frame = raw.frame[has_target].reset_index(drop=True)
-    labels = _values(groups, frame, has_target, full.target, "group")
-    times = _values(time, frame, has_target, full.target, "time")
+    labels = _read_row_values(groups, frame, has_target, full.target, "groups")
+    times = _read_row_values(time, frame, has_target, full.target, "time")
     if times is not None:
         times = parse_column(pd.Series(times)).to_numpy()
         if times.dtype == object:
@@ -114,7 +114,7 @@ def _parted(
     for name, values in (("groups", labels), ("times", times)):
         if values is not None:
             check_complete(values, name)
-    inner, outer = _divided(full, labels, times, test_size, seed)
+    inner, outer = _divide_rows(full, labels, times, test_size, seed)
     left_out = [groups] if isinstance(groups, str) else []
     inner_raw = replace(raw, frame=frame.iloc[inner].drop(columns=left_out), target=full.target)
     table = build_table(inner_raw, task_type=full.task.type)
@@ -132,26 +132,34 @@ def _parted(
     )
 
 
-def _values(given: Any, frame: pd.DataFrame, has_target: np.ndarray, target: str, what: str) -> np.ndarray | None:
-    """One value per row with a target: those of a column of `frame`, or given for all rows."""
+def _read_row_values(
+    given: Any, frame: pd.DataFrame, has_target: np.ndarray, target: str, argument: str
+) -> np.ndarray | None:
+    """One value per row with a target: those of a column of `frame`, or given for all rows.
+
+    `argument` is the one of `metahp.tune` that they were given as.
+    """
     if given is None:
         return None
     if isinstance(given, str):
         names = [str(name) for name in frame.columns]
         if given not in names:
-            raise UnknownNameError(f"No column is called '{given}'. {did_you_mean(given, names[:50])}")
-        if given == target:
-            raise InputError(
-                f"'{given}' is the target; name another column with `{'groups' if what == 'group' else what}`."
+            raise UnknownNameError(
+                f"No column is called '{given}'. {did_you_mean(given, names[:50])}", argument=argument
             )
+        if given == target:
+            raise InputError(f"'{given}' is the target; name another column with `{argument}`.", argument=argument)
         return frame[given].to_numpy(dtype=object)
     values = np.asarray(given, dtype=object)
     if values.shape != has_target.shape:
-        raise InputError(f"Expected one {what} for each of {len(has_target):,} rows, got shape {values.shape}.")
+        raise InputError(
+            f"Expected a value of `{argument}` for each of {len(has_target):,} rows, got shape {values.shape}.",
+            argument=argument,
+        )
     return values[has_target]
 
 
-def _divided(
+def _divide_rows(
     full: Table, labels: np.ndarray | None, times: np.ndarray | None, test_size: float | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers to tune on and to set aside: whole groups, the latest rows, or each class by its share."""
@@ -169,7 +177,7 @@ def _divided(
     if labels is not None:
         codes, distinct = pd.factorize(labels)
         if len(distinct) < 2:
-            raise InputError("Setting groups aside needs at least 2 of them; there is one.")
+            raise InputError("Setting groups aside needs at least 2 of them; there is one.", argument="groups")
         splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
         inner, outer = next(splitter.split(everyone, groups=codes))
         return inner, outer

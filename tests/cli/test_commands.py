@@ -18,7 +18,7 @@ from metahp.cli.main import main
 from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
-from metahp.datasets.read import load_table
+from metahp.datasets.load import load
 from metahp.learners.registry import learner_named
 from metahp.recommendation.result import Neighbour, Recommendation, Recommended, TrackRecord
 
@@ -31,7 +31,7 @@ def table_file(raw_frame: pd.DataFrame, tmp_path: Path) -> Path:
 
 
 def make_recommendation(path: Path) -> tuple[Recommendation, object]:
-    table = load_table(path)
+    table = load(path)
     boosted = (
         learner_named("lightgbm")
         .space(TaskType.BINARY)
@@ -104,7 +104,7 @@ def test_the_report_is_readable_at_this_width(table_file: Path, width: int) -> N
         "n_estimators 310",
         "rest default",
         "library default",
-        "Chosen together: each is there for the case that those above it disappoint.",
+        "The list is a set: each entry hedges against those above it.",
         "Why: most like telco (0.91), bank (0.87); probe_small = 0.3.",
         "425 past tasks (roc_auc), each left out: #1 beat the default on 88 %; the first 5 were worth 31 random",
         "Next: metahp recommend table.csv",

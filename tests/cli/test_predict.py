@@ -10,7 +10,7 @@ import pytest
 from metahp.cli.main import main
 from metahp.core.metric import metric_for
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
-from metahp.datasets.read import load_table
+from metahp.datasets.load import load
 from metahp.learners.registry import learner_named
 from metahp.results.directory import ResultContent, write_result
 from metahp.results.model import fit_model
@@ -24,7 +24,7 @@ def make_result(raw_frame: pd.DataFrame, tmp_path: Path):
     def make(target: str) -> tuple[Path, Path]:
         path = tmp_path / "table.csv"
         raw_frame[["signal", "gaps", "colour", target]].to_csv(path, index=False)
-        table = load_table(path, target=target)
+        table = load(path, target=target)
         metric = metric_for(table.task.type)
         best = learner_named("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
         trial = Trial(

@@ -16,7 +16,8 @@ import pytest
 from metahp.core.errors import InputError, UnknownNameError
 from metahp.core.task import TaskType
 from metahp.datasets.infer import build_table
-from metahp.datasets.read import TableSource, load_table, read_frame, table_from
+from metahp.datasets.load import load
+from metahp.datasets.read import TableSource, read_frame
 from metahp.datasets.table import Table
 
 N_ROWS = 60
@@ -98,8 +99,8 @@ WRITERS: dict[str, Callable[[pd.DataFrame], bytes]] = {
 @pytest.mark.parametrize("name", WRITERS)
 def test_same_values_are_the_same_task_in_every_format(name: str, frame: pd.DataFrame, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(WRITERS[name](frame))
-    table = load_table(tmp_path / name, target="y")
-    expected = table_from(frame, target="y")
+    table = load(tmp_path / name, target="y")
+    expected = load(frame, target="y")
     assert table.task.id == expected.task.id
     assert sorted(table.features.columns) == sorted(expected.features.columns)
     assert table.task.name == name.split(".")[0]
@@ -110,14 +111,14 @@ def test_same_values_are_the_same_task_in_every_format(name: str, frame: pd.Data
 def test_pandas_alone_reads_the_same_table_again(name: str, frame: pd.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(WRITERS[name](frame))
-    table = load_table(path, target="y")
+    table = load(path, target="y")
     source = table.read.pandas_source(str(path), table.preparation.categorical)
     again = eval(source, {"pd": pd})
-    assert table_from(again, target="y").task.id == table.task.id
+    assert load(again, target="y").task.id == table.task.id
 
 
 def test_a_changed_cell_is_another_task(frame: pd.DataFrame) -> None:
-    before = table_from(frame, target="y").task.id
+    before = load(frame, target="y").task.id
     for column, value in {
         "number": 0.25,
         "count": 99,
@@ -128,7 +129,7 @@ def test_a_changed_cell_is_another_task(frame: pd.DataFrame) -> None:
     }.items():
         changed = frame.copy()
         changed.loc[7, column] = value
-        assert table_from(changed, target="y").task.id != before, column
+        assert load(changed, target="y").task.id != before, column
 
 
 def test_standard_input_is_read(frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +141,7 @@ def test_standard_input_is_read(frame: pd.DataFrame, monkeypatch: pytest.MonkeyP
         frame.to_parquet(),
     ):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-        assert load_table("-", target="y").task.id == table_from(frame, target="y").task.id
+        assert load("-", target="y").task.id == load(frame, target="y").task.id
 
 
 def rows(n: int = 40, last: Callable[[int], str] = lambda i: "ab"[i % 2]) -> str:
@@ -200,29 +201,29 @@ BAD: dict[str, tuple[str, bytes | str, str]] = {
 def test_bad_file_is_one_clear_line(name: str, content: bytes | str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message) as caught:
-        load_table(tmp_path / name)
+        load(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file_names_the_closest(tmp_path: Path) -> None:
     (tmp_path / "churn.csv").write_text("a,y\n")
     with pytest.raises(InputError, match=r"no file '.*chrn\.csv'.* Did you mean '.*churn\.csv'"):
-        load_table(tmp_path / "chrn.csv")
+        load(tmp_path / "chrn.csv")
     with pytest.raises(InputError, match=r"Tables beside it: churn\.csv"):
-        load_table(tmp_path / "something else")
+        load(tmp_path / "something else")
     with pytest.raises(InputError, match="does not exist either"):
-        load_table(tmp_path / "nowhere" / "churn.csv")
+        load(tmp_path / "nowhere" / "churn.csv")
 
 
 def test_directory_names_its_tables(tmp_path: Path) -> None:
     (tmp_path / "churn.csv").write_text("a,y\n")
     with pytest.raises(InputError, match=r"is a directory, expected a file\. Try one of: churn\.csv"):
-        load_table(tmp_path)
+        load(tmp_path)
 
 
 def csv_table(tmp_path: Path, content: str, encoding: str = "utf-8") -> Table:
     (tmp_path / "t.csv").write_bytes(content.encode(encoding))
-    return load_table(tmp_path / "t.csv")
+    return load(tmp_path / "t.csv")
 
 
 def words(i: int) -> str:
@@ -266,7 +267,7 @@ def test_ten_thousand_columns_are_read_with_one_warning(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     wide = pd.DataFrame(rng.integers(0, 9, (40, 10_000))).add_prefix("c").assign(y=["u", "v"] * 20)
     wide.to_csv(tmp_path / "wide.csv", index=False)
-    table = load_table(tmp_path / "wide.csv")
+    table = load(tmp_path / "wide.csv")
     assert table.features.shape == (40, 10_000)
     assert len(table.warnings) == 1
     assert "wide: 10,001 columns" in table.warnings[0]
@@ -293,7 +294,7 @@ def test_line_breaks_and_separators_in_quotes_are_values(tmp_path: Path) -> None
 def test_json_columns_of_two_types_and_absent_keys_are_read(tmp_path: Path) -> None:
     lines = [{"a": i % 5 if i % 3 else "x", "y": "uv"[i % 2]} | ({"late": i % 4} if i > 5 else {}) for i in range(40)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    table = load_table(tmp_path / "t.jsonl", target="y")
+    table = load(tmp_path / "t.jsonl", target="y")
     assert list(table.features["late"].isna()) == [i <= 5 for i in range(40)]
     assert set(table.features["a"]) == {"x", "0", "1", "2", "3", "4"}
 
@@ -306,7 +307,7 @@ def test_a_late_line_with_another_key_or_type_is_read_as_an_early_one_is(tmp_pat
     tables = []
     for order in ([*lines, last], [last, *lines]):
         (tmp_path / "t.jsonl").write_text("\n".join(order))
-        tables.append(load_table(tmp_path / "t.jsonl", target="y"))
+        tables.append(load(tmp_path / "t.jsonl", target="y"))
     assert tables[0].task.id == tables[1].task.id
     assert sorted(tables[0].features) == sorted(tables[1].features)
 
@@ -316,7 +317,7 @@ def test_pandas_reads_json_lines_again_without_making_dates_of_them(tmp_path: Pa
     rows = [{"modified": 100_000_000 + i, "created_at": f"{i % 4}", "y": "uv"[i % 2]} for i in range(40)]
     path = tmp_path / "t.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    table = load_table(path)
+    table = load(path)
     again = eval(table.read.pandas_source(str(path)), {"pd": pd})
     assert list(again["modified"]) == [row["modified"] for row in rows]
     assert list(again["created_at"]) == [row["created_at"] for row in rows]
@@ -326,7 +327,7 @@ def test_pandas_reads_json_lines_again_without_making_dates_of_them(tmp_path: Pa
 def test_sparse_arff_rows_mean_zero_where_they_are_silent(tmp_path: Path) -> None:
     header = "@relation r\n@attribute a numeric\n@attribute b {'no way',yes}\n@attribute y{u,v}\n@data\n"
     (tmp_path / "t.arff").write_text(header + "{0 4, 1 yes, 2 v}\n{}\n{1 ?}, {2}\n" * 20)
-    table = load_table(tmp_path / "t.arff")
+    table = load(tmp_path / "t.arff")
     assert list(table.features["a"][:3]) == [4, 0, 0]
     assert list(table.features["b"][:2]) == ["yes", "no way"]
     assert table.features["b"].isna().sum() == 20
@@ -353,9 +354,11 @@ def test_read_frame_keeps_repeated_names(tmp_path: Path) -> None:
 
 def test_unknown_names_are_met_with_the_closest(tmp_path: Path, frame: pd.DataFrame) -> None:
     with pytest.raises(UnknownNameError, match=r"No column is called 'numbr'.*Did you mean 'number'"):
-        table_from(frame, target="numbr")
-    with pytest.raises(UnknownNameError, match=r"No task type is called 'binry'.*Did you mean 'binary'"):
-        table_from(frame, task_type="binry")
+        load(frame, target="numbr")
+    with pytest.raises(
+        UnknownNameError, match=r"`task` is one of binary, multiclass, regression, got 'binry'.*Did you mean 'binary'"
+    ):
+        load(frame, task="binry")
 
 
 def test_python_containers_give_the_same_task() -> None:
@@ -363,7 +366,7 @@ def test_python_containers_give_the_same_task() -> None:
     X, y = rng.normal(size=(50, 3)), rng.integers(0, 2, 50)
     named = pd.DataFrame(X, columns=["p", "q", "target"], index=range(100, 150))
     ids = {
-        table_from(*pair).task.id
+        load(*pair).task.id
         for pair in (
             (X, y),
             (X.tolist(), y.tolist()),
@@ -390,4 +393,4 @@ def test_python_containers_give_the_same_task() -> None:
 )
 def test_wrong_shapes_from_python_are_input_errors(X: object, y: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        table_from(X, y)
+        load(X, y)

@@ -20,7 +20,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, TrialState
-from metahp.datasets.read import load_table
+from metahp.datasets.load import load
 from metahp.evaluation.processes import run_jobs
 from metahp.evaluation.runner import Job, Runner, Workload
 from metahp.knowledge.store import KnowledgeBase
@@ -90,7 +90,7 @@ def test_it_is_recommended(grown: KnowledgeBase, new_table: Path) -> None:
     assert [item.learner for item in recommendation.items] == ["neighbours"] * 2
     assert recommendation.best.score > 0.5
     [first, _] = recommendation.estimators()
-    frame = load_table(new_table, target="target")
+    frame = load(new_table, target="target")
     assert first.fit(frame.features, frame.y).score(frame.features, frame.y) > 0.6
 
 
@@ -163,7 +163,7 @@ def test_a_worker_looks_into_the_folders_of_a_learner_last_and_only_for_that_lea
     neighbours: type[metahp.Learner], new_table: Path
 ) -> None:
     """Otherwise a `random.py` beside the learner's module would replace Python's."""
-    workload = Workload(load_table(new_table, target="target"))
+    workload = Workload(load(new_table, target="target"))
     path_of_modules = "__import__('sys').path"
     with Runner() as runner:
         plain = learner_named("linear").space(TaskType.BINARY).default
@@ -197,7 +197,7 @@ def test_a_worker_that_cannot_import_a_learner_says_so(
     reference = LearnerReference("gone", "gone_module:Neighbours", str(tmp_path / "gone_module.py"), (str(tmp_path),))
     monkeypatch.setattr(registry._learners, "references", {**registry._learners.references, "gone": reference})
     monkeypatch.setitem(registry._learners._loaded, "gone", neighbours())
-    workload = Workload(load_table(new_table, target="target"))
+    workload = Workload(load(new_table, target="target"))
     [trial] = run_jobs([job_of(workload, configuration)], n_jobs=1)
     assert trial.state is TrialState.FAILED
     assert trial.reason == (
@@ -232,7 +232,7 @@ def test_files_are_no_reason_to_import_a_learner(new_table: Path, grown: Knowled
 
 @pytest.fixture
 def fitted(neighbours: type[metahp.Learner], new_table: Path) -> Any:
-    loaded = load_table(new_table, target="target")
+    loaded = load(new_table, target="target")
     learner = neighbours()
     estimator = learner.estimator(
         learner.space(TaskType.BINARY).default, TaskType.BINARY, numeric=["a", "b"], categorical=["kind"], seed=0

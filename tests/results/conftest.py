@@ -11,7 +11,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from metahp.core.configuration import Configuration
 from metahp.core.metric import metric_for
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
-from metahp.datasets.read import load_table
+from metahp.datasets.load import load
 from metahp.datasets.table import Table
 from metahp.learners.registry import learner_named
 from metahp.results.directory import ResultContent
@@ -61,7 +61,7 @@ def make_table(tmp_path: Path) -> Callable[[str], Table]:
     def make(kind: str) -> Table:
         path = tmp_path / f"{kind}.csv"
         frame_of(kind).to_csv(path, index=False)
-        return load_table(path, target="y")
+        return load(path, target="y")
 
     return make
 

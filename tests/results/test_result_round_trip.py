@@ -16,8 +16,8 @@ from pandas.testing import assert_frame_equal
 from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric, metric_for
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
+from metahp.datasets.load import load
 from metahp.datasets.preparation import Preparation
-from metahp.datasets.read import load_table, table_from
 from metahp.datasets.table import Table
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.results.directory import ResultContent, write_result
@@ -144,14 +144,14 @@ def test_columns_without_a_name_are_found_without_the_target(tmp_path: Path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(40, 3)), columns=["y", "", "b"])
     frame.to_csv(tmp_path / "train.csv", index=False)
-    table = load_table(tmp_path / "train.csv", target="y")
+    table = load(tmp_path / "train.csv", target="y")
     new, _ = table.preparation.transform(frame.drop(columns="y"))
     np.testing.assert_array_equal(new.to_numpy(), table.features.to_numpy())
 
 
 def test_a_file_with_the_only_feature_can_be_predicted(tmp_path: Path):
     frame = pd.DataFrame({"x": np.arange(40) ** 1.5, "y": np.arange(40) % 2})
-    table = table_from(frame, target="y")
+    table = load(frame, target="y")
     configuration = learner_named("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
     model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
     frame[["x"]].to_csv(tmp_path / "new.csv", index=False)
@@ -178,7 +178,7 @@ def test_a_class_that_the_rows_lacked_has_probability_zero(learner: str, make_ta
 def test_arrays_and_booleans_are_read_as_in_training():
     X = np.random.default_rng(0).normal(size=(60, 3)).round(2)
     X[:, 2] = X[:, 2] > 0
-    table = table_from(X, X[:, 0] > 0)
+    table = load(X, X[:, 0] > 0)
     configuration = learner_named("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
     model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
     frame = pd.DataFrame(X, columns=["x0", "x1", "x2"]).astype({"x2": bool})
@@ -192,7 +192,7 @@ def test_arrays_and_booleans_are_read_as_in_training():
 )
 def test_classes_come_back_as_what_they_were(target: list, expected: np.ndarray):
     y = np.resize(target, 60)
-    table = table_from(pd.DataFrame({"x": np.resize(range(len(target)), 60) * 1.0, "z": np.arange(60) ** 2.0}), y)
+    table = load(pd.DataFrame({"x": np.resize(range(len(target)), 60) * 1.0, "z": np.arange(60) ** 2.0}), y)
     configuration = learner_named("random_forest").space(table.task.type).configuration({"n_estimators": 10})
     model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
     X = pd.DataFrame({"x": np.resize(range(len(target)), 60) * 1.0, "z": np.arange(60) ** 2.0})

@@ -14,7 +14,7 @@ import pytest
 from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.core.trial import Protocol
-from metahp.datasets.read import load_table
+from metahp.datasets.load import load
 from metahp.datasets.table import Table
 from metahp.evaluation.design import design
 from metahp.evaluation.protocol import measure
@@ -110,7 +110,7 @@ def test_the_script_of_each_learner_scores_as_metahp_does(
 ) -> None:
     path = tmp_path / "table.csv"
     features(frame, target).to_csv(path, index=False)
-    table = load_table(path, target=target)
+    table = load(path, target=target)
     recommendation = recommendation_of(table, learner, index=7)
     output = run(python_script(recommendation, table, str(path)), tmp_path)
     measured = measure(table, learner_named(learner), recommendation.best.configuration, Protocol())
@@ -196,7 +196,7 @@ def test_the_script_reads_the_format_that_metahp_read(frame: pd.DataFrame, tmp_p
     frame["colour"] = frame["colour"].replace("red", "röt" if ".arff" not in name else "red")
     path = tmp_path / name
     write(features(frame, "binary"), path)
-    table = load_table(path, target="binary")
+    table = load(path, target="binary")
     recommendation = recommendation_of(table, "linear")
     output = run(python_script(recommendation, table, str(path)), tmp_path)
     measured = measure(table, learner_named("linear"), recommendation.best.configuration, Protocol())
@@ -209,7 +209,7 @@ def test_rows_without_a_target_and_renamed_columns_are_treated_as_metahp_does(tm
     rows = [f"{rng.normal():.3f},{rng.normal():.3f},{rng.integers(0, 2) if i % 7 else ''}" for i in range(60)]
     path = tmp_path / "table.csv"
     path.write_text("a,a,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    table = load_table(path)
+    table = load(path)
     assert table.preparation.renamed
     assert table.n_rows_without_target == 9
     output = run(python_script(recommendation_of(table, "random_forest"), table, str(path)), tmp_path)
@@ -222,7 +222,7 @@ def test_a_class_too_rare_for_the_folds_is_left_out_of_the_score_and_said_so(
     frame.loc[:1, "multiclass"] = "rare"
     path = tmp_path / "table.csv"
     features(frame, "multiclass").to_csv(path, index=False)
-    table = load_table(path, target="multiclass")
+    table = load(path, target="multiclass")
     script = python_script(recommendation_of(table, "linear"), table, str(path))
     assert "fewer than 3 rows" in script
     output = run(script, tmp_path)
@@ -234,7 +234,7 @@ def test_a_class_too_rare_for_the_folds_is_left_out_of_the_score_and_said_so(
 def test_the_script_of_lightgbm_takes_any_names(frame: pd.DataFrame, tmp_path: Path, name: str) -> None:
     path = tmp_path / "table.csv"
     features(frame.rename(columns={"signal": name, "size, in mm": "size"}), "binary").to_csv(path, index=False)
-    table = load_table(path, target="binary")
+    table = load(path, target="binary")
     output = run(python_script(recommendation_of(table, "lightgbm"), table, str(path)), tmp_path)
     assert "fitted on all 90 rows" in output
 
@@ -242,7 +242,7 @@ def test_the_script_of_lightgbm_takes_any_names(frame: pd.DataFrame, tmp_path: P
 def test_the_script_says_where_its_numbers_come_from_and_needs_no_metahp(frame: pd.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     features(frame, "binary").to_csv(path, index=False)
-    table = load_table(path, target="binary")
+    table = load(path, target="binary")
     script = python_script(recommendation_of(table, "lightgbm"), table, str(path))
     assert "Expected roc_auc: 0.8 (80 % interval 0.7 to 0.9; library default 0.75)" in script
     assert "learned from a knowledge base of 12 tasks" in script
@@ -294,7 +294,7 @@ def test_the_features_and_predictions_of_the_script_are_those_of_metahp(
 ) -> None:
     path = tmp_path / name
     write_nasty(nasty, path)
-    table = load_table(path, target="label", task_type="multiclass")
+    table = load(path, target="label", task="multiclass")
     assert {column.kind for column in table.preparation.columns} == {"number", "category", "date"}
     configuration = learner_named("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
     options = {"metric": metric_for(table.task.type), "seed": 0, "verb": "found", "expectation": ""}
@@ -314,7 +314,7 @@ def test_the_features_and_predictions_of_the_script_are_those_of_metahp(
 def test_the_script_prepares_new_rows_as_metahp_does(nasty: pd.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     nasty.to_parquet(path)
-    table = load_table(path, target="label", task_type="multiclass")
+    table = load(path, target="label", task="multiclass")
     script = training_script(
         learner_named("linear").space(table.task.type).default,
         table,

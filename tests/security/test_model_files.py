@@ -28,7 +28,7 @@ from metahp.core.errors import InputError, MetahpError
 from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
-from metahp.datasets.read import table_from
+from metahp.datasets.load import load
 from metahp.datasets.table import Table
 from metahp.learners import skops_archive, untrusted
 from metahp.learners.registry import learner_named
@@ -73,7 +73,7 @@ def table_of(kind: str) -> Table:
             "y": target[kind],
         }
     )
-    return table_from(frame, target="y")
+    return load(frame, target="y")
 
 
 def configuration_of(learner: str, table: Table, values: dict[str, Any]) -> Configuration:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from metahp.core.errors import InputError
 from metahp.core.metric import metric_for
-from metahp.datasets.read import load_table
+from metahp.datasets.load import load
 from metahp.datasets.table import Table
 from metahp.learners.registry import learner_named
 from metahp.results.script import ScriptFolds, training_script
@@ -185,7 +185,7 @@ def tame_actions(folder: Path) -> set[str]:
         for first in ("number", "number, in m", " ", "it's"):
             path = folder / f"tame{suffix}"
             path.write_bytes(write(values([first, "other", "word", "day", "group", "label"], ["u", "v", "w"])))
-            table = load_table(path, target="label")
+            table = load(path, target="label")
             for learner in ("linear", "lightgbm"):
                 allowed |= actions(script_of(table, str(path), learner, "group"))
                 allowed |= actions(script_of(table, str(path), learner, ""))
@@ -223,7 +223,7 @@ def test_the_script_of_hostile_names_does_what_that_of_tame_ones_does(
     (folder / file).write_bytes(FORMATS[suffix](values(columns, classes)))
     path = str(folder / file) if is_absolute else file
     try:
-        table = load_table(path)
+        table = load(path)
     except InputError:
         # The names themselves make it no table: a separator that fits better, a class that marks a gap.
         assume(False)
@@ -243,7 +243,7 @@ def test_the_script_of_hostile_names_does_what_that_of_tame_ones_does(
 def test_the_name_of_a_file_runs_nothing(tmp_path: Path, file: str) -> None:
     columns = values(["{print(1)}", "\\N", '"; print("owned")', "# day", "'''", 'print("owned")'], ["\\x", "'", '"'])
     (tmp_path / file).write_bytes(as_csv(columns))
-    script = script_of(load_table(tmp_path / file), file, "linear", "")
+    script = script_of(load(tmp_path / file), file, "linear", "")
     (tmp_path / "train.py").write_text(script, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "error", "train.py"],
@@ -265,14 +265,14 @@ def test_a_file_is_read_whatever_its_name_looks_like(folder: Path, file: str, su
     path = Path(file + suffix) if not file.endswith(":") else Path(f"{file}//a{suffix}")
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(FORMATS[suffix](values(["p", "q", "word", "day", "group", "label"], ["u", "v", "w"])))
-    table = load_table(str(path))
+    table = load(str(path))
     assert "fitted on all 36 rows" in run_here(script_of(table, str(path), "linear", ""))
 
 
 def test_a_plain_file_is_not_unpacked_for_its_name(folder: Path) -> None:
     for file in ("a.csv.zip", "a.bz2", "A.XZ"):
         Path(file).write_bytes(as_csv(values(["p", "q", "word", "day", "group", "label"], ["u", "v", "w"])))
-        assert "fitted on all 36 rows" in run_here(script_of(load_table(file), file, "linear", ""))
+        assert "fitted on all 36 rows" in run_here(script_of(load(file), file, "linear", ""))
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_classes_that_look_like_numbers_stay_what_they_were_read_as(folder: Path
     columns = values(["p", "q", "word", "day", "group", "label"], ["u", "v", "w"])
     columns["label"] = [classes[i % 3] for i in range(N_ROWS)]
     Path("labels.csv").write_bytes(as_csv(columns))
-    table = load_table("labels.csv", task_type="multiclass")
+    table = load("labels.csv", task="multiclass")
     found: dict[str, object] = {}
     exec(script_of(table, "labels.csv", "lightgbm", "").partition("model =")[0], found)
     assert len(np.unique(found["y"])) == len(table.classes) == 3
@@ -292,6 +292,6 @@ def test_far_dates_are_dates_in_the_script_too(folder: Path) -> None:
     columns = values(["p", "q", "word", "day", "group", "label"], ["u", "v", "w"])
     columns["day"][:2] = ["9999-12-31", "0001-01-01"]
     Path("far.csv").write_bytes(as_csv(columns))
-    table = load_table("far.csv")
+    table = load("far.csv")
     assert table.preparation.dates == ("day",)
     assert "fitted on all 36 rows" in run_here(script_of(table, "far.csv", "lightgbm", ""))

@@ -27,8 +27,9 @@ from metahp.core.errors import InputError, UnknownNameError
 from metahp.datasets import limits
 from metahp.datasets.infer import build_table
 from metahp.datasets.limits import MAX_COLUMNS, MAX_DEPTH
+from metahp.datasets.load import load
 from metahp.datasets.raw import RawTable
-from metahp.datasets.read import TableSource, frame_of, load_table, table_from
+from metahp.datasets.read import TableSource, frame_of
 from metahp.datasets.table import Table
 
 N_ROWS = 40
@@ -39,7 +40,7 @@ ROWS = "".join(f"{i % 7},{i % 5},{'ab'[i % 2]}\n" for i in range(N_ROWS))
 def loaded(folder: Path, name: str, content: bytes | str) -> Table:
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return load_table(path)
+    return load(path)
 
 
 def refused(folder: Path, name: str, content: bytes | str, match: str) -> None:
@@ -166,7 +167,7 @@ def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest
     for data in (text.encode(), gzip.compress(text.encode())):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         with pytest.raises(InputError, match=r"standard input.* holds more than"):
-            load_table("-")
+            load("-")
     assert loaded(tmp_path, "t.csv", text).task.n_rows == 500 * N_ROWS
 
 
@@ -179,7 +180,7 @@ def test_a_bomb_is_refused_within_the_memory_that_is_free(tmp_path: Path, monkey
             file.write(b"1,2,a\n" * 200_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match=r"holds more than 0\.0 GiB"):
-        load_table(tmp_path / "t.csv.gz")
+        load(tmp_path / "t.csv.gz")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
@@ -253,7 +254,7 @@ def test_too_many_columns_from_python_are_refused(tmp_path: Path) -> None:
     many = np.zeros((20, MAX_COLUMNS + 1))
     for X in (many, pd.DataFrame(many), scipy.sparse.csr_matrix(many)):
         with pytest.raises(InputError, match=r"has 25,00[12] columns; expected at most 25,000"):
-            table_from(X, [0, 1] * 10)
+            load(X, [0, 1] * 10)
     with pytest.raises(InputError, match="sparse matrix has 1,000,000,000,000 rows and 9 columns"):
         frame_of(scipy.sparse.coo_matrix((10**12, 9)))
 
@@ -267,10 +268,10 @@ def test_standard_input_that_is_closed_is_one_line(monkeypatch: pytest.MonkeyPat
     for stdin in (None, closed):
         monkeypatch.setattr(sys, "stdin", stdin)
         with pytest.raises(InputError, match=r"standard input, which is closed\. Try: "):
-            load_table("-")
+            load("-")
     monkeypatch.setattr(sys, "stdin", io.StringIO("a,y\n"))
     with pytest.raises(InputError, match="found text without bytes"):
-        load_table("-")
+        load("-")
 
 
 def test_devices_pipes_and_sockets_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +287,7 @@ def test_devices_pipes_and_sockets_are_refused(tmp_path: Path, monkeypatch: pyte
             "socket.csv": "a socket, expected a file",
         }.items():
             with pytest.raises(InputError, match=f"'{name}' is {kind}"):
-                load_table(name)
+                load(name)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +295,7 @@ def test_devices_pipes_and_sockets_are_refused(tmp_path: Path, monkeypatch: pyte
 )
 def test_pipes_of_the_shell_are_read(tmp_path: Path, command: str) -> None:
     (tmp_path / "t.csv").write_text("a,b,y\n" + ROWS)
-    code = "import sys; from metahp.datasets.read import load_table; print(load_table(sys.argv[1]).task)"
+    code = "import sys; from metahp.datasets.load import load; print(load(sys.argv[1]).task)"
     python = f"{sys.executable} -c '{code}'"
     done = subprocess.run(
         ["bash", "-c", command.format(python=python)],
@@ -323,14 +324,14 @@ def test_tasks_have_names_that_any_database_can_keep(tmp_path: Path, file: str) 
     text = ("a,b,y\n" + ROWS).encode()
     (tmp_path / file).write_bytes(gzip.compress(text) if file.endswith("gz") else text)
     tables = [
-        load_table(tmp_path / file),
+        load(tmp_path / file),
         TableSource(path=str(tmp_path / file), name="\udcff", group="\ud800").load(),
         build_table(RawTable.of(pd.DataFrame({"a": [1, 2] * 20, "y": [0, 1] * 20}), name="\udcff")),
     ]
     assert all(is_encodable(table.task.name, table.task.group) for table in tables)
     assert tables[1].task.name == "\\udcff"
     with pytest.raises(InputError, match="There is no file") as caught:
-        load_table(tmp_path / f"no {file}")
+        load(tmp_path / f"no {file}")
     assert "\n" not in str(caught.value)
     assert is_encodable(str(caught.value))
 
@@ -355,7 +356,7 @@ def test_names_classes_and_categories_of_a_frame_are_encodable() -> None:
 def test_half_characters_from_python_and_from_json_are_texts(tmp_path: Path) -> None:
     labels = ["\ud800", "v"] * 20
     for y in (labels, np.array(labels), pd.Series(labels, dtype=object, name="\udcff")):
-        table = table_from(np.arange(40).reshape(-1, 1) % 7, y)
+        table = load(np.arange(40).reshape(-1, 1) % 7, y)
         assert table.classes == ("\\ud800", "v")
     lines = [json.dumps({"\ud800": i % 7, "b": "\udfff" if i % 3 else "k", "y": labels[i]}) for i in range(40)]
     table = loaded(tmp_path, "t.jsonl", "\n".join(lines))
@@ -364,7 +365,7 @@ def test_half_characters_from_python_and_from_json_are_texts(tmp_path: Path) -> 
 
 
 def test_classes_that_differ_in_a_nul_are_two_classes() -> None:
-    assert table_from(np.arange(40).reshape(-1, 1) % 7, ["a", "a\0"] * 20).classes == ("a", "a\0")
+    assert load(np.arange(40).reshape(-1, 1) % 7, ["a", "a\0"] * 20).classes == ("a", "a\0")
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -374,14 +375,14 @@ def test_any_path_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nam
     text = ("a,b,y\n" + ROWS).encode()
     frame = pd.read_csv(io.BytesIO(text))
     contents = {".csv": text, ".jsonl": frame.to_json(orient="records", lines=True).encode(), ".pq": frame.to_parquet()}
-    expected = table_from(frame).task.id
+    expected = load(frame).task.id
     for suffix, content in contents.items():
         if packed and suffix == ".pq":
             continue
         file = name + suffix + (".gz" if packed else "")
         Path(file).write_bytes(gzip.compress(content) if packed else content)
-        assert load_table(file).task.id == expected
-        assert load_table(tmp_path / file).task.id == expected
+        assert load(file).task.id == expected
+        assert load(tmp_path / file).task.id == expected
 
 
 # --- Damage
@@ -524,7 +525,7 @@ def survive(folder: Path, files: Callable[[], dict[str, bytes]], n_variants: int
             (folder / name).write_bytes(content)
             start = time.process_time()
             try:
-                load_table(folder / name, target="y" if variant % 2 else None)
+                load(folder / name, target="y" if variant % 2 else None)
             except (InputError, UnknownNameError):
                 pass
             except Exception as error:

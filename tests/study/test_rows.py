@@ -68,7 +68,7 @@ def test_the_rows_of_an_array_are_those_of_its_frame(frame: pd.DataFrame) -> Non
         ({"groups": "farmm"}, UnknownNameError, "Did you mean 'farm'"),
         ({"groups": "kind"}, InputError, "is the target"),
         ({"groups": "farm", "cv": 50}, InputError, "50 folds need at least 50 groups"),
-        ({"groups": [1, 2]}, InputError, "one group for each of 150 rows"),
+        ({"groups": [1, 2]}, InputError, "a value of `groups` for each of 150 rows"),
         ({"time": "farm", "cv": 30}, InputError, "different times"),
         ({"time": "day", "groups": "farm"}, InputError, "ask for one"),
         ({"time": "name"}, InputError, "column 'name' of `time` that are numbers or dates, such as 2026-01-31; got 'a"),
