@@ -101,7 +101,7 @@ def report(
     yield output.line(phrases.table_line(table, file))
     yield output.line(
         f"metric {recommendation.metric.name} · knowledge base: {recommendation.n_past_tasks:,} tasks, "
-        f"{recommendation.n_past_trials:,} trials · answered in {seconds:.1f} s"
+        f"{recommendation.n_past_trials:,} trials · took {seconds:.1f} s"
     )
     yield ""
     yield _score_table(recommendation, is_wide=width >= WIDE)

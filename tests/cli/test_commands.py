@@ -95,7 +95,7 @@ def test_the_report_is_readable_at_this_width(table_file: Path, width: int) -> N
     for words in (
         "table.csv: 90 rows × 3 features (1 categorical, ",
         "target 'binary' (guessed: last column), binary, minority",
-        "metric roc_auc · knowledge base: 425 tasks, 61,200 trials · answered in 0.7 s",
+        "metric roc_auc · knowledge base: 425 tasks, 61,200 trials · took 0.7 s",
         "0.846 (.834–.857)",
         "+0.021",
         "1.4 s",
