@@ -121,9 +121,7 @@ def find_task_type(name: str | None) -> TaskType | None:
         return None
     known = [str(kind) for kind in TaskType]
     if name not in known:
-        raise UnknownNameError(
-            f"`task` is one of {', '.join(known)}, got '{name}'. {did_you_mean(name, known)}", argument="task"
-        )
+        raise UnknownNameError(f"No `task` is called '{name}'. {did_you_mean(name, known)}", argument="task")
     return TaskType(name)
 
 

@@ -161,7 +161,10 @@ def test_seconds_are_shown_as_a_person_reads_them(seconds: float, shown: str) ->
         (["recommend", "{table}", "--target", "binry"], "No column is called 'binry'"),
         (["recommend", "{table}", "--metric", "auc"], "'auc' is not a metric for a binary task"),
         (["recommend", "{table}", "--learner", "lightgmb"], "Did you mean 'lightgbm'"),
-        (["recommend", "{table}", "--task", "clustering"], "--task is one of binary, multiclass, regression"),
+        (
+            ["recommend", "{table}", "--task", "clustering"],
+            "No --task is called 'clustering'. Known: binary, multiclass, regression.",
+        ),
         (["recommend", "{table}", "-k", "0"], "-k"),
         (["recommend", "{table}", "--format", "xml"], "xml"),
         (["recommend", "-", "--format", "python"], "standard input"),
