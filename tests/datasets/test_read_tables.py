@@ -356,7 +356,7 @@ def test_unknown_names_are_met_with_the_closest(tmp_path: Path, frame: pd.DataFr
     with pytest.raises(UnknownNameError, match=r"No column is called 'numbr'.*Did you mean 'number'"):
         load(frame, target="numbr")
     with pytest.raises(
-        UnknownNameError, match=r"`task` is one of binary, multiclass, regression, got 'binry'.*Did you mean 'binary'"
+        UnknownNameError, match=r"No `task` is called 'binry'.*Did you mean 'binary'"
     ):
         load(frame, task="binry")
 
