@@ -13,7 +13,7 @@ from metahp.datasets.preparation import DATE_PARTS, Preparation
 from metahp.learners.expected import Expected
 from metahp.learners.registry import LEARNERS, learner_named
 from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, MAX_MODEL_BYTES, parse_json, read_file
-from metahp.results.directory import BEST, MODELS, PREPARATION, SCHEMA_VERSION
+from metahp.results.content import BEST, MODELS, PREPARATION, SCHEMA_VERSION
 from metahp.results.formats import load_model, reason_of
 from metahp.results.model import Member, TunedModel
 

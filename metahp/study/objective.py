@@ -17,7 +17,8 @@ from metahp.evaluation import interrupts
 from metahp.evaluation.threads import ObjectiveFunction, ObjectiveThreads
 from metahp.knowledge.records import TaskRecord
 from metahp.learners.registry import LEARNERS
-from metahp.results.directory import Objective, ResultContent, write_result
+from metahp.results.content import Objective, ResultContent
+from metahp.results.directory import write_result
 from metahp.study.configurations import read_configurations
 from metahp.study.request import Request
 from metahp.study.result import TuneResult, make_result

@@ -15,7 +15,7 @@ from metahp.core.statistics import standard_error
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.recommendation.result import arguments_of
-from metahp.results.directory import trials_frame
+from metahp.results.content import trials_frame
 from metahp.results.model import TunedModel
 from metahp.study.ensemble import Ensemble
 from metahp.study.trials import WARM, StudyTrials

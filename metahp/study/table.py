@@ -22,7 +22,8 @@ from metahp.learners.registry import learner_named
 from metahp.recommendation.result import arguments_of
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
-from metahp.results.directory import ResultContent, write_result
+from metahp.results.content import ResultContent
+from metahp.results.directory import write_result
 from metahp.results.model import TunedModel, fit_model
 from metahp.study.configurations import read_configurations
 from metahp.study.ensemble import Ensemble, can_keep_predictions, choose_ensemble, explain_single

@@ -12,7 +12,8 @@ from metahp.core.metric import metric_for
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.load import load
 from metahp.learners.registry import learner_named
-from metahp.results.directory import ResultContent, write_result
+from metahp.results.content import ResultContent
+from metahp.results.directory import write_result
 from metahp.results.model import fit_model
 from metahp.results.predict import load_result
 

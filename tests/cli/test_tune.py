@@ -20,7 +20,7 @@ from metahp.core.trial import Trial
 from metahp.knowledge.columns import trials_to_table
 from metahp.knowledge.seed import SEED_KEY, seed_folder, seed_hash
 from metahp.knowledge.store import KnowledgeBase
-from metahp.results.directory import TRIALS
+from metahp.results.content import TRIALS
 
 LINE = re.compile(r"^trial (\d+)/\d+ ", re.MULTILINE)
 

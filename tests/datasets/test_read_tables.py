@@ -355,9 +355,7 @@ def test_read_frame_keeps_repeated_names(tmp_path: Path) -> None:
 def test_unknown_names_are_met_with_the_closest(tmp_path: Path, frame: pd.DataFrame) -> None:
     with pytest.raises(UnknownNameError, match=r"No column is called 'numbr'.*Did you mean 'number'"):
         load(frame, target="numbr")
-    with pytest.raises(
-        UnknownNameError, match=r"No `task` is called 'binry'.*Did you mean 'binary'"
-    ):
+    with pytest.raises(UnknownNameError, match=r"No `task` is called 'binry'.*Did you mean 'binary'"):
         load(frame, task="binry")
 
 

@@ -21,7 +21,7 @@ from metahp.core.metric import METRICS
 from metahp.core.trial import TrialState
 from metahp.files import HeldError, locked, sweep, unfinished_path, write_file
 from metahp.knowledge.store import KnowledgeBase
-from metahp.results.directory import trials_frame
+from metahp.results.content import trials_frame
 from metahp.study.trials import StudyTrials
 
 Known = Any  # the class of the fixture, which `conftest.py` has

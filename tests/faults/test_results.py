@@ -17,7 +17,7 @@ import pytest
 import metahp
 from metahp.core.errors import MetahpError
 from metahp.files import unfinished_path
-from metahp.results.directory import BEST, PREPARATION, SCRIPT, TRIALS
+from metahp.results.content import BEST, PREPARATION, SCRIPT, TRIALS
 
 Known = Any  # the class of the fixture, which `conftest.py` has
 N_BEFORE, N_AFTER = 3, 4

@@ -19,7 +19,7 @@ import pytest
 from metahp.files import is_unfinished
 from metahp.knowledge.seed import read_seed
 from metahp.knowledge.store import KnowledgeBase
-from metahp.results.directory import BEST, TRIALS
+from metahp.results.content import BEST, TRIALS
 from metahp.results.predict import load_result
 
 PROGRAM = Path(__file__).with_name("moments.py")

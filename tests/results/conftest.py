@@ -14,7 +14,7 @@ from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.load import load
 from metahp.datasets.table import Table
 from metahp.learners.registry import learner_named
-from metahp.results.directory import ResultContent
+from metahp.results.content import ResultContent
 from metahp.results.model import fit_model
 
 LOADERS = {"binary": load_breast_cancer, "multiclass": load_wine, "regression": load_diabetes}

@@ -18,7 +18,8 @@ from metahp.core.errors import InputError, UnknownNameError
 from metahp.core.task import Task, TaskType
 from metahp.files import unfinished_path
 from metahp.results import directory as module
-from metahp.results.directory import Objective, ResultContent, check_directory, check_is_of, write_result
+from metahp.results.content import Objective, ResultContent
+from metahp.results.directory import check_directory, check_is_of, write_result
 from metahp.results.predict import load_result
 
 Make = Callable[..., ResultContent]

@@ -20,7 +20,8 @@ from metahp.datasets.load import load
 from metahp.datasets.preparation import Preparation
 from metahp.datasets.table import Table
 from metahp.learners.registry import LEARNERS, learner_named
-from metahp.results.directory import ResultContent, write_result
+from metahp.results.content import ResultContent
+from metahp.results.directory import write_result
 from metahp.results.model import TunedModel, fit_model
 from metahp.results.predict import load_result
 

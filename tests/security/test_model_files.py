@@ -33,7 +33,8 @@ from metahp.datasets.table import Table
 from metahp.learners import skops_archive, untrusted
 from metahp.learners.registry import learner_named
 from metahp.learners.skops_reader import KNOWN_STATES
-from metahp.results.directory import ResultContent, write_result
+from metahp.results.content import ResultContent
+from metahp.results.directory import write_result
 from metahp.results.model import TunedModel, fit_model
 from metahp.results.predict import MAX_MEMBERS, load_result
 

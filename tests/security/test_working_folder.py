@@ -12,7 +12,8 @@ import pytest
 import metahp
 from metahp.core.errors import InputError
 from metahp.evaluation.processes import call_each
-from metahp.results.directory import BEST, hold_directory
+from metahp.results.content import BEST
+from metahp.results.directory import hold_directory
 
 Known = Any  # the class of the fixture, which `conftest.py` has
 # Modules that a worker, its libraries or their helpers import sooner or later.
