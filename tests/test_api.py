@@ -272,7 +272,7 @@ def test_an_unknown_learner_in_the_knowledge_base_stops_neither_recommend_nor_tu
         ({"learners": ["linaer"]}, UnknownNameError, "Did you mean 'linear'"),
         ({"metric": "r2"}, UnknownNameError, "not a metric for a binary task"),
         ({"metric": max}, InputError, "known by its name, such as 'neg_log_loss'; got a builtin"),
-        ({"task": "ranking"}, InputError, "binary, multiclass, regression"),
+        ({"task": "ranking"}, UnknownNameError, "binary, multiclass, regression"),
         ({"target": "nope"}, UnknownNameError, "No column is called 'nope'"),
     ],
 )
