@@ -9,7 +9,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from benchmarks.tables import Past, is_scored
-from metahp.api.advisers import adviser_of
+from metahp.api.advisers import make_adviser
 from metahp.api.models import train_model
 from metahp.api.past_knowledge import measure_past
 from metahp.core.metric import METRICS, canonical_metric, guiding_metric
@@ -62,7 +62,7 @@ class Guided:
         guide = known.evidence(self.guide, self.learners)
         model = train_model(judged, guide, seed=seed, is_validated=is_validated)
         return {
-            name: adviser_of(known.evidence(scored.evidence.metric, list(scored.evidence.spaces)), model)
+            name: make_adviser(known.evidence(scored.evidence.metric, list(scored.evidence.spaces)), model)
             for name, scored in self.scored.items()
         }
 

@@ -22,10 +22,10 @@ from benchmarks.tables import LEARNER, TrainTest
 from metahp import Configuration, SearchSpace, Table, TaskType, Trial, api
 from metahp.core.trial import Origin, TrialState
 from metahp.evaluation.backend import Backend, InTurn, Outcome
-from metahp.evaluation.losses import constant_losses
+from metahp.evaluation.losses import compute_constant_losses
 from metahp.evaluation.protocol import measure
 from metahp.refinement.posterior import MixtureSettings
-from metahp.refinement.strategies import strategy_named
+from metahp.refinement.strategies import make_named_strategy
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.study.loop import MemoryLog, run_search
@@ -194,7 +194,7 @@ def search_by_sampler(name: str, suite: Suite, known: Sequence[int], seed: int) 
     """Searches by one of Optuna's samplers, from cold."""
 
     def search_of(task: int) -> Strategy:
-        search = strategy_named(name, suite.spaces, seed=derive_seed(suite.tasks[task], seed))
+        search = make_named_strategy(name, suite.spaces, seed=derive_seed(suite.tasks[task], seed))
         return Nearest(search, suite, task)
 
     return search_of
@@ -221,13 +221,13 @@ def tpe_key(n_trials: int) -> str:
 
 def tpe(table: Table, seed: int) -> Strategy:
     """Optuna's TPE from cold."""
-    return strategy_named("tpe", [LEARNER.space(table.task.type)], seed=seed)
+    return make_named_strategy("tpe", [LEARNER.space(table.task.type)], seed=seed)
 
 
 def transfer(table: Table, past: PastTasks, metric: str, seed: int) -> Strategy:
     """What `metahp tune` does: recommended points and the default first, then what past tasks and trials say."""
     space, metafeatures = LEARNER.space(table.task.type), api.describe(table, budget_seconds=BUDGET_SECONDS).vector()
-    constant = constant_losses(table.y, table.task.type, table.task.n_classes)[metric]
+    constant = compute_constant_losses(table.y, table.task.type, table.task.n_classes)[metric]
     prior, start = past.prior(metafeatures, unit=constant), Start(device="cpu")
     points = [Suggestion(prior.candidates[i], Origin.SURROGATE) for i in prior.batch(start.n_warm)]
     ordered = order_suggestions((), points, [space.default])

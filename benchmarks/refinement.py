@@ -28,7 +28,7 @@ from metahp.core.errors import UnknownNameError, did_you_mean
 from metahp.core.regret import range_scaled_regret
 from metahp.core.statistics import standard_error
 from metahp.evaluation.backend import InTurn, Outcome
-from metahp.evaluation.design import design
+from metahp.evaluation.design import make_design
 from metahp.evaluation.lookup import Lookup
 from metahp.refinement.strategy import Observation, Suggestion
 from metahp.refinement.transfer import Transfer
@@ -82,7 +82,7 @@ def time_overhead(noise: float) -> float:
     `noise` is the standard error that trials tell, 0 where they tell none.
     """
     space = LEARNER.space(TaskType.BINARY)
-    known = [configuration for configuration, _ in design(LEARNER, TaskType.BINARY, OVERHEAD_TRIALS)]
+    known = [configuration for configuration, _ in make_design(LEARNER, TaskType.BINARY, OVERHEAD_TRIALS)]
     rng = np.random.default_rng(0)
     n_columns = Kernel({space.learner: space}, np.ones(1)).inputs(known).shape[1]
     kernel = Kernel({space.learner: space}, np.full(n_columns, 0.7))

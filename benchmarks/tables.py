@@ -21,12 +21,12 @@ from metahp.core.metric import canonical_metric, kin_metrics
 from metahp.core.trial_columns import TrialColumns
 from metahp.datasets.columns import parse_column, read_labels
 from metahp.datasets.read import TableSource
-from metahp.evaluation.losses import losses_of
-from metahp.evaluation.protocol import folds, sampled_rows
+from metahp.evaluation.losses import compute_losses
+from metahp.evaluation.protocol import folds, sample_rows
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.seed import read_seed
 from metahp.learners.base import Split
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.study.request import Folds
 from metahp.study.rows import part_rows
 from metahp.surrogate.calibration import OF_TABLES
@@ -35,7 +35,7 @@ from metahp.surrogate.metamodel import MetaModel
 from metahp.surrogate.prior import PastTasks
 from metahp.surrogate.validation import group_folds
 
-LEARNER = learner_named("lightgbm")
+LEARNER = find_learner("lightgbm")
 N_FOLDS = 5
 # A task type stands for its kind: classification learns from classification.
 KINDS = {"classification": TaskType.BINARY, "regression": TaskType.REGRESSION}
@@ -237,12 +237,12 @@ class TrainTest:
 
     def loss(self, predictions: np.ndarray, metric: str) -> float:
         """The loss of predictions for the test rows."""
-        return losses_of(self.test.y, predictions, self.train.task.type)[metric]
+        return compute_losses(self.test.y, predictions, self.train.task.type)[metric]
 
 
 def split_folds(table: Table) -> Iterator[TrainTest]:
     """The folds of a table by the seed's protocol."""
-    for parts in folds(table, sampled_rows(table, api.SEED_PROTOCOL), api.SEED_PROTOCOL):
+    for parts in folds(table, sample_rows(table, api.SEED_PROTOCOL), api.SEED_PROTOCOL):
         train, test = (replace(table, features=table.features.iloc[rows], y=table.y[rows]) for rows in parts)
         yield TrainTest(train, test)
 

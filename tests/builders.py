@@ -53,14 +53,14 @@ def make_knowledge_base(
     folder: Path,
     records: Sequence[TaskRecord],
     configurations: Sequence[Configuration],
-    losses_of: Callable[[Configuration], tuple[float, ...]],
+    compute_losses: Callable[[Configuration], tuple[float, ...]],
     metric: str = "neg_log_loss",
 ) -> KnowledgeBase:
-    """A knowledge base of past tasks, on each of which all configurations have the losses that `losses_of` gives."""
+    """A knowledge base of past tasks whose configurations all have the losses that `compute_losses` gives."""
     base = KnowledgeBase(folder)
     for record in records:
         trials = [
-            make_trial(*losses_of(configuration), metric=metric, task=record.task.id, configuration=configuration)
+            make_trial(*compute_losses(configuration), metric=metric, task=record.task.id, configuration=configuration)
             for configuration in configurations
         ]
         base.record(trials, [record])

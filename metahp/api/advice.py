@@ -22,7 +22,7 @@ from metahp.core.upgrade import upgrade_trials
 from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, find_learner
 from metahp.recommendation.result import Recommendation, Recommended
 from metahp.surrogate.collecting import find_main_protocols
 
@@ -213,7 +213,7 @@ def chosen_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]
         return known_learners(totals)
     chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
     for name in chosen:
-        learner_named(name)
+        find_learner(name)
     return chosen
 
 

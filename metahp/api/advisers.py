@@ -17,7 +17,7 @@ from metahp.core.space import SearchSpace
 from metahp.core.text import encodable
 from metahp.datasets.table import Table
 from metahp.evaluation.countdown import Countdown
-from metahp.evaluation.losses import constant_losses
+from metahp.evaluation.losses import compute_constant_losses
 from metahp.knowledge import cache
 from metahp.metafeatures.extract import NAMES, MetaFeatures
 from metahp.recommendation.adviser import Advice, Adviser
@@ -56,7 +56,7 @@ def ask_about(
     a logged line before, and kept; but not where training would take more than a share of the `seconds_left`. `kept` is
     what `find_kept_adviser` gave, where that is known.
     """
-    constant = constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
+    constant = compute_constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
     others = _find_advisers(knowledge, seconds_left)
     failed: set[str] = set()
     for name, adviser, notes in chain([kept] if kept else [], others):
@@ -81,7 +81,7 @@ def find_kept_adviser(knowledge: PastKnowledge) -> Found | None:
     """The adviser for a question whose model is kept, and None for any other: nothing is trained or said."""
     try:
         for name, model, notes in _find_kept_models(knowledge):
-            return name, adviser_of(knowledge.evidence, model), notes
+            return name, make_adviser(knowledge.evidence, model), notes
     except Exception as error:
         _log.debug("No adviser is kept (%s).", describe_error(error))
     return None
@@ -92,7 +92,7 @@ def _find_advisers(knowledge: PastKnowledge, seconds_left: float) -> Iterator[Fo
     for name, model, notes in chain(_find_kept_models(knowledge), _train_models(knowledge, seconds_left)):
         try:
             with threadpool_limits(1):
-                adviser = adviser_of(knowledge.evidence, model)
+                adviser = make_adviser(knowledge.evidence, model)
             yield name, adviser, notes
         except (MemoryError, KnowledgeBaseError):
             raise
@@ -102,7 +102,7 @@ def _find_advisers(knowledge: PastKnowledge, seconds_left: float) -> Iterator[Fo
             _log.warning("The model %s cannot be used (%s), so another one is.", name, describe_error(error))
 
 
-def adviser_of(evidence: Evidence, model: Model | None) -> Adviser:
+def make_adviser(evidence: Evidence, model: Model | None) -> Adviser:
     """The adviser of some evidence by a model, or by none."""
     if model is None:
         return Adviser.of(PastTasks.read(evidence, MetaModel.untrained(evidence)), Levels.fit(evidence, seed=0))

@@ -16,7 +16,7 @@ from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge import seed as seeds
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, find_learner
 from metahp.metafeatures.extract import VERSION
 
 logger = logging.getLogger(__name__)
@@ -104,10 +104,10 @@ def refresh(
     """
     # Imported here: a recommendation measures nothing and needs neither design nor pool.
     from metahp.api.incumbents import plan_searches, run_searches
-    from metahp.evaluation.design import design
+    from metahp.evaluation.design import make_design
     from metahp.evaluation.processes import call_each, run_jobs
 
-    sizes = {name: learner_named(name).design_size for name in learners} | dict(sizes or {})
+    sizes = {name: find_learner(name).design_size for name in learners} | dict(sizes or {})
     base = KnowledgeBase(out / WORK_FOLDER)
     if not base.file.exists() and (out / "tasks.parquet").exists():
         seeds.import_seed(base, out)
@@ -133,7 +133,7 @@ def refresh(
                     limits=limits,
                 )
                 for protocol, limits in _protocols(task.n_rows, rows)
-                for configuration, origin in design(learner_named(name), task.type, sizes[name])
+                for configuration, origin in make_design(find_learner(name), task.type, sizes[name])
                 if trial_id(task.id, configuration, protocol) not in done
             ]
     n_searched = {name: n for name, n in (searches or {}).items() if name in learners}

@@ -13,8 +13,8 @@ from metahp.evaluation.backend import InTurn
 from metahp.evaluation.processes import call_each, run_here
 from metahp.evaluation.runner import Job, Limits
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.registry import learner_named
-from metahp.refinement.strategies import strategy_named
+from metahp.learners.registry import find_learner
+from metahp.refinement.strategies import make_named_strategy
 from metahp.refinement.strategy import Suggestion
 from metahp.study.loop import MemoryLog, run_search
 from metahp.study.request import Budget
@@ -51,7 +51,7 @@ def plan_searches(
         if trial.task in known and trial.protocol == protocol:
             known[trial.task].append(trial)
     for source, task in tables:
-        own = [trial for _, trial in upgrade_trials(known[task.id], {learner: learner_named(learner).space(task.type)})]
+        own = [trial for _, trial in upgrade_trials(known[task.id], {learner: find_learner(learner).space(task.type)})]
         n_left = n_trials - sum(trial.origin is Origin.POSTERIOR for trial in own)
         if n_left > 0:
             yield PlannedSearch(
@@ -79,7 +79,7 @@ def run_searches(
 
 def _run_planned(record: Callable[[Sequence[Trial]], None], planned: PlannedSearch) -> list[Trial]:
     metric = metric_for(planned.task.type, METRIC_NAMES[planned.task.type]).name
-    space = learner_named(planned.learner).space(planned.task.type)
+    space = find_learner(planned.learner).space(planned.task.type)
 
     def job_of(suggestion: Suggestion) -> Job:
         return Job(
@@ -94,7 +94,7 @@ def _run_planned(record: Callable[[Sequence[Trial]], None], planned: PlannedSear
     n_known = len(planned.known)
     log = MemoryLog(metric, [space], planned.known, lambda trial: record([trial]))
     run_search(
-        strategy_named(STRATEGY, [space], seed=n_known),
+        make_named_strategy(STRATEGY, [space], seed=n_known),
         InTurn(run_here),
         log,
         Budget(trials=n_known + planned.n_trials),

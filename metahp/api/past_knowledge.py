@@ -18,7 +18,7 @@ from metahp.core.trial_columns import TrialColumns
 from metahp.knowledge import cache
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.snapshot import Snapshot
-from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, find_learner
 from metahp.metafeatures.extract import NAMES, VERSION, replace_n_rows
 from metahp.surrogate.collecting import collect_measurements
 from metahp.surrogate.evidence import Evidence
@@ -242,7 +242,7 @@ def _check_not_empty(past: Measurements, task_type: TaskType) -> Measurements:
 
 def find_spaces(task_type: TaskType, learners: Sequence[str]) -> dict[str, SearchSpace]:
     """The search spaces of some learners by name, in the order of their names."""
-    return {name: learner_named(name).space(task_type) for name in sorted(learners)}
+    return {name: find_learner(name).space(task_type) for name in sorted(learners)}
 
 
 def describe_error(error: Exception) -> str:

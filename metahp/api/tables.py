@@ -6,7 +6,7 @@ from typing import Any
 from metahp.core.metric import metrics_for
 from metahp.datasets.load import load
 from metahp.datasets.table import Table
-from metahp.evaluation.losses import constant_losses
+from metahp.evaluation.losses import compute_constant_losses
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.metafeatures.extract import MetaFeatures, extract
 
@@ -27,7 +27,7 @@ def describe(
 
 def record_of(table: Table, metafeatures: MetaFeatures, *, source: str = "", licence: str = "") -> TaskRecord:
     """What the knowledge base keeps of a table: its meta-features, and the losses of a constant prediction."""
-    constant = constant_losses(table.y, table.task.type, table.task.n_classes)
+    constant = compute_constant_losses(table.y, table.task.type, table.task.n_classes)
     baselines = {BASELINE + metric.name: constant[metric.name] for metric in metrics_for(table.task.type)}
     return TaskRecord(
         task=table.task,

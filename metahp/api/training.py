@@ -17,7 +17,7 @@ from metahp.core.text import encodable
 from metahp.knowledge import cache
 from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.measurements import Measurements
 
@@ -76,7 +76,7 @@ def train(
         folder = snapshot.folder if output is None else Path(output)
         names = (learners,) if isinstance(learners, str) else tuple(learners or known_learners(snapshot.totals))
         for name in names:
-            learner_named(name)
+            find_learner(name)
         content = snapshot.content_hash
         wanted: list[tuple[Measurements, Evidence]] = []
         skipped: list[Trained] = []

@@ -76,9 +76,9 @@ def recommend(
     elif form is AdviceFormat.YAML:
         output.write(output.as_yaml(recommendation.to_dict()), out)
     elif form is AdviceFormat.PYTHON:
-        from metahp.results.script import python_script
+        from metahp.results.script import make_recommendation_script
 
-        output.write(python_script(recommendation, table, file), out)
+        output.write(make_recommendation_script(recommendation, table, file), out)
     else:
         given = {
             "--target": target,
@@ -190,9 +190,9 @@ def _bare(number: str) -> str:
 
 
 def _hyperparameters(recommendation: "Recommendation", item: "Recommended") -> str:
-    from metahp.learners.registry import learner_named
+    from metahp.learners.registry import find_learner
 
-    default = learner_named(item.learner).space(recommendation.task.type).default
+    default = find_learner(item.learner).space(recommendation.task.type).default
     return phrases.changed(item.configuration, default)
 
 

@@ -13,7 +13,7 @@ from metahp.learners.base import Learner
 DESIGN_SEED = 20261121
 
 
-def design(learner: Learner, task_type: TaskType, n: int) -> list[tuple[Configuration, Origin]]:
+def make_design(learner: Learner, task_type: TaskType, n: int) -> list[tuple[Configuration, Origin]]:
     """`n` different configurations, the same on every task of the type; a longer design starts with a shorter one.
 
     The quasi-random points are a scrambled Sobol' sequence in the unit cube of the search space (Owen, 1998).

@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 from metahp.core.task import TaskType
 
 
-def losses_of(y: np.ndarray, predictions: np.ndarray, task_type: TaskType) -> dict[str, float]:
+def compute_losses(y: np.ndarray, predictions: np.ndarray, task_type: TaskType) -> dict[str, float]:
     """Losses by metric name (`metahp.core.metric`).
 
     Args:
@@ -59,9 +59,9 @@ def _auc(is_positive: np.ndarray, score: np.ndarray) -> float:
     return float((ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
-def constant_losses(y: np.ndarray, task_type: TaskType, n_classes: int) -> dict[str, float]:
+def compute_constant_losses(y: np.ndarray, task_type: TaskType, n_classes: int) -> dict[str, float]:
     """Losses by metric of always predicting the class shares, or the mean (for the mean absolute error too)."""
     if task_type is TaskType.REGRESSION:
-        return losses_of(y, np.full(len(y), y.mean()), task_type)
+        return compute_losses(y, np.full(len(y), y.mean()), task_type)
     shares = np.bincount(y, minlength=n_classes) / len(y)
-    return losses_of(y, np.tile(shares, (len(y), 1)), task_type)
+    return compute_losses(y, np.tile(shares, (len(y), 1)), task_type)

@@ -13,7 +13,7 @@ from metahp.core.metric import metrics_for
 from metahp.core.task import Task
 from metahp.core.trial import EMPTY_CURVE, Curve, Protocol
 from metahp.datasets.table import Table
-from metahp.evaluation.losses import constant_losses, losses_of
+from metahp.evaluation.losses import compute_constant_losses, compute_losses
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.learners.base import Learner, Split
@@ -80,7 +80,7 @@ def measure(
 
     Raises whatever the learner raises: the caller makes it a failed trial.
     """
-    rows = sampled_rows(table, protocol)
+    rows = sample_rows(table, protocol)
     parts = _make_parts(table, rows, protocol, splits)
     metrics = [metric.name for metric in metrics_for(table.task.type)]
     space = learner.space(table.task.type)
@@ -103,7 +103,7 @@ def measure(
     )
     courses = learner.fit_many([configuration] * len(parts), splits_of_parts, [protocol.seed] * len(parts))
     for (_, test), course in zip(parts, courses, strict=True):
-        curves.append([losses_of(table.y[test], prediction, table.task.type) for prediction in course.predictions])
+        curves.append([compute_losses(table.y[test], prediction, table.task.type) for prediction in course.predictions])
         if keep_predictions:
             tested.append((test, course.predictions if stops_early else course.predictions[-1:]))
         checkpoints = course.checkpoints
@@ -146,9 +146,9 @@ def check_metric(table: Table, metric: str, protocol: Protocol, splits: Splits |
     Raises:
         InputError: there is such a fold.
     """
-    task, rows = table.task, sampled_rows(table, protocol)
+    task, rows = table.task, sample_rows(table, protocol)
     for number, (_, test) in enumerate(_make_parts(table, rows, protocol, splits), start=1):
-        if np.isfinite(constant_losses(table.y[test], task.type, task.n_classes)[metric]):
+        if np.isfinite(compute_constant_losses(table.y[test], task.type, task.n_classes)[metric]):
             continue
         missing = [name for code, name in enumerate(table.classes) if not (table.y[test] == code).any()]
         why = f"have no row of class '{missing[0]}'" if missing else "all have the same target"
@@ -163,7 +163,7 @@ def _find_lowest(losses: np.ndarray) -> int:
     return int(np.nanargmin(losses)) if np.isfinite(losses[-1]) else -1
 
 
-def sampled_rows(table: Table | Arrays, protocol: Protocol) -> np.ndarray:
+def sample_rows(table: Table | Arrays, protocol: Protocol) -> np.ndarray:
     """Sorted indices of the rows that the protocol uses: all, or a sample stratified by class."""
     n = table.task.n_rows
     if n <= protocol.max_rows:

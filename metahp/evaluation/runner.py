@@ -26,7 +26,7 @@ from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.evaluation.worker import Call, Packed, Question
 from metahp.evaluation.worker_process import POLL_SECONDS, START_SECONDS, WorkerProcess
-from metahp.learners.registry import LearnerReference, find_reference, learner_named, registered_references
+from metahp.learners.registry import LearnerReference, find_learner, find_reference, registered_references
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,7 @@ def _make_messages(source: TableSource | Workload) -> Iterator[object]:
 
 
 def _make_trial(job: Job, answer: Measurement | tuple[TrialState, str]) -> Trial:
-    learner = learner_named(job.configuration.learner)
+    learner = find_learner(job.configuration.learner)
     versions = {library: version(library) for library in learner.libraries}
     # The version is the same for all task types.
     space_version = learner.space(TaskType.BINARY).version

@@ -18,7 +18,7 @@ from metahp.evaluation.protocol import Arrays, Measurement, measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.evaluation.worker_process import READY
-from metahp.learners.registry import LearnerReference, adopt, learner_named
+from metahp.learners.registry import LearnerReference, adopt, find_learner
 
 Failure = tuple[TrialState, str]
 # Characters of an exception's text that a trial keeps as its reason.
@@ -108,7 +108,7 @@ class _Desk:
         adopt([question.learner])
         measurement = measure(
             arrays,
-            learner_named(question.learner.name),
+            find_learner(question.learner.name),
             question.configuration,
             question.protocol,
             splits=splits,

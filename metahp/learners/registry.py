@@ -79,7 +79,7 @@ _learners = _Learners()
 LEARNERS: Mapping[str, "Learner"] = _learners
 
 
-def learner_named(name: str) -> "Learner":
+def find_learner(name: str) -> "Learner":
     """The learner called `name`.
 
     Raises:
@@ -105,7 +105,7 @@ def registered_references() -> tuple[LearnerReference, ...]:
 
 
 def adopt(references: Iterable[LearnerReference]) -> None:
-    """Register the learners that another process has registered, so that `learner_named` finds them here."""
+    """Register the learners that another process has registered, so that `find_learner` finds them here."""
     for reference in references:
         if _learners.references.get(reference.name) != reference:
             _learners.add(reference)

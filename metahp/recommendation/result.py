@@ -9,7 +9,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
 from metahp.core.task import Task
 from metahp.core.trial import Origin
-from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, find_learner
 
 SCHEMA_VERSION = 1
 
@@ -101,7 +101,7 @@ class Recommendation:
     def estimators(self) -> list[Any]:
         """Unfitted scikit-learn estimators in order, for a frame like `Table.features`."""
         return [
-            learner_named(item.learner).estimator(
+            find_learner(item.learner).estimator(
                 item.configuration, self.task.type, numeric=self.numeric, categorical=self.categorical, seed=self.seed
             )
             for item in self.items
@@ -160,7 +160,7 @@ class Recommendation:
 def arguments_of(configuration: Configuration) -> dict[str, Any]:
     """The configuration as shown to a user: what its learner's constructor takes; of an objective, its values."""
     if configuration.learner in LEARNERS:
-        return learner_named(configuration.learner).constructor_arguments(configuration)
+        return find_learner(configuration.learner).constructor_arguments(configuration)
     return configuration.values
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.statistics import mean_difference
 from metahp.core.task import TaskType
-from metahp.evaluation.losses import losses_of
+from metahp.evaluation.losses import compute_losses
 
 # Losses of many predictions at once: y (n,) and predictions (q, n, classes) or (q, n) give (q,).
 Loss = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -156,20 +156,20 @@ def votes(probabilities: np.ndarray) -> np.ndarray:
 
 
 def loss_of_many(metric: str, task_type: TaskType) -> Loss:
-    """The loss `metric` of many predictions at once; the same numbers as `metahp.evaluation.losses.losses_of`.
+    """The loss `metric` of many predictions at once; the same numbers as `metahp.evaluation.losses.compute_losses`.
 
     Raises:
         UnknownNameError: no such metric for this task type.
     """
     small = np.array([0.0, 1.0]) if task_type is TaskType.REGRESSION else np.eye(2)
-    known = losses_of(np.array([0, 1]), small, task_type)
+    known = compute_losses(np.array([0, 1]), small, task_type)
     if metric not in known:
         raise UnknownNameError(f"'{metric}' is not a metric of {task_type} tasks. {did_you_mean(metric, list(known))}")
     if metric in _VECTORISED:
         return _VECTORISED[metric]
 
     def one_by_one(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-        return np.array([losses_of(y, each, task_type)[metric] for each in predictions])
+        return np.array([compute_losses(y, each, task_type)[metric] for each in predictions])
 
     return one_by_one
 

@@ -371,7 +371,9 @@ STRATEGIES: Mapping[str, Build] = {
 }
 
 
-def strategy_named(name: str, spaces: Sequence[SearchSpace], *, seed: int, warm: Sequence[Suggestion] = ()) -> Strategy:
+def make_named_strategy(
+    name: str, spaces: Sequence[SearchSpace], *, seed: int, warm: Sequence[Suggestion] = ()
+) -> Strategy:
     """The strategy called `name`.
 
     Args:

@@ -29,10 +29,10 @@ from metahp.core.statistics import standard_error
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.recommendation.result import arguments_of
 from metahp.results.model import TunedModel
-from metahp.results.script import ScriptFolds, training_script
+from metahp.results.script import ScriptFolds, make_training_script
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ def _make_model_files(model: TunedModel) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     described = []
     for index, member in enumerate(members):
-        learner = learner_named(member.configuration.learner)
+        learner = find_learner(member.configuration.learner)
         name = f"{'model' if len(members) == 1 else f'models/{index}'}.{learner.suffix}"
         files[name] = learner.dump(member.model)
         described.append(
@@ -244,7 +244,7 @@ def _describe_best(content: ResultContent, files: list[str]) -> dict[str, Any]:
 def _list_packages(content: ResultContent) -> list[str]:
     """The distributions that the model depends on, each once."""
     learners = [member.configuration.learner for member in (content.model.members if content.model else ())]
-    return list(dict.fromkeys([*_PACKAGES, *(name for one in learners for name in learner_named(one).libraries)]))
+    return list(dict.fromkeys([*_PACKAGES, *(name for one in learners for name in find_learner(one).libraries)]))
 
 
 def _make_script(content: ResultContent) -> str | None:
@@ -254,7 +254,7 @@ def _make_script(content: ResultContent) -> str | None:
     score = content.metric.score(trial.loss(content.metric.name))
     left_out = "\nThe ensemble is not made here: this is its best single configuration." if content.is_ensemble else ""
     try:
-        return training_script(
+        return make_training_script(
             content.best,
             content.table,
             str(Path(content.path).absolute()),

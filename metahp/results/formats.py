@@ -4,7 +4,7 @@ from typing import Any
 
 from metahp.core.errors import InputError
 from metahp.learners.expected import Expected
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.learners.skops_reader import ForeignError
 
 
@@ -15,7 +15,7 @@ def load_model(data: bytes, name: str, expected: Expected) -> Any:
         InputError: it is damaged, holds what its learner does not write, or is not the model that was expected.
         UnknownNameError: there is no such learner.
     """
-    learner = learner_named(expected.configuration.learner)
+    learner = find_learner(expected.configuration.learner)
     try:
         return learner.load(data, expected)
     except ForeignError as error:

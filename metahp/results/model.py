@@ -19,9 +19,9 @@ from metahp.datasets.portable import number_label, parse_numbers
 from metahp.datasets.preparation import Preparation
 from metahp.datasets.read import frame_of, read_frame
 from metahp.datasets.table import Table
-from metahp.evaluation.losses import losses_of
+from metahp.evaluation.losses import compute_losses
 from metahp.learners.base import fill_missing_classes, fit_quietly
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.results.formats import reason_of
 
 logger = logging.getLogger(__name__)
@@ -156,12 +156,12 @@ class TunedModel:
             known = np.isfinite(actual)
         if not known.any():
             raise InputError(f"No value of the target '{self.target}' is one that the model knows.")
-        loss = losses_of(actual[known], outputs[known], self.task_type)[self.metric.name]
+        loss = compute_losses(actual[known], outputs[known], self.task_type)[self.metric.name]
         return self.metric.score(loss), int(known.sum())
 
     def _output(self, member: Member, features: pd.DataFrame) -> np.ndarray:
         try:
-            output = learner_named(member.configuration.learner).outputs(member.model, features, self.task_type)
+            output = find_learner(member.configuration.learner).outputs(member.model, features, self.task_type)
         except Exception as error:
             # A loaded model may be of another version of its library, or damaged where no check looks.
             raise InputError(
@@ -179,7 +179,7 @@ class TunedModel:
 
 def fit_final(table: Table, configuration: Configuration, seed: int, *, n_jobs: int = 1) -> Any:
     """The learner's scikit-learn estimator fitted on all rows of a table; classes are codes into `table.classes`."""
-    learner = learner_named(configuration.learner)
+    learner = find_learner(configuration.learner)
     names = learner.fitted_names(list(map(str, table.features)))
     is_category = table.is_categorical.tolist()
     features = table.features.set_axis(names, axis=1)
@@ -208,7 +208,7 @@ def fit_model(
     for configuration, weight in members:
         estimator = fit_final(table, configuration, seed, n_jobs=n_jobs)
         seen = tuple(map(int, estimator.classes_)) if table.classes else ()
-        model = learner_named(configuration.learner).extract_model(estimator)
+        model = find_learner(configuration.learner).extract_model(estimator)
         fitted.append(Member(configuration, float(weight), model, seen))
     return TunedModel(
         task_type=table.task.type,

@@ -11,7 +11,7 @@ from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.datasets.preparation import DATE_PARTS, Preparation
 from metahp.learners.expected import Expected
-from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, find_learner
 from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, MAX_MODEL_BYTES, parse_json, read_file
 from metahp.results.content import BEST, MODELS, PREPARATION, SCHEMA_VERSION
 from metahp.results.formats import load_model, reason_of
@@ -139,7 +139,7 @@ def _member(
             f"'{folder / PREPARATION}' names {name[:60]!r} as a model, which is no name that metahp gives; "
             f"expected {' or '.join(allowed)}."
         )
-    learner = learner_named(str(values["learner"]))
+    learner = find_learner(str(values["learner"]))
     if name != (own := f"{stem}.{learner.suffix}"):
         raise InputError(f"'{folder / PREPARATION}' names {name!r}, expected a model of {learner.name} in {own}.")
     path = folder / name
@@ -162,7 +162,7 @@ def _member(
 
 def _expected(configuration: Configuration, task_type: TaskType, preparation: Preparation, n_classes: int) -> Expected:
     features = preparation.feature_names
-    names = learner_named(configuration.learner).fitted_names(features)
+    names = find_learner(configuration.learner).fitted_names(features)
     categories = {column.name: column.categories for column in preparation.columns if column.kind == "category"}
     return Expected(
         configuration=configuration,

@@ -13,7 +13,7 @@ from metahp.core.metric import Metric
 from metahp.datasets.source import local_path
 from metahp.datasets.table import Table
 from metahp.learners.base import Learner
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.recommendation.result import Recommendation
 from metahp.results.script_columns import write_constants, write_functions, write_reading
 from metahp.results.source_code import Variable, escape, write_value
@@ -50,12 +50,12 @@ class ScriptFolds:
     column: str = ""
 
 
-def python_script(recommendation: Recommendation, table: Table, path: str) -> str:
+def make_recommendation_script(recommendation: Recommendation, table: Table, path: str) -> str:
     """A script that trains the best configuration on the file `path`, which `table` was read from.
 
     It prepares the columns as metahp did, prints the cross-validated score and fits on all rows.
     """
-    return training_script(
+    return make_training_script(
         recommendation.best.configuration,
         table,
         path,
@@ -66,7 +66,7 @@ def python_script(recommendation: Recommendation, table: Table, path: str) -> st
     )
 
 
-def training_script(
+def make_training_script(
     configuration: Configuration,
     table: Table,
     path: str,
@@ -93,7 +93,7 @@ def training_script(
         InputError: pandas has no reader for the format of the file.
     """
     imports: set[tuple[str, str]] = set()
-    learner = learner_named(configuration.learner)
+    learner = find_learner(configuration.learner)
     numeric, categorical = ([name] for name in _COLUMNS)
     estimator = learner.estimator(configuration, table.task.type, numeric=numeric, categorical=categorical, seed=seed)
     model = write_value(estimator, imports)

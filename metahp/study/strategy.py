@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from metahp.core.configuration import Configuration
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
-from metahp.refinement.strategies import strategy_named
+from metahp.refinement.strategies import make_named_strategy
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.study.request import TRANSFER, Start
@@ -61,7 +61,7 @@ def make_strategy(
         )
         return transfer, TRANSFER
     name = WITHOUT_PAST if start.strategy == TRANSFER else start.strategy
-    return strategy_named(name, spaces, seed=seed, warm=suggestions), name
+    return make_named_strategy(name, spaces, seed=seed, warm=suggestions), name
 
 
 def order_suggestions(

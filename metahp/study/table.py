@@ -18,7 +18,7 @@ from metahp.evaluation.processes import TrialProcesses
 from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import find_pruning
 from metahp.evaluation.runner import Job, Limits, Workload
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.recommendation.result import arguments_of
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
@@ -83,7 +83,7 @@ def tune_table(
     """
     rows, metric = table_request.rows, table_request.metric
     check_metric(rows.table, metric.name, rows.protocol, rows.splits)
-    spaces = [learner_named(name).space(rows.table.task.type) for name in table_request.learners]
+    spaces = [find_learner(name).space(rows.table.task.type) for name in table_request.learners]
     own = read_configurations(request.start.configurations, spaces)
     trials = storage.open_trials(rows.table.task.id, rows.protocol, metric, spaces)
     past = ask_past(trials)
@@ -143,7 +143,7 @@ def _find_stopped_early(table_request: TableRequest) -> list[str]:
     """The learners of which fewer iterations may be kept than are asked for."""
     if not table_request.stops_early:
         return []
-    return [name for name in table_request.learners if learner_named(name).stops_early]
+    return [name for name in table_request.learners if find_learner(name).stops_early]
 
 
 def _find_notes(table_request: TableRequest, trials: StudyTrials) -> Iterator[str]:

@@ -15,11 +15,11 @@ from metahp.core.metric import METRICS, metrics_for
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import EMPTY_CURVE, Protocol, Trial, TrialState
 from metahp.datasets.table import Table
-from metahp.evaluation.design import design
+from metahp.evaluation.design import make_design
 from metahp.knowledge import seed
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.metafeatures.extract import NAMES, VERSION, MetaFeatures
 from metahp.recommendation.adviser import Advice, Adviser
 
@@ -51,7 +51,7 @@ def record_of(number: int, task_type: TaskType = TaskType.BINARY) -> TaskRecord:
     return TaskRecord(task=task, metafeatures=vector_of(number) | baselines, metafeatures_version=VERSION)
 
 
-def losses_of(rng: np.random.Generator) -> tuple[float, ...]:
+def compute_losses(rng: np.random.Generator) -> tuple[float, ...]:
     """Losses on three folds that hardly differ."""
     return tuple((rng.uniform(0.1, 0.5) + np.array([0.0, 1e-4, -1e-4])).tolist())
 
@@ -66,12 +66,12 @@ def trials_of(record: TaskRecord, learners: Sequence[str] = BOTH, n: int = 5) ->
             n_rows=record.task.n_rows,
             state=TrialState.COMPLETE,
             origin=origin,
-            fold_losses={metric.name: losses_of(rng) for metric in metrics_for(record.task.type)},
+            fold_losses={metric.name: compute_losses(rng) for metric in metrics_for(record.task.type)},
             curve=EMPTY_CURVE,
             fit_seconds=0.1,
         )
         for learner in learners
-        for configuration, origin in design(learner_named(learner), record.task.type, n)
+        for configuration, origin in make_design(find_learner(learner), record.task.type, n)
     ]
 
 

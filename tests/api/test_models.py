@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metahp.api.advisers import adviser_of
+from metahp.api.advisers import make_adviser
 from metahp.api.models import Model, kept_model_paths, model_key, train_model, training_seconds
 from metahp.api.past_knowledge import find_spaces, measure_past
 from metahp.core.task import TaskType
@@ -46,7 +46,7 @@ def test_a_kept_model_advises_the_same_to_the_bit(past, model):
     for metric in model.levels:
         for learners in (BOTH, ["linear"]):
             evidence = past.evidence(metric, learners)
-            one, other = adviser_of(evidence, model), adviser_of(evidence, again)
+            one, other = make_adviser(evidence, model), make_adviser(evidence, again)
             metafeatures = evidence.metafeatures[0] + 0.5
             priors = [each.past.prior(metafeatures) for each in (one, other)]
             np.testing.assert_array_equal(priors[0].values, priors[1].values)
@@ -61,7 +61,7 @@ def test_training_without_validation_takes_a_sixth_and_has_no_intervals(past):
     evidence = past.evidence("roc_auc", ["linear"])
     model = train_model(past, evidence, seed=0, is_validated=False)
     assert model.validations == {}
-    assert adviser_of(evidence, model).validation.track_record is None
+    assert make_adviser(evidence, model).validation.track_record is None
     assert 6 * training_seconds(evidence, is_validated=False) == pytest.approx(training_seconds(evidence))
 
 

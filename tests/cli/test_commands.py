@@ -19,7 +19,7 @@ from metahp.core.metric import metric_for
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
 from metahp.datasets.load import load
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.recommendation.result import Neighbour, Recommendation, Recommended, TrackRecord
 
 
@@ -33,13 +33,13 @@ def table_file(raw_frame: pd.DataFrame, tmp_path: Path) -> Path:
 def make_recommendation(path: Path) -> tuple[Recommendation, object]:
     table = load(path)
     boosted = (
-        learner_named("lightgbm")
+        find_learner("lightgbm")
         .space(TaskType.BINARY)
         .configuration(
             {"learning_rate": 0.0213456, "n_estimators": 310, "num_leaves": 9, "subsample": 0.7, "reg_alpha": 0.01}
         )
     )
-    linear = learner_named("linear").space(TaskType.BINARY).default
+    linear = find_learner("linear").space(TaskType.BINARY).default
     items = (
         Recommended(
             rank=1,
@@ -126,7 +126,7 @@ def test_the_report_is_readable_at_this_width(table_file: Path, width: int) -> N
 def test_a_score_has_as_many_decimals_as_its_interval_gives_meaning(
     score: float, low: float, high: float, shown: str
 ) -> None:
-    configuration = learner_named("linear").space(TaskType.BINARY).default
+    configuration = find_learner("linear").space(TaskType.BINARY).default
     item = Recommended(
         rank=1,
         configuration=configuration,

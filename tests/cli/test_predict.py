@@ -11,7 +11,7 @@ from metahp.cli.main import main
 from metahp.core.metric import metric_for
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.load import load
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.results.content import ResultContent
 from metahp.results.directory import write_result
 from metahp.results.model import fit_model
@@ -27,7 +27,7 @@ def make_result(raw_frame: pd.DataFrame, tmp_path: Path):
         raw_frame[["signal", "gaps", "colour", target]].to_csv(path, index=False)
         table = load(path, target=target)
         metric = metric_for(table.task.type)
-        best = learner_named("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
+        best = find_learner("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
         trial = Trial(
             task=table.task.id,
             configuration=best,

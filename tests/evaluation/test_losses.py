@@ -4,7 +4,7 @@ from sklearn import metrics as sk
 
 from metahp.core.metric import METRICS, metrics_for
 from metahp.core.task import TaskType
-from metahp.evaluation.losses import losses_of
+from metahp.evaluation.losses import compute_losses
 
 
 def test_losses_of_two_classes_agree_with_scikit_learn(rng: np.random.Generator) -> None:
@@ -19,7 +19,7 @@ def test_losses_of_two_classes_agree_with_scikit_learn(rng: np.random.Generator)
         "balanced_accuracy": sk.balanced_accuracy_score(y, label),
         "f1_macro": sk.f1_score(y, label, average="macro"),
     }
-    _agree(losses_of(y, probabilities, TaskType.BINARY), expected, TaskType.BINARY)
+    _agree(compute_losses(y, probabilities, TaskType.BINARY), expected, TaskType.BINARY)
 
 
 def test_losses_of_several_classes_agree_with_scikit_learn(rng: np.random.Generator) -> None:
@@ -33,7 +33,7 @@ def test_losses_of_several_classes_agree_with_scikit_learn(rng: np.random.Genera
         "balanced_accuracy": sk.balanced_accuracy_score(y, label),
         "f1_macro": sk.f1_score(y, label, average="macro"),
     }
-    _agree(losses_of(y, probabilities, TaskType.MULTICLASS), expected, TaskType.MULTICLASS)
+    _agree(compute_losses(y, probabilities, TaskType.MULTICLASS), expected, TaskType.MULTICLASS)
 
 
 def test_losses_of_numbers_agree_with_scikit_learn(rng: np.random.Generator) -> None:
@@ -44,7 +44,7 @@ def test_losses_of_numbers_agree_with_scikit_learn(rng: np.random.Generator) -> 
         "neg_mean_absolute_error": -sk.mean_absolute_error(y, predicted),
         "r2": sk.r2_score(y, predicted),
     }
-    _agree(losses_of(y, predicted, TaskType.REGRESSION), expected, TaskType.REGRESSION)
+    _agree(compute_losses(y, predicted, TaskType.REGRESSION), expected, TaskType.REGRESSION)
 
 
 def _agree(losses: dict[str, float], scores: dict[str, float], task_type: TaskType) -> None:
@@ -54,11 +54,11 @@ def _agree(losses: dict[str, float], scores: dict[str, float], task_type: TaskTy
 
 
 def test_the_ranking_of_a_single_class_is_undefined() -> None:
-    losses = losses_of(np.ones(4, dtype=int), np.full((4, 2), 0.5), TaskType.BINARY)
+    losses = compute_losses(np.ones(4, dtype=int), np.full((4, 2), 0.5), TaskType.BINARY)
     assert np.isnan(losses["roc_auc"])
     assert losses["neg_log_loss"] == pytest.approx(np.log(2))
 
 
 def test_a_certain_mistake_has_a_finite_log_loss() -> None:
-    losses = losses_of(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]), TaskType.BINARY)
+    losses = compute_losses(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]), TaskType.BINARY)
     assert np.isfinite(losses["neg_log_loss"])

@@ -8,10 +8,10 @@ from metahp.core.metric import METRICS, metrics_for
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol
 from metahp.datasets.infer import build_table
-from metahp.evaluation.design import design
-from metahp.evaluation.protocol import folds, measure, sampled_rows
+from metahp.evaluation.design import make_design
+from metahp.evaluation.protocol import folds, measure, sample_rows
 from metahp.learners.base import Learner
-from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, find_learner
 
 DESIGN_IDS = [
     "971336ac67541574a47e",
@@ -26,15 +26,15 @@ DESIGN_IDS = [
 @pytest.mark.parametrize("task_type", TaskType)
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
 def test_a_longer_design_starts_with_a_shorter_one(learner: Learner, task_type: TaskType) -> None:
-    long = design(learner, task_type, 40)
-    assert design(learner, task_type, 10) == long[:10]
+    long = make_design(learner, task_type, 40)
+    assert make_design(learner, task_type, 10) == long[:10]
     assert len({configuration.id for configuration, _ in long}) == 40
     assert long[0] == (learner.space(task_type).default, Origin.DEFAULT)
 
 
 def test_the_design_is_the_one_that_the_seed_was_measured_with() -> None:
     # Ids of configurations already measured: a change here would throw away every trial of the knowledge base.
-    ids = [configuration.id for configuration, _ in design(learner_named("lightgbm"), TaskType.BINARY, 6)]
+    ids = [configuration.id for configuration, _ in make_design(find_learner("lightgbm"), TaskType.BINARY, 6)]
     assert ids == DESIGN_IDS
 
 
@@ -46,7 +46,7 @@ def _table(raw_frame: pd.DataFrame, target: str):
 def test_folds_are_the_same_every_time_and_partition_the_rows(raw_frame: pd.DataFrame, target: str) -> None:
     table = _table(raw_frame, target)
     protocol = Protocol(folds=3, repeats=2)
-    rows = sampled_rows(table, protocol)
+    rows = sample_rows(table, protocol)
     first, second = (list(folds(table, rows, protocol)) for _ in range(2))
     assert len(first) == 6
     for (train, test), (train_again, test_again) in zip(first, second, strict=True):
@@ -59,8 +59,8 @@ def test_folds_are_the_same_every_time_and_partition_the_rows(raw_frame: pd.Data
 def test_a_sample_is_stratified_and_the_same_every_time(raw_frame: pd.DataFrame) -> None:
     table = _table(raw_frame, "multiclass")
     protocol = Protocol(max_rows=30)
-    rows = sampled_rows(table, protocol)
-    np.testing.assert_array_equal(rows, sampled_rows(table, protocol))
+    rows = sample_rows(table, protocol)
+    np.testing.assert_array_equal(rows, sample_rows(table, protocol))
     assert len(set(rows)) == 30
     shares = np.bincount(table.y) / len(table.y)
     np.testing.assert_allclose(np.bincount(table.y[rows]) / 30, shares, atol=0.05)
@@ -68,7 +68,7 @@ def test_a_sample_is_stratified_and_the_same_every_time(raw_frame: pd.DataFrame)
 
 def test_a_measurement_agrees_with_scikit_learns_cross_validation(raw_frame: pd.DataFrame) -> None:
     table = _table(raw_frame, "binary")
-    learner = learner_named("random_forest")
+    learner = find_learner("random_forest")
     configuration = learner.space(TaskType.BINARY).configuration({"n_estimators": 30})
     measurement = measure(table, learner, configuration, Protocol())
     estimator = learner.estimator(
@@ -89,8 +89,8 @@ def test_a_class_with_fewer_rows_than_folds_still_has_losses(raw_frame: pd.DataF
     raw_frame.loc[:1, "multiclass"] = "rare"
     measurement = measure(
         _table(raw_frame, "multiclass"),
-        learner_named("linear"),
-        learner_named("linear").space(TaskType.MULTICLASS).default,
+        find_learner("linear"),
+        find_learner("linear").space(TaskType.MULTICLASS).default,
         Protocol(),
     )
     assert np.isfinite(measurement.fold_losses["neg_log_loss"]).all()
@@ -107,7 +107,7 @@ def test_early_stopping_keeps_the_iterations_that_measured_by_themselves_are_bes
     raw_frame: pd.DataFrame, target: str
 ) -> None:
     table = _table(raw_frame, target)
-    learner, metric = learner_named("lightgbm"), metrics_for(table.task.type)[0].name
+    learner, metric = find_learner("lightgbm"), metrics_for(table.task.type)[0].name
     asked = learner.space(table.task.type).configuration(
         {"n_estimators": 300, "learning_rate": 0.5, "min_child_samples": 2}
     )
@@ -128,7 +128,7 @@ def test_early_stopping_keeps_the_iterations_that_measured_by_themselves_are_bes
 
 
 def test_of_a_forest_all_trees_are_kept(raw_frame: pd.DataFrame) -> None:
-    table, learner = _table(raw_frame, "binary"), learner_named("random_forest")
+    table, learner = _table(raw_frame, "binary"), find_learner("random_forest")
     asked = learner.space(TaskType.BINARY).configuration({"n_estimators": 30})
     measured = measure(table, learner, asked, Protocol(), early_stopping="neg_log_loss")
     assert measured.configuration == asked

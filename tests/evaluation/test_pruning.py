@@ -11,7 +11,7 @@ from metahp.core.trial import EMPTY_CURVE, Origin, Protocol, Trial, TrialState
 from metahp.datasets.infer import build_table
 from metahp.evaluation.protocol import measure
 from metahp.evaluation.pruning import Pruning, find_pruning
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 
 
 def trial(*losses: float, number: int = 0) -> Trial:
@@ -82,7 +82,7 @@ def test_a_best_trial_is_hardly_ever_lost_and_hopeless_ones_are_found(rng: np.ra
 
 def test_a_measurement_stops_after_the_fold_that_is_hopeless(raw_frame: pd.DataFrame) -> None:
     table = build_table(raw_frame[["signal", "gaps", "colour", "binary"]], target="binary")
-    learner = learner_named("linear")
+    learner = find_learner("linear")
     default = learner.space(TaskType.BINARY).default
     whole = measure(table, learner, default, Protocol())
     first, second, _ = whole.fold_losses["roc_auc"]

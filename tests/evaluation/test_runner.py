@@ -22,9 +22,9 @@ from metahp.evaluation.runner import Job, Limits, Runner, Workload
 from metahp.evaluation.splits import split_by_time
 from metahp.learners import registry
 from metahp.learners.forest import ForestLearner
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 
-FOREST = learner_named("random_forest")
+FOREST = find_learner("random_forest")
 
 
 @pytest.fixture(scope="module")
@@ -224,11 +224,11 @@ from metahp.datasets.read import TableSource
 from metahp.evaluation.processes import TrialProcesses
 from metahp.evaluation.runner import Job
 from metahp.learners.forest import ForestLearner
-from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, find_learner
 
 source = TableSource(path=sys.argv[1], target="target")
 task = source.load().task
-space = learner_named("random_forest").space(task.type)
+space = find_learner("random_forest").space(task.type)
 def job(**values):
     return Job(
         source=source, task=task.id, configuration=space.configuration(values), protocol=Protocol(), origin=Origin.USER

@@ -8,12 +8,12 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Protocol
 from metahp.datasets.infer import build_table
 from metahp.datasets.table import Table
-from metahp.evaluation.protocol import folds, measure, sampled_rows
+from metahp.evaluation.protocol import folds, measure, sample_rows
 from metahp.evaluation.splits import Splits, split_by_group, split_by_time, split_with
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 
 TARGETS = ["binary", "multiclass", "regression"]
-FOREST = learner_named("random_forest")
+FOREST = find_learner("random_forest")
 
 
 def table_of(raw_frame: pd.DataFrame, target: str = "binary") -> Table:
@@ -112,7 +112,7 @@ def test_parts_that_cannot_be_used_are_refused_with_what_was_expected(
 def test_the_default_folds_given_as_parts_give_the_same_losses(raw_frame: pd.DataFrame) -> None:
     table, protocol = table_of(raw_frame), Protocol(max_rows=60)
     configuration = FOREST.space(TaskType.BINARY).configuration({"n_estimators": 10})
-    splits = split_with(table, folds(table, sampled_rows(table, protocol), protocol))
+    splits = split_with(table, folds(table, sample_rows(table, protocol), protocol))
     explicit = measure(table, FOREST, configuration, splits.protocol(), splits=splits)
     default = measure(table, FOREST, configuration, protocol)
     assert explicit.fold_losses == default.fold_losses

@@ -32,21 +32,21 @@ from metahp.core.errors import KnowledgeBaseError
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
 from metahp.core.trial_columns import TrialColumns
-from metahp.evaluation.design import design
+from metahp.evaluation.design import make_design
 from metahp.knowledge import cache, database, seed
 from metahp.knowledge.codec import task_to_dict, trial_to_dict
 from metahp.knowledge.merge import merge
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.segment import MAX_BYTES, make_segments
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, find_learner
 from metahp.metafeatures.extract import NAMES, VERSION
 
 METRIC = "neg_log_loss"
 N_TASKS = 4
 HALF = "\udc80"
 LARGE = 10**30
-SPACE = learner_named("linear").space(TaskType.BINARY)
+SPACE = find_learner("linear").space(TaskType.BINARY)
 
 Values = dict[str, Any]
 
@@ -69,7 +69,7 @@ def a_task(number: int, **changes: Any) -> TaskRecord:
 
 def some_trials(number: int) -> list[Trial]:
     rng = np.random.default_rng(number)
-    configurations = [configuration for configuration, _ in design(learner_named("linear"), TaskType.BINARY, 4)]
+    configurations = [configuration for configuration, _ in make_design(find_learner("linear"), TaskType.BINARY, 4)]
     return [a_trial(number, configuration, 0.4 + 0.1 * float(rng.random())) for configuration in configurations]
 
 

@@ -16,9 +16,9 @@ from sklearn.exceptions import ConvergenceWarning
 from metahp.core.task import TaskType
 from metahp.datasets.infer import build_table
 from metahp.datasets.table import Table
-from metahp.evaluation.design import design
+from metahp.evaluation.design import make_design
 from metahp.learners.base import Learner, Split, list_checkpoints
-from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, find_learner
 
 SHAPES = ("numeric", "gaps", "all_categorical", "mixed", "one_column", "one_category")
 N_CONFIGURATIONS = 5
@@ -72,7 +72,7 @@ def test_a_space_has_one_version_for_all_task_types_and_counts_its_iterations(le
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
 def test_a_learner_fits_every_kind_of_table(learner: Learner, task_type: TaskType, shape: str) -> None:
     split = make_split(make_table(shape, task_type))
-    for configuration, _ in design(learner, task_type, N_CONFIGURATIONS):
+    for configuration, _ in make_design(learner, task_type, N_CONFIGURATIONS):
         course = learner.fit(configuration.replaced(**_small(configuration.values)), split, seed=0)
         assert len(course.predictions) == len(course.checkpoints)
         assert list(course.checkpoints) == sorted(set(course.checkpoints))
@@ -97,7 +97,7 @@ def test_the_course_ends_with_the_predictions_of_the_plain_estimator(learner: Le
     table = make_table("mixed", task_type)
     split = make_split(table)
     half = np.arange(len(table.y)) % 2 == 0
-    for configuration, _ in design(learner, task_type, N_CONFIGURATIONS):
+    for configuration, _ in make_design(learner, task_type, N_CONFIGURATIONS):
         configuration = configuration.replaced(**_small(configuration.values))
         course = learner.fit(configuration, split, seed=7)
         estimator = learner.estimator(
@@ -118,7 +118,7 @@ def test_the_course_ends_with_the_predictions_of_the_plain_estimator(learner: Le
 
 @pytest.mark.parametrize("name", ["lightgbm", "random_forest", "extra_trees"])
 def test_a_checkpoint_equals_the_result_of_a_shorter_training(name: str) -> None:
-    learner = learner_named(name)
+    learner = find_learner(name)
     split = make_split(make_table("mixed", TaskType.BINARY))
     default = learner.space(TaskType.BINARY).default
     long = learner.fit(default.replaced(n_estimators=40), split, seed=0)
@@ -141,7 +141,7 @@ def test_a_class_without_training_rows_has_probability_zero(learner: Learner) ->
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
 def test_the_same_seed_gives_the_same_predictions(learner: Learner) -> None:
     split = make_split(make_table("mixed", TaskType.BINARY))
-    configuration, _ = design(learner, TaskType.BINARY, 6)[-1]
+    configuration, _ = make_design(learner, TaskType.BINARY, 6)[-1]
     configuration = configuration.replaced(**_small(configuration.values))
     first, second = (learner.fit(configuration, split, seed=11).predictions[-1] for _ in range(2))
     np.testing.assert_array_equal(first, second)
@@ -169,7 +169,7 @@ def test_published_defaults_lie_in_the_space(learner: Learner, task_type: TaskTy
 
 
 def test_lightgbm_sets_the_companion_without_which_subsample_does_nothing() -> None:
-    learner = learner_named("lightgbm")
+    learner = find_learner("lightgbm")
     space = learner.space(TaskType.BINARY)
     halved = learner.estimator(
         space.configuration({"subsample": 0.5}), TaskType.BINARY, numeric=[], categorical=[], seed=0
@@ -205,7 +205,7 @@ def test_an_estimator_takes_frames_whatever_their_columns_are_called(
 
 @pytest.mark.parametrize("name", ["age", "age of car", "größe", "a[0]", "a:b", "a.b-c_1"])
 def test_lightgbm_calls_columns_by_one_rule_in_estimators_kept_models_and_scripts(name: str) -> None:
-    learner = learner_named("lightgbm")
+    learner = find_learner("lightgbm")
     names = ["a", name]
     frame = pd.DataFrame({"a": np.arange(60.0), name: np.arange(60.0) % 7})
     default = learner.space(TaskType.BINARY).default.replaced(n_estimators=2)
@@ -233,7 +233,7 @@ def test_a_learner_names_distributions_that_are_installed(learner: Learner) -> N
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
 def test_many_fits_are_single_fits_in_their_order(learner: Learner) -> None:
     splits = [make_split(make_table("mixed", TaskType.BINARY, seed=seed)) for seed in (1, 2)]
-    designed = [configuration for configuration, _ in design(learner, TaskType.BINARY, 2)]
+    designed = [configuration for configuration, _ in make_design(learner, TaskType.BINARY, 2)]
     configurations = [configuration.replaced(**_small(configuration.values)) for configuration in designed]
     many = learner.fit_many(configurations, splits, [3, 4])
     for configuration, split, seed in zip(configurations, splits, (3, 4), strict=True):
@@ -244,7 +244,7 @@ def test_many_fits_are_single_fits_in_their_order(learner: Learner) -> None:
 
 
 def test_a_fit_of_many_runs_only_when_it_is_requested() -> None:
-    learner = learner_named("linear")
+    learner = find_learner("linear")
     default = learner.space(TaskType.BINARY).default
 
     def splits() -> Iterator[Split]:

@@ -25,7 +25,7 @@ from metahp.evaluation.processes import run_jobs
 from metahp.evaluation.runner import Job, Runner, Workload
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners import registry
-from metahp.learners.registry import LearnerReference, learner_named
+from metahp.learners.registry import LearnerReference, find_learner
 from metahp.learners.skops_reader import ForeignError, read_skops
 
 HOME = Path(__file__).parent / "nearest_neighbours.py"
@@ -166,7 +166,7 @@ def test_a_worker_looks_into_the_folders_of_a_learner_last_and_only_for_that_lea
     workload = Workload(load(new_table, target="target"))
     path_of_modules = "__import__('sys').path"
     with Runner() as runner:
-        plain = learner_named("linear").space(TaskType.BINARY).default
+        plain = find_learner("linear").space(TaskType.BINARY).default
         runner.run(job_of(workload, plain))
         before = runner.call(eval, path_of_modules)
         own_default = neighbours().space(TaskType.BINARY).default
@@ -242,7 +242,7 @@ def fitted(neighbours: type[metahp.Learner], new_table: Path) -> Any:
 
 def test_its_types_are_trusted_in_its_own_models_alone(neighbours: type[metahp.Learner], fitted: Any) -> None:
     with pytest.raises(InputError, match=r"KNeighborsClassifier, which no .* to trusted_types of the learner 'linear'"):
-        learner_named("linear").dump(fitted)
+        find_learner("linear").dump(fitted)
     content = neighbours().dump(fitted)
     with pytest.raises(ForeignError, match="KNeighborsClassifier"):
         read_skops(content)

@@ -15,8 +15,8 @@ from metahp.learners.registry import (
     LEARNERS,
     LearnerReference,
     adopt,
+    find_learner,
     find_reference,
-    learner_named,
     registered_references,
 )
 
@@ -34,12 +34,12 @@ def test_names_cost_no_import() -> None:
 def test_a_shipped_learner_is_found_by_its_reference() -> None:
     reference = find_reference("extra_trees")
     assert reference == LearnerReference("extra_trees", "metahp.learners.forest:EXTRA_TREES")
-    assert learner_named("extra_trees") is EXTRA_TREES is LEARNERS["extra_trees"]
+    assert find_learner("extra_trees") is EXTRA_TREES is LEARNERS["extra_trees"]
 
 
 def test_an_unknown_learner_is_named_with_the_closest_and_with_what_to_do() -> None:
     with pytest.raises(UnknownNameError, match=r"Did you mean 'lightgbm'\? .* metahp.register_learner\.$"):
-        learner_named("lightgmb")
+        find_learner("lightgmb")
     with pytest.raises(UnknownNameError, match="'os' is not a learner"):
         find_reference("os")
 
@@ -54,7 +54,7 @@ def test_another_process_adopts_what_was_registered_here(
     monkeypatch.setattr(registry, "_learners", registry._Learners())
     monkeypatch.setattr(registry, "LEARNERS", registry._learners)
     adopt([reference])
-    assert type(learner_named("neighbours")) is neighbours
+    assert type(find_learner("neighbours")) is neighbours
 
 
 def test_another_module_of_the_same_name_is_not_taken_for_the_learners(neighbours: type[metahp.Learner]) -> None:
@@ -65,7 +65,7 @@ def test_another_module_of_the_same_name_is_not_taken_for_the_learners(neighbour
 
 def test_the_same_class_may_be_registered_again(neighbours: type[metahp.Learner]) -> None:
     metahp.register_learner(neighbours)
-    assert type(learner_named("neighbours")) is neighbours
+    assert type(find_learner("neighbours")) is neighbours
 
 
 def change_class(neighbours: type[metahp.Learner], **changes: Any) -> type[metahp.Learner]:
@@ -99,7 +99,7 @@ def test_a_refused_learner_gets_a_reason_in_one_line(
     with pytest.raises(InputError, match=says) as caught:
         metahp.register_learner(change_class(neighbours, **changes))
     assert "\n" not in str(caught.value)
-    assert type(learner_named("neighbours")) is neighbours
+    assert type(find_learner("neighbours")) is neighbours
 
 
 def test_an_instance_without_a_name_in_its_module_is_refused(
@@ -118,4 +118,4 @@ def test_an_instance_without_a_name_in_its_module_is_refused(
     metahp.register_learner(different)
     assert before["neighbours"].target == "nearest_neighbours:THREE"
     with pytest.raises(UnknownNameError, match="Known: lightgbm"):
-        learner_named("neighbors_of_mine")
+        find_learner("neighbors_of_mine")

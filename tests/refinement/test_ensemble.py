@@ -3,7 +3,7 @@ import pytest
 
 from metahp.core.errors import InputError, UnknownNameError
 from metahp.core.task import TaskType
-from metahp.evaluation.losses import losses_of
+from metahp.evaluation.losses import compute_losses
 from metahp.refinement.ensemble import combine, cross_fitted_gain, loss_of_many, select_ensemble, votes
 
 SQUARED = loss_of_many("neg_root_mean_squared_error", TaskType.REGRESSION)
@@ -32,7 +32,7 @@ CASES = [
         (TaskType.MULTICLASS, np.eye(2)),
         (TaskType.REGRESSION, np.array([0.0, 1.0])),
     ]
-    for metric in losses_of(np.array([0, 1]), example, task_type)
+    for metric in compute_losses(np.array([0, 1]), example, task_type)
 ]
 
 
@@ -41,7 +41,7 @@ def test_losses_of_many_are_those_of_each(task_type: TaskType, metric: str, rng:
     predictions, y = noisy_models(rng, 4, 60, task_type)
     predictions = predictions.round(1)
     many = loss_of_many(metric, task_type)(y, predictions)
-    assert many == pytest.approx([losses_of(y, each, task_type)[metric] for each in predictions])
+    assert many == pytest.approx([compute_losses(y, each, task_type)[metric] for each in predictions])
 
 
 @pytest.mark.parametrize(("task_type", "metric"), CASES)

@@ -13,7 +13,7 @@ from metahp.core.metric import metric_for
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.load import load
 from metahp.datasets.table import Table
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.results.content import ResultContent
 from metahp.results.model import fit_model
 
@@ -37,7 +37,7 @@ def frame_of(kind: str) -> pd.DataFrame:
 
 def configuration_of(learner: str, table: Table, **values: object) -> Configuration:
     small = {"n_estimators": 10} if learner != "linear" else {}
-    return learner_named(learner).space(table.task.type).configuration({**small, **values})  # type: ignore[dict-item]
+    return find_learner(learner).space(table.task.type).configuration({**small, **values})  # type: ignore[dict-item]
 
 
 def trial_of(table: Table, configuration: Configuration, losses: tuple[float, ...], origin: Origin) -> Trial:
@@ -74,7 +74,7 @@ def make_content(make_table: Callable[[str], Table], tmp_path: Path) -> Callable
         table = make_table(kind)
         metric = metric_for(table.task.type)
         best = configuration_of(learner, table, **values)
-        default = learner_named(learner).space(table.task.type).default
+        default = find_learner(learner).space(table.task.type).default
         failed = Trial(
             task=table.task.id,
             configuration=configuration_of("extra_trees", table),

@@ -19,7 +19,7 @@ from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.load import load
 from metahp.datasets.preparation import Preparation
 from metahp.datasets.table import Table
-from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, find_learner
 from metahp.results.content import ResultContent
 from metahp.results.directory import write_result
 from metahp.results.model import TunedModel, fit_model
@@ -76,7 +76,7 @@ def test_every_preprocessing_is_trusted(kind: str, learner: str, values: dict, m
 def test_an_elastic_net_and_a_sparse_logistic_regression_come_back(make_table: Callable[[str], Table], tmp_path: Path):
     for kind, values in (("regression", {"model": "elasticnet"}), ("binary", {"l1_ratio": 0.5})):
         table = make_table(kind)
-        configuration = learner_named("linear").space(table.task.type).configuration(values)
+        configuration = find_learner("linear").space(table.task.type).configuration(values)
         model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
         write_result(tmp_path / kind, _content(table, model, configuration))
         path = tmp_path / f"{kind}.csv"
@@ -153,7 +153,7 @@ def test_columns_without_a_name_are_found_without_the_target(tmp_path: Path):
 def test_a_file_with_the_only_feature_can_be_predicted(tmp_path: Path):
     frame = pd.DataFrame({"x": np.arange(40) ** 1.5, "y": np.arange(40) % 2})
     table = load(frame, target="y")
-    configuration = learner_named("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
+    configuration = find_learner("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
     model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
     frame[["x"]].to_csv(tmp_path / "new.csv", index=False)
     np.testing.assert_array_equal(model.predict(tmp_path / "new.csv"), model.predict(frame))
@@ -164,7 +164,7 @@ def test_a_class_that_the_rows_lacked_has_probability_zero(learner: str, make_ta
     table = make_table("multiclass")
     kept = table.y != 1
     part = replace(table, features=table.features[kept].reset_index(drop=True), y=table.y[kept])
-    configuration = learner_named(learner).space(table.task.type).default
+    configuration = find_learner(learner).space(table.task.type).default
     write_result(
         tmp_path / "result",
         _content(part, fit_model(part, [(configuration, 1.0)], _metric(part), seed=0), configuration),
@@ -180,7 +180,7 @@ def test_arrays_and_booleans_are_read_as_in_training():
     X = np.random.default_rng(0).normal(size=(60, 3)).round(2)
     X[:, 2] = X[:, 2] > 0
     table = load(X, X[:, 0] > 0)
-    configuration = learner_named("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
+    configuration = find_learner("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
     model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
     frame = pd.DataFrame(X, columns=["x0", "x1", "x2"]).astype({"x2": bool})
     np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(frame))
@@ -194,7 +194,7 @@ def test_arrays_and_booleans_are_read_as_in_training():
 def test_classes_come_back_as_what_they_were(target: list, expected: np.ndarray):
     y = np.resize(target, 60)
     table = load(pd.DataFrame({"x": np.resize(range(len(target)), 60) * 1.0, "z": np.arange(60) ** 2.0}), y)
-    configuration = learner_named("random_forest").space(table.task.type).configuration({"n_estimators": 10})
+    configuration = find_learner("random_forest").space(table.task.type).configuration({"n_estimators": 10})
     model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
     X = pd.DataFrame({"x": np.resize(range(len(target)), 60) * 1.0, "z": np.arange(60) ** 2.0})
     np.testing.assert_array_equal(model.classes_, expected)

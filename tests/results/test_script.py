@@ -16,12 +16,12 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Protocol
 from metahp.datasets.load import load
 from metahp.datasets.table import Table
-from metahp.evaluation.design import design
+from metahp.evaluation.design import make_design
 from metahp.evaluation.protocol import measure
-from metahp.learners.registry import LEARNERS, learner_named
+from metahp.learners.registry import LEARNERS, find_learner
 from metahp.recommendation.result import Recommendation, Recommended
 from metahp.results.model import fit_model
-from metahp.results.script import ScriptFolds, python_script, training_script
+from metahp.results.script import ScriptFolds, make_recommendation_script, make_training_script
 from metahp.study.request import Folds
 from metahp.study.rows import part_rows
 
@@ -30,7 +30,7 @@ TARGETS = {"binary": TaskType.BINARY, "multiclass": TaskType.MULTICLASS, "regres
 
 def recommendation_of(table: Table, learner: str, index: int = 0, metric: str | None = None) -> Recommendation:
     """A recommendation of one configuration of the learner's design, with made-up expectations."""
-    configuration, origin = design(learner_named(learner), table.task.type, index + 1)[index]
+    configuration, origin = make_design(find_learner(learner), table.task.type, index + 1)[index]
     configuration = configuration.replaced(**({"n_estimators": 20} if "n_estimators" in configuration.values else {}))
     item = Recommended(
         rank=1,
@@ -112,8 +112,8 @@ def test_the_script_of_each_learner_scores_as_metahp_does(
     features(frame, target).to_csv(path, index=False)
     table = load(path, target=target)
     recommendation = recommendation_of(table, learner, index=7)
-    output = run(python_script(recommendation, table, str(path)), tmp_path)
-    measured = measure(table, learner_named(learner), recommendation.best.configuration, Protocol())
+    output = run(make_recommendation_script(recommendation, table, str(path)), tmp_path)
+    measured = measure(table, find_learner(learner), recommendation.best.configuration, Protocol())
     metric = recommendation.metric
     expected = metric.score(float(np.mean(measured.fold_losses[metric.name])))
     assert printed_score(output) == pytest.approx(expected, abs=2e-4)
@@ -130,17 +130,17 @@ def test_the_script_of_a_search_by_group_or_time_scores_in_the_same_folds(
     features(frame, target).to_csv(path, index=False)
     rows = part_rows(path, target=target, folds=Folds(cv=4, **{"groups" if kind == "group" else "time": column}))
     assert rows.split_column == column
-    configuration = learner_named("linear").space(rows.table.task.type).default
+    configuration = find_learner("linear").space(rows.table.task.type).default
     metric = metric_for(rows.table.task.type)
     options = {"metric": metric, "seed": 0, "verb": "found", "expectation": ""}
-    script = training_script(configuration, rows.table, str(path), **options, folds=ScriptFolds(4, kind, column))
+    script = make_training_script(configuration, rows.table, str(path), **options, folds=ScriptFolds(4, kind, column))
     output = run(script, tmp_path)
-    measured = measure(rows.table, learner_named("linear"), configuration, rows.protocol, splits=rows.splits)
+    measured = measure(rows.table, find_learner("linear"), configuration, rows.protocol, splits=rows.splits)
     expected = metric.score(float(np.mean(measured.fold_losses[metric.name])))
     assert printed_score(output) == pytest.approx(expected, abs=2e-4)
     assert f"(4-fold cross-validation by {kind})" in output
 
-    nowhere = training_script(configuration, rows.table, str(path), **options, folds=ScriptFolds(4, kind))
+    nowhere = make_training_script(configuration, rows.table, str(path), **options, folds=ScriptFolds(4, kind))
     assert run(nowhere, tmp_path) == "fitted on all 90 rows\n"
 
 
@@ -198,8 +198,8 @@ def test_the_script_reads_the_format_that_metahp_read(frame: pd.DataFrame, tmp_p
     write(features(frame, "binary"), path)
     table = load(path, target="binary")
     recommendation = recommendation_of(table, "linear")
-    output = run(python_script(recommendation, table, str(path)), tmp_path)
-    measured = measure(table, learner_named("linear"), recommendation.best.configuration, Protocol())
+    output = run(make_recommendation_script(recommendation, table, str(path)), tmp_path)
+    measured = measure(table, find_learner("linear"), recommendation.best.configuration, Protocol())
     expected = recommendation.metric.score(float(np.mean(measured.fold_losses["roc_auc"])))
     assert printed_score(output) == pytest.approx(expected, abs=2e-4)
 
@@ -212,7 +212,7 @@ def test_rows_without_a_target_and_renamed_columns_are_treated_as_metahp_does(tm
     table = load(path)
     assert table.preparation.renamed
     assert table.n_rows_without_target == 9
-    output = run(python_script(recommendation_of(table, "random_forest"), table, str(path)), tmp_path)
+    output = run(make_recommendation_script(recommendation_of(table, "random_forest"), table, str(path)), tmp_path)
     assert "fitted on all 51 rows" in output
 
 
@@ -223,7 +223,7 @@ def test_a_class_too_rare_for_the_folds_is_left_out_of_the_score_and_said_so(
     path = tmp_path / "table.csv"
     features(frame, "multiclass").to_csv(path, index=False)
     table = load(path, target="multiclass")
-    script = python_script(recommendation_of(table, "linear"), table, str(path))
+    script = make_recommendation_script(recommendation_of(table, "linear"), table, str(path))
     assert "fewer than 3 rows" in script
     output = run(script, tmp_path)
     assert "(3-fold cross-validation on 88 of 90 rows)" in output
@@ -235,7 +235,7 @@ def test_the_script_of_lightgbm_takes_any_names(frame: pd.DataFrame, tmp_path: P
     path = tmp_path / "table.csv"
     features(frame.rename(columns={"signal": name, "size, in mm": "size"}), "binary").to_csv(path, index=False)
     table = load(path, target="binary")
-    output = run(python_script(recommendation_of(table, "lightgbm"), table, str(path)), tmp_path)
+    output = run(make_recommendation_script(recommendation_of(table, "lightgbm"), table, str(path)), tmp_path)
     assert "fitted on all 90 rows" in output
 
 
@@ -243,7 +243,7 @@ def test_the_script_says_where_its_numbers_come_from_and_needs_no_metahp(frame: 
     path = tmp_path / "table.csv"
     features(frame, "binary").to_csv(path, index=False)
     table = load(path, target="binary")
-    script = python_script(recommendation_of(table, "lightgbm"), table, str(path))
+    script = make_recommendation_script(recommendation_of(table, "lightgbm"), table, str(path))
     assert "Expected roc_auc: 0.8 (80 % interval 0.7 to 0.9; library default 0.75)" in script
     assert "learned from a knowledge base of 12 tasks" in script
     assert not re.search(r"^\s*(import|from) metahp", script, flags=re.MULTILINE)
@@ -296,17 +296,17 @@ def test_the_features_and_predictions_of_the_script_are_those_of_metahp(
     write_nasty(nasty, path)
     table = load(path, target="label", task="multiclass")
     assert {column.kind for column in table.preparation.columns} == {"number", "category", "date"}
-    configuration = learner_named("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
+    configuration = find_learner("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
     options = {"metric": metric_for(table.task.type), "seed": 0, "verb": "found", "expectation": ""}
     for learner in ("lightgbm", "linear"):
-        chosen = configuration if learner == "lightgbm" else learner_named(learner).space(table.task.type).default
-        script = training_script(chosen, table, str(path), **options)
+        chosen = configuration if learner == "lightgbm" else find_learner(learner).space(table.task.type).default
+        script = make_training_script(chosen, table, str(path), **options)
         found: dict = {}
         exec(script.partition("\nmodel = ")[0], found)
-        names = learner_named(learner).fitted_names(table.preparation.feature_names)
+        names = find_learner(learner).fitted_names(table.preparation.feature_names)
         pd.testing.assert_frame_equal(found["X"], table.features.set_axis(names, axis=1))
         assert [table.classes.index(label) for label in found["y"]] == table.y.tolist()
-    exec(training_script(configuration, table, str(path), **options), found)
+    exec(make_training_script(configuration, table, str(path), **options), found)
     model = fit_model(table, [(configuration, 1.0)], options["metric"], seed=0)
     np.testing.assert_array_equal(found["model"].predict_proba(found["X"]), model.outputs(table.features))
 
@@ -315,8 +315,8 @@ def test_the_script_prepares_new_rows_as_metahp_does(nasty: pd.DataFrame, tmp_pa
     path = tmp_path / "t.parquet"
     nasty.to_parquet(path)
     table = load(path, target="label", task="multiclass")
-    script = training_script(
-        learner_named("linear").space(table.task.type).default,
+    script = make_training_script(
+        find_learner("linear").space(table.task.type).default,
         table,
         str(path),
         metric=metric_for(table.task.type),

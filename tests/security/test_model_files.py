@@ -31,7 +31,7 @@ from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.load import load
 from metahp.datasets.table import Table
 from metahp.learners import skops_archive, untrusted
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.learners.skops_reader import KNOWN_STATES
 from metahp.results.content import ResultContent
 from metahp.results.directory import write_result
@@ -78,7 +78,7 @@ def table_of(kind: str) -> Table:
 
 
 def configuration_of(learner: str, table: Table, values: dict[str, Any]) -> Configuration:
-    return learner_named(learner).space(table.task.type).configuration(values)
+    return find_learner(learner).space(table.task.type).configuration(values)
 
 
 def write(folder: Path, kind: str, learner: str, values: dict[str, Any], *, n_members: int = 1) -> TunedModel:
@@ -492,7 +492,7 @@ def test_no_type_is_known_that_no_learner_needs(written: set):
 
 def test_a_model_of_other_types_is_not_written():
     with pytest.raises(InputError, match=r"The model holds sklearn\..*PCA, which no learner of metahp uses"):
-        learner_named("linear").dump(make_pipeline(PCA()))
+        find_learner("linear").dump(make_pipeline(PCA()))
 
 
 # The directory around the models.

@@ -24,8 +24,8 @@ from metahp.core.errors import InputError
 from metahp.core.metric import metric_for
 from metahp.datasets.load import load
 from metahp.datasets.table import Table
-from metahp.learners.registry import learner_named
-from metahp.results.script import ScriptFolds, training_script
+from metahp.learners.registry import find_learner
+from metahp.results.script import ScriptFolds, make_training_script
 
 N_ROWS = 36
 OWNED = "metahp_owned"
@@ -133,8 +133,8 @@ FORMATS = {".arff": as_arff, ".csv": as_csv, ".jsonl": as_json_lines, ".parquet"
 
 
 def script_of(table: Table, path: str, learner: str, group: str) -> str:
-    return training_script(
-        learner_named(learner).space(table.task.type).default,
+    return make_training_script(
+        find_learner(learner).space(table.task.type).default,
         table,
         path,
         metric=metric_for(table.task.type),

@@ -15,8 +15,8 @@ from metahp.evaluation.backend import InTurn, Outcome
 from metahp.evaluation.lookup import Lookup
 from metahp.evaluation.threads import ObjectiveThreads
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.registry import learner_named
-from metahp.refinement.strategies import strategy_named
+from metahp.learners.registry import find_learner
+from metahp.refinement.strategies import make_strategy
 from metahp.refinement.strategy import Observation, Suggestion
 from metahp.study.loop import MemoryLog, observe, run_search
 from metahp.study.objective import PROTOCOL, make_metric, make_task
@@ -153,7 +153,7 @@ def test_the_time_limit_abandons_what_still_runs(base: KnowledgeBase) -> None:
     trials = StudyTrials(
         task.id, PROTOCOL, metric, [BOWL_SPACE], base=base, recorded=base.trials(task=task.id), folder=None
     )
-    strategy = strategy_named("random", [BOWL_SPACE], seed=0, warm=[Suggestion(BOWL_SPACE.default, Origin.DEFAULT)])
+    strategy = make_strategy("random", [BOWL_SPACE], seed=0, warm=[Suggestion(BOWL_SPACE.default, Origin.DEFAULT)])
     try:
         with ObjectiveThreads(
             objective, BOWL_SPACE, task=task.id, protocol=PROTOCOL, metric=metric, n_jobs=2
@@ -181,7 +181,7 @@ def test_a_strategy_is_told_a_loss_and_its_noise() -> None:
 
 
 def test_a_strategy_is_told_what_was_run_where_early_stopping_kept_less() -> None:
-    space = learner_named("lightgbm").space(TaskType.BINARY)
+    space = find_learner("lightgbm").space(TaskType.BINARY)
     run = space.configuration({"n_estimators": 200})
     kept = space.with_iterations(run, 80)
     curve = Curve((80, 200), {"roc_auc": (0.3, 0.4)})

@@ -15,9 +15,9 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, TrialState
-from metahp.evaluation.design import design
+from metahp.evaluation.design import make_design
 from metahp.knowledge.store import KnowledgeBase
-from metahp.learners.registry import learner_named
+from metahp.learners.registry import find_learner
 from metahp.study.request import Folds
 from metahp.study.result import Plan
 from metahp.study.rows import part_rows
@@ -75,7 +75,7 @@ def test_boosted_trees_are_stopped_early_and_a_second_call_knows_what_was_run(
     X = frame.drop(columns=["farm", "day"])
     metahp.tune(X, **options, **own, trials=5)
     result = metahp.tune(X, **options, **own, trials=8)
-    trials, space = result.trials, learner_named("lightgbm").space(TaskType.MULTICLASS)
+    trials, space = result.trials, find_learner("lightgbm").space(TaskType.MULTICLASS)
     for trial, row in zip(trials, result.trials_frame().to_dict("records"), strict=True):
         curve = dict(zip(row["curve_iterations"], row["curve_scores"], strict=True))
         assert max(curve) == trial.asked(space).values["n_estimators"]
@@ -227,19 +227,19 @@ def contrary(tmp_path: Path) -> tuple[KnowledgeBase, pd.DataFrame]:
     frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(30)])
     frame["target"] = np.where(X[:, 0] + rng.normal(scale=3.0, size=80) > 0, "yes", "no")
     values = metahp.describe(metahp.load(frame), budget_seconds=10.0).values
-    learner = learner_named("linear")
-    configurations = [configuration for configuration, _ in design(learner, TaskType.BINARY, 10)]
+    learner = find_learner("linear")
+    configurations = [configuration for configuration, _ in make_design(learner, TaskType.BINARY, 10)]
     configurations.append(learner.space(TaskType.BINARY).configuration({"C": 1e-4}))
     records = [
         make_task_record(number, {name: value * float(rng.lognormal(1.0, 0.5)) + 0.5 for name, value in values.items()})
         for number in range(14)
     ]
 
-    def losses_of(configuration: Configuration) -> tuple[float, ...]:
+    def compute_losses(configuration: Configuration) -> tuple[float, ...]:
         loss = 0.4 + 0.05 * abs(np.log10(float(configuration.values["C"])) - 3)
         return tuple((loss + rng.normal(scale=0.002, size=3)).tolist())
 
-    return make_knowledge_base(tmp_path / "past", records, configurations, losses_of), frame
+    return make_knowledge_base(tmp_path / "past", records, configurations, compute_losses), frame
 
 
 def test_a_near_copy_is_recommended_what_was_best_on_the_original(contrary) -> None:
