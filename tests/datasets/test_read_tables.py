@@ -170,7 +170,7 @@ BAD: dict[str, tuple[str, bytes | str, str]] = {
     "Excel": ("t.csv", b"PK\x03\x04" + CONTROL, "an Excel workbook .* save the sheet as CSV"),
     "half UTF-16": ("t.csv", b"\xff\xfea\0,", "starts as UTF-16 but is not valid"),
     "broken gzip": ("t.csv.gz", gzip.compress(rows().encode())[:30], "broken gzip archive"),
-    "no gzip": ("t.csv.gz", "a,b,y\n" + rows(), "not a gzip archive in spite of its name"),
+    "no gzip": ("t.csv.gz", "a,b,y\n" + rows(), "not a gzip archive, despite its name"),
     "broken Parquet": ("t.parquet", b"PAR1" + CONTROL, "not a readable Parquet file .*cut off"),
     "CSV called Parquet": ("t.parquet", "a,b,y\n" + rows(), "not a readable Parquet file .*another format"),
     "packed Parquet": ("t.parquet.gz", gzip.compress(b"PAR1"), "Parquet file inside gzip; unpack it"),
