@@ -19,7 +19,7 @@ from metahp.core.trial import Origin
 from metahp.evaluation import interrupts
 from metahp.evaluation.runner import Limits
 from metahp.evaluation.threads import ObjectiveFunction
-from metahp.knowledge.locate import knowledge_base_path, open_snapshot
+from metahp.knowledge.locate import find_knowledge_base_path, open_snapshot
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.metafeatures.extract import MetaFeatures
@@ -315,7 +315,7 @@ def _open_base(
         logger.warning("a cold start, and earlier trials from the result directory alone: %s", error)
         if isinstance(source, KnowledgeBase):
             return source, None, None
-        return KnowledgeBase(knowledge_base_path(Path(source) if source else None)), None, None
+        return KnowledgeBase(find_knowledge_base_path(Path(source) if source else None)), None, None
 
 
 def _ask_past_tables(

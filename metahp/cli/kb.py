@@ -28,10 +28,10 @@ def info(
     not know, those outside of today's search spaces, and those without a loss of the usual metric.
     """
     from metahp.knowledge.coverage import count_unused
-    from metahp.knowledge.locate import knowledge_base_path, open_snapshot
+    from metahp.knowledge.locate import find_knowledge_base_path, open_snapshot
     from metahp.knowledge.store import KnowledgeBase
 
-    base = KnowledgeBase(knowledge_base_path(kb))
+    base = KnowledgeBase(find_knowledge_base_path(kb))
     damage = base.verify()
     # Of a damaged file, what else it seems to hold is not to be trusted.
     contents: dict[str, Any] = {"path": str(base.file)}
@@ -58,10 +58,10 @@ def _write_contents(contents: dict[str, Any], form: options.Format, out: Path | 
 @app.command("path")
 def path(kb: options.KnowledgeBasePath = None) -> None:
     """Print where the knowledge base is, or will be from its first use on."""
-    from metahp.knowledge.locate import knowledge_base_path
+    from metahp.knowledge.locate import find_knowledge_base_path
     from metahp.knowledge.store import KnowledgeBase
 
-    output.write(f"{KnowledgeBase(knowledge_base_path(kb)).file}\n")
+    output.write(f"{KnowledgeBase(find_knowledge_base_path(kb)).file}\n")
 
 
 @app.command("train")

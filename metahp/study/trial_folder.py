@@ -37,7 +37,7 @@ class TrialFolder:
 
     def read_trials(self) -> list[Trial]:
         """All readable trials, of any task and protocol."""
-        return list(self._journal.trials())
+        return list(self._journal.read_trials())
 
     def number_of(self, trial_id: str) -> int:
         """The number of the archive of a trial; -1 where it has none."""

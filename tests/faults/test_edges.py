@@ -346,7 +346,7 @@ def test_a_text_of_half_characters_becomes_a_reason_that_can_be_kept(known: Know
         name="na\udc80me",
     )  # fmt: skip
     assert [trial.state for trial in result.trials].count(TrialState.FAILED) == 1
-    assert base.journal.segments() == []
+    assert base.journal.list_segments() == []
     assert r"half a character: \udc80" in next(t.reason for t in base.trials(learner="mine") if t.reason)
 
 
