@@ -171,7 +171,11 @@ def _train_models(knowledge: PastKnowledge, seconds_left: float) -> Iterator[tup
         return
     key = model_key(guide, knowledge.content)
     cache.save(knowledge.folder, key, model.to_arrays())
-    yield key, model, (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)
+    yield (
+        key,
+        model,
+        (f"trained on the knowledge base in {clock.measure_spent():.0f} s; the next call finds the result",),
+    )
     yield "", None, ()
 
 

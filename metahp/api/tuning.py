@@ -30,7 +30,7 @@ from metahp.study.objective import MAXIMIZE, ObjectiveRequest, make_metric, tune
 from metahp.study.progress import Progress
 from metahp.study.request import TRANSFER, Budget, Folds, Request, Start
 from metahp.study.result import Plan, TuneResult
-from metahp.study.rows import part_rows
+from metahp.study.rows import split_rows
 from metahp.study.strategy import COLD_START, WarmStart
 from metahp.study.table import TableRequest, tune_table
 from metahp.study.trials import Storage, StudyTrials
@@ -149,7 +149,7 @@ def tune(
     with ExitStack() as stack:
         directory = _hold(output, stack)
         # Read before the knowledge base is opened: other processes wait while that is open.
-        rows = part_rows(X, y, target=target, task=task, folds=folds)
+        rows = split_rows(X, y, target=target, task=task, folds=folds)
         study = _open_study(request, knowledge_base, directory, stack, is_recorded=record)
         table_request = TableRequest(
             rows=rows,

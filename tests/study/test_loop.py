@@ -153,7 +153,9 @@ def test_the_time_limit_abandons_what_still_runs(base: KnowledgeBase) -> None:
     trials = StudyTrials(
         task.id, PROTOCOL, metric, [BOWL_SPACE], base=base, recorded=base.trials(task=task.id), folder=None
     )
-    strategy = make_named_strategy("random", [BOWL_SPACE], seed=0, warm=[Suggestion(BOWL_SPACE.default, Origin.DEFAULT)])
+    strategy = make_named_strategy(
+        "random", [BOWL_SPACE], seed=0, warm=[Suggestion(BOWL_SPACE.default, Origin.DEFAULT)]
+    )
     try:
         with ObjectiveThreads(
             objective, BOWL_SPACE, task=task.id, protocol=PROTOCOL, metric=metric, n_jobs=2
