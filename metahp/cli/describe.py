@@ -26,19 +26,19 @@ def describe(
     quiet: options.Quiet = False,
 ) -> None:
     """Show the meta-features of the table in FILE, with the processor time that each group took."""
-    output.hush(quiet=quiet)
+    output.set_quiet(quiet=quiet)
     api = startup.import_api()
-    with output.working("describing the table", quiet=quiet):
+    with output.show_spinner("describing the table", quiet=quiet):
         table = api.load(file, target=target, task=task)
         metafeatures = api.describe(table, budget_seconds=budget_seconds, seed=seed)
     output.warn((*table.warnings, *metafeatures.warnings), quiet=quiet)
     if form is options.Format.JSON:
-        output.write(output.as_json(_as_dict(table, metafeatures)), out)
+        output.write(output.format_json(_make_dict(table, metafeatures)), out)
     else:
-        output.write_rich(_report(table, metafeatures, file), out)
+        output.write_rich(_make_report(table, metafeatures, file), out)
 
 
-def _as_dict(table: "Table", metafeatures: "MetaFeatures") -> dict[str, object]:
+def _make_dict(table: "Table", metafeatures: "MetaFeatures") -> dict[str, object]:
     return {
         "task": {
             "id": table.task.id,
@@ -54,13 +54,13 @@ def _as_dict(table: "Table", metafeatures: "MetaFeatures") -> dict[str, object]:
     }
 
 
-def _report(table: "Table", metafeatures: "MetaFeatures", file: str) -> Iterator["RenderableType"]:
+def _make_report(table: "Table", metafeatures: "MetaFeatures", file: str) -> Iterator["RenderableType"]:
     from rich.table import Table as RichTable
     from rich.text import Text
 
     from metahp.metafeatures.extract import GROUP_OF
 
-    yield output.line(phrases.table_line(table, file))
+    yield output.make_text(phrases.format_table(table, file))
     for group, seconds in metafeatures.seconds.items():
         yield ""
         yield Text(f"{group} ({seconds:.2f} s)", style="bold")

@@ -17,7 +17,7 @@ app = typer.Typer(help="Look at the knowledge base, and train its models.")
 
 
 @app.command("info")
-def info(
+def print_info(
     kb: options.KnowledgeBasePath = None,
     form: Annotated[options.Format, typer.Option("--format", help="How to print it.")] = options.Format.TABLE,
     out: options.Output = None,
@@ -50,13 +50,16 @@ def info(
 
 def _write_contents(contents: dict[str, Any], form: options.Format, out: Path | None) -> None:
     if form is options.Format.JSON:
-        output.write(output.as_json(contents), out)
+        output.write(output.format_json(contents), out)
     else:
-        output.write(printable("".join(f"{_title(name)}: {_shown(value)}\n" for name, value in contents.items())), out)
+        output.write(
+            printable("".join(f"{_format_title(name)}: {_format_value(value)}\n" for name, value in contents.items())),
+            out,
+        )
 
 
 @app.command("path")
-def path(kb: options.KnowledgeBasePath = None) -> None:
+def print_path(kb: options.KnowledgeBasePath = None) -> None:
     """Print where the knowledge base is, or will be from its first use on."""
     from metahp.knowledge.locate import knowledge_base_path
     from metahp.knowledge.store import KnowledgeBase
@@ -80,14 +83,14 @@ def train(
     from metahp.api.training import Trained, TrainingProgress
     from metahp.api.training import train as train_models
 
-    output.hush(quiet=quiet)
+    output.set_quiet(quiet=quiet)
 
     def on_progress(progress: TrainingProgress, trained: Trained | None) -> None:
         if quiet:
             return
         if trained is not None:
             output.say(f"{progress.n_done} of {progress.n_models}: {describe_trained(trained)}")
-        left = phrases.duration(progress.seconds_left / min(jobs, max(progress.n_models - progress.n_done, 1)))
+        left = phrases.format_duration(progress.seconds_left / min(jobs, max(progress.n_models - progress.n_done, 1)))
         if progress.n_done < progress.n_models:
             output.say(f"still to train: {progress.n_models - progress.n_done}, about {left} on an idle machine")
 
@@ -108,17 +111,17 @@ def describe_trained(trained: "Trained") -> str:
     return f"{text}: {trained.n_tasks} past tasks{wins}"
 
 
-def _title(name: str) -> str:
+def _format_title(name: str) -> str:
     return name.removeprefix("n_").replace("_", " ")
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value == {}:
         return "none"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_shown(item)}" for name, item in value.items())
+        return ", ".join(f"{name} {_format_value(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(_shown, value))
+        return ", ".join(map(_format_value, value))
     if isinstance(value, bool | str) or value is None:
         return str(value)
     return f"{value:,}" if isinstance(value, int | float) else json.dumps(value)

@@ -40,7 +40,7 @@ def _print_version(is_wanted: bool) -> None:
 
 
 @app.callback()
-def _options(
+def handle_global_options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
@@ -61,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def notify() -> None:
         output.complain(f"{interrupts.ending()}: the result is being finished; once more ends at once")
 
-    with interrupts.terminable(notify), output.logged():
+    with interrupts.terminable(notify), output.show_logs():
         try:
             words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
             result = typer.main.get_command(app).main(words, prog_name="metahp", standalone_mode=False)
-            with output.printing():
+            with output.report_write_errors():
                 if sys.stdout is not None:
                     sys.stdout.flush()
             if (interrupts.received() or result == INTERRUPTED) and not isinstance(result, output.Reported):
@@ -84,14 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return interrupts.exit_code() if interrupts.received() else INTERRUPTED
             if not isinstance(error, Exception) or (os.environ.get(DEBUG_VARIABLE) and not _is_usage(error)):
                 raise
-            return _failed(error)
+            return _report_error(error)
 
 
 def _is_usage(error: Exception) -> bool:
     return isinstance(error, typer.TyperException)
 
 
-def _failed(error: Exception) -> int:
+def _report_error(error: Exception) -> int:
     if isinstance(error, typer.TyperException):
         dash = ", and name a file that begins with '-' as ./-…" if "No such option" in error.format_message() else ""
         output.complain(f"{error.format_message()} (see metahp --help{dash})")

@@ -65,7 +65,7 @@ _ARGUMENTS = (
 _MENTION = re.compile(rf"`({'|'.join(_ARGUMENTS)})(?:=([^`]*))?`")
 
 
-def option_of(argument: str) -> str:
+def find_option(argument: str) -> str:
     """The option that stands for an argument of the Python interface; empty where there is none."""
     if argument not in _ARGUMENTS:
         return ""
@@ -75,12 +75,13 @@ def option_of(argument: str) -> str:
 def reword(message: str) -> str:
     """A message with options in the place of arguments in backticks: `` `max_rows=5` `` is `--max-rows 5`."""
     return _MENTION.sub(
-        lambda found: f"{option_of(found[1])} {found[2].strip(chr(39))}" if found[2] else option_of(found[1]), message
+        lambda found: f"{find_option(found[1])} {found[2].strip(chr(39))}" if found[2] else find_option(found[1]),
+        message,
     )
 
 
 def reword_error(error: MetahpError) -> str:
     """The message of an error for the command line; it ends with the option to change where it does not name it."""
     message = reword(str(error))
-    option = option_of(error.argument)
+    option = find_option(error.argument)
     return message if not option or option in message else f"{message} (see {option})"

@@ -47,13 +47,13 @@ def prepare_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    codecs.register_error("metahp", _replaced)
+    codecs.register_error("metahp", _replace_characters)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError, OSError):
             stream.reconfigure(errors="metahp")  # type: ignore[union-attr]  # what a test puts there may have none
 
 
-def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+def _replace_characters(error: UnicodeError) -> tuple[str | bytes, int]:
     """Plain signs for those of our own texts, escapes for all others."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
@@ -61,18 +61,18 @@ def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
     return plain.encode("ascii", "backslashreplace").decode(), error.end
 
 
-def width() -> int:
+def find_width() -> int:
     """Columns of the terminal, 80 where there is none, never too few to wrap a line."""
     return max(shutil.get_terminal_size().columns, MIN_WIDTH)
 
 
-def console(file: TextIO | None = None) -> "Console":
+def make_console(file: TextIO | None = None) -> "Console":
     """A console for reports: with colour on a terminal, plain elsewhere or where NO_COLOR is set."""
     from rich.console import Console
 
     if file is None:
-        return Console(highlight=False, soft_wrap=False, width=width())
-    return Console(file=file, highlight=False, color_system=None, width=width())
+        return Console(highlight=False, soft_wrap=False, width=find_width())
+    return Console(file=file, highlight=False, color_system=None, width=find_width())
 
 
 def complain(message: str) -> None:
@@ -96,7 +96,7 @@ def warn(messages: Iterable[str], *, quiet: bool) -> None:
             complain(f"warning: {options.reword(message)}")
 
 
-class _WarningLine(logging.Handler):
+class _WarningHandler(logging.Handler):
     """Log records as lines on standard error, as all other talk; none once a command was told to be quiet."""
 
     def __init__(self) -> None:
@@ -109,28 +109,28 @@ class _WarningLine(logging.Handler):
             complain(f"{record.levelname.lower()}: {options.reword(record.getMessage())}")
 
 
-_lines = _WarningLine()
+_handler = _WarningHandler()
 
 
 @contextmanager
-def logged() -> Iterator[None]:
+def show_logs() -> Iterator[None]:
     """Show what metahp logs as warnings while the body runs."""
     logger = logging.getLogger("metahp")
-    _lines.is_quiet = False
-    logger.addHandler(_lines)
+    _handler.is_quiet = False
+    logger.addHandler(_handler)
     try:
         yield
     finally:
-        logger.removeHandler(_lines)
+        logger.removeHandler(_handler)
 
 
-def hush(*, quiet: bool) -> None:
+def set_quiet(*, quiet: bool) -> None:
     """Show no more log records in this command if `quiet`."""
-    _lines.is_quiet = quiet
+    _handler.is_quiet = quiet
 
 
 @contextmanager
-def working(message: str, *, quiet: bool) -> Iterator[None]:
+def show_spinner(message: str, *, quiet: bool) -> Iterator[None]:
     """Show `message` with a spinner on standard error while the body runs; nothing off a terminal."""
     if quiet or not is_live():
         yield
@@ -192,13 +192,13 @@ def _print(text: str, *, is_exact: bool) -> None:
                 f"Standard output takes {encoding} only, and a value holds '{text[error.start]}'. "
                 "Name a file with --output, or set PYTHONIOENCODING=utf-8."
             ) from None
-    with printing():
+    with report_write_errors():
         sys.stdout.write(text)
         sys.stdout.flush()
 
 
 @contextmanager
-def printing() -> Iterator[None]:
+def report_write_errors() -> Iterator[None]:
     """Turn a failure to write to standard output into one clear line; a reader that went away is another matter.
 
     Raises:
@@ -221,7 +221,7 @@ def silence() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def line(text: str, **style: Any) -> "Text":
+def make_text(text: str, **style: Any) -> "Text":
     """A text of a report, in which names are shown as they may be and never read as styles."""
     from rich.text import Text
 
@@ -235,26 +235,26 @@ def write_rich(parts: Iterable["RenderableType"], path: Path | None = None) -> N
         InputError, MetahpError: as `write`.
     """
     if path is None and sys.stdout is not None:
-        terminal = console()
-        with printing():
+        terminal = make_console()
+        with report_write_errors():
             for part in parts:
                 terminal.print(part)
             sys.stdout.flush()
         return
     text = StringIO()
-    page = console(text)
+    page = make_console(text)
     for part in parts:
         page.print(part)
     write(text.getvalue(), path)
 
 
-def as_json(value: Any) -> str:
+def format_json(value: Any) -> str:
     """JSON text with a closing line break; NaN is not JSON, so the caller turns it into None."""
     text = json.dumps(value, indent=2, ensure_ascii=not _is_unicode(), allow_nan=False)
     return _JSON_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
-def as_yaml(value: Any) -> str:
+def format_yaml(value: Any) -> str:
     """YAML text in the order of the dictionaries."""
     import yaml
 

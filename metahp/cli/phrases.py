@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 UNKNOWN = "–"
 
 
-def table_line(table: "Table", file: str) -> str:
+def format_table(table: "Table", file: str) -> str:
     """The table in one line: size, kinds of columns, target and task type."""
     import numpy as np
 
@@ -35,7 +35,7 @@ def table_line(table: "Table", file: str) -> str:
     return line
 
 
-def changed(configuration: "Configuration", default: "Configuration") -> str:
+def format_changes(configuration: "Configuration", default: "Configuration") -> str:
     """The values that differ from those of the library's default."""
     values, usual = configuration.values, default.values
     differing = {name: value for name, value in values.items() if usual.get(name, ...) != value}
@@ -47,14 +47,14 @@ def changed(configuration: "Configuration", default: "Configuration") -> str:
     return ", ".join(shown) + (", rest default" if len(differing) < len(values) else "")
 
 
-def decimals(error: float) -> int:
+def count_decimals(error: float) -> int:
     """Decimals that show two digits of an error or a width, at most six; four where it is unknown."""
     if not (math.isfinite(error) and error > 0):
         return 4
     return min(max(1 - math.floor(math.log10(error)), 0), 6)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time to wait, as a person would say it."""
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"

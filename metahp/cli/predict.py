@@ -22,7 +22,7 @@ def predict(
     quiet: options.Quiet = False,
 ) -> None:
     """Print a prediction for each row of FILE, as CSV, by the model in DIRECTORY."""
-    output.hush(quiet=quiet)
+    output.set_quiet(quiet=quiet)
     from metahp.core.errors import InputError
     from metahp.results.predict import load_result
 
@@ -36,11 +36,11 @@ def predict(
     if score:
         value, n_rows = model.score_of(outputs, frame)
         output.complain(f"{model.metric.name}: {value:.4f} on {n_rows:,} row(s) with a known {model.target}")
-    predictions = _csv(model.decided(outputs), outputs, list(map(str, model.classes_)) if proba else [])
+    predictions = _format_csv(model.decided(outputs), outputs, list(map(str, model.classes_)) if proba else [])
     output.write(predictions, out, is_exact=True)
 
 
-def _csv(predictions: "np.ndarray", outputs: "np.ndarray", classes: list[str]) -> str:
+def _format_csv(predictions: "np.ndarray", outputs: "np.ndarray", classes: list[str]) -> str:
     import pandas as pd
 
     frame = pd.DataFrame({"prediction": predictions})

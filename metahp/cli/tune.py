@@ -87,11 +87,11 @@ def tune(
     quiet: options.Quiet = False,
 ) -> int:
     """Tune hyperparameters on the table in FILE; the same command again goes on from there."""
-    output.hush(quiet=quiet)
+    output.set_quiet(quiet=quiet)
     from metahp.evaluation import interrupts
 
     api = startup.import_api()
-    directory = out or Path(_directory_name(file))
+    directory = out or Path(_make_directory_name(file))
     if out is None:
         from metahp.results.directory import check_is_of
 
@@ -137,7 +137,7 @@ def tune(
     return output.Reported(interrupts.exit_code()) if result.ended == "interrupted" else 0
 
 
-def _directory_name(file: str) -> str:
+def _make_directory_name(file: str) -> str:
     if file == "-":
         return "stdin.metahp"
     name = Path(file).name
@@ -152,7 +152,7 @@ class _Display:
         self._quiet = quiet
         self._is_live = not quiet and output.is_live()
         self._last = -math.inf
-        self._waiting = output.working("asking the knowledge base", quiet=quiet)
+        self._waiting = output.show_spinner("asking the knowledge base", quiet=quiet)
         self._close: Callable[[], None] = lambda: None
         self._update: Callable[[Progress], None] = lambda progress: None
 
@@ -226,7 +226,7 @@ def format_plan(plan: "Plan") -> list[str]:
         plan.protocol.splits.partition(":")[0], " of your own"
     )
     lines = [
-        f"{phrases.table_line(plan.table, plan.file)}{outer}",
+        f"{phrases.format_table(plan.table, plan.file)}{outer}",
         f"metric {plan.metric.name}, {plan.protocol.folds} folds{kind}{sample}",
     ]
     if plan.n_earlier >= plan.n_trials:
@@ -272,15 +272,15 @@ def format_time_left(progress: "Progress") -> str:
 def format_report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
     """The lines of the final report."""
     error = result.best_standard_error_
-    digits = phrases.decimals(error)
+    digits = phrases.count_decimals(error)
     best = result.best_trial_
     spread = "" if math.isnan(error) else f" ± {error:.{digits}f}"
     yield (
         f"best {result.best_score_:.{digits}f}{spread} {result.metric.name} (cross-validated, and selected on it): "
         f"{result.best_learner_}, trial {result.number_of(best)} of {len(result.trials)}, {best.origin}"
     )
-    width = output.width() - 1
-    changed = phrases.changed(best.configuration, result.defaults[result.best_learner_])
+    width = output.find_width() - 1
+    changed = phrases.format_changes(best.configuration, result.defaults[result.best_learner_])
     yield from textwrap.wrap(changed, width, initial_indent="  ", subsequent_indent="  ")
     beside = []
     if result.default_score_ is not None:
@@ -312,7 +312,7 @@ def _format_ensemble(result: "TuneResult") -> str:
     line = f"ensemble of {len(found.members)}"
     if found.gain is None:
         return line
-    digits = phrases.decimals(found.gain.standard_error)
+    digits = phrases.count_decimals(found.gain.standard_error)
     return (
         f"{line}: {found.gain.gain:+.{digits}f} ± {found.gain.standard_error:.{digits}f} over a single model, "
         "each chosen on other rows"

@@ -27,7 +27,7 @@ _SKILLS = (
 _CAUTIOUS = ("probe_quarter", "probe_slow", "probe_four_leaves", "probe_ridge")
 
 
-def why_abstain(
+def find_reason_to_abstain(
     task: Task, past: Sequence[Task], metafeatures: np.ndarray, names: Sequence[str], *, has_copy: bool = False
 ) -> str:
     """Why the `past` tasks are no guide for `task`, as words for the user; empty where they are.
@@ -43,13 +43,13 @@ def why_abstain(
         ("rows", ROWS_FACTOR, task.n_rows, [other.n_rows for other in past]),
         ("features", OTHER_FACTOR, task.n_features, [other.n_features for other in past]),
         ("classes", OTHER_FACTOR, max(task.n_classes, 1), [max(other.n_classes, 1) for other in past]),
-        ("rows per class", ROWS_FACTOR, _rows_per_class(task), [_rows_per_class(other) for other in past]),
+        ("rows per class", ROWS_FACTOR, _count_rows_per_class(task), [_count_rows_per_class(other) for other in past]),
     ):
         if not min(seen) / factor <= value <= max(seen) * factor:
             return f"{value:,} {what} lie outside of what the past tasks have ({min(seen):,} to {max(seen):,})"
     if has_copy:
         return ""
-    best = _best_log_ratio(dict(zip(names, metafeatures.tolist(), strict=True)))
+    best = _find_best_log_ratio(dict(zip(names, metafeatures.tolist(), strict=True)))
     if best > np.log1p(-LEAST_SKILL):
         return (
             "no cheap model predicts the target better than a constant does "
@@ -58,11 +58,11 @@ def why_abstain(
     return ""
 
 
-def _rows_per_class(task: Task) -> int:
+def _count_rows_per_class(task: Task) -> int:
     return task.n_rows // max(task.n_classes, 1)
 
 
-def _best_log_ratio(values: dict[str, float]) -> float:
+def _find_best_log_ratio(values: dict[str, float]) -> float:
     """Lowest log ratio of a cheap model's loss to that of a constant prediction; NaN where none was run."""
     reference = values.get("probe_skill", np.nan)
     ratios = [values.get(name, np.nan) for name in _SKILLS]

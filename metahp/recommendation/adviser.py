@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from metahp.core.task import Task
-from metahp.recommendation.abstention import why_abstain
+from metahp.recommendation.abstention import find_reason_to_abstain
 from metahp.recommendation.result import Neighbour, TrackRecord
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.forecast import Forecast, Levels, relative
@@ -20,14 +20,14 @@ TRACK_RECORD_K = 5
 INTERVAL = (0.1, 0.9)
 N_NEIGHBOURS = 3
 # A past task this nearly a copy is one.
-IS_COPY = 0.5
+COPY_THRESHOLD = 0.5
 N_REASONS = 3
 # From fewer residuals the ends of an interval are luck.
 LEAST_RESIDUALS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Advised:
+class AdvisedCandidate:
     """One candidate of an advice: its column, and its expected loss, interval and default as losses."""
 
     column: int
@@ -42,7 +42,7 @@ class Advised:
 class Advice:
     """The candidates to try first, with reasons, and the prior from which they come."""
 
-    items: tuple[Advised, ...]
+    items: tuple[AdvisedCandidate, ...]
     neighbours: tuple[Neighbour, ...]
     reasons: tuple[str, ...]
     prior: Prior
@@ -62,12 +62,12 @@ class Validation:
     track_record: TrackRecord | None
 
     @classmethod
-    def nothing(cls) -> "Validation":
+    def make_empty(cls) -> "Validation":
         """What there is before anything was validated: no interval and no track record."""
         shape = (0, TRACK_RECORD_K)
         return cls(names=(), residuals=np.zeros(shape), learners=np.zeros(shape, dtype=np.int8), track_record=None)
 
-    def of(self, names: Iterable[str]) -> "Validation":
+    def restrict_to(self, names: Iterable[str]) -> "Validation":
         """What of it holds for advice that is chosen from these learners only.
 
         Of too few residuals of theirs no interval could be made, and those of all learners stand for them.
@@ -81,12 +81,12 @@ class Validation:
         is_enough = min(n_known[0], n_known[1:].sum()) >= LEAST_RESIDUALS
         return replace(self, residuals=theirs if is_enough else self.residuals, track_record=None)
 
-    def intervals(self) -> tuple[np.ndarray, np.ndarray]:
+    def compute_intervals(self) -> tuple[np.ndarray, np.ndarray]:
         """Quantiles `INTERVAL` of the residuals, each (2,): of the first candidate of a batch, and of later ones.
 
         What a batch adds to its first is chosen for being unlike it, and its losses are told less well.
         """
-        return _quantiles(self.residuals[:, :1]), _quantiles(self.residuals[:, 1:])
+        return _compute_quantiles(self.residuals[:, :1]), _compute_quantiles(self.residuals[:, 1:])
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything as plain arrays; `from_arrays` reads them."""
@@ -118,7 +118,7 @@ class Adviser:
     @classmethod
     def of(cls, past: PastTasks, levels: Levels, validation: Validation | None = None) -> "Adviser":
         """The adviser of past tasks; without a validation no score has an interval."""
-        return cls(past=past, forecast=Forecast.of(past, levels), validation=validation or Validation.nothing())
+        return cls(past=past, forecast=Forecast.of(past, levels), validation=validation or Validation.make_empty())
 
     def advise(
         self,
@@ -134,16 +134,16 @@ class Adviser:
 
         They are chosen from the candidates `among`, from all where it is None.
         """
-        prior = self.prior(task, metafeatures, names, constant)
+        prior = self.make_prior(task, metafeatures, names, constant)
         batch = prior.batch(k, among)
-        first, later = self.validation.intervals()
+        first, later = self.validation.compute_intervals()
         items = []
         for rank, (column, (loss, default)) in enumerate(
             zip(batch, self.forecast.relative_loss(batch, metafeatures, prior), strict=True)
         ):
             low, high = later if rank else first
             items.append(
-                Advised(
+                AdvisedCandidate(
                     column=column,
                     loss=float(constant * np.exp(loss)),
                     low=float(constant * np.exp(loss + low)),
@@ -158,18 +158,18 @@ class Adviser:
             # A task with several numbers of rows counts once.
             similar.setdefault(past_task.name or past_task.id, float(prior.similarity[i]))
         neighbours = tuple(Neighbour(*pair) for pair in list(similar.items())[:N_NEIGHBOURS])
-        reasons = () if prior.abstained else self._reasons(metafeatures, names, batch[0])
+        reasons = () if prior.abstained else self._find_reasons(metafeatures, names, batch[0])
         return Advice(items=tuple(items), neighbours=neighbours, reasons=reasons, prior=prior)
 
-    def prior(self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], constant: float) -> Prior:
+    def make_prior(self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], constant: float) -> Prior:
         """The prior of `task`, which abstains where past tasks are no guide; arguments as of `advise`."""
-        has_copy = bool(self.past.copied(metafeatures).max() >= IS_COPY)
-        abstained = why_abstain(task, self.past.evidence.tasks, metafeatures, names, has_copy=has_copy)
+        has_copy = bool(self.past.copied(metafeatures).max() >= COPY_THRESHOLD)
+        abstained = find_reason_to_abstain(task, self.past.evidence.tasks, metafeatures, names, has_copy=has_copy)
         if self.past.model.surrogate is None:
             abstained = abstained or "no model of them is trained"
         return self.past.prior(metafeatures, unit=constant, abstained=abstained)
 
-    def _reasons(self, metafeatures: np.ndarray, names: tuple[str, ...], first: int) -> tuple[str, ...]:
+    def _find_reasons(self, metafeatures: np.ndarray, names: tuple[str, ...], first: int) -> tuple[str, ...]:
         """The meta-features that speak most for the first candidate against its learner's default."""
         surrogate, evidence = self.past.model.surrogate, self.past.evidence
         default = evidence.defaults.get(evidence.candidates[first].learner, first)
@@ -182,7 +182,7 @@ class Adviser:
 
 
 @dataclass(frozen=True, eq=False)
-class LeftOut:
+class LeftOutModel:
     """A meta-model that was trained without some groups of past tasks."""
 
     groups: frozenset[str]
@@ -196,7 +196,7 @@ def split_groups(evidence: Evidence, *, seed: int) -> Iterator[tuple[Evidence, f
         yield evidence.rows(train), frozenset(groups[row] for row in test)
 
 
-def validate(evidence: Evidence, parts: Sequence[LeftOut], *, seed: int) -> Validation:
+def validate(evidence: Evidence, parts: Sequence[LeftOutModel], *, seed: int) -> Validation:
     """How well the advice does on past tasks whose groups the parts were trained without.
 
     `evidence` may be of another metric than the parts were trained for, and about some of their learners.
@@ -232,11 +232,11 @@ def validate(evidence: Evidence, parts: Sequence[LeftOut], *, seed: int) -> Vali
     # As a file has them: a model that was kept says the same as one that was just trained.
     residuals = residuals.astype(np.float32).astype(float)
     return Validation(
-        names=names, residuals=residuals, learners=learners, track_record=_track_record(evidence, regret, names)
+        names=names, residuals=residuals, learners=learners, track_record=_make_track_record(evidence, regret, names)
     )
 
 
-def _quantiles(residuals: np.ndarray) -> np.ndarray:
+def _compute_quantiles(residuals: np.ndarray) -> np.ndarray:
     """The quantiles `INTERVAL`, corrected for their number: a further residual lies between with that probability.
 
     NaN where no residual is known.
@@ -245,7 +245,7 @@ def _quantiles(residuals: np.ndarray) -> np.ndarray:
     return np.quantile(known, INTERVAL, method="weibull") if known.size else np.full(len(INTERVAL), np.nan)
 
 
-def _track_record(evidence: Evidence, regret: np.ndarray, names: tuple[str, ...]) -> TrackRecord | None:
+def _make_track_record(evidence: Evidence, regret: np.ndarray, names: tuple[str, ...]) -> TrackRecord | None:
     flat = np.zeros(len(regret), dtype=bool) if evidence.flat is None else evidence.flat
     live = np.flatnonzero(~flat & ~np.isnan(regret[:, 0]))
     if not live.size:

@@ -143,10 +143,14 @@ class Recommendation:
                 {
                     "rank": item.rank,
                     "learner": item.learner,
-                    "configuration": arguments_of(item.configuration),
-                    "expected": {"score": _known(item.score), "low": _known(item.low), "high": _known(item.high)},
-                    "default_score": _known(item.default_score),
-                    "fit_seconds": _known(item.fit_seconds),
+                    "configuration": make_arguments(item.configuration),
+                    "expected": {
+                        "score": _round_known(item.score),
+                        "low": _round_known(item.low),
+                        "high": _round_known(item.high),
+                    },
+                    "default_score": _round_known(item.default_score),
+                    "fit_seconds": _round_known(item.fit_seconds),
                     "origin": str(item.origin),
                 }
                 for item in self.items
@@ -157,12 +161,12 @@ class Recommendation:
         }
 
 
-def arguments_of(configuration: Configuration) -> dict[str, Any]:
+def make_arguments(configuration: Configuration) -> dict[str, Any]:
     """The configuration as shown to a user: what its learner's constructor takes; of an objective, its values."""
     if configuration.learner in LEARNERS:
         return find_learner(configuration.learner).constructor_arguments(configuration)
     return configuration.values
 
 
-def _known(number: float) -> float | None:
+def _round_known(number: float) -> float | None:
     return None if number != number else float(f"{number:.6g}")

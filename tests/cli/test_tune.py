@@ -159,7 +159,7 @@ def test_when_no_trial_is_complete_the_code_is_1(
     [("data/churn.csv", "churn.metahp"), ("a.b.csv.gz", "a.b.metahp"), ("-", "stdin.metahp"), ("x", "x.metahp")],
 )
 def test_the_result_is_named_after_the_file(file: str, name: str) -> None:
-    assert command._directory_name(file) == name
+    assert command._make_directory_name(file) == name
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_any_width_of_the_terminal_can_be_written_to(
     assert main(["recommend", str(known.table), "--learner", "linear", "--kb", home]) == 0
     assert main(["tune", str(known.table), *OPTIONS, "--kb", home, "-o", str(tmp_path / "out")]) == 0
     assert "best " in capsys.readouterr().out
-    assert output.width() >= output.MIN_WIDTH
+    assert output.find_width() >= output.MIN_WIDTH
 
 
 # Paths
