@@ -1,4 +1,4 @@
-"""`metahp describe FILE`: the meta-features of a table, by group, with the processor time that each group took."""
+"""`metahp describe FILE`: the meta-features of a table by group, with the processor time of each group."""
 
 import math
 from collections.abc import Iterator
@@ -20,12 +20,15 @@ def describe(
     target: options.Target = None,
     task: options.Task = None,
     budget_seconds: options.Budget = 2.0,
-    form: Annotated[options.Format, typer.Option("--format", help="How to print them.")] = options.Format.TABLE,
+    form: Annotated[options.Format, typer.Option("--format", help="Output format.")] = options.Format.TABLE,
     out: options.Output = None,
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show the meta-features of the table in FILE, with the processor time that each group took."""
+    """Show the meta-features of the table in FILE.
+
+    Meta-features are numbers that describe a table. The processor time of each group is shown too.
+    """
     output.set_quiet(quiet=quiet)
     api = startup.import_api()
     with output.show_spinner("describing the table", quiet=quiet):

@@ -1,4 +1,4 @@
-"""What several commands say in the same words: a table, a configuration, a number."""
+"""Texts that several commands print: a table, a configuration, a number."""
 
 import math
 from pathlib import Path
@@ -12,7 +12,7 @@ UNKNOWN = "–"
 
 
 def format_table(table: "Table", file: str) -> str:
-    """The table in one line: size, kinds of columns, target and task type."""
+    """One line about a table: size, kinds of columns, target and task type."""
     import numpy as np
 
     categorical = int(table.is_categorical.sum())
@@ -36,7 +36,7 @@ def format_table(table: "Table", file: str) -> str:
 
 
 def format_changes(configuration: "Configuration", default: "Configuration") -> str:
-    """The values that differ from those of the library's default."""
+    """The hyperparameters that differ from the library's default, with their values."""
     values, usual = configuration.values, default.values
     differing = {name: value for name, value in values.items() if usual.get(name, ...) != value}
     if not differing:
@@ -48,14 +48,14 @@ def format_changes(configuration: "Configuration", default: "Configuration") -> 
 
 
 def count_decimals(error: float) -> int:
-    """Decimals that show two digits of an error or a width, at most six; four where it is unknown."""
+    """Number of decimals that show two digits of an error, at most six; four where the error is unknown."""
     if not (math.isfinite(error) and error > 0):
         return 4
     return min(max(1 - math.floor(math.log10(error)), 0), 6)
 
 
 def format_duration(seconds: float) -> str:
-    """A time to wait, as a person would say it."""
+    """A waiting time in seconds, minutes or hours."""
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"
     minutes = round(seconds / 60)

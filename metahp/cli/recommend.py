@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from metahp.datasets.table import Table
     from metahp.recommendation.result import Recommendation, Recommended
 
-# Below this width the hyperparameters get lines of their own; beside the other columns they would be unreadable.
+# On a narrower terminal the hyperparameters get lines of their own, because their column would be unreadable.
 WIDE = 120
-# Longer metric names would push the table over 80 columns; the line above the table names the metric anyway.
+# A longer metric name would widen the table beyond 80 columns; the line above the table has the name anyway.
 LONG_METRIC = 12
 BUDGET_SECONDS = 2.0
 
@@ -40,10 +40,11 @@ def recommend(
     target: options.Target = None,
     task: options.Task = None,
     metric: options.Metric = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many configurations.")] = 5,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of configurations.")] = 5,
     learner: options.Learners = None,
     form: Annotated[
-        AdviceFormat, typer.Option("--format", help="python: a script that trains the best one without metahp.")
+        AdviceFormat,
+        typer.Option("--format", help="Output format; python: a script that trains the first one without metahp."),
     ] = AdviceFormat.TABLE,
     out: options.Output = None,
     kb: options.KnowledgeBasePath = None,
@@ -54,12 +55,14 @@ def recommend(
     """Recommend hyperparameters for the table in FILE."""
     output.set_quiet(quiet=quiet)
     if form is AdviceFormat.PYTHON and file == "-":
-        raise InputError("--format python needs a file that the script can read again; standard input is gone by then.")
+        raise InputError(
+            "--format python needs a file, because the script reads it again; standard input can be read only once."
+        )
     api = startup.import_api()
     with output.show_spinner("reading the table", quiet=quiet):
         table = api.load(file, target=target, task=task)
     start = time.perf_counter()
-    with output.show_spinner("asking the knowledge base", quiet=quiet):
+    with output.show_spinner("searching the knowledge base", quiet=quiet):
         recommendation = api.recommend(
             table,
             metric=metric,
@@ -97,7 +100,7 @@ def recommend(
 def make_report(
     recommendation: "Recommendation", table: "Table", file: str, seconds: float, width: int, again: str
 ) -> Iterator["RenderableType"]:
-    """The parts of the printed recommendation for a console of `width` columns."""
+    """The parts of the printed recommendation, for a console of `width` columns."""
     yield output.make_text(phrases.format_table(table, file))
     yield output.make_text(
         f"metric {recommendation.metric.name} · knowledge base: {recommendation.n_past_tasks:,} tasks, "
@@ -120,12 +123,12 @@ def make_report(
     if record := _format_track_record(recommendation):
         yield output.make_text(record)
     if again:
-        # Not wrapped, so that it can be copied.
+        # One line, so that it can be copied.
         yield output.make_text(f"Next: {again}", no_wrap=True, overflow="ignore")
 
 
 def _make_script_command(file: str, given: Mapping[str, object], learners: Sequence[str]) -> str:
-    """The command that writes the script of this recommendation; empty for standard input, which is gone by then."""
+    """The command that prints the script of this recommendation; empty for standard input, which is read only once."""
     if file == "-":
         return ""
     words = ["metahp", "recommend", f"./{file}" if file.startswith("-") else file]
@@ -164,7 +167,7 @@ def _make_score_table(recommendation: "Recommendation", *, is_wide: bool) -> "Re
 
 
 def format_expected(item: "Recommended") -> str:
-    """The expected score and its interval, with as many decimals as the interval's width makes meaningful."""
+    """The expected score and its interval; the width of the interval decides the number of decimals."""
     if math.isnan(item.score):
         return phrases.UNKNOWN
     digits = _count_decimals(item)
@@ -175,7 +178,7 @@ def format_expected(item: "Recommended") -> str:
 
 
 def format_gain(item: "Recommended") -> str:
-    """The expected gain over the learner's default, in the decimals of the score."""
+    """The expected gain over the learner's default, with as many decimals as the score."""
     return phrases.UNKNOWN if math.isnan(item.gain) else f"{item.gain:+.{_count_decimals(item)}f}"
 
 
@@ -184,7 +187,7 @@ def _count_decimals(item: "Recommended") -> int:
 
 
 def format_fit_seconds(seconds: float) -> str:
-    """Seconds as a person reads them."""
+    """Training time in seconds, minutes or hours."""
     if math.isnan(seconds):
         return phrases.UNKNOWN
     if seconds < 0.1:
@@ -219,8 +222,8 @@ def _format_track_record(recommendation: "Recommendation") -> str:
     if record is None:
         return ""
     line = (
-        f"Track record of {record.learner} on {record.n_tasks:,} past tasks ({record.metric}), each left out: "
-        f"#1 beat the default on {record.win_rate:.0%}".replace("%", " %")
+        f"Track record of {record.learner} on {record.n_tasks:,} past tasks ({record.metric}), each left out "
+        f"of training: #1 beat the default on {record.win_rate:.0%}".replace("%", " %")
     )
     if not math.isnan(record.random_trials):
         line += f"; the first {record.k} were worth {record.random_trials:.0f} random trials"

@@ -106,7 +106,7 @@ def test_the_report_is_readable_at_this_width(table_file: Path, width: int) -> N
         "library default",
         "The list is a set: each entry hedges against those above it.",
         "Why: most like telco (0.91), bank (0.87); probe_small = 0.3.",
-        "425 past tasks (roc_auc), each left out: #1 beat the default on 88 %; the first 5 were worth 31 random",
+        "425 past tasks (roc_auc), each left out of training: #1 beat the default on 88 %; the first 5 were worth 31",
         "Next: metahp recommend table.csv",
     ):
         assert words in flat
