@@ -111,7 +111,7 @@ def make_adviser(evidence: Evidence, model: Model | None) -> Adviser:
         levels = Levels.fit(evidence, seed=0)
     validation = model.validations.get(evidence.metric)
     return Adviser.of(
-        PastTasks.read(evidence, model.meta), levels, validation.of(evidence.spaces) if validation else None
+        PastTasks.read(evidence, model.meta), levels, validation.restrict_to(evidence.spaces) if validation else None
     )
 
 

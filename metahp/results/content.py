@@ -30,7 +30,7 @@ from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.learners.registry import find_learner
-from metahp.recommendation.result import arguments_of
+from metahp.recommendation.result import make_arguments
 from metahp.results.model import TunedModel
 from metahp.results.script import ScriptFolds, make_training_script
 
@@ -218,7 +218,7 @@ def _describe_best(content: ResultContent, files: list[str]) -> dict[str, Any]:
         "task": _describe_task(content),
         "best": {
             "learner": content.best.learner,
-            "configuration": arguments_of(content.best),
+            "configuration": make_arguments(content.best),
             "trial": trial.id,
             "origin": str(trial.origin),
             "score": _round_score(metric.score(trial.loss(metric.name))),

@@ -19,7 +19,7 @@ from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import find_pruning
 from metahp.evaluation.runner import Job, Limits, Workload
 from metahp.learners.registry import find_learner
-from metahp.recommendation.result import arguments_of
+from metahp.recommendation.result import make_arguments
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.results.content import ResultContent
@@ -236,7 +236,7 @@ def _prepare_fit(
             n_jobs=request.n_jobs,
         )
         score = table_request.metric.score(best.loss(table_request.metric.name))
-        return replace(model, best_params_=arguments_of(best.configuration), best_score_=score)
+        return replace(model, best_params_=make_arguments(best.configuration), best_score_=score)
 
     return fit
 

@@ -261,8 +261,8 @@ def test_a_strategy_that_computes_says_before_it_starts_where(contrary) -> None:
     metahp.tune(frame, **options, strategy="transfer", device="cpu", record=False, on_start=plans.append)
     metahp.tune(frame, **options, strategy="random", cold=True, record=False, on_start=plans.append)
     assert [(plan.strategy, plan.device) for plan in plans] == [("transfer", "cpu"), ("random", None)]
-    assert format_plan(plans[0])[2].endswith("past tasks · strategy transfer · device cpu · nothing recorded")
-    assert format_plan(plans[1])[2] == "cold start · strategy random · nothing recorded"
+    assert format_plan(plans[0])[2].endswith("past tasks · strategy transfer · device cpu · trials not recorded")
+    assert format_plan(plans[1])[2] == "cold start · strategy random · trials not recorded"
 
 
 def test_a_metric_that_a_fold_does_not_define_is_refused_before_any_trial(
