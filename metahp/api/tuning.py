@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Never
 
-from metahp.api.advice import chosen_learners
+from metahp.api.advice import choose_learners
 from metahp.api.advisers import ask_about
 from metahp.api.past_knowledge import PastKnowledge, read_knowledge
 from metahp.api.past_objectives import ask_past_objectives
-from metahp.api.tables import describe, record_of
+from metahp.api.tables import describe, make_record
 from metahp.core.errors import BusyError, InputError, KnowledgeBaseError
 from metahp.core.metric import metric_for
 from metahp.core.space import SearchSpace
@@ -155,7 +155,7 @@ def tune(
             rows=rows,
             file=X if isinstance(X, str | Path) else None,
             metric=metric_for(rows.table.task.type, metric),
-            learners=chosen_learners(learners, study.totals or {"defaults_by_learner": {}}),
+            learners=choose_learners(learners, study.totals or {"defaults_by_learner": {}}),
             limits=limits,
             is_pruned=prune,
             stops_early=early_stopping,
@@ -338,7 +338,7 @@ def _ask_past_tables(
     described = describe(table, budget_seconds=budget_seconds, seed=request.seed)
     if knowledge is not None:
         past = _find_warm_start(knowledge, table_request, described, request, is_whole_known=is_whole_known)
-    storage.record(record_of(table, described))
+    storage.record(make_record(table, described))
     return past
 
 

@@ -15,9 +15,9 @@ from metahp.core.metric import Metric
 from metahp.core.task import TaskType
 from metahp.core.text import encodable
 from metahp.datasets.columns import read_labels
-from metahp.datasets.portable import number_label, parse_numbers
+from metahp.datasets.portable import make_number_label, parse_numbers
 from metahp.datasets.preparation import Preparation
-from metahp.datasets.read import frame_of, read_frame
+from metahp.datasets.read import make_frame, read_frame
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import compute_losses
 from metahp.learners.base import fill_missing_classes, fit_quietly
@@ -80,7 +80,7 @@ class TunedModel:
         """
         if isinstance(X, str | Path):
             return read_frame(X, text_columns=self.preparation.categorical, min_columns=1)
-        return frame_of(X)
+        return make_frame(X)
 
     def features(self, X: Any) -> pd.DataFrame:
         """Features of a path or frame; what became missing on the way is logged."""
@@ -228,7 +228,7 @@ def _normalise_label(text: str | None) -> str | None:
     if text is None:
         return None
     number = parse_numbers(np.array([text], dtype=object))[0]
-    return number_label(number) if np.isfinite(number) else text
+    return make_number_label(number) if np.isfinite(number) else text
 
 
 def _convert_labels(classes: tuple[str, ...]) -> np.ndarray:
@@ -237,7 +237,7 @@ def _convert_labels(classes: tuple[str, ...]) -> np.ndarray:
         return np.array([name == "True" for name in classes])
     numbers = parse_numbers(np.array(classes, dtype=object))
     if not np.isfinite(numbers).all() or any(
-        number_label(number) != name for number, name in zip(numbers, classes, strict=True)
+        make_number_label(number) != name for number, name in zip(numbers, classes, strict=True)
     ):
         return np.array(classes, dtype=object)
     is_whole = (numbers == numbers.round()).all() and np.abs(numbers).max() < 2**53
