@@ -123,7 +123,7 @@ class Cross:
     @classmethod
     def of(cls, left: Points, right: Points) -> "Cross":
         """Between `left` (n points) and `right` (q points)."""
-        return cls(matern52(left.inputs, right.inputs), left.deviations.T @ right.deviations)
+        return cls(compute_matern52(left.inputs, right.inputs), left.deviations.T @ right.deviations)
 
     @classmethod
     def join(cls, parts: Sequence["Cross"]) -> "Cross":
@@ -182,7 +182,7 @@ def find_torch_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def matern52(left: Tensor, right: Tensor) -> Tensor:
+def compute_matern52(left: Tensor, right: Tensor) -> Tensor:
     """Matérn-5/2 correlations (n, m) of points that are already divided by their length scales."""
     distance = 5**0.5 * torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
     return (1 + distance + distance**2 / 3) * torch.exp(-distance)
@@ -312,7 +312,7 @@ class Posterior:
         return kept
 
     def _compute_correlation(self, points: Points, scales: Tensor) -> Tensor:
-        return matern52(self._points.inputs / scales, points.inputs / scales)
+        return compute_matern52(self._points.inputs / scales, points.inputs / scales)
 
     def _compute_covariance(self, kind: _Kind, amplitude: float, correlation: Tensor, blended: Tensor) -> Tensor:
         covariance = correlation * amplitude

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from metahp.refinement.acquisition import log_expected_improvement
-from metahp.refinement.posterior import JITTER, MIN_VARIANCE, Observed, Points, matern52
+from metahp.refinement.posterior import JITTER, MIN_VARIANCE, Observed, Points, compute_matern52
 from metahp.surrogate.gaussian_process import N_LEARNED_FROM, Relevance
 
 # A loss counts as no worse than so many spreads, median minus best, above the best, and so does that of a failed trial.
@@ -56,7 +56,7 @@ class TaskProcess:
 
     def _compute_covariance(self, points: Points) -> Tensor:
         learned = self.relevance
-        correlation = matern52(self._points.inputs / self._scales, points.inputs / self._scales)
+        correlation = compute_matern52(self._points.inputs / self._scales, points.inputs / self._scales)
         return learned.amplitude * correlation + learned.level
 
     def _compute_mean(self, points: Points, white: Tensor) -> Tensor:
