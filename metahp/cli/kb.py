@@ -29,10 +29,10 @@ def print_info(
     without the default metric.
     """
     from metahp.knowledge.coverage import count_unused
-    from metahp.knowledge.locate import knowledge_base_path, open_snapshot
+    from metahp.knowledge.locate import find_knowledge_base_path, open_snapshot
     from metahp.knowledge.store import KnowledgeBase
 
-    base = KnowledgeBase(knowledge_base_path(kb))
+    base = KnowledgeBase(find_knowledge_base_path(kb))
     damage = base.verify()
     # The other contents of a damaged file cannot be trusted.
     contents: dict[str, Any] = {"path": str(base.file)}
@@ -65,10 +65,10 @@ def print_path(kb: options.KnowledgeBasePath = None) -> None:
 
     The file is created on first use.
     """
-    from metahp.knowledge.locate import knowledge_base_path
+    from metahp.knowledge.locate import find_knowledge_base_path
     from metahp.knowledge.store import KnowledgeBase
 
-    output.write(f"{KnowledgeBase(knowledge_base_path(kb)).file}\n")
+    output.write(f"{KnowledgeBase(find_knowledge_base_path(kb)).file}\n")
 
 
 @app.command("train")

@@ -59,29 +59,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from metahp.evaluation import interrupts
 
     def notify() -> None:
-        output.complain(f"{interrupts.ending()}: finishing the result; interrupt again to end at once")
+        output.complain(f"{interrupts.describe_signal()}: finishing the result; interrupt again to end at once")
 
-    with interrupts.terminable(notify), output.show_logs():
+    with interrupts.handle_signals(notify), output.show_logs():
         try:
             words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
             result = typer.main.get_command(app).main(words, prog_name="metahp", standalone_mode=False)
             with output.report_write_errors():
                 if sys.stdout is not None:
                     sys.stdout.flush()
-            if (interrupts.received() or result == INTERRUPTED) and not isinstance(result, output.Reported):
+            if (interrupts.get_signal() or result == INTERRUPTED) and not isinstance(result, output.Reported):
                 # Typer turns an interrupt into an exit code.
-                output.complain(interrupts.ending())
-                return interrupts.exit_code() if interrupts.received() else INTERRUPTED
+                output.complain(interrupts.describe_signal())
+                return interrupts.get_exit_code() if interrupts.get_signal() else INTERRUPTED
             return int(result) if isinstance(result, int) else 0
         except BrokenPipeError:
             # The reader closed the pipe, as `head` does.
             output.silence()
-            return interrupts.exit_code() if interrupts.received() else 1
+            return interrupts.get_exit_code() if interrupts.get_signal() else 1
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt | typer.Abort) or interrupts.received():
+            if isinstance(error, KeyboardInterrupt | typer.Abort) or interrupts.get_signal():
                 # Native code may have turned the interrupt into an error of its own.
-                output.complain(interrupts.ending())
-                return interrupts.exit_code() if interrupts.received() else INTERRUPTED
+                output.complain(interrupts.describe_signal())
+                return interrupts.get_exit_code() if interrupts.get_signal() else INTERRUPTED
             if not isinstance(error, Exception) or (os.environ.get(DEBUG_VARIABLE) and not _is_usage(error)):
                 raise
             return _report_error(error)

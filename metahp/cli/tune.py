@@ -160,7 +160,7 @@ def tune(
             on_start=progress.begin,
         )
     output.write_report("".join(f"{line}\n" for line in format_report(result, is_ensemble=ensemble)))
-    return output.Reported(interrupts.exit_code()) if result.ended == "interrupted" else 0
+    return output.Reported(interrupts.get_exit_code()) if result.ended == "interrupted" else 0
 
 
 def _make_directory_name(file: str) -> str:

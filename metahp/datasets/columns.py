@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from metahp.core.errors import InputError
-from metahp.datasets.portable import number_label, parse_categories, parse_dates, parse_numbers, read_texts
+from metahp.datasets.portable import make_number_label, parse_categories, parse_dates, parse_numbers, read_texts
 
 # No date is longer, and on long texts the search for its shape takes the square of their length.
 MIN_DATE_LENGTH, MAX_DATE_LENGTH = 6, 100
@@ -30,7 +30,7 @@ def parse_column(column: pd.Series) -> pd.Series:
     """
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        column = column.astype(_dtype_with_missing(dtype.categories.dtype))
+        column = column.astype(_find_dtype_with_missing(dtype.categories.dtype))
         dtype = column.dtype
     if dtype == np.float64 and isinstance(dtype, np.dtype):
         return column
@@ -61,7 +61,7 @@ def label_numbers(column: pd.Series) -> pd.Series:
     if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         return column
     codes, values = pd.factorize(column)
-    labels = np.array([*map(number_label, values), None], dtype=object)
+    labels = np.array([*map(make_number_label, values), None], dtype=object)
     return pd.Series(labels[codes], index=column.index, name=column.name, dtype=object)
 
 
@@ -78,7 +78,7 @@ def parse_dates_quietly(texts: np.ndarray) -> pd.DatetimeIndex:
         return parse_dates(texts)
 
 
-def _dtype_with_missing(dtype: Any) -> Any:
+def _find_dtype_with_missing(dtype: Any) -> Any:
     """The dtype that holds the same values and missing ones too."""
     if pd.api.types.is_bool_dtype(dtype):
         return object
@@ -91,16 +91,16 @@ def _parse_text(column: pd.Series) -> pd.Series:
     parsed: Any
     if not len(present):
         parsed = np.full(len(texts), np.nan)
-    elif (numbers := _as_numbers(texts, present)) is not None:
+    elif (numbers := _parse_all_numbers(texts, present)) is not None:
         parsed = numbers
-    elif (dates := _as_dates(texts, present)) is not None:
+    elif (dates := _parse_all_dates(texts, present)) is not None:
         parsed = dates
     else:
         parsed = parse_categories(texts)
     return pd.Series(parsed[positions], index=column.index, name=column.name)
 
 
-def _as_numbers(texts: np.ndarray, present: np.ndarray) -> np.ndarray | None:
+def _parse_all_numbers(texts: np.ndarray, present: np.ndarray) -> np.ndarray | None:
     """The texts as numbers where all that are present are some."""
     if np.isnan(parse_numbers(present[:FEW])).any() or np.isnan(parse_numbers(present[:PEEK])).any():
         return None
@@ -108,7 +108,7 @@ def _as_numbers(texts: np.ndarray, present: np.ndarray) -> np.ndarray | None:
     return numbers if np.count_nonzero(~np.isnan(numbers)) == len(present) else None
 
 
-def _as_dates(texts: np.ndarray, present: np.ndarray) -> pd.DatetimeIndex | None:
+def _parse_all_dates(texts: np.ndarray, present: np.ndarray) -> pd.DatetimeIndex | None:
     """The texts as dates where all that are present are some, and the first ones are written like dates."""
     sample = present[:PEEK]
     if not all(MIN_DATE_LENGTH <= len(text) <= MAX_DATE_LENGTH and _DATE_SHAPE.search(text) for text in sample):

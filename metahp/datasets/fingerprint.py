@@ -11,7 +11,7 @@ from metahp.core.task import TaskType
 # Odd constants of splitmix64 (Steele et al., 2014, "Fast splittable pseudorandom number generators").
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-_MOST_SPELLINGS = 6
+_MAX_SPELLINGS = 6
 _MISSING = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -24,19 +24,19 @@ def fingerprint(features: list[pd.Series], target: pd.Series, task_type: TaskTyp
     rows = np.zeros(len(target), dtype=np.uint64)
     with np.errstate(over="ignore"):
         for column in features:
-            rows += _salted(column, salt=1)
-        rows = _mix(rows + _salted(target, salt=2))
+            rows += _hash_column(column, salt=1)
+        rows = _mix(rows + _hash_column(target, salt=2))
         parts = [str(int(rows.sum(dtype=np.uint64))), str(int(np.bitwise_xor.reduce(rows)))]
     parts += [str(len(target)), str(len(features)), "class" if task_type.is_classification else "number"]
     return hashlib.blake2b("/".join(parts).encode(), digest_size=12).hexdigest()
 
 
-def _salted(column: pd.Series, salt: int) -> np.ndarray:
-    cells = _cells(column)
+def _hash_column(column: pd.Series, salt: int) -> np.ndarray:
+    cells = _hash_cells(column)
     return _mix(cells ^ _mix(cells).sum(dtype=np.uint64) + np.uint64(salt))
 
 
-def _cells(column: pd.Series) -> np.ndarray:
+def _hash_cells(column: pd.Series) -> np.ndarray:
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         column = column.astype("datetime64[s]").astype("int64").astype(float).where(column.notna())
     if pd.api.types.is_numeric_dtype(column.dtype):
@@ -47,7 +47,7 @@ def _cells(column: pd.Series) -> np.ndarray:
         categories = cast(pd.Categorical, column.array)
         texts, missing = categories.categories.to_numpy(dtype=object), categories.codes < 0
         n_spellings = len(texts) + bool(missing.any())
-        if n_spellings <= _MOST_SPELLINGS and {text.lower() for text in texts} <= {"true", "false"}:
+        if n_spellings <= _MAX_SPELLINGS and {text.lower() for text in texts} <= {"true", "false"}:
             # Booleans are spelled True, true or TRUE by the formats that have no type for them.
             texts = np.array([text.lower() for text in texts], dtype=object)
         cells = pd.util.hash_array(texts, categorize=False)[categories.codes]

@@ -9,7 +9,7 @@ from metahp.core.text import encodable
 from metahp.datasets.columns import parse_column
 from metahp.datasets.fingerprint import fingerprint
 from metahp.datasets.limits import MIN_ROWS
-from metahp.datasets.portable import number_label
+from metahp.datasets.portable import make_number_label
 from metahp.datasets.preparation import Preparation
 from metahp.datasets.raw import RawTable
 from metahp.datasets.table import Table
@@ -156,14 +156,15 @@ def _encode_target(
         if not is_number:
             raise InputError(
                 f"Regression needs a numeric target; '{name}' holds text such as "
-                f"'{_first_text(parsed)}'. Write numbers as 1234.5, try `task='multiclass'`, or name another `target`.",
+                f"'{_find_first_text(parsed)}'. Write numbers as 1234.5, try `task='multiclass'`, "
+                "or name another `target`.",
                 argument="task",
             )
         if parsed.nunique() < 2:
             raise InputError(f"The target '{name}' has a single value; there is nothing to learn.", argument="target")
         return kind, parsed.to_numpy(dtype=float), ()
     codes, distinct = pd.factorize(parsed)
-    labels = [number_label(value) if is_number else str(value) for value in np.asarray(distinct, dtype=object)]
+    labels = [make_number_label(value) if is_number else str(value) for value in np.asarray(distinct, dtype=object)]
     # As objects: numpy's own text drops a NUL at the end.
     classes, positions = np.unique(np.array(labels, dtype=object), return_inverse=True)
     codes = positions[codes]
@@ -186,7 +187,7 @@ def _encode_target(
     return kind, codes.astype(np.int64), tuple(map(str, classes))
 
 
-def _first_text(parsed: pd.Series) -> str:
+def _find_first_text(parsed: pd.Series) -> str:
     """The first value that is not a number, which is what has to be mended; the first one where all are."""
     odd = parsed[pd.to_numeric(parsed.astype(str), errors="coerce").isna()]
     return str((odd if len(odd) else parsed).iloc[0])

@@ -21,7 +21,7 @@ PYTHON_SHARE = 4
 CELL_BYTES = 8
 
 
-def memory_bound() -> int:
+def compute_memory_bound() -> int:
     """The bytes that one table may take: half of the memory that is available now, the other half is for parsing."""
     return int(min(MAX_UNPACKED_BYTES, psutil.virtual_memory().available // 2))
 
@@ -48,11 +48,11 @@ def check_cells(n_rows: int, n_columns: int, what: str) -> None:
     needed, available = n_rows * n_columns * CELL_BYTES, psutil.virtual_memory().available
     if needed > available // 2:
         raise InputError(
-            f"{what} has {n_rows:,} rows and {n_columns:,} columns, {gibibytes(needed)} in memory; expected at most "
-            f"{gibibytes(available // 2)}, half of what is free. Leave out columns or rows."
+            f"{what} has {n_rows:,} rows and {n_columns:,} columns, {format_gibibytes(needed)} in memory; expected at "
+            f"most {format_gibibytes(available // 2)}, half of what is free. Leave out columns or rows."
         )
 
 
-def gibibytes(n_bytes: int) -> str:
+def format_gibibytes(n_bytes: int) -> str:
     """The size as people read it."""
     return f"{n_bytes / 2**30:,.1f} GiB"

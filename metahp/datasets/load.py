@@ -7,7 +7,7 @@ from typing import Any
 from metahp.core.errors import InputError
 from metahp.datasets.infer import build_table
 from metahp.datasets.raw import RawTable
-from metahp.datasets.read import raw_table_from, read_raw
+from metahp.datasets.read import make_raw_table, read_raw
 from metahp.datasets.table import Table
 
 
@@ -25,7 +25,7 @@ def read(source: Any, y: Any = None, *, target: str | None = None) -> RawTable:
         return source if target is None else replace(source, target=target)
     if isinstance(source, str | Path):
         return read_raw(source, target=target)
-    return raw_table_from(source, y, target=target)
+    return make_raw_table(source, y, target=target)
 
 
 def load(source: Any, y: Any = None, *, target: str | None = None, task: str | None = None) -> Table:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 
 from metahp.core.errors import InputError
-from metahp.datasets.limits import MAX_DEPTH, MAX_LINE_BYTES, gibibytes
+from metahp.datasets.limits import MAX_DEPTH, MAX_LINE_BYTES, format_gibibytes
 from metahp.datasets.source import CHUNK_BYTES, Text
 
 # A line break ends a string too, for the parsers as well: brackets after it are brackets.
@@ -16,7 +16,7 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}\n"))
 _OPENERS, _CLOSERS, _LINE_END = b"[{", b"]}", ord("\n")
 
 
-def line_blocks(stream: BinaryIO, size: int, label: str) -> Iterator[bytes]:
+def read_line_blocks(stream: BinaryIO, size: int, label: str) -> Iterator[bytes]:
     """The stream in blocks of about `size` bytes that end with a line.
 
     Raises:
@@ -26,7 +26,7 @@ def line_blocks(stream: BinaryIO, size: int, label: str) -> Iterator[bytes]:
         end = stream.readline(MAX_LINE_BYTES)
         if len(end) == MAX_LINE_BYTES:
             raise InputError(
-                f"'{label}' has a line of more than {gibibytes(MAX_LINE_BYTES)}; expected one row on a line. "
+                f"'{label}' has a line of more than {format_gibibytes(MAX_LINE_BYTES)}; expected one row on a line. "
                 "Is it a table at all?"
             )
         yield block + end
@@ -40,11 +40,11 @@ def check_depth(text: Text) -> int:
     """
     label, n_lines, n_further, depth = text.source.label, 0, 0, 0
     with text.open() as stream:
-        for block in line_blocks(stream, CHUNK_BYTES, label):
+        for block in read_line_blocks(stream, CHUNK_BYTES, label):
             if depth == 0 and _is_tidy(block):
-                too_deep = _deep_line_of_tidy(block)
+                too_deep = _find_deep_line_if_tidy(block)
             else:
-                too_deep, depth = _deep_line(block, depth)
+                too_deep, depth = _find_deep_line(block, depth)
             if too_deep is not None:
                 raise InputError(
                     f"'{label}', line {n_lines + too_deep + 1}: nested deeper than {MAX_DEPTH} levels; expected a "
@@ -66,7 +66,7 @@ def _is_tidy(block: bytes) -> bool:
     return n_ends == n_lines and block.startswith(b"{") and block.count(b"\n{") == n_lines - 1
 
 
-def _deep_line_of_tidy(block: bytes) -> int | None:
+def _find_deep_line_if_tidy(block: bytes) -> int | None:
     """The first line that is nested too deep; only those with many brackets are looked at more closely."""
     brackets = np.frombuffer(block.translate(None, _NO_BRACKETS), dtype=np.uint8)
     opened = np.cumsum(np.isin(brackets, list(_OPENERS)))
@@ -75,10 +75,10 @@ def _deep_line_of_tidy(block: bytes) -> int | None:
     if len(suspicious) == 0:
         return None
     lines = block.split(b"\n")
-    return next((int(index) for index in suspicious if _deep_line(lines[index], 0)[0] is not None), None)
+    return next((int(index) for index in suspicious if _find_deep_line(lines[index], 0)[0] is not None), None)
 
 
-def _deep_line(block: bytes, depth: int) -> tuple[int | None, int]:
+def _find_deep_line(block: bytes, depth: int) -> tuple[int | None, int]:
     """The first line that is nested too deep, counted from `depth`, and the level at the end.
 
     Closing brackets that close nothing do not count, so no parser that starts at any line can be deeper than this.

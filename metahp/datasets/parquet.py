@@ -28,7 +28,7 @@ def read_parquet(source: Source) -> pd.DataFrame:
         try:
             file = pq.ParquetFile(stream)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise _damaged(source, error) from None
+            raise _make_damage_error(source, error) from None
         n_columns = file.metadata.num_columns
         check_columns(n_columns, f"'{source.label}'")
         check_cells(file.metadata.num_rows, n_columns, f"'{source.label}'")
@@ -40,25 +40,25 @@ def read_parquet(source: Source) -> pd.DataFrame:
         except InputError:
             raise
         except Exception as error:  # What is wrong with the notes of pandas in a file has no common class.
-            raise _damaged(source, error) from None
+            raise _make_damage_error(source, error) from None
 
 
 def _check_depth(label: str, schema: pa.Schema) -> None:
     for field in schema:
-        if _depth(field.type) > MAX_DEPTH:
+        if _count_levels(field.type) > MAX_DEPTH:
             raise InputError(
                 f"'{label}' has values nested deeper than {MAX_DEPTH} levels in the column '{field.name}'; "
                 "leave that column out, or write its values as text."
             )
 
 
-def _depth(kind: Any) -> int:
+def _count_levels(kind: Any) -> int:
     """Levels of lists and structs in a type of Arrow; 0 for a plain value."""
     children = [kind.field(index).type for index in range(kind.num_fields)]
-    return 1 + max(map(_depth, children)) if children else 0
+    return 1 + max(map(_count_levels, children)) if children else 0
 
 
-def _damaged(source: Source, error: Exception) -> InputError:
+def _make_damage_error(source: Source, error: Exception) -> InputError:
     reason = next(iter(str(error).splitlines()), type(error).__name__)
     return InputError(
         f"'{source.label}' is not a readable Parquet file ({printable(reason).rstrip('.')}). "

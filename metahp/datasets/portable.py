@@ -75,7 +75,7 @@ def read_date_parts(column: pd.Series) -> dict[str, np.ndarray]:
     return {part: values.to_numpy(dtype=float) for part, values in parts.items()}
 
 
-def number_label(value: float) -> str:
+def make_number_label(value: float) -> str:
     """The class or category that a number stands for: 1.0 and 1 are one, and so are -0.0 and 0.0."""
     value = float(value) + 0.0
     return f"{value:.0f}" if abs(value) < 2**53 and value == round(value) else repr(value)

@@ -99,15 +99,15 @@ class Preparation:
                 if np.isinf(values).any():
                     infinite.append(name)
                     values = read_numbers(cells)
-                column, why = Column(name, "number"), _why_useless_number(values)
+                column, why = Column(name, "number"), _explain_useless_number(values)
             elif isinstance(cells.dtype, pd.CategoricalDtype):
                 categorical = cast(pd.Categorical, cells.array)
                 categories = tuple(categorical.categories.to_numpy(dtype=object))
-                column, why = Column(name, "category", categories), _why_useless_text(categorical)
-                if not why and _numeric_share(categorical) >= MIXED_NUMERIC_SHARE:
+                column, why = Column(name, "category", categories), _explain_useless_text(categorical)
+                if not why and _compute_numeric_share(categorical) >= MIXED_NUMERIC_SHARE:
                     mixed.append(name)
             else:
-                parts = tuple(part for part, values in read_date_parts(cells).items() if _varies(values))
+                parts = tuple(part for part, values in read_date_parts(cells).items() if _is_varying(values))
                 column, why = Column(name, "date", parts=parts), "" if parts else "constant"
             if why:
                 dropped[name] = why
@@ -126,17 +126,17 @@ class Preparation:
     @property
     def numeric(self) -> tuple[str, ...]:
         """Names of the columns of numbers."""
-        return self._names("number")
+        return self._list_names("number")
 
     @property
     def categorical(self) -> tuple[str, ...]:
         """Names of the columns of categories."""
-        return self._names("category")
+        return self._list_names("category")
 
     @property
     def dates(self) -> tuple[str, ...]:
         """Names of the columns of dates."""
-        return self._names("date")
+        return self._list_names("date")
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -196,11 +196,11 @@ class Preparation:
         Raises:
             InputError: there is no such kind of column; values that `to_dict` does not write may raise any other error.
         """
-        columns = tuple(map(_column_from, values["columns"]))
+        columns = tuple(map(_make_column, values["columns"]))
         dropped = {str(name): str(why) for name, why in values.get("dropped", {}).items()}
         return cls(columns, tuple(map(str, values["renamed"])), dropped)
 
-    def _names(self, kind: str) -> tuple[str, ...]:
+    def _list_names(self, kind: str) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns if column.kind == kind)
 
     def _rename(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -211,7 +211,7 @@ class Preparation:
         return frame
 
 
-def _column_from(values: Mapping[str, Any]) -> Column:
+def _make_column(values: Mapping[str, Any]) -> Column:
     if not isinstance(values["kind"], str):
         raise ValueError("a kind of column that is no text")
     categories, parts = (tuple(map(str, values.get(name, ()))) for name in ("categories", "parts"))
@@ -230,19 +230,19 @@ def _keep_names_apart(used: dict[str, Column], dropped: dict[str, str]) -> None:
             dropped[name] = "other columns are called like its parts"
 
 
-def _varies(values: np.ndarray) -> bool:
+def _is_varying(values: np.ndarray) -> bool:
     present = values[~np.isnan(values)]
     return present.size > 0 and bool(present.min() < present.max())
 
 
-def _numeric_share(values: pd.Categorical) -> float:
+def _compute_numeric_share(values: pd.Categorical) -> float:
     """Share of the present values that read as numbers."""
     counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.categories))
     is_number = ~np.isnan(parse_numbers(values.categories.to_numpy(dtype=object)))
     return float(counts[is_number].sum() / counts.sum())
 
 
-def _why_useless_number(values: np.ndarray) -> str:
+def _explain_useless_number(values: np.ndarray) -> str:
     present = values[~np.isnan(values)]
     if present.size == 0:
         return "no value"
@@ -255,7 +255,7 @@ def _why_useless_number(values: np.ndarray) -> str:
     return ""
 
 
-def _why_useless_text(values: pd.Categorical) -> str:
+def _explain_useless_text(values: pd.Categorical) -> str:
     present = values.codes[values.codes >= 0]
     n_unique, n_present = len(values.categories), len(present)
     if n_unique == 0:

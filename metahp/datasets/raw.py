@@ -39,7 +39,7 @@ class ReadOptions:
     comment: str = ""
     renamed: Mapping[int, str] = field(default_factory=dict)
 
-    def pandas_source(self, path: str, text_columns: Sequence[str] = ()) -> str:
+    def write_pandas_call(self, path: str, text_columns: Sequence[str] = ()) -> str:
         """A Python expression that reads the file at `path` into a frame, with pandas imported as `pd`.
 
         Args:
@@ -54,7 +54,7 @@ class ReadOptions:
         named: dict[str, object] = {"encoding": self.encoding, "compression": self.compression}
         if self.format == "jsonl":
             named |= {"lines": True, "dtype": False, "precise_float": True}
-            return f"pd.read_json({path!r}, {_arguments(named)})"
+            return f"pd.read_json({path!r}, {_format_arguments(named)})"
         if self.format not in ("csv", "arff"):
             raise InputError(
                 f"pandas cannot read this table again by itself (it came as: {self.format}); "
@@ -76,10 +76,10 @@ class ReadOptions:
             named["skiprows"] = self.skip_lines
         if self.comment:
             named["comment"] = self.comment
-        return f"pd.read_csv({path!r}, {_arguments(named)})"
+        return f"pd.read_csv({path!r}, {_format_arguments(named)})"
 
 
-def _arguments(named: dict[str, object]) -> str:
+def _format_arguments(named: dict[str, object]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in named.items())
 
 

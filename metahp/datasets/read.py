@@ -18,7 +18,7 @@ from metahp.datasets.json_lines import read_json_lines
 from metahp.datasets.limits import check_cells, check_columns
 from metahp.datasets.parquet import read_parquet
 from metahp.datasets.raw import RawTable, ReadOptions
-from metahp.datasets.source import as_text, is_pipe, open_source
+from metahp.datasets.source import is_pipe, open_source, open_text
 from metahp.datasets.table import Table
 
 PARQUET_MAGIC = b"PAR1"
@@ -37,7 +37,7 @@ def read_raw(source: str | Path, *, target: str | None = None) -> RawTable:
         InputError: the file cannot be read.
     """
     frame, options, warnings = _read(str(source))
-    return RawTable.of(frame, target=target, name=_stem(str(source)), read=options, warnings=warnings)
+    return RawTable.of(frame, target=target, name=_find_stem(str(source)), read=options, warnings=warnings)
 
 
 def read_frame(path: str | Path, *, text_columns: Collection[str] = (), min_columns: int = 2) -> pd.DataFrame:
@@ -70,7 +70,7 @@ class TableSource:
         return build_table(raw, task_type=self.task_type, group=self.group)
 
 
-def raw_table_from(X: Any, y: Any = None, *, target: str | None = None) -> RawTable:
+def make_raw_table(X: Any, y: Any = None, *, target: str | None = None) -> RawTable:
     """The raw table of a frame, an array or lists from Python.
 
     Args:
@@ -81,10 +81,10 @@ def raw_table_from(X: Any, y: Any = None, *, target: str | None = None) -> RawTa
     Raises:
         InputError: wrong shapes.
     """
-    frame = frame_of(X)
+    frame = make_frame(X)
     if y is None:
         return RawTable.of(frame, target=target)
-    values = _series_of(y)
+    values = _make_series(y)
     if len(values) != len(frame):
         raise InputError(f"X and y differ in length: {len(frame):,} rows and {len(values):,} targets.")
     name = encodable(target or (str(values.name) if values.name is not None else "target")).strip() or "target"
@@ -95,12 +95,12 @@ def raw_table_from(X: Any, y: Any = None, *, target: str | None = None) -> RawTa
     return RawTable.of(frame, target=name)
 
 
-def frame_of(X: Any) -> pd.DataFrame:
-    """The frame of anything that `raw_table_from` takes as features; columns without a name are `x0`, `x1`, …."""
+def make_frame(X: Any) -> pd.DataFrame:
+    """The frame of anything that `make_raw_table` takes as features; columns without a name are `x0`, `x1`, …."""
     if isinstance(X, pd.DataFrame):
         return X
     if hasattr(X, "to_pandas"):
-        return frame_of(X.to_pandas())
+        return make_frame(X.to_pandas())
     if hasattr(X, "toarray"):
         n_rows, n_columns = (*X.shape, 1)[:2]
         check_columns(n_columns, "The sparse matrix")
@@ -119,7 +119,7 @@ def frame_of(X: Any) -> pd.DataFrame:
     return frame if is_named else frame.set_axis([f"x{index}" for index in range(frame.shape[1])], axis=1)
 
 
-def _series_of(y: Any) -> pd.Series:
+def _make_series(y: Any) -> pd.Series:
     if isinstance(y, pd.Series):
         return y
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
@@ -137,9 +137,9 @@ def _read(
     name: str, text_columns: Collection[str] = (), min_columns: int = 2
 ) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
     source = open_source(name)
-    if source.suffix in PARQUET_SUFFIXES or source.head(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
+    if source.suffix in PARQUET_SUFFIXES or source.read_head(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
         return read_parquet(source), ReadOptions(format="parquet"), ()
-    text = as_text(source)
+    text = open_text(source)
     with text.open() as stream:
         start = stream.read(1 << 16).decode("utf-8", errors="ignore").lstrip()
     if source.suffix == ".arff" or _declares_relation(start):
@@ -155,7 +155,7 @@ def _declares_relation(start: str) -> bool:
     return first.lower().startswith("@relation")
 
 
-def _stem(source: str) -> str:
+def _find_stem(source: str) -> str:
     if is_pipe(source):
         return "stdin"
     path = Path(source)

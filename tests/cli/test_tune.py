@@ -18,7 +18,7 @@ from metahp.cli import tune as command
 from metahp.cli.main import main
 from metahp.core.trial import Trial
 from metahp.knowledge.columns import trials_to_table
-from metahp.knowledge.seed import SEED_KEY, seed_folder, seed_hash
+from metahp.knowledge.seed import SEED_KEY, find_seed_folder, hash_seed
 from metahp.knowledge.store import KnowledgeBase
 from metahp.results.content import TRIALS
 
@@ -36,7 +36,7 @@ def file(tmp_path: Path) -> Path:
 def base(tmp_path: Path) -> KnowledgeBase:
     """An empty knowledge base that believes it has the seed, so that no test waits for its import."""
     kb = KnowledgeBase(tmp_path / "kb")
-    kb.add([], trials_to_table([]), {SEED_KEY: seed_hash(seed_folder())})
+    kb.add([], trials_to_table([]), {SEED_KEY: hash_seed(find_seed_folder())})
     return kb
 
 

@@ -112,7 +112,7 @@ def test_pandas_alone_reads_the_same_table_again(name: str, frame: pd.DataFrame,
     path = tmp_path / name
     path.write_bytes(WRITERS[name](frame))
     table = load(path, target="y")
-    source = table.read.pandas_source(str(path), table.preparation.categorical)
+    source = table.read.write_pandas_call(str(path), table.preparation.categorical)
     again = eval(source, {"pd": pd})
     assert load(again, target="y").task.id == table.task.id
 
@@ -318,7 +318,7 @@ def test_pandas_reads_json_lines_again_without_making_dates_of_them(tmp_path: Pa
     path = tmp_path / "t.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     table = load(path)
-    again = eval(table.read.pandas_source(str(path)), {"pd": pd})
+    again = eval(table.read.write_pandas_call(str(path)), {"pd": pd})
     assert list(again["modified"]) == [row["modified"] for row in rows]
     assert list(again["created_at"]) == [row["created_at"] for row in rows]
     assert build_table(again).task.id == table.task.id
@@ -332,7 +332,7 @@ def test_sparse_arff_rows_mean_zero_where_they_are_silent(tmp_path: Path) -> Non
     assert list(table.features["b"][:2]) == ["yes", "no way"]
     assert table.features["b"].isna().sum() == 20
     with pytest.raises(InputError, match="save it as CSV"):
-        table.read.pandas_source("t.arff")
+        table.read.write_pandas_call("t.arff")
 
 
 def test_source_travels_to_another_process(frame: pd.DataFrame, tmp_path: Path) -> None:
