@@ -20,8 +20,8 @@ In all components the level of the loss is unknown: a constant with a wide prior
 of marginal likelihoods. Components that differ only in mean and scale share a Cholesky factor.
 
 The size of a loss beyond the clip does not count: its density is in units of the scale, so that no scenario can win
-with a scale so small that all losses are clipped. The power of the likelihood is below one, because no component is true:
-with full likelihoods one component soon has all the weight, and the search never looks elsewhere.
+with a scale so small that all losses are clipped. The power of the likelihood is below one, because no component is
+true: with full likelihoods one component soon has all the weight, and the search never looks elsewhere.
 """
 
 import itertools
