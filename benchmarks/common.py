@@ -23,6 +23,8 @@ import metahp
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED_FOLDER, PAGES = ROOT / "knowledge_base", ROOT / "docs" / "benchmarks"
+# Options that change no figure: the command on a page is given without them.
+LOCAL_OPTIONS = ("--jobs", "--json", "--cache", "--save")
 DATASETS, LOOKUPS = ROOT.parent / "shared" / "datasets", ROOT.parent / "shared" / "transfer_benchmarks"
 
 
@@ -165,7 +167,8 @@ class Report:
             options = ", ".join(f"--{name}" for name in self.arguments.narrowed)
             print(f"{shown} is not written: it is about a run without {options}.", file=sys.stderr)
             return
-        made = f"Made by `{_command()}` on {datetime.now(UTC):%Y-%m-%d} with metahp {metahp.__version__}."
+        command = _command(_drop_local_options(sys.argv[1:]))
+        made = f"Made by `{command}` on {datetime.now(UTC):%Y-%m-%d} with metahp {metahp.__version__}."
         parts = [f"# {self.page.capitalize()}", self.about.strip(), made, *(each.to_markdown() for each in self.tables)]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -176,8 +179,19 @@ def _name() -> str:
     return Path(sys.argv[0]).stem
 
 
-def _command() -> str:
-    return shlex.join(["python", "-m", f"benchmarks.{_name()}", *sys.argv[1:]])
+def _command(words: Sequence[str] | None = None) -> str:
+    return shlex.join(["python", "-m", f"benchmarks.{_name()}", *(sys.argv[1:] if words is None else words)])
+
+
+def _drop_local_options(words: Sequence[str]) -> list[str]:
+    """`words` without the options that change no figure: where a file goes, how many processes there are."""
+    kept, is_value = [], False
+    for word in words:
+        is_option = word.split("=")[0] in LOCAL_OPTIONS
+        if not is_option and not is_value:
+            kept.append(word)
+        is_value = is_option and "=" not in word
+    return kept
 
 
 def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

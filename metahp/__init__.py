@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metahp.api import TuneResult, describe, load, recommend, train, tune, tune_objective
     from metahp.core.configuration import Configuration
-    from metahp.core.errors import MetahpError
+    from metahp.core.errors import InputError, KnowledgeBaseError, MetahpError, UnknownNameError, WorkerError
     from metahp.core.space import Categorical, Float, Integer, SearchSpace
     from metahp.core.task import Task, TaskType
-    from metahp.core.trial import Trial
+    from metahp.core.trial import Origin, Trial, TrialState
     from metahp.datasets.table import Table
     from metahp.knowledge.store import KnowledgeBase
     from metahp.learners.base import Learner
     from metahp.learners.registry import register_learner
     from metahp.metafeatures.extract import MetaFeatures
-    from metahp.recommendation.result import Recommendation
+    from metahp.recommendation.result import Recommendation, Recommended
     from metahp.results.model import TunedModel
     from metahp.results.predict import load_result
 
@@ -27,19 +27,26 @@ __all__ = [
     "Categorical",
     "Configuration",
     "Float",
+    "InputError",
     "Integer",
     "KnowledgeBase",
+    "KnowledgeBaseError",
     "Learner",
     "MetaFeatures",
     "MetahpError",
+    "Origin",
     "Recommendation",
+    "Recommended",
     "SearchSpace",
     "Table",
     "Task",
     "TaskType",
     "Trial",
+    "TrialState",
     "TuneResult",
     "TunedModel",
+    "UnknownNameError",
+    "WorkerError",
     "__version__",
     "describe",
     "load",
@@ -55,19 +62,26 @@ _MODULES = {
     "Categorical": "core.space",
     "Configuration": "core.configuration",
     "Float": "core.space",
+    "InputError": "core.errors",
     "Integer": "core.space",
     "KnowledgeBase": "knowledge.store",
+    "KnowledgeBaseError": "core.errors",
     "Learner": "learners.base",
     "MetaFeatures": "metafeatures.extract",
     "MetahpError": "core.errors",
+    "Origin": "core.trial",
     "Recommendation": "recommendation.result",
+    "Recommended": "recommendation.result",
     "SearchSpace": "core.space",
     "Table": "datasets.table",
     "Task": "core.task",
     "TaskType": "core.task",
     "Trial": "core.trial",
+    "TrialState": "core.trial",
     "TuneResult": "api",
     "TunedModel": "results.model",
+    "UnknownNameError": "core.errors",
+    "WorkerError": "core.errors",
     "describe": "api",
     "load": "api",
     "load_result": "results.predict",

@@ -118,7 +118,7 @@ def make_adviser(evidence: Evidence, model: Model | None) -> Adviser:
         levels = Levels.fit(evidence, seed=0)
     validation = model.validations.get(evidence.metric)
     return Adviser.of(
-        PastTasks.read(evidence, model.meta), levels, validation.of(evidence.spaces) if validation else None
+        PastTasks.read(evidence, model.meta), levels, validation.restrict_to(evidence.spaces) if validation else None
     )
 
 
@@ -178,7 +178,11 @@ def _train_models(knowledge: PastKnowledge, seconds_left: float) -> Iterator[tup
         return
     key = make_model_key(guide, knowledge.content)
     cache.save(knowledge.folder, key, model.to_arrays())
-    yield key, model, (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)
+    yield (
+        key,
+        model,
+        (f"trained on the knowledge base in {clock.measure_spent():.0f} s; the next call finds the result",),
+    )
     yield "", None, ()
 
 

@@ -11,7 +11,7 @@ from metahp.core.metric import guiding_metric
 from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
 from metahp.knowledge import cache
-from metahp.recommendation.adviser import LeftOut, Validation, split_groups, validate
+from metahp.recommendation.adviser import LeftOutModel, Validation, split_groups, validate
 from metahp.surrogate.calibration import MIN_TASKS, OF_TABLES
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.forecast import Levels
@@ -73,7 +73,7 @@ def train_model(past: Measurements, evidence: Evidence, *, seed: int, is_validat
     settings = OF_TABLES if len(evidence.tasks) >= MIN_TASKS else None
     if is_validated:
         parts = [
-            LeftOut(groups, MetaModel.fit(part, seed=seed, settings=settings))
+            LeftOutModel(groups, MetaModel.fit(part, seed=seed, settings=settings))
             for part, groups in split_groups(evidence, seed=seed)
             if part.tasks
         ]

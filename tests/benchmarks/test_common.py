@@ -81,6 +81,7 @@ def run(monkeypatch, tmp_path):
         parser = common.make_parser(None, data=tmp_path)
         parser.add_argument("--suite")
         parser.add_argument("--jobs", type=int)
+        parser.add_argument("--folds", type=int)
         report = Report("losses", "How losses compare.\n", common.parse_arguments(parser, "suite"))
         report.add(TABLE)
         report.publish()
@@ -89,9 +90,9 @@ def run(monkeypatch, tmp_path):
     return publish
 
 
-def test_a_full_run_writes_a_page_with_its_command_and_date(run, capsys):
-    text = run("--jobs", "2").read_text(encoding="utf-8")
-    assert text.startswith("# Losses\n\nHow losses compare.\n\nMade by `python -m benchmarks.losses --jobs 2` on ")
+def test_a_full_run_writes_a_page_with_its_command_and_date(run, capsys, tmp_path):
+    text = run("--jobs", "2", "--folds", "5", f"--json={tmp_path / 'losses.json'}").read_text(encoding="utf-8")
+    assert text.startswith("# Losses\n\nHow losses compare.\n\nMade by `python -m benchmarks.losses --folds 5` on ")
     assert f"{datetime.now(UTC):%Y-%m}" in text
     assert TABLE.to_markdown() in text
     out, err = capsys.readouterr()
