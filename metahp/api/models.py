@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metahp.core.metric import guiding_metric
+from metahp.core.metric import find_guiding_metric
 from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
 from metahp.knowledge import cache
@@ -78,7 +78,7 @@ def train_model(past: Measurements, evidence: Evidence, *, seed: int, is_validat
             if part.tasks
         ]
     meta = MetaModel.fit(evidence, seed=seed, settings=settings)
-    served = [metric for metric in past.losses if guiding_metric(metric) == evidence.metric]
+    served = [metric for metric in past.losses if find_guiding_metric(metric) == evidence.metric]
     parts_of = {metric: past.evidence(metric, list(evidence.spaces)) for metric in served}
     return Model(
         tasks=frozenset(task.id for task in evidence.tasks),
@@ -116,7 +116,7 @@ def kept_model_paths(folder: Path, evidence: Evidence, content: str, learners: f
     That is one of fewer learners, then one of the knowledge base as it is, whose content hash is `content`, then one
     that learned from more tasks, then one of the user's own. Models of other `learners` cannot be read here.
     """
-    prefix = f"{_prefix('model', kind_of(evidence.tasks[0].type))}{guiding_metric(evidence.metric)}-"
+    prefix = f"{_prefix('model', kind_of(evidence.tasks[0].type))}{find_guiding_metric(evidence.metric)}-"
     found = []
     for order, path in enumerate(cache.list_newest(folder, f"{prefix}*")):
         scope, _, rest = path.stem.removeprefix(prefix).partition("-")

@@ -8,7 +8,7 @@ import typer
 
 from metahp.cli import options, output, phrases
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 
 if TYPE_CHECKING:
     from metahp.api.training import Trained
@@ -52,7 +52,9 @@ def _write_contents(contents: dict[str, Any], form: options.Format, out: Path | 
     if form is options.Format.JSON:
         output.write(output.as_json(contents), out)
     else:
-        output.write(printable("".join(f"{_title(name)}: {_shown(value)}\n" for name, value in contents.items())), out)
+        output.write(
+            make_printable("".join(f"{_title(name)}: {_shown(value)}\n" for name, value in contents.items())), out
+        )
 
 
 @app.command("path")
@@ -101,9 +103,9 @@ def train(
 
 def describe_trained(trained: "Trained") -> str:
     """A model in one line: what it is of, and how well its advice does."""
-    text = printable(f"{trained.kind} {trained.metric} {' + '.join(trained.learners)}".replace("  ", " "))
+    text = make_printable(f"{trained.kind} {trained.metric} {' + '.join(trained.learners)}".replace("  ", " "))
     if trained.why_not:
-        return f"{text}: {printable(trained.why_not)}"
+        return f"{text}: {make_printable(trained.why_not)}"
     wins = "" if trained.win_rate != trained.win_rate else f", first beats the default on {trained.win_rate:.0%}"
     return f"{text}: {trained.n_tasks} past tasks{wins}"
 

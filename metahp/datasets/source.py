@@ -16,7 +16,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from metahp.core.errors import InputError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 from metahp.datasets.limits import PYTHON_SHARE, gibibytes, memory_bound
 
 STANDARD_INPUT = "-"
@@ -199,7 +199,7 @@ def _mode(path: Path) -> int:
 
 def _shown(path: str | Path) -> str:
     """A path as it may stand in a message of one line."""
-    return printable(str(path)).replace("\n", "\\n")
+    return make_printable(str(path)).replace("\n", "\\n")
 
 
 def _from_pipe(stream: BinaryIO, what: str) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
-from metahp.core.statistics import mean_difference
+from metahp.core.statistics import compute_mean_difference
 from metahp.core.task import TaskType
 from metahp.evaluation.losses import compute_losses
 
@@ -127,7 +127,7 @@ def cross_fitted_gain(
     if len(measured) < 2:
         raise InputError(f"The loss is defined on {len(measured)} of {parts} parts of {len(y)} rows; two are needed.")
     ensemble, single = measured.T
-    gain, error = mean_difference(single, ensemble)
+    gain, error = compute_mean_difference(single, ensemble)
     return Gain(
         gain=gain,
         standard_error=error,
