@@ -62,7 +62,7 @@ def _regret(
     among = np.flatnonzero(~np.isnan(evidence.losses[row, columns]))
     regrets = []
     for vector in replace_n_rows(vectors, np.full(len(vectors), task.n_rows)):
-        batch = adviser.prior(task, vector, NAMES, constant).batch(max(ks), among)
+        batch = adviser.make_prior(task, vector, NAMES, constant).batch(max(ks), among)
         regrets.append(compute_batch_regret(evidence, row, columns[batch].tolist(), ks))
     return regrets
 

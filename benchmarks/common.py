@@ -167,7 +167,8 @@ class Report:
             options = ", ".join(f"--{name}" for name in self.arguments.narrowed)
             print(f"{shown} is not written: it is about a run without {options}.", file=sys.stderr)
             return
-        made = f"Made by `{_command(_drop_local_options(sys.argv[1:]))}` on {datetime.now(UTC):%Y-%m-%d} with metahp {metahp.__version__}."
+        command = _command(_drop_local_options(sys.argv[1:]))
+        made = f"Made by `{command}` on {datetime.now(UTC):%Y-%m-%d} with metahp {metahp.__version__}."
         parts = [f"# {self.page.capitalize()}", self.about.strip(), made, *(each.to_markdown() for each in self.tables)]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

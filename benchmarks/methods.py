@@ -110,7 +110,7 @@ def run_trials(
 ) -> list[Trial]:
     """The trials of a search: `n_trials`, or all that it asks for."""
     log = MemoryLog(metric, spaces)
-    run_search(search, backend, log, Budget(trials=n_trials), job_of=lambda suggestion: suggestion)
+    run_search(search, backend, log, Budget(trials=n_trials), make_job=lambda suggestion: suggestion)
     return log.trials
 
 

@@ -118,7 +118,7 @@ def time_overhead(noise: float) -> float:
         seconds.append(time.perf_counter() - started)
         table = Lookup({suggestion.configuration: losses_of(suggestion.configuration)}, metric=METRIC)
         table.submit(suggestion)
-        outcome = table.next_done()
+        outcome = table.await_outcome()
         started = time.perf_counter()
         return outcome
 

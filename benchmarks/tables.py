@@ -22,13 +22,13 @@ from metahp.core.trial_columns import TrialColumns
 from metahp.datasets.columns import parse_column, read_labels
 from metahp.datasets.read import TableSource
 from metahp.evaluation.losses import compute_losses
-from metahp.evaluation.protocol import folds, sample_rows
+from metahp.evaluation.protocol import make_folds, sample_rows
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.seed import read_seed
 from metahp.learners.base import Split
 from metahp.learners.registry import find_learner
 from metahp.study.request import Folds
-from metahp.study.rows import part_rows
+from metahp.study.rows import split_rows
 from metahp.surrogate.calibration import OF_TABLES
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.metamodel import MetaModel
@@ -242,14 +242,14 @@ class TrainTest:
 
 def split_folds(table: Table) -> Iterator[TrainTest]:
     """The folds of a table by the seed's protocol."""
-    for parts in folds(table, sample_rows(table, api.SEED_PROTOCOL), api.SEED_PROTOCOL):
+    for parts in make_folds(table, sample_rows(table, api.SEED_PROTOCOL), api.SEED_PROTOCOL):
         train, test = (replace(table, features=table.features.iloc[rows], y=table.y[rows]) for rows in parts)
         yield TrainTest(train, test)
 
 
 def set_outer_rows_aside(source: TableSource) -> TrainTest:
     """A table whose outer rows are test rows, drawn by class for classification."""
-    rows = part_rows(source.path, target=source.target, task=source.task_type, folds=Folds(test_size=OUTER_SHARE))
+    rows = split_rows(source.path, target=source.target, task=source.task_type, folds=Folds(test_size=OUTER_SHARE))
     table, outer = rows.table, rows.outer
     assert outer is not None
     features, _ = table.preparation.transform(outer)

@@ -58,7 +58,7 @@ __all__ = [
     "tune_objective",
 ]
 
-_HOMES = {
+_MODULES = {
     "Categorical": "core.space",
     "Configuration": "core.configuration",
     "Float": "core.space",
@@ -99,9 +99,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("metahp")
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'metahp' has no attribute '{name}'")
-    value = getattr(import_module(f"metahp.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"metahp.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

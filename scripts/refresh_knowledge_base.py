@@ -63,14 +63,14 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=2, help="trials, then models, side by side")
     arguments = parser.parse_args()
-    with interrupts.terminable():
+    with interrupts.handle_signals():
         try:
             return _refresh(arguments)
         except BaseException as error:
             # Some libraries turn the interrupt into an error of their own.
-            if interrupts.received():
-                print(f"refresh: {interrupts.ending()}; the same command goes on from here", file=sys.stderr)
-                return interrupts.exit_code()
+            if interrupts.get_signal():
+                print(f"refresh: {interrupts.describe_signal()}; the same command goes on from here", file=sys.stderr)
+                return interrupts.get_exit_code()
             if not isinstance(error, MetahpError):
                 raise
             print(f"refresh: {make_printable(str(error))}", file=sys.stderr)

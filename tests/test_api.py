@@ -257,7 +257,7 @@ def test_an_unknown_learner_in_the_knowledge_base_stops_neither_recommend_nor_tu
     base.record([*measured.trials(), *unknown], measured.tasks())
     base.ingest()
     assert base.info()["defaults_by_learner"]["oracle"] > base.info()["defaults_by_learner"]["linear"]
-    assert api.known_learners(base.info()) == ("linear",)
+    assert api.find_known_learners(base.info()) == ("linear",)
     found = metahp.recommend(_table(94), k=2, knowledge_base=base)
     assert [item.configuration.learner for item in found.items] == ["linear"] * 2
     assert metahp.recommend(_table(0), target="target", k=2, knowledge_base=base).is_known_task

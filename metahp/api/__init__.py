@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from metahp.api.advice import known_learners, recommend
+from metahp.api.advice import find_known_learners, recommend
 from metahp.api.tables import describe
 from metahp.datasets.load import load
 
@@ -20,7 +20,7 @@ __all__ = [
     "ManifestRow",
     "TuneResult",
     "describe",
-    "known_learners",
+    "find_known_learners",
     "load",
     "read_manifest",
     "recommend",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 # Imported on first use: a recommendation searches nothing and writes no result.
-_LATER = {
+_LAZY_MODULES = {
     **dict.fromkeys(
         ("LARGE_LIMITS", "SEED_LIMITS", "SEED_PROTOCOL", "ManifestRow", "read_manifest", "refresh"), "api.growth"
     ),
@@ -43,8 +43,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in _LAZY_MODULES:
         raise AttributeError(f"module 'metahp.api' has no attribute '{name}'")
-    value = getattr(import_module(f"metahp.{_LATER[name]}"), name)
+    value = getattr(import_module(f"metahp.{_LAZY_MODULES[name]}"), name)
     globals()[name] = value
     return value

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from metahp.api.advisers import Found, ask_about, find_kept_adviser
+from metahp.api.advisers import NamedAdviser, ask_about, find_kept_adviser
 from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
 from metahp.api.tables import describe, load
 from metahp.core.errors import InputError, KnowledgeBaseError
@@ -29,7 +29,7 @@ from metahp.surrogate.collecting import find_main_protocols
 # 80 % of a normal distribution lie within so many standard deviations.
 Z_80 = 1.2816
 # A learner measured on a smaller share of the tasks of the best known one is not recommended unless it is asked for.
-LEAST_KNOWN = 0.15
+MIN_KNOWN_SHARE = 0.15
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +70,7 @@ def recommend(
     _, snapshot = open_snapshot(knowledge_base)
     with snapshot:
         totals = snapshot.totals
-        names = chosen_learners(learners, totals)
+        names = choose_learners(learners, totals)
         shared = {
             "task": table.task,
             "target": table.target,
@@ -81,11 +81,11 @@ def recommend(
             "numeric": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if not is_cat),
             "categorical": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if is_cat),
         }
-        own = _find_own_trials(snapshot, table.task, chosen, names)
+        own = _find_known_trials(snapshot, table.task, chosen, names)
         measured = None
         if own:
             measured = Recommendation(
-                items=_from_own_trials(own, table.task, chosen, k),
+                items=_rank_known_trials(own, table.task, chosen, k),
                 neighbours=(),
                 track_record=None,
                 abstained=False,
@@ -142,7 +142,7 @@ def recommend(
 
 def _read_kept(
     snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]
-) -> tuple[PastKnowledge | None, Found | None]:
+) -> tuple[PastKnowledge | None, NamedAdviser | None]:
     """What past tasks say and the adviser, where both were kept; the file is closed before the model is read."""
     knowledge = read_kept_knowledge(snapshot, task_type, metric, learners)
     if knowledge is None:
@@ -151,7 +151,7 @@ def _read_kept(
     return knowledge, find_kept_adviser(knowledge)
 
 
-def _find_own_trials(snapshot: Snapshot, task: Task, metric: Metric, learners: Sequence[str]) -> list[Trial]:
+def _find_known_trials(snapshot: Snapshot, task: Task, metric: Metric, learners: Sequence[str]) -> list[Trial]:
     """The comparable trials of a known table with a finite loss, and a configuration that its learner takes."""
     spaces = find_spaces(task.type, learners)
     trials = [trial for trial in snapshot.read_trials(task=task.id) if trial.configuration.learner in spaces]
@@ -172,7 +172,7 @@ def _find_own_trials(snapshot: Snapshot, task: Task, metric: Metric, learners: S
     ]
 
 
-def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -> tuple[Recommended, ...]:
+def _rank_known_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -> tuple[Recommended, ...]:
     """The best measured configurations of a known table, with what was measured."""
     ranked = sorted(own, key=lambda trial: trial.loss(metric.name))
     default = {name: learner.space(task.type).default.id for name, learner in LEARNERS.items()}
@@ -203,24 +203,24 @@ def _from_own_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -
     return tuple(items)
 
 
-def chosen_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]) -> tuple[str, ...]:
+def choose_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]) -> tuple[str, ...]:
     """The learners of these names, each once, or the known ones where none is named.
 
     Raises:
         UnknownNameError: there is no learner of a name.
     """
     if not names:
-        return known_learners(totals)
+        return find_known_learners(totals)
     chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
     for name in chosen:
         find_learner(name)
     return chosen
 
 
-def known_learners(totals: Mapping[str, Any]) -> tuple[str, ...]:
-    """The learners tried on no less than `LEAST_KNOWN` of the tasks of any, by what `Snapshot.totals` counts.
+def find_known_learners(totals: Mapping[str, Any]) -> tuple[str, ...]:
+    """The learners tried on no less than `MIN_KNOWN_SHARE` of the tasks of any, by what `Snapshot.totals` counts.
 
     All of them where nothing is measured: the caller then learns what is missing.
     """
     tasks = {name: totals["defaults_by_learner"].get(name, 0) for name in LEARNERS}
-    return tuple(name for name in LEARNERS if tasks[name] >= LEAST_KNOWN * max(tasks.values()))
+    return tuple(name for name in LEARNERS if tasks[name] >= MIN_KNOWN_SHARE * max(tasks.values()))

@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from metahp.api.models import Model, kept_model_paths, model_key, n_cells, train_model, training_seconds
+from metahp.api.models import (
+    Model,
+    count_cells,
+    estimate_training_seconds,
+    list_kept_models,
+    make_model_key,
+    train_model,
+)
 from metahp.api.past_knowledge import MIN_PAST_TASKS, PastKnowledge, describe_error
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import Metric, find_guiding_metric
@@ -30,14 +37,14 @@ from metahp.surrogate.prior import PastTasks
 RETRAIN_SHARE = 0.1
 # Measured cells of past tasks from which a question trains a model, and those with which it validates it too: about
 # eight and two seconds of one core. With more, `train` does it in the open.
-MOST_CELLS_TRAINED, MOST_CELLS_VALIDATED = 60_000, 6_000
+MAX_CELLS_TRAINED, MAX_CELLS_VALIDATED = 60_000, 6_000
 # Of the time that is left to a study, training may take this share.
-MOST_SHARE_OF_TIME = 0.1
+MAX_SHARE_OF_TIME = 0.1
 _log = logging.getLogger(__name__)
 
 
 # The name of a model, the adviser that it makes, and what a user should know of it.
-Found = tuple[str, Adviser, tuple[str, ...]]
+NamedAdviser = tuple[str, Adviser, tuple[str, ...]]
 
 
 def ask_about(
@@ -47,7 +54,7 @@ def ask_about(
     metafeatures: MetaFeatures,
     k: int,
     *,
-    kept: Found | None = None,
+    kept: NamedAdviser | None = None,
     seconds_left: float = math.inf,
 ) -> tuple[Adviser, Advice, tuple[str, ...]]:
     """Ask what past tasks say about a table: the adviser, its advice, and what a user should know of it.
@@ -77,7 +84,7 @@ def ask_about(
     raise AssertionError("the last adviser has no model, and always gives an answer")
 
 
-def find_kept_adviser(knowledge: PastKnowledge) -> Found | None:
+def find_kept_adviser(knowledge: PastKnowledge) -> NamedAdviser | None:
     """The adviser for a question whose model is kept, and None for any other: nothing is trained or said."""
     try:
         for name, model, notes in _find_kept_models(knowledge):
@@ -87,7 +94,7 @@ def find_kept_adviser(knowledge: PastKnowledge) -> Found | None:
     return None
 
 
-def _find_advisers(knowledge: PastKnowledge, seconds_left: float) -> Iterator[Found]:
+def _find_advisers(knowledge: PastKnowledge, seconds_left: float) -> Iterator[NamedAdviser]:
     """Advisers for a question, the best one first; the last one has no model."""
     for name, model, notes in chain(_find_kept_models(knowledge), _train_models(knowledge, seconds_left)):
         try:
@@ -111,11 +118,11 @@ def make_adviser(evidence: Evidence, model: Model | None) -> Adviser:
         levels = Levels.fit(evidence, seed=0)
     validation = model.validations.get(evidence.metric)
     return Adviser.of(
-        PastTasks.read(evidence, model.meta), levels, validation.of(evidence.spaces) if validation else None
+        PastTasks.read(evidence, model.meta), levels, validation.restrict_to(evidence.spaces) if validation else None
     )
 
 
-def _known_learners(evidence: Evidence) -> set[str]:
+def _find_known_learners(evidence: Evidence) -> set[str]:
     """The learners whose default was measured on enough tasks to learn from."""
     n_known = {learner: np.isfinite(evidence.losses[:, column]).sum() for learner, column in evidence.defaults.items()}
     return {learner for learner, n in n_known.items() if n >= MIN_PAST_TASKS}
@@ -125,17 +132,17 @@ def _find_kept_models(knowledge: PastKnowledge) -> Iterator[tuple[str, Model, tu
     """Kept models for a question, the best one first, with their names and what a user should know of them."""
     past, evidence = knowledge.past, knowledge.evidence
     tasks = {task.id for task in evidence.tasks}
-    for path in kept_model_paths(knowledge.folder, evidence, knowledge.content, frozenset(past.spaces)):
+    for path in list_kept_models(knowledge.folder, evidence, knowledge.content, frozenset(past.spaces)):
         model = _load_model(path, past.spaces)
         # A model of tasks that are not here says nothing of those that are.
         if model is None or len(model.tasks & tasks) <= (1 - RETRAIN_SHARE) * len(model.tasks):
             continue
         # Nor does one from the time before a learner had past tasks.
-        if not _known_learners(evidence) <= model.learners:
+        if not _find_known_learners(evidence) <= model.learners:
             continue
         n_new = len(tasks - model.tasks)
         is_old = n_new > RETRAIN_SHARE * len(model.tasks)
-        if is_old and n_cells(evidence) <= MOST_CELLS_VALIDATED:
+        if is_old and count_cells(evidence) <= MAX_CELLS_VALIDATED:
             # Training again takes a moment.
             return
         note = f"{n_new} tasks are new since the models were trained; `metahp kb train` learns from them"
@@ -149,9 +156,9 @@ def _train_models(knowledge: PastKnowledge, seconds_left: float) -> Iterator[tup
     if len(set(guide.groups)) < MIN_PAST_TASKS:
         yield "", None, (f"past tasks have no losses of {guide.metric}, which a model would be trained on",)
         return
-    is_validated, is_large = n_cells(guide) <= MOST_CELLS_VALIDATED, n_cells(guide) > MOST_CELLS_TRAINED
-    names, n_seconds = " + ".join(evidence.spaces), training_seconds(guide, is_validated=is_validated)
-    if is_large or n_seconds > MOST_SHARE_OF_TIME * seconds_left:
+    is_validated, is_large = count_cells(guide) <= MAX_CELLS_VALIDATED, count_cells(guide) > MAX_CELLS_TRAINED
+    names, n_seconds = " + ".join(evidence.spaces), estimate_training_seconds(guide, is_validated=is_validated)
+    if is_large or n_seconds > MAX_SHARE_OF_TIME * seconds_left:
         why = "too long for a question" if is_large else "too much of this study's time"
         yield (
             "",
@@ -169,9 +176,13 @@ def _train_models(knowledge: PastKnowledge, seconds_left: float) -> Iterator[tup
         _log.warning("no model of %s could be trained (%s)", names, describe_error(error))
         yield "", None, ()
         return
-    key = model_key(guide, knowledge.content)
+    key = make_model_key(guide, knowledge.content)
     cache.save(knowledge.folder, key, model.to_arrays())
-    yield key, model, (f"trained on the knowledge base in {clock.spent():.0f} s; the next call finds the result",)
+    yield (
+        key,
+        model,
+        (f"trained on the knowledge base in {clock.measure_spent():.0f} s; the next call finds the result",),
+    )
     yield "", None, ()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metahp.api.tables import describe, record_of
+from metahp.api.tables import describe, make_record
 from metahp.core.errors import InputError
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, compute_trial_id
@@ -132,7 +132,7 @@ def refresh(
                     origin=origin,
                     limits=limits,
                 )
-                for protocol, limits in _protocols(task.n_rows, rows)
+                for protocol, limits in _list_protocols(task.n_rows, rows)
                 for configuration, origin in make_design(find_learner(name), task.type, sizes[name])
                 if compute_trial_id(task.id, configuration, protocol) not in done
             ]
@@ -144,7 +144,7 @@ def refresh(
     )
     on_trial(0, total, None)
 
-    def made() -> Iterator[Trial]:
+    def run_all() -> Iterator[Trial]:
         for trial in run_jobs(jobs, n_jobs=n_jobs):
             base.record([trial])
             yield trial
@@ -155,7 +155,7 @@ def refresh(
             for trials in run_searches(planned, n_jobs, base.record):
                 yield from trials
 
-    for count, trial in enumerate(made(), start=1):
+    for count, trial in enumerate(run_all(), start=1):
         on_trial(count, total, trial)
         if count % INGEST_EVERY == 0:
             base.ingest()
@@ -166,7 +166,7 @@ def refresh(
     return base
 
 
-def _protocols(n_rows: int, wanted: Sequence[float]) -> list[tuple[Protocol, Limits]]:
+def _list_protocols(n_rows: int, wanted: Sequence[float]) -> list[tuple[Protocol, Limits]]:
     """The protocols that use as many of `n_rows` rows as are `wanted`, one for each number of rows that comes of it."""
     used = {min(n_rows, round(rows * n_rows if rows < 1 else rows)): rows for rows in reversed(wanted)}
     return [
@@ -181,4 +181,4 @@ def _describe_row(row: ManifestRow) -> TaskRecord:
     metafeatures = describe(table, budget_seconds=SEED_BUDGET_SECONDS, seed=0)
     if metafeatures.warnings:
         logger.warning("%s: %s", table.task.name, "; ".join(metafeatures.warnings))
-    return record_of(table, metafeatures, source=row.origin, licence=row.licence)
+    return make_record(table, metafeatures, source=row.origin, licence=row.licence)

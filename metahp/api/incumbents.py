@@ -81,7 +81,7 @@ def _run_planned(record: Callable[[Sequence[Trial]], None], planned: PlannedSear
     metric = find_metric(planned.task.type, METRIC_NAMES[planned.task.type]).name
     space = find_learner(planned.learner).space(planned.task.type)
 
-    def job_of(suggestion: Suggestion) -> Job:
+    def make_job(suggestion: Suggestion) -> Job:
         return Job(
             source=planned.source,
             task=planned.task.id,
@@ -98,6 +98,6 @@ def _run_planned(record: Callable[[Sequence[Trial]], None], planned: PlannedSear
         InTurn(run_here),
         log,
         Budget(trials=n_known + planned.n_trials),
-        job_of=job_of,
+        make_job=make_job,
     )
     return log.trials[n_known:]

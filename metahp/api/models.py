@@ -11,7 +11,7 @@ from metahp.core.metric import find_guiding_metric
 from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
 from metahp.knowledge import cache
-from metahp.recommendation.adviser import LeftOut, Validation, split_groups, validate
+from metahp.recommendation.adviser import LeftOutModel, Validation, split_groups, validate
 from metahp.surrogate.calibration import MIN_TASKS, OF_TABLES
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.forecast import Levels
@@ -57,13 +57,13 @@ class Model:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], spaces: Mapping[str, SearchSpace]) -> "Model":
         """The model that `to_arrays` wrote; errors as of `MetaModel.from_arrays`."""
-        levels = _part(arrays, "levels/")
+        levels = _select_part(arrays, "levels/")
         validated = {name.split("/")[1] for name in arrays if name.startswith("validation/")}
         return cls(
             tasks=frozenset(json.loads(arrays["tasks"].tobytes())),
-            meta=MetaModel.from_arrays(_part(arrays, "meta/"), spaces),
+            meta=MetaModel.from_arrays(_select_part(arrays, "meta/"), spaces),
             levels={metric: text.tobytes().decode() for metric, text in levels.items()},
-            validations={m: Validation.from_arrays(_part(arrays, f"validation/{m}/")) for m in validated},
+            validations={m: Validation.from_arrays(_select_part(arrays, f"validation/{m}/")) for m in validated},
         )
 
 
@@ -73,7 +73,7 @@ def train_model(past: Measurements, evidence: Evidence, *, seed: int, is_validat
     settings = OF_TABLES if len(evidence.tasks) >= MIN_TASKS else None
     if is_validated:
         parts = [
-            LeftOut(groups, MetaModel.fit(part, seed=seed, settings=settings))
+            LeftOutModel(groups, MetaModel.fit(part, seed=seed, settings=settings))
             for part, groups in split_groups(evidence, seed=seed)
             if part.tasks
         ]
@@ -88,35 +88,35 @@ def train_model(past: Measurements, evidence: Evidence, *, seed: int, is_validat
     )
 
 
-def training_seconds(evidence: Evidence, *, is_validated: bool = True) -> float:
+def estimate_training_seconds(evidence: Evidence, *, is_validated: bool = True) -> float:
     """About how long `train_model` takes on one core, in seconds."""
-    once = SECONDS_PER_CELL * n_cells(evidence) + SECONDS_PER_TASK * len(evidence.tasks)
+    once = SECONDS_PER_CELL * count_cells(evidence) + SECONDS_PER_TASK * len(evidence.tasks)
     return once * (1 + 5 * is_validated)
 
 
-def n_cells(evidence: Evidence) -> int:
+def count_cells(evidence: Evidence) -> int:
     """Measured losses."""
     return int((~np.isnan(evidence.losses)).sum())
 
 
-def kind_of(task_type: TaskType) -> str:
+def name_kind(task_type: TaskType) -> str:
     """Classification or regression, each of which learns from its own past tasks."""
     return "classification" if task_type.is_classification else "regression"
 
 
-def model_key(evidence: Evidence, content: str) -> str:
+def make_model_key(evidence: Evidence, content: str) -> str:
     """The name of a kept model: what it is asked for, the number of tasks it learned from, and the content hash."""
-    prefix = _prefix("model", kind_of(evidence.tasks[0].type))
+    prefix = _make_prefix("model", name_kind(evidence.tasks[0].type))
     return f"{prefix}{evidence.metric}-{'.'.join(evidence.spaces)}-{len(evidence.tasks)}-{content}"
 
 
-def kept_model_paths(folder: Path, evidence: Evidence, content: str, learners: frozenset[str]) -> list[Path]:
+def list_kept_models(folder: Path, evidence: Evidence, content: str, learners: frozenset[str]) -> list[Path]:
     """Files of models that serve the metric of the evidence and know all its learners, the best one first.
 
     That is one of fewer learners, then one of the knowledge base as it is, whose content hash is `content`, then one
     that learned from more tasks, then one of the user's own. Models of other `learners` cannot be read here.
     """
-    prefix = f"{_prefix('model', kind_of(evidence.tasks[0].type))}{find_guiding_metric(evidence.metric)}-"
+    prefix = f"{_make_prefix('model', name_kind(evidence.tasks[0].type))}{find_guiding_metric(evidence.metric)}-"
     found = []
     for order, path in enumerate(cache.list_newest(folder, f"{prefix}*")):
         scope, _, rest = path.stem.removeprefix(prefix).partition("-")
@@ -126,14 +126,14 @@ def kept_model_paths(folder: Path, evidence: Evidence, content: str, learners: f
     return [path for *_, path in sorted(found)]
 
 
-def measurements_key(task_type: TaskType, content: str) -> str:
+def make_measurements_key(task_type: TaskType, content: str) -> str:
     """The name of kept measurements."""
-    return f"{_prefix('measured', kind_of(task_type))}{content}"
+    return f"{_make_prefix('measured', name_kind(task_type))}{content}"
 
 
-def _prefix(what: str, kind: str) -> str:
+def _make_prefix(what: str, kind: str) -> str:
     return f"v{FILE_VERSION}-{what}-{kind}-"
 
 
-def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+def _select_part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metahp.api.models import kind_of, measurements_key
+from metahp.api.models import make_measurements_key, name_kind
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import Metric, find_canonical_metric, find_kin_metrics, find_stored_metrics
 from metahp.core.space import SearchSpace
@@ -83,7 +83,7 @@ def find_usable_evidence(past: Measurements, task_type: TaskType, metric: str, l
     n_groups = len(set(evidence.groups))
     if n_groups < MIN_PAST_TASKS:
         raise KnowledgeBaseError(
-            f"Of {' and '.join(learners)} the knowledge base has trials on {n_groups} distinct {kind_of(task_type)} "
+            f"Of {' and '.join(learners)} the knowledge base has trials on {n_groups} distinct {name_kind(task_type)} "
             f"tasks, measured as most trials of these tasks were, and "
             f"{MIN_PAST_TASKS} are the least to learn from. Grow it with scripts/refresh_knowledge_base.py."
         )
@@ -167,14 +167,14 @@ def keep_measurements(
 ) -> Path | None:
     """Keep all that a snapshot has of some learners, with the sums by which a later question knows what has changed."""
     sums = to_bytes(json.dumps(snapshot.sum_trials(tuple(learners))))
-    return cache.save(folder, measurements_key(task_type, snapshot.content_hash), {**arrays, "sums": sums})
+    return cache.save(folder, make_measurements_key(task_type, snapshot.content_hash), {**arrays, "sums": sums})
 
 
 def _read_kept(
     snapshot: Snapshot, task_type: TaskType, learners: Sequence[str], *, is_exact: bool = False
 ) -> Measurements | None:
     """What a kept file has measured, brought up to date; None where there is none that has all of it."""
-    key = measurements_key(task_type, snapshot.content_hash)
+    key = make_measurements_key(task_type, snapshot.content_hash)
     spaces = find_spaces(task_type, learners)
     for path, arrays in _find_kept(snapshot.folder, task_type, key):
         try:
@@ -206,7 +206,7 @@ def _covers(snapshot: Snapshot, kept: Measurements, spaces: Mapping[str, SearchS
 
 def _find_kept(folder: Path, task_type: TaskType, key: str) -> Iterator[tuple[Path, Mapping[str, np.ndarray]]]:
     yield from cache.find(folder, key)
-    yield from cache.find_newest(folder, measurements_key(task_type, "*"), besides=key)
+    yield from cache.find_newest(folder, make_measurements_key(task_type, "*"), besides=key)
 
 
 def _bring_up_to_date(

@@ -40,7 +40,7 @@ def rank_past(
     if k == 0:
         return [], 0
     ranked: dict[str, list[Trial]] = {}
-    for trial in _past_trials(snapshot, space, metric, task):
+    for trial in _read_past_trials(snapshot, space, metric, task):
         if trial.state is TrialState.COMPLETE and math.isfinite(trial.loss(metric.name)):
             ranked.setdefault(trial.task, []).append(trial)
     for trials in ranked.values():
@@ -51,12 +51,12 @@ def rank_past(
         for name in metafeatures
     }
 
-    def distance(other: str) -> float:
+    def compute_distance(other: str) -> float:
         values = described.get(other, {})
         gaps = [abs(values[name] - metafeatures[name]) / spread[name] for name in metafeatures if name in values]
         return float(np.mean(gaps)) if gaps else math.inf
 
-    nearest = sorted(ranked, key=lambda other: (distance(other), other))
+    nearest = sorted(ranked, key=lambda other: (compute_distance(other), other))
     rounds = max((len(trials) for trials in ranked.values()), default=0)
     ordered = [ranked[other][i] for i in range(rounds) for other in nearest if i < len(ranked[other])]
     distinct = dict.fromkeys(trial.configuration for trial in ordered)
@@ -97,7 +97,7 @@ def learn_past(
     snapshot: Snapshot, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], seed: int
 ) -> LearnedPast | None:
     """What past tasks of this space say about a new one; None where none of them has a complete default."""
-    trials = _past_trials(snapshot, space, metric, task)
+    trials = _read_past_trials(snapshot, space, metric, task)
     # Losses are compared with that of the default.
     defaults = [trial for trial in trials if trial.configuration == space.default]
     ids = {trial.task for trial in defaults if trial.state is TrialState.COMPLETE}
@@ -134,7 +134,7 @@ def learn_past(
     return LearnedPast(past, np.array([metafeatures[name] for name in names], dtype=float) if names else None)
 
 
-def _past_trials(snapshot: Snapshot, space: SearchSpace, metric: Metric, task: str) -> list[Trial]:
+def _read_past_trials(snapshot: Snapshot, space: SearchSpace, metric: Metric, task: str) -> list[Trial]:
     """Trials of other tasks than `task` as ones of this version of the space, complete ones with the metric."""
     trials = [
         trial
@@ -150,11 +150,13 @@ def _can_calibrate(evidence: Evidence) -> bool:
     shared = measured[:, measured.sum(axis=0) > 1].sum(axis=1)
     n_left_out = -(-len(evidence.tasks) // INNER_FOLDS)
 
-    def still_differs(values: np.ndarray) -> bool:
+    def differs_after_leaving_out(values: np.ndarray) -> bool:
         counts = np.unique(values[np.isfinite(values)], return_counts=True)[1]
         return int(counts.sum() - counts.max(initial=0)) > n_left_out
 
-    return int((shared >= MIN_SHARED).sum()) >= MIN_TASKS and any(map(still_differs, evidence.metafeatures.T))
+    return int((shared >= MIN_SHARED).sum()) >= MIN_TASKS and any(
+        map(differs_after_leaving_out, evidence.metafeatures.T)
+    )
 
 
 def ask_past_objectives(

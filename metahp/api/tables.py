@@ -25,7 +25,7 @@ def describe(
     return extract(table, budget_seconds=budget_seconds, clock=time.process_time, seed=seed)
 
 
-def record_of(table: Table, metafeatures: MetaFeatures, *, source: str = "", licence: str = "") -> TaskRecord:
+def make_record(table: Table, metafeatures: MetaFeatures, *, source: str = "", licence: str = "") -> TaskRecord:
     """What the knowledge base keeps of a table: its meta-features, and the losses of a constant prediction."""
     constant = compute_constant_losses(table.y, table.task.type, table.task.n_classes)
     baselines = {BASELINE + metric.name: constant[metric.name] for metric in find_metrics(table.task.type)}

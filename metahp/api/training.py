@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metahp.api.advice import known_learners
-from metahp.api.models import Model, model_key, n_cells, train_model, training_seconds
+from metahp.api.advice import find_known_learners
+from metahp.api.models import Model, count_cells, estimate_training_seconds, make_model_key, train_model
 from metahp.api.past_knowledge import MIN_PAST_TASKS, keep_measurements, read_past
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import find_guiding_metric
@@ -74,7 +74,7 @@ def train(
     _, snapshot = open_snapshot(knowledge_base)
     with snapshot:
         folder = snapshot.folder if output is None else Path(output)
-        names = (learners,) if isinstance(learners, str) else tuple(learners or known_learners(snapshot.totals))
+        names = (learners,) if isinstance(learners, str) else tuple(learners or find_known_learners(snapshot.totals))
         for name in names:
             find_learner(name)
         content = snapshot.content_hash
@@ -84,7 +84,7 @@ def train(
             try:
                 past = read_past(snapshot, task_type, names, is_exact=True)
             except KnowledgeBaseError as error:
-                skipped.append(_skipped(task_type, "", names, str(error)))
+                skipped.append(_describe_skipped(task_type, "", names, str(error)))
                 continue
             if keep_measurements(snapshot, folder, task_type, past.to_arrays(), past.spaces) is None:
                 raise KnowledgeBaseError(
@@ -94,20 +94,24 @@ def train(
                 for scope in dict.fromkeys((*((name,) for name in names), tuple(sorted(names)))):
                     evidence = past.evidence(metric, scope)
                     if len(set(evidence.groups)) < MIN_PAST_TASKS:
-                        skipped.append(_skipped(task_type, metric, scope, "fewer than two distinct tasks have trials"))
-                    elif not _is_trained(folder, model_key(evidence, content), past, is_seed_enough=output is None):
+                        skipped.append(
+                            _describe_skipped(task_type, metric, scope, "fewer than two distinct tasks have trials")
+                        )
+                    elif not _is_trained(
+                        folder, make_model_key(evidence, content), past, is_seed_enough=output is None
+                    ):
                         wanted.append((past, evidence))
     # The longest first, so that the last ones do not wait for one of them.
-    wanted.sort(key=lambda pair: -n_cells(pair[1]))
-    seconds = [training_seconds(evidence) for _, evidence in wanted]
+    wanted.sort(key=lambda pair: -count_cells(pair[1]))
+    seconds = [estimate_training_seconds(evidence) for _, evidence in wanted]
     on_progress(TrainingProgress(n_done=0, n_models=len(wanted), seconds_left=sum(seconds)), None)
     done: list[Trained] = []
     jobs_of = [functools.partial(train_model, past, evidence, seed=0) for past, evidence in wanted]
     left = dict(enumerate(seconds))
     for place, model in call_each(operator.call, jobs_of, n_jobs=jobs):
         evidence = wanted[place][1]
-        cache.save(folder, model_key(evidence, content), model.to_arrays())
-        done.append(_trained(evidence, model))
+        cache.save(folder, make_model_key(evidence, content), model.to_arrays())
+        done.append(_describe_model(evidence, model))
         del left[place]
         progress = TrainingProgress(n_done=len(done), n_models=len(wanted), seconds_left=sum(left.values()))
         on_progress(progress, done[-1])
@@ -127,7 +131,7 @@ def _is_trained(folder: Path, key: str, past: Measurements, *, is_seed_enough: b
     return False
 
 
-def _trained(evidence: Evidence, model: Model) -> Trained:
+def _describe_model(evidence: Evidence, model: Model) -> Trained:
     record = model.validations[evidence.metric].track_record
     return Trained(
         kind="classification" if evidence.tasks[0].type.is_classification else "regression",
@@ -138,7 +142,7 @@ def _trained(evidence: Evidence, model: Model) -> Trained:
     )
 
 
-def _skipped(task_type: TaskType, metric: str, learners: Sequence[str], why: str) -> Trained:
+def _describe_skipped(task_type: TaskType, metric: str, learners: Sequence[str], why: str) -> Trained:
     return Trained(
         kind="classification" if task_type.is_classification else "regression",
         metric=metric,

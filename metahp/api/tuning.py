@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Never
 
-from metahp.api.advice import chosen_learners
+from metahp.api.advice import choose_learners
 from metahp.api.advisers import ask_about
 from metahp.api.past_knowledge import PastKnowledge, read_knowledge
 from metahp.api.past_objectives import ask_past_objectives
-from metahp.api.tables import describe, record_of
+from metahp.api.tables import describe, make_record
 from metahp.core.errors import BusyError, InputError, KnowledgeBaseError
 from metahp.core.metric import find_metric
 from metahp.core.space import SearchSpace
@@ -19,7 +19,7 @@ from metahp.core.trial import Origin
 from metahp.evaluation import interrupts
 from metahp.evaluation.runner import Limits
 from metahp.evaluation.threads import ObjectiveFunction
-from metahp.knowledge.locate import knowledge_base_path, open_snapshot
+from metahp.knowledge.locate import find_knowledge_base_path, open_snapshot
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.metafeatures.extract import MetaFeatures
@@ -30,7 +30,7 @@ from metahp.study.objective import MAXIMIZE, ObjectiveRequest, make_metric, tune
 from metahp.study.progress import Progress
 from metahp.study.request import TRANSFER, Budget, Folds, Request, Start
 from metahp.study.result import Plan, TuneResult
-from metahp.study.rows import part_rows
+from metahp.study.rows import split_rows
 from metahp.study.strategy import COLD_START, WarmStart
 from metahp.study.table import TableRequest, tune_table
 from metahp.study.trials import Storage, StudyTrials
@@ -149,13 +149,13 @@ def tune(
     with ExitStack() as stack:
         directory = _hold(output, stack)
         # Read before the knowledge base is opened: other processes wait while that is open.
-        rows = part_rows(X, y, target=target, task=task, folds=folds)
+        rows = split_rows(X, y, target=target, task=task, folds=folds)
         study = _open_study(request, knowledge_base, directory, stack, is_recorded=record)
         table_request = TableRequest(
             rows=rows,
             file=X if isinstance(X, str | Path) else None,
             metric=find_metric(rows.table.task.type, metric),
-            learners=chosen_learners(learners, study.totals or {"defaults_by_learner": {}}),
+            learners=choose_learners(learners, study.totals or {"defaults_by_learner": {}}),
             limits=limits,
             is_pruned=prune,
             stops_early=early_stopping,
@@ -315,7 +315,7 @@ def _open_base(
         logger.warning("a cold start, and earlier trials from the result directory alone: %s", error)
         if isinstance(source, KnowledgeBase):
             return source, None, None
-        return KnowledgeBase(knowledge_base_path(Path(source) if source else None)), None, None
+        return KnowledgeBase(find_knowledge_base_path(Path(source) if source else None)), None, None
 
 
 def _ask_past_tables(
@@ -338,7 +338,7 @@ def _ask_past_tables(
     described = describe(table, budget_seconds=budget_seconds, seed=request.seed)
     if knowledge is not None:
         past = _find_warm_start(knowledge, table_request, described, request, is_whole_known=is_whole_known)
-    storage.record(record_of(table, described))
+    storage.record(make_record(table, described))
     return past
 
 

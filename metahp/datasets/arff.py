@@ -1,6 +1,6 @@
 """ARFF (Weka): numeric, nominal, string and date attributes, dense and sparse rows, quotes and `?`.
 
-scipy's reader has no string attributes and no sparse rows, so it does not do.
+scipy's reader supports neither string attributes nor sparse rows.
 Source of the format: https://waikato.github.io/weka-wiki/formats_and_processing/arff_stable/
 """
 
@@ -15,7 +15,7 @@ from metahp.datasets.limits import check_cells, check_columns
 from metahp.datasets.raw import ReadOptions
 from metahp.datasets.source import Text
 
-# Nothing here gives back what it took (`*+`, `++`): no line, however odd, takes more than time in its length.
+# Possessive quantifiers (`*+`, `++`) never backtrack, so every line is matched in linear time.
 _QUOTED = r"'[^'\\]*+(?:\\.[^'\\]*+)*+'|\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\""
 _ATTRIBUTE = re.compile(rf"@attribute\s++({_QUOTED}|[^\s{{]++)\s*+(.*)$", re.IGNORECASE)
 _COMMA_FIELD = re.compile(rf"\s*+(?:({_QUOTED})\s*+(?=,|$)|([^,]*+))(,|$)")
@@ -34,20 +34,20 @@ class _Attribute:
 
     @property
     def sparse_default(self) -> str:
-        """What a sparse row means where it is silent: zero, which is the first value of a nominal attribute."""
+        """The value that a sparse row omits: zero, which is the first value of a nominal attribute."""
         return self.values[0] if self.values else "0"
 
 
 def read_arff(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
-    """The raw frame (numeric attributes as float64, all others as text), how it was read and with what warnings.
+    """The raw frame (numeric attributes as float64, all others as text), the read options, and warnings.
 
     Raises:
-        InputError: no attributes, no `@data`, or a row that does not fit the attributes; the line is named.
+        InputError: no attributes, no `@data`, or a row that does not fit the attributes; the message names the line.
     """
     label = text.source.label
-    lines = re.split(r"\r\n|\n|\r", text.decoded())
-    attributes, n_header = _header(lines, label)
-    # A sparse row is as wide in memory as any other, however short its line.
+    lines = re.split(r"\r\n|\n|\r", text.decode())
+    attributes, n_header = _parse_header(lines, label)
+    # A sparse row has a short line but takes as much memory as any other row.
     check_cells(sum(line.lstrip().startswith("{") for line in lines[n_header:]), len(attributes), f"'{label}'")
     rows, numbers, is_sparse = [], [], False
     comment = ""
@@ -56,16 +56,16 @@ def read_arff(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
         if line.startswith("%"):
             comment = "%"
         elif line.startswith("{"):
-            rows.append(_sparse(line, attributes, label, number))
+            rows.append(_parse_sparse_row(line, attributes, label, number))
             numbers.append(number)
             is_sparse = True
         elif line:
-            rows.append(_dense(line, len(attributes), label, number))
+            rows.append(_parse_dense_row(line, len(attributes), label, number))
             numbers.append(number)
     if not rows:
         raise InputError(f"'{label}' has attributes and no rows; expected at least 20.")
     columns = {
-        index: _column([row[index] for row in rows], attribute, numbers, label)
+        index: _make_column([row[index] for row in rows], attribute, numbers, label)
         for index, attribute in enumerate(attributes)
     }
     data = "\n".join(lines[n_header:])
@@ -76,13 +76,13 @@ def read_arff(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
         compression=text.source.compression,
         quote='"' if '"' in data and "'" not in data else "'",
         skip_lines=n_header,
-        column_names=tuple(one.name for one in attributes),
+        column_names=tuple(attribute.name for attribute in attributes),
         comment=comment,
     )
     return pd.DataFrame(columns).set_axis(list(options.column_names), axis=1), options, text.warnings
 
 
-def _header(lines: list[str], label: str) -> tuple[list[_Attribute], int]:
+def _parse_header(lines: list[str], label: str) -> tuple[list[_Attribute], int]:
     attributes: list[_Attribute] = []
     for number, raw in enumerate(lines, start=1):
         line = raw.strip()
@@ -93,7 +93,7 @@ def _header(lines: list[str], label: str) -> tuple[list[_Attribute], int]:
             check_columns(len(attributes), f"'{label}'")
             return attributes, number
         if lowered.startswith("@attribute"):
-            attributes.append(_attribute(line, label, number))
+            attributes.append(_parse_attribute(line, label, number))
         elif line and not line.startswith("%") and not lowered.startswith("@relation"):
             raise InputError(
                 f"'{label}', line {number}: expected @relation, @attribute, @data or a % comment in the "
@@ -102,7 +102,7 @@ def _header(lines: list[str], label: str) -> tuple[list[_Attribute], int]:
     raise InputError(f"'{label}' is an ARFF file without @data; is it cut off?")
 
 
-def _attribute(line: str, label: str, number: int) -> _Attribute:
+def _parse_attribute(line: str, label: str, number: int) -> _Attribute:
     match = _ATTRIBUTE.match(line)
     kind = match.group(2).strip() if match else ""
     word = kind.split()[0].lower() if kind else ""
@@ -111,40 +111,40 @@ def _attribute(line: str, label: str, number: int) -> _Attribute:
             f"'{label}', line {number}: expected an attribute with its type (numeric, string, date or "
             f"{{value, …}}), found '{line[:60]}'."
         )
-    values = tuple(_fields(kind.strip("{} \t"), _COMMA_FIELD)) if kind.startswith("{") else ()
-    return _Attribute(_unquoted(match.group(1)), word in _NUMERIC, values)
+    values = tuple(_split_fields(kind.strip("{} \t"), _COMMA_FIELD)) if kind.startswith("{") else ()
+    return _Attribute(_unquote(match.group(1)), word in _NUMERIC, values)
 
 
-def _fields(line: str, pattern: re.Pattern[str]) -> list[str]:
+def _split_fields(line: str, pattern: re.Pattern[str]) -> list[str]:
     if "'" not in line and '"' not in line:
         return [field.strip() for field in line.split(",")] if pattern is _COMMA_FIELD else line.split()
     fields, position = [], 0
     while match := pattern.match(line, position):
-        fields.append(_unquoted(match.group(1) or match.group(2).rstrip()))
+        fields.append(_unquote(match.group(1) or match.group(2).rstrip()))
         position = match.end()
         if match.group(3) == "" or (pattern is _SPACE_FIELD and position == len(line)):
             break
     return fields
 
 
-def _unquoted(field: str) -> str:
+def _unquote(field: str) -> str:
     if len(field) >= 2 and field[0] in "'\"" and field[-1] == field[0]:
         return re.sub(r"\\(.)", r"\1", field[1:-1])
     return field
 
 
-def _dense(line: str, n_expected: int, label: str, number: int) -> list[str]:
+def _parse_dense_row(line: str, n_expected: int, label: str, number: int) -> list[str]:
     line = _WEIGHT.sub("", line)
-    row = _fields(line, _COMMA_FIELD if "," in line else _SPACE_FIELD)
+    row = _split_fields(line, _COMMA_FIELD if "," in line else _SPACE_FIELD)
     if len(row) != n_expected:
         raise InputError(
             f"'{label}', line {number}: expected {n_expected} values, one for each attribute, "
-            f"found {len(row)}. Mend that line, or quote values that hold a comma."
+            f"found {len(row)}. Correct that line, or quote values that hold a comma."
         )
     return row
 
 
-def _sparse(line: str, attributes: list[_Attribute], label: str, number: int) -> list[str]:
+def _parse_sparse_row(line: str, attributes: list[_Attribute], label: str, number: int) -> list[str]:
     line = _WEIGHT.sub("", line)
     row = [attribute.sparse_default for attribute in attributes]
     fields = list(_SPARSE_FIELD.finditer(line[1 : line.rfind("}")])) if "}" in line else []
@@ -157,13 +157,13 @@ def _sparse(line: str, attributes: list[_Attribute], label: str, number: int) ->
         if len(digits) > MAX_INDEX_DIGITS or int(digits) >= len(row):
             raise InputError(
                 f"'{label}', line {number}: attribute {digits[:20]} does not exist; "
-                f"they are counted from 0 to {len(row) - 1}."
+                f"attributes are counted from 0 to {len(row) - 1}."
             )
-        row[int(digits)] = _unquoted(quoted or plain.rstrip())
+        row[int(digits)] = _unquote(quoted or plain.rstrip())
     return row
 
 
-def _column(values: list[str], attribute: _Attribute, numbers: list[int], label: str) -> np.ndarray:
+def _make_column(values: list[str], attribute: _Attribute, numbers: list[int], label: str) -> np.ndarray:
     if not attribute.is_numeric:
         return np.array([None if value == "?" else value for value in values], dtype=object)
     column = np.full(len(values), np.nan)

@@ -1,4 +1,4 @@
-"""CSV and its kin: the separator sniffed, the header read raw, the rows by Arrow, a ragged row named by its line."""
+"""Read CSV and similar files: guess the separator, read rows with Arrow, name the line of a row that does not fit."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from metahp.core.errors import InputError
-from metahp.datasets.limits import MAX_LINE_BYTES, check_columns, gibibytes
+from metahp.datasets.limits import MAX_LINE_BYTES, check_columns, format_gibibytes
 from metahp.datasets.portable import MISSING
 from metahp.datasets.raw import ReadOptions
 from metahp.datasets.source import Text
@@ -25,7 +25,7 @@ SAMPLE_BYTES = 1 << 18
 MAX_SAMPLE_BYTES = 1 << 26
 SAMPLE_LINES = 20
 SAMPLE_ROWS = 100
-# Rows of very wide tables must fit into one block.
+# A block must hold at least one row of a very wide table.
 BLOCK_BYTES = 1 << 23
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -33,7 +33,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sketch:
-    """What the start of a file says: separator, header, where the rows begin, and which columns look like numbers."""
+    """Facts from the start of a file: separator, header, where the rows begin, and which columns look like numbers."""
 
     separator: str
     header: list[str]
@@ -48,14 +48,14 @@ class _Sketch:
 def read_delimited(
     text: Text, text_columns: Collection[str] = (), min_columns: int = 2
 ) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
-    """The raw frame, with the header's names as they stand, and how it was read and with what warnings.
+    """The raw frame with the header's names unchanged, the read options, and warnings.
 
-    Columns named in `text_columns` stay text; with fewer than `min_columns` the separator counts as unknown.
+    Columns in `text_columns` stay text. With fewer than `min_columns` columns the separator counts as unknown.
 
     Raises:
         InputError: no rows, or a row with another number of fields than the header.
     """
-    sketch = _sketch(text, text_columns, min_columns)
+    sketch = _make_sketch(text, text_columns, min_columns)
     warnings = list(text.warnings)
     if sketch.decimal == ",":
         warnings.append("decimal commas read as decimal points")
@@ -67,7 +67,7 @@ def read_delimited(
         try:
             frame = _read_with_arrow(text, sketch)
         except pa.ArrowInvalid:
-            # Arrow is strict where files are odd; a ragged row is an error, the rest is for pandas' slower parser.
+            # Arrow refuses unusual files. A row of the wrong length is an error; pandas' slower parser reads the rest.
             frame = _read_with_pandas(text, sketch)
     if frame.empty:
         raise InputError(f"'{text.source.label}' has a header and no rows; expected rows of values below it.")
@@ -82,12 +82,12 @@ def read_delimited(
     return frame.set_axis(sketch.header, axis=1), options, tuple(warnings)
 
 
-def _sketch(text: Text, text_columns: Collection[str], min_columns: int) -> _Sketch:
-    sample, is_whole = _sample(text)
+def _make_sketch(text: Text, text_columns: Collection[str], min_columns: int) -> _Sketch:
+    sample, is_whole = _read_sample(text)
     decoded = sample.decode("utf-8", errors="ignore")
     first = decoded.lstrip("\r\n \t")[:1] or decoded[:1]
-    parsed = {separator: _sample_rows(decoded, separator, is_whole) for separator in SEPARATORS}
-    separator = max(SEPARATORS, key=lambda one: _fit([row for _, row in parsed[one]]))
+    parsed = {separator: _parse_sample(decoded, separator, is_whole) for separator in SEPARATORS}
+    separator = max(SEPARATORS, key=lambda candidate: _rate_separator([row for _, row in parsed[candidate]]))
     lines = parsed[separator]
     if not lines and decoded.strip():
         raise InputError(
@@ -108,7 +108,7 @@ def _sketch(text: Text, text_columns: Collection[str], min_columns: int) -> _Ske
     offset = ends[end - 1] if end <= len(ends) else len(sample)
     if not rows and is_whole:
         raise InputError(f"'{text.source.label}' has a header and no rows; expected rows of values below it.")
-    skipped = _blank_lines(decoded)
+    skipped = _count_blank_lines(decoded)
     decimal = "," if separator != "," and _has_decimal_commas(rows) else "."
     columns = [[row[index] for row in rows if index < len(row)] for index in range(len(header))]
     spaced = re.search(re.escape(separator) + r' +"', decoded) is not None
@@ -128,8 +128,8 @@ def _sketch(text: Text, text_columns: Collection[str], min_columns: int) -> _Ske
     )
 
 
-def _sample(text: Text) -> tuple[bytes, bool]:
-    """The first bytes of the text, at least a score of lines of them, and whether that is all."""
+def _read_sample(text: Text) -> tuple[bytes, bool]:
+    """The first bytes of the text, at least `SAMPLE_LINES` lines of it, and whether they are the whole text."""
     size = SAMPLE_BYTES
     with text.open() as stream:
         sample = stream.read(size)
@@ -139,7 +139,7 @@ def _sample(text: Text) -> tuple[bytes, bool]:
     return sample, len(sample) < size
 
 
-def _sample_rows(decoded: str, separator: str, is_whole: bool) -> list[tuple[int, list[str]]]:
+def _parse_sample(decoded: str, separator: str, is_whole: bool) -> list[tuple[int, list[str]]]:
     """The first rows that are not blank, each with the number of the line where it ends."""
     rows = []
     reader = csv.reader(io.StringIO(decoded, newline=""), delimiter=separator, skipinitialspace=True)
@@ -150,19 +150,19 @@ def _sample_rows(decoded: str, separator: str, is_whole: bool) -> list[tuple[int
             if len(rows) > SAMPLE_ROWS:
                 return rows
     except csv.Error:
-        # A quote that is never closed makes one endless field; the parser proper will name it.
+        # A quote that is never closed makes one endless field; the full parser will name it.
         return rows
     return rows if is_whole or len(rows) < 2 else rows[:-1]
 
 
-def _fit(rows: list[list[str]]) -> tuple[float, int]:
+def _rate_separator(rows: list[list[str]]) -> tuple[float, int]:
     """How well a separator fits: the share of rows as long as the header, then the number of columns."""
     if not rows or len(rows[0]) < 2:
         return (0.0, 0)
     return sum(len(row) == len(rows[0]) for row in rows) / len(rows), len(rows[0])
 
 
-def _blank_lines(decoded: str) -> int:
+def _count_blank_lines(decoded: str) -> int:
     blank = decoded[: len(decoded) - len(decoded.lstrip())]
     return len(_LINE_END.findall(blank.encode()))
 
@@ -197,7 +197,7 @@ def _is_numeric(values: list[str], decimal: str) -> bool:
 def _looks_headless(header: list[str]) -> bool:
     numbers = [float(name) for name in header if _is_number(name)]
     counted: np.ndarray | list[float] = np.arange(len(numbers)) + numbers[0] if numbers else []
-    # Columns that are called 0, 1, 2, … have names, if dull ones; so have years.
+    # 0, 1, 2, … and consecutive years are column names.
     return 2 * len(numbers) >= len(header) and not np.array_equal(numbers, counted)
 
 
@@ -205,19 +205,21 @@ def _read_with_arrow(text: Text, sketch: _Sketch) -> pd.DataFrame:
     names = [f"c{index}" for index in range(len(sketch.header))]
     numeric = {name for name, is_numeric in zip(names, sketch.is_numeric, strict=True) if is_numeric}
     try:
-        table = _arrow_table(text, sketch, {name: pa.float64() if name in numeric else pa.string() for name in names})
+        table = _read_arrow_table(
+            text, sketch, {name: pa.float64() if name in numeric else pa.string() for name in names}
+        )
     except pa.ArrowInvalid as error:
         if "conversion error" not in str(error):
             raise
-        # The first rows promised numbers and a later one broke the promise: all as text, then column by column.
-        table = _arrow_table(text, sketch, dict.fromkeys(names, pa.string()))
+        # The first rows hold numbers but a later row does not: read all as text, then convert column by column.
+        table = _read_arrow_table(text, sketch, dict.fromkeys(names, pa.string()))
         for index, name in enumerate(names):
             if name in numeric:
-                table = table.set_column(index, name, _as_numbers(table.column(index), sketch.decimal))
+                table = table.set_column(index, name, _cast_to_numbers(table.column(index), sketch.decimal))
     return table.to_pandas(split_blocks=True, self_destruct=True)
 
 
-def _arrow_table(text: Text, sketch: _Sketch, types: dict[str, pa.DataType]) -> pa.Table:
+def _read_arrow_table(text: Text, sketch: _Sketch, types: dict[str, pa.DataType]) -> pa.Table:
     source = text.source
     with source.open_arrow() as stream:
         stream.seek(text.start + sketch.offset)
@@ -242,7 +244,7 @@ def _arrow_table(text: Text, sketch: _Sketch, types: dict[str, pa.DataType]) -> 
             raise
 
 
-def _as_numbers(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
+def _cast_to_numbers(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
     trimmed = pc.utf8_trim_whitespace(column)
     if decimal == ",":
         trimmed = pc.replace_substring(trimmed, ",", ".")
@@ -254,8 +256,7 @@ def _as_numbers(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
 
 
 def _read_with_pandas(text: Text, sketch: _Sketch) -> pd.DataFrame:
-    for _ in _rows(text, sketch):
-        pass
+    _check_rows(text, sketch)
     with text.open() as stream:
         stream.seek(text.start + sketch.offset)
         try:
@@ -282,12 +283,12 @@ def _read_with_pandas(text: Text, sketch: _Sketch) -> pd.DataFrame:
     return frame
 
 
-def _rows(text: Text, sketch: _Sketch) -> Iterator[list[str]]:
-    """Row by row, to name the line of the first one that does not fit the header."""
+def _check_rows(text: Text, sketch: _Sketch) -> None:
+    """Read row by row, to name the line of the first row that does not fit the header."""
     n_expected = len(sketch.header)
     with text.open() as stream:
         lines = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-        reader = csv.reader(_bounded(lines, text.source.label), delimiter=sketch.separator, skipinitialspace=True)
+        reader = csv.reader(_read_lines(lines, text.source.label), delimiter=sketch.separator, skipinitialspace=True)
         start = 1
         try:
             for row in reader:
@@ -295,16 +296,17 @@ def _rows(text: Text, sketch: _Sketch) -> Iterator[list[str]]:
                     raise InputError(
                         f"'{text.source.label}', line {start}: expected {n_expected} fields as in the header, found "
                         f"{len(row)} (separator: {SEPARATOR_NAMES[sketch.separator]}). "
-                        "Mend that line, or quote values that hold the separator."
+                        "Correct that line, or quote values that hold the separator."
                     )
                 start = reader.line_num + 1
-                yield row
         except csv.Error as error:
             raise InputError(f"'{text.source.label}', line {start}: {error}; is a quote not closed?") from None
 
 
-def _bounded(lines: io.TextIOWrapper, label: str) -> Iterator[str]:
+def _read_lines(lines: io.TextIOWrapper, label: str) -> Iterator[str]:
     while line := lines.readline(MAX_LINE_BYTES):
         if len(line) == MAX_LINE_BYTES:
-            raise InputError(f"'{label}' has a line of more than {gibibytes(MAX_LINE_BYTES)}; is it a table at all?")
+            raise InputError(
+                f"'{label}' has a line of more than {format_gibibytes(MAX_LINE_BYTES)}; is it a table at all?"
+            )
         yield line

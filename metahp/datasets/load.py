@@ -1,4 +1,4 @@
-"""A table from whatever a user has."""
+"""Load a table from a path, a frame or arrays."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,17 +7,17 @@ from typing import Any
 from metahp.core.errors import InputError
 from metahp.datasets.infer import build_table
 from metahp.datasets.raw import RawTable
-from metahp.datasets.read import raw_table_from, read_raw
+from metahp.datasets.read import make_raw_table, read_raw
 from metahp.datasets.table import Table
 
 
 def read(source: Any, y: Any = None, *, target: str | None = None) -> RawTable:
-    """The raw table in a path, `-` for standard input, a frame, or arrays `source` (n, d) and `y` (n,).
+    """The raw table from a path, `-` for standard input, a frame, or arrays `source` (n, d) and `y` (n,).
 
-    A raw table is given back as it is, with another target where `target` names one.
+    A `RawTable` comes back unchanged, except that `target` replaces its target.
 
     Raises:
-        InputError: the file cannot be read, or the arrays are no table.
+        InputError: the file cannot be read, or the arrays are not a table.
     """
     if isinstance(source, RawTable):
         if y is not None:
@@ -25,7 +25,7 @@ def read(source: Any, y: Any = None, *, target: str | None = None) -> RawTable:
         return source if target is None else replace(source, target=target)
     if isinstance(source, str | Path):
         return read_raw(source, target=target)
-    return raw_table_from(source, y, target=target)
+    return make_raw_table(source, y, target=target)
 
 
 def load(source: Any, y: Any = None, *, target: str | None = None, task: str | None = None) -> Table:

@@ -1,4 +1,4 @@
-"""Files become tables: CSV, TSV, Parquet, JSON lines and ARFF, from a path or standard input, and frames."""
+"""Read tables: CSV, TSV, Parquet, JSON lines and ARFF from a path or standard input, frames and arrays from Python."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from metahp.datasets.json_lines import read_json_lines
 from metahp.datasets.limits import check_cells, check_columns
 from metahp.datasets.parquet import read_parquet
 from metahp.datasets.raw import RawTable, ReadOptions
-from metahp.datasets.source import as_text, is_pipe, open_source
+from metahp.datasets.source import is_pipe, open_source, open_text
 from metahp.datasets.table import Table
 
 PARQUET_MAGIC = b"PAR1"
@@ -30,23 +30,23 @@ def read_raw(source: str | Path, *, target: str | None = None) -> RawTable:
     """The raw table in a file: CSV, TSV, JSON lines or ARFF (plain or gzip), or Parquet.
 
     Args:
-        source: A path, or `-` for standard input; the format is found from the content and the suffix.
-        target: Name of the target column; None where it is to be guessed.
+        source: A path, or `-` for standard input; content and suffix tell the format.
+        target: Name of the target column; None to guess it.
 
     Raises:
         InputError: the file cannot be read.
     """
     frame, options, warnings = _read(str(source))
-    return RawTable.of(frame, target=target, name=_stem(str(source)), read=options, warnings=warnings)
+    return RawTable.of(frame, target=target, name=_find_stem(str(source)), read=options, warnings=warnings)
 
 
 def read_frame(path: str | Path, *, text_columns: Collection[str] = (), min_columns: int = 2) -> pd.DataFrame:
-    """The frame in a file of any format that `read_raw` takes, its columns called as in the file.
+    """The frame in a file of any format that `read_raw` takes, with the column names of the file.
 
     Args:
         path: A path, or `-` for standard input.
-        text_columns: Columns of a CSV file to keep as text though they look like numbers.
-        min_columns: A CSV file with fewer columns is taken for one whose separator is not known.
+        text_columns: Columns of a CSV file to keep as text even if they look like numbers.
+        min_columns: With fewer columns the separator of a CSV file counts as unknown.
 
     Raises:
         InputError: the file cannot be read.
@@ -56,7 +56,7 @@ def read_frame(path: str | Path, *, text_columns: Collection[str] = (), min_colu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSource:
-    """Where a table is read from, small enough to hand to another process."""
+    """Where to read a table; small enough to send to another process."""
 
     path: str
     target: str | None = None
@@ -70,37 +70,37 @@ class TableSource:
         return build_table(raw, task_type=self.task_type, group=self.group)
 
 
-def raw_table_from(X: Any, y: Any = None, *, target: str | None = None) -> RawTable:
+def make_raw_table(X: Any, y: Any = None, *, target: str | None = None) -> RawTable:
     """The raw table of a frame, an array or lists from Python.
 
     Args:
         X: Features, shape (n, d): a DataFrame, an array, a list of rows, or anything with `to_pandas`.
-        y: Target, shape (n,), matched to the rows of `X` by position; where None, `X` holds the target column.
-        target: Name of the target column in `X` (guessed where None), or the name that `y` gets.
+        y: Target, shape (n,), in the order of the rows of `X`; None if `X` holds the target column.
+        target: Name of the target column in `X` (None to guess it), or the name for `y`.
 
     Raises:
         InputError: wrong shapes.
     """
-    frame = frame_of(X)
+    frame = make_frame(X)
     if y is None:
         return RawTable.of(frame, target=target)
-    values = _series_of(y)
+    values = _make_series(y)
     if len(values) != len(frame):
         raise InputError(f"X and y differ in length: {len(frame):,} rows and {len(values):,} targets.")
     name = make_encodable(target or (str(values.name) if values.name is not None else "target")).strip() or "target"
-    taken = {make_encodable(str(column)).strip() for column in frame.columns}
-    while name in taken:
+    used_names = {make_encodable(str(column)).strip() for column in frame.columns}
+    while name in used_names:
         name += "_"
     frame = pd.concat([frame.reset_index(drop=True), values.reset_index(drop=True).rename(name)], axis=1)
     return RawTable.of(frame, target=name)
 
 
-def frame_of(X: Any) -> pd.DataFrame:
-    """The frame of anything that `raw_table_from` takes as features; columns without a name are `x0`, `x1`, …."""
+def make_frame(X: Any) -> pd.DataFrame:
+    """A frame of anything that `make_raw_table` takes as features; columns without a name become `x0`, `x1`, …."""
     if isinstance(X, pd.DataFrame):
         return X
     if hasattr(X, "to_pandas"):
-        return frame_of(X.to_pandas())
+        return make_frame(X.to_pandas())
     if hasattr(X, "toarray"):
         n_rows, n_columns = (*X.shape, 1)[:2]
         check_columns(n_columns, "The sparse matrix")
@@ -119,7 +119,7 @@ def frame_of(X: Any) -> pd.DataFrame:
     return frame if is_named else frame.set_axis([f"x{index}" for index in range(frame.shape[1])], axis=1)
 
 
-def _series_of(y: Any) -> pd.Series:
+def _make_series(y: Any) -> pd.Series:
     if isinstance(y, pd.Series):
         return y
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
@@ -129,7 +129,7 @@ def _series_of(y: Any) -> pd.Series:
         values = values[:, 0]
     if values.ndim != 1:
         raise InputError(f"Expected y of shape (n,), found shape {values.shape}; one target at a time.")
-    # Text as it is: pandas' own type of text takes no half characters.
+    # Text stays objects: pandas' text type does not accept lone surrogates.
     return pd.Series(values, dtype=object if values.dtype.kind in "OU" else None)
 
 
@@ -137,9 +137,9 @@ def _read(
     name: str, text_columns: Collection[str] = (), min_columns: int = 2
 ) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
     source = open_source(name)
-    if source.suffix in PARQUET_SUFFIXES or source.head(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
+    if source.suffix in PARQUET_SUFFIXES or source.read_head(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
         return read_parquet(source), ReadOptions(format="parquet"), ()
-    text = as_text(source)
+    text = open_text(source)
     with text.open() as stream:
         start = stream.read(1 << 16).decode("utf-8", errors="ignore").lstrip()
     if source.suffix == ".arff" or _declares_relation(start):
@@ -150,12 +150,12 @@ def _read(
 
 
 def _declares_relation(start: str) -> bool:
-    """Whether the first line that is not a comment is an ARFF one."""
+    """Whether the first line that is not a comment is an ARFF `@relation`."""
     first = next((line for line in start.splitlines() if line.strip() and not line.startswith("%")), "")
     return first.lower().startswith("@relation")
 
 
-def _stem(source: str) -> str:
+def _find_stem(source: str) -> str:
     if is_pipe(source):
         return "stdin"
     path = Path(source)

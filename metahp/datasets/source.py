@@ -1,4 +1,4 @@
-"""The bytes of a table, from a file, a pipe or standard input: found, unpacked, and its text as UTF-8."""
+"""Open the bytes of a table from a file, a pipe or standard input, unpack gzip, and give its text as UTF-8."""
 
 import codecs
 import difflib
@@ -17,10 +17,10 @@ import pyarrow as pa
 
 from metahp.core.errors import InputError
 from metahp.core.text import make_printable
-from metahp.datasets.limits import PYTHON_SHARE, gibibytes, memory_bound
+from metahp.datasets.limits import PYTHON_SHARE, compute_memory_bound, format_gibibytes
 
 STANDARD_INPUT = "-"
-# Where a shell names the pipes of `<(command)` and the standard input; other pipes wait for a writer that may not come.
+# Shells give these names to pipes of `<(command)` and to standard input. Other pipes may wait for a writer forever.
 _PIPE_FOLDERS = ("/dev/fd/", "/proc/self/fd/")
 _PIPES = ("/dev/stdin", "/proc/self/fd/0")
 _KINDS = (
@@ -32,7 +32,7 @@ _KINDS = (
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".arff", ".gz")
 CHUNK_BYTES = 1 << 24
 SNIFFED_BYTES = 1 << 16
-# Text has next to no control characters; in random bytes read as Latin-1 a quarter of them are.
+# Text has almost no control characters; of random bytes read as Latin-1, a quarter are control characters.
 MAX_CONTROL_SHARE = 0.1
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r")) + bytes(range(127, 160))
 _TEXT_CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r")) + b"\x7f"
@@ -61,7 +61,7 @@ _FOREIGN = {
 class Source:
     """Where the bytes of a table are: a plain file at `path`, or in memory as `data` (standard input, unpacked gzip).
 
-    `label` is what the user called it, as it may be shown; `suffix` is that of the unpacked file, in lower case.
+    `label` is its name in messages; `suffix` is the lower-case suffix of the unpacked file.
     """
 
     label: str
@@ -78,11 +78,11 @@ class Source:
         return io.BytesIO(self.data)
 
     def open_arrow(self) -> pa.NativeFile:
-        """The bytes from the start as one of Arrow's own files, whose threads do not wait for Python's lock."""
-        # As bytes, since Arrow takes no text for a name that is not UTF-8.
+        """The bytes from the start as an Arrow file: reading it does not need Python's interpreter lock."""
+        # As bytes, since Arrow accepts a name that is not UTF-8 only as bytes.
         return pa.BufferReader(self.data) if self.path is None else pa.OSFile(os.fsencode(self.path))
 
-    def head(self, size: int = SNIFFED_BYTES) -> bytes:
+    def read_head(self, size: int = SNIFFED_BYTES) -> bytes:
         """The first `size` bytes."""
         with self.open() as stream:
             return stream.read(size)
@@ -92,7 +92,7 @@ class Source:
 class Text:
     """The text of a source as UTF-8 bytes that begin at `start` (after a byte order mark).
 
-    `encoding` is what the file itself is written in; `has_quotes` tells whether a double quote occurs anywhere.
+    `encoding` is the encoding of the file itself; `has_quotes` says whether the text contains a double quote.
     """
 
     source: Source
@@ -107,20 +107,20 @@ class Text:
         stream.seek(self.start)
         return stream
 
-    def decoded(self) -> str:
+    def decode(self) -> str:
         """The whole text, for parsing in Python.
 
         Raises:
-            InputError: it is too large for that.
+            InputError: the text is too large for that.
         """
-        bound = memory_bound() // PYTHON_SHARE
+        bound = compute_memory_bound() // PYTHON_SHARE
         with self.open() as stream:
-            data = _gathered(_chunks(stream), bound, f"'{self.source.label}'", "Save it as CSV or as Parquet.")
+            data = _join_chunks(_read_chunks(stream), bound, f"'{self.source.label}'", "Save it as CSV or as Parquet.")
         return data.decode("utf-8")
 
 
-def local_path(name: str) -> str:
-    """The path of a file so that no library takes it for anything else: `~` is written out, `s3:x` becomes `./s3:x`."""
+def make_local_path(name: str) -> str:
+    """A path that libraries cannot misread: `~` is expanded, and `s3:x` becomes `./s3:x`."""
     path = os.path.expanduser(name)
     if os.path.isabs(path) or os.path.splitdrive(path)[0]:
         return path
@@ -128,7 +128,7 @@ def local_path(name: str) -> str:
 
 
 def is_pipe(name: str) -> bool:
-    """Whether `name` is standard input or the pipe of a `<(command)`, which can be read once only."""
+    """Whether `name` is standard input or the pipe of a `<(command)`, which can be read only once."""
     if name == STANDARD_INPUT:
         return True
     try:
@@ -139,19 +139,19 @@ def is_pipe(name: str) -> bool:
 
 
 def open_source(name: str) -> Source:
-    """The source that the user calls `name`: a path, or `-` for standard input; gzip is unpacked.
+    """The source `name`: a path, or `-` for standard input; gzip is unpacked.
 
     Raises:
-        InputError: there is no such file, it is a directory, no regular file, empty, unreadable, too large, or a
-            broken gzip archive.
+        InputError: the file does not exist, is not a regular file, is empty, unreadable or too large, or is a broken
+            gzip archive.
     """
-    source = _unpacked(_standard_source() if name == STANDARD_INPUT else _file_source(name))
-    if not source.head().strip():
+    source = _unpack(_open_standard_input() if name == STANDARD_INPUT else _open_file(name))
+    if not source.read_head().strip():
         raise InputError(f"'{source.label}' is empty; expected a header line and rows.")
     return source
 
 
-def _standard_source() -> Source:
+def _open_standard_input() -> Source:
     if sys.stdin is None or sys.stdin.closed:
         raise InputError("Expected a table on standard input, which is closed. Try: metahp … - < table.csv")
     if sys.stdin.isatty():
@@ -159,66 +159,67 @@ def _standard_source() -> Source:
     if not hasattr(sys.stdin, "buffer"):
         raise InputError("Expected a table on standard input, found text without bytes. Pass a path or a frame.")
     try:
-        return Source(label="standard input", suffix="", data=_from_pipe(sys.stdin.buffer, "standard input"))
+        return Source(label="standard input", suffix="", data=_read_pipe(sys.stdin.buffer, "standard input"))
     except OSError as error:
         raise InputError(
             f"Standard input cannot be read ({error.strerror or error}). Try: metahp … - < table.csv"
         ) from None
 
 
-def _file_source(name: str) -> Source:
-    path = Path(local_path(name))
+def _open_file(name: str) -> Source:
+    path = Path(make_local_path(name))
     try:
-        mode = _mode(path)
+        mode = _find_mode(path)
         if stat.S_ISREG(mode):
             with path.open("rb"):
-                return Source(label=_shown(path.name), suffix=path.suffix.lower(), path=path)
+                return Source(label=_format_path(path.name), suffix=path.suffix.lower(), path=path)
         if is_pipe(name):
             with path.open("rb") as stream:
-                return Source(label=_shown(path), suffix="", data=_from_pipe(stream, f"'{_shown(path)}'"))
+                return Source(label=_format_path(path), suffix="", data=_read_pipe(stream, f"'{_format_path(path)}'"))
     except OSError as error:
-        raise InputError(f"'{_shown(path)}' cannot be read ({error.strerror}); check its permissions.") from None
+        raise InputError(f"'{_format_path(path)}' cannot be read ({error.strerror}); check its permissions.") from None
     kind = next((kind for test, kind in _KINDS if test(mode)), "no file")
-    hint = f" Try: metahp … - < {_shown(path)}" if stat.S_ISFIFO(mode) else ""
-    raise InputError(f"'{_shown(path)}' is {kind}, expected a file.{hint}")
+    hint = f" Try: metahp … - < {_format_path(path)}" if stat.S_ISFIFO(mode) else ""
+    raise InputError(f"'{_format_path(path)}' is {kind}, expected a file.{hint}")
 
 
-def _mode(path: Path) -> int:
+def _find_mode(path: Path) -> int:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise InputError(f"There is no file '{_shown(path)}'. {_closest(path)}") from None
+        raise InputError(f"There is no file '{_format_path(path)}'. {_suggest_path(path)}") from None
     if stat.S_ISDIR(mode):
-        tables = _tables_in(path)
+        tables = _list_tables(path)
         raise InputError(
-            f"'{_shown(path)}' is a directory, expected a file. "
-            + (f"Try one of: {', '.join(map(_shown, tables[:5]))}." if tables else "It holds no table either.")
+            f"'{_format_path(path)}' is a directory, expected a file. "
+            + (f"Try one of: {', '.join(map(_format_path, tables[:5]))}." if tables else "It holds no table either.")
         )
     return mode
 
 
-def _shown(path: str | Path) -> str:
-    """A path as it may stand in a message of one line."""
+def _format_path(path: str | Path) -> str:
+    """The path as text for a one-line message."""
     return make_printable(str(path)).replace("\n", "\\n")
 
 
-def _from_pipe(stream: BinaryIO, what: str) -> bytes:
-    return _gathered(_chunks(stream), memory_bound(), what, "Save it to a file, or pass a part: head -n 1000000")
+def _read_pipe(stream: BinaryIO, what: str) -> bytes:
+    return _join_chunks(
+        _read_chunks(stream), compute_memory_bound(), what, "Save it to a file, or pass a part: head -n 1000000"
+    )
 
 
-def _unpacked(source: Source) -> Source:
-    """The source itself, or what is in it where it is a gzip archive."""
-    if source.head(2) != b"\x1f\x8b":
-        if source.suffix == ".gz" and source.head(1):
+def _unpack(source: Source) -> Source:
+    """The source itself; for a gzip archive, its unpacked content."""
+    if source.read_head(2) != b"\x1f\x8b":
+        if source.suffix == ".gz" and source.read_head(1):
             raise InputError(
-                f"'{source.label}' is not a gzip archive in spite of its name; "
-                "rename it after what it is, or pack it again."
+                f"'{source.label}' is not a gzip archive, despite its name; rename it, or compress it again."
             )
         return source
     hint = "Unpack it to a file, or take a part: zcat FILE | head -n 1000000"
     try:
         with source.open() as packed, gzip.GzipFile(fileobj=packed) as stream:
-            data = _gathered(_chunks(stream), memory_bound(), f"'{source.label}' unpacked", hint)
+            data = _join_chunks(_read_chunks(stream), compute_memory_bound(), f"'{source.label}' unpacked", hint)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"'{source.label}' is a broken gzip archive ({error}); pack or download it again.") from None
     is_named = source.path is not None and source.suffix == ".gz"
@@ -226,59 +227,61 @@ def _unpacked(source: Source) -> Source:
     return Source(label=source.label, suffix=inner, data=data, compression="gzip")
 
 
-def _chunks(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+def _read_chunks(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
     return iter(lambda: stream.read(CHUNK_BYTES), b"")
 
 
-def _gathered(chunks: Iterable[bytes], bound: int, what: str, hint: str) -> bytes:
-    """The chunks as one, unless they are too many."""
+def _join_chunks(chunks: Iterable[bytes], bound: int, what: str, hint: str) -> bytes:
+    """Join the chunks, up to `bound` bytes."""
     buffer = io.BytesIO()
     for chunk in chunks:
         if buffer.tell() + len(chunk) > bound:
-            raise InputError(f"{what} holds more than {gibibytes(bound)}, the most that is read into memory. {hint}")
+            raise InputError(
+                f"{what} holds more than {format_gibibytes(bound)}, the limit for reading into memory. {hint}"
+            )
         buffer.write(chunk)
     return buffer.getvalue()
 
 
-def _tables_in(folder: Path) -> list[str]:
+def _list_tables(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in TABLE_SUFFIXES)
 
 
-def _closest(path: Path) -> str:
+def _suggest_path(path: Path) -> str:
     if not path.parent.is_dir():
-        return f"The folder '{_shown(path.parent)}' does not exist either; check the path."
+        return f"The folder '{_format_path(path.parent)}' does not exist either; check the path."
     close = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=3)
     if close:
-        return "Did you mean " + " or ".join(f"'{_shown(path.parent / name)}'" for name in close) + "?"
-    tables = _tables_in(path.parent)
+        return "Did you mean " + " or ".join(f"'{_format_path(path.parent / name)}'" for name in close) + "?"
+    tables = _list_tables(path.parent)
     if tables:
-        return f"Tables beside it: {', '.join(map(_shown, tables[:5]))}."
+        return f"Tables beside it: {', '.join(map(_format_path, tables[:5]))}."
     return "Check the path; no table is in that folder."
 
 
-def as_text(source: Source) -> Text:
-    """The text of a source, its encoding found from a byte order mark, else UTF-8, else Latin-1 with a warning.
+def open_text(source: Source) -> Text:
+    """The text of a source: in the encoding of its byte order mark, else UTF-8, else Latin-1 with a warning.
 
     Raises:
-        InputError: it is a binary file, or no encoding fits.
+        InputError: the file is binary, or no encoding fits.
     """
-    head = source.head()
+    head = source.read_head()
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
             raise InputError(f"'{source.label}' is not a text table but {what}.")
     for mark, encoding in _WIDE_MARKS:
         if head.startswith(mark):
-            return _transcoded(source, encoding, f"'{source.label}' is {encoding.upper()}, read as such")
+            return _transcode(source, encoding, f"'{source.label}' is {encoding.upper()}, read as such")
     start = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
     is_utf8, has_quotes = _scan(source)
     controls = _TEXT_CONTROL_BYTES if is_utf8 else _CONTROL_BYTES
     if 1 - len(head.translate(None, controls)) / len(head) > MAX_CONTROL_SHARE:
         raise InputError(
-            f"'{source.label}' is neither UTF-8 nor any other text that can be guessed: too many control "
-            "characters. Save it as UTF-8 CSV, or as Parquet."
+            f"'{source.label}' is not UTF-8, and has too many control characters for another "
+            "text encoding. Save it as UTF-8 CSV, or as Parquet."
         )
     if not is_utf8:
-        return _transcoded(
+        return _transcode(
             source,
             "latin-1",
             f"'{source.label}' is not UTF-8, read as Latin-1; save it as UTF-8 if accented letters matter",
@@ -286,25 +289,25 @@ def as_text(source: Source) -> Text:
     return Text(source=source, start=start, encoding="utf-8-sig" if start else "utf-8", has_quotes=has_quotes)
 
 
-def _transcoded(source: Source, encoding: str, warning: str) -> Text:
+def _transcode(source: Source, encoding: str, warning: str) -> Text:
     what, hint = f"'{source.label}' as UTF-8", "Save it as UTF-8, or take a part of its rows."
     with source.open() as stream:
         try:
-            data = _gathered(_as_utf8(_chunks(stream), encoding), memory_bound(), what, hint)
+            data = _join_chunks(_encode_utf8(_read_chunks(stream), encoding), compute_memory_bound(), what, hint)
         except UnicodeError as error:
             raise InputError(
                 f"'{source.label}' starts as {encoding.upper()} but is not valid "
                 f"({getattr(error, 'reason', error)}); save it as UTF-8."
             ) from None
     if b"\0" in data:
-        raise _binary(source, data.index(b"\0"))
+        raise _make_binary_error(source, data.index(b"\0"))
     if not data.strip():
         raise InputError(f"'{source.label}' is empty; expected a header line and rows.")
     text = Source(label=source.label, suffix=source.suffix, data=data, compression=source.compression)
     return Text(source=text, start=0, encoding=encoding, has_quotes=b'"' in data, warnings=(warning,))
 
 
-def _as_utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+def _encode_utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)()
     for chunk in chunks:
         yield decoder.decode(chunk).encode("utf-8")
@@ -312,21 +315,21 @@ def _as_utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 
 def _scan(source: Source) -> tuple[bool, bool]:
-    """Whether the bytes are UTF-8, and whether they hold a double quote; in chunks, so that a large file stays out."""
+    """Whether the bytes are UTF-8, and whether they hold a double quote; read in chunks, to save memory."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     is_utf8, has_quotes, position = True, False, 0
     with source.open() as stream:
         while chunk := stream.read(CHUNK_BYTES):
             if (at := chunk.find(b"\0")) >= 0:
-                raise _binary(source, position + at)
+                raise _make_binary_error(source, position + at)
             position += len(chunk)
             has_quotes = has_quotes or b'"' in chunk
             if is_utf8 and not (chunk.isascii() and decoder.getstate()[0] == b""):
-                is_utf8 = _decodes(decoder, chunk)
-    return is_utf8 and _decodes(decoder, b"", final=True), has_quotes
+                is_utf8 = _can_decode(decoder, chunk)
+    return is_utf8 and _can_decode(decoder, b"", final=True), has_quotes
 
 
-def _decodes(decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = False) -> bool:
+def _can_decode(decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = False) -> bool:
     try:
         decoder.decode(chunk, final)
     except UnicodeDecodeError:
@@ -334,7 +337,7 @@ def _decodes(decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = 
     return True
 
 
-def _binary(source: Source, position: int) -> InputError:
+def _make_binary_error(source: Source, position: int) -> InputError:
     return InputError(
         f"'{source.label}' is a binary file, expected text (a NUL byte at position {position:,}). "
         "Save the table as UTF-8 CSV or as Parquet."

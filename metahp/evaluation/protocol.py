@@ -112,7 +112,7 @@ def measure(
         if stops_early:
             means = np.mean([[losses[early_stopping] for losses in curve] for curve in curves], axis=0)
             kept = _find_lowest(np.where(np.array(checkpoints) < fewest, np.inf, means))
-        if pruning is not None and (pruned := pruning.reason([curve[kept][pruning.metric] for curve in curves])):
+        if pruning is not None and (pruned := pruning.explain([curve[kept][pruning.metric] for curve in curves])):
             # Which checkpoint it would have kept is not known, so its losses are those at the end.
             kept = -1
             break
@@ -175,7 +175,7 @@ def sample_rows(table: Table | Arrays, protocol: Protocol) -> np.ndarray:
     return np.sort(chosen)
 
 
-def folds(table: Table | Arrays, rows: np.ndarray, protocol: Protocol) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def make_folds(table: Table | Arrays, rows: np.ndarray, protocol: Protocol) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Train and test indices into the table, stratified by class for classification.
 
     Raises:
@@ -200,7 +200,7 @@ def _make_parts(
     table: Table | Arrays, rows: np.ndarray, protocol: Protocol, splits: Splits | None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Training and test rows of every fold, of the rows that the protocol uses."""
-    return list(folds(table, rows, protocol) if splits is None else _sample_parts(splits, rows, table.task.n_rows))
+    return list(make_folds(table, rows, protocol) if splits is None else _sample_parts(splits, rows, table.task.n_rows))
 
 
 def _sample_parts(splits: Splits, rows: np.ndarray, n_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -64,7 +64,7 @@ class Returned:
     error: BaseException | None = None
 
 
-def reason_of(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """The first line of an exception, as a trial keeps it: short, and writable in any encoding."""
     lines = make_encodable(str(error)).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:REASON_LENGTH]}"
@@ -100,7 +100,7 @@ class _Desk:
         except MemoryError:
             return TrialState.OUT_OF_MEMORY, "out of memory"
         except Exception as error:
-            return TrialState.FAILED, reason_of(error)
+            return TrialState.FAILED, describe_error(error)
 
     def _measure(self, question: Question) -> Measurement | Failure:
         assert self._loaded is not None

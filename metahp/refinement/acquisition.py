@@ -37,7 +37,7 @@ def log_expected_improvement(mu: Tensor, sigma: Tensor, incumbent: float | Tenso
     return torch.where(z > _DIRECT, direct, tail - 0.5 * far**2 - _LOG_SQRT_2PI) + torch.log(sigma)
 
 
-def log_mixture(log_weights: Tensor, log_values: Tensor) -> Tensor:
+def compute_log_mixture(log_weights: Tensor, log_values: Tensor) -> Tensor:
     """Log of the weighted sum of `exp(log_values)`, shape (q,).
 
     Args:
@@ -49,7 +49,7 @@ def log_mixture(log_weights: Tensor, log_values: Tensor) -> Tensor:
     return torch.logsumexp(log_weights[:, None] + log_values, dim=0)
 
 
-def expected_best_loss(scenarios: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
+def compute_expected_best_loss(scenarios: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
     """Expected best loss of each candidate together with the chosen ones, before anything is observed, shape (n,).
 
     Args:

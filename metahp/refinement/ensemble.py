@@ -58,7 +58,7 @@ def select_ensemble(
         predictions: Out-of-fold probabilities (models, n, classes) or numbers (models, n). Rows that are NaN in any
             model are left out.
         y: Class codes or numbers, shape (n,).
-        loss: From `loss_of_many`, or of the same form.
+        loss: From `make_batch_loss`, or of the same form.
         size: Most additions, the initial models included.
         n_initial: The start is the best 1, 2, … or `n_initial` single models, whichever average is best.
         bags: Where above zero, the mean over so many ensembles, each chosen from a random half of the models; it
@@ -68,25 +68,25 @@ def select_ensemble(
     Raises:
         InputError: no model, no row without NaN, or a loss that these rows do not define.
     """
-    predictions, y = _complete_rows(predictions, y)
-    single = _losses(loss, y, predictions)
+    predictions, y = _keep_complete_rows(predictions, y)
+    single = _compute_losses(loss, y, predictions)
     order = np.argsort(single, kind="stable")
     if not np.isfinite(single[order[0]]):
         raise InputError(f"The loss is not defined on these {len(y)} rows for any of the {len(predictions)} models.")
     if bags == 0:
-        return _greedy(predictions, y, loss, order, size, n_initial)
+        return _select_greedily(predictions, y, loss, order, size, n_initial)
     rng = np.random.default_rng(seed)
     weights = np.zeros(len(predictions))
     for _ in range(bags):
         bag = rng.permutation(len(predictions))[: max(1, round(BAG_SHARE * len(predictions)))]
-        weights += _greedy(predictions, y, loss, order[np.isin(order, bag)], size, n_initial) / bags
-    if _losses(loss, y, combine(predictions, weights)[None])[0] > single[order[0]]:
+        weights += _select_greedily(predictions, y, loss, order[np.isin(order, bag)], size, n_initial) / bags
+    if _compute_losses(loss, y, combine(predictions, weights)[None])[0] > single[order[0]]:
         weights = np.zeros(len(predictions))
         weights[order[0]] = 1.0
     return weights
 
 
-def cross_fitted_gain(
+def compute_cross_fitted_gain(
     predictions: np.ndarray,
     y: np.ndarray,
     loss: Loss,
@@ -107,8 +107,8 @@ def cross_fitted_gain(
     Raises:
         InputError: as `select_ensemble`, or fewer than two parts on which the loss is defined.
     """
-    singles = _complete_rows(predictions if singles is None else singles, y)[0]
-    predictions, y = _complete_rows(predictions, y)
+    singles = _keep_complete_rows(predictions if singles is None else singles, y)[0]
+    predictions, y = _keep_complete_rows(predictions, y)
     rng = np.random.default_rng(seed)
     part = np.empty(len(y), dtype=int)
     blocks = np.tile(np.arange(parts), (-(-len(y) // parts), 1))
@@ -120,9 +120,9 @@ def cross_fitted_gain(
             continue
         library, target = predictions[:, chosen_on], y[chosen_on]
         weights = select_ensemble(library, target, loss, size=size, n_initial=n_initial, bags=bags, seed=seed)
-        best = int(np.argmin(_losses(loss, target, singles[:, chosen_on])))
+        best = int(np.argmin(_compute_losses(loss, target, singles[:, chosen_on])))
         compared = np.stack([combine(predictions[:, held_out], weights), singles[best, held_out]])
-        pairs.append(_losses(loss, y[held_out], compared))
+        pairs.append(_compute_losses(loss, y[held_out], compared))
     measured = np.array([pair for pair in pairs if np.isfinite(pair).all()])
     if len(measured) < 2:
         raise InputError(f"The loss is defined on {len(measured)} of {parts} parts of {len(y)} rows; two are needed.")
@@ -143,7 +143,7 @@ def combine(predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.tensordot(weights[used], predictions[used], axes=1)
 
 
-def votes(probabilities: np.ndarray) -> np.ndarray:
+def cast_votes(probabilities: np.ndarray) -> np.ndarray:
     """Each model's whole vote for its most likely class, same shape; NaN where it has no prediction.
 
     `select_ensemble` and `combine` on votes are a weighted majority vote.
@@ -155,7 +155,7 @@ def votes(probabilities: np.ndarray) -> np.ndarray:
     return cast
 
 
-def loss_of_many(metric: str, task_type: TaskType) -> Loss:
+def make_batch_loss(metric: str, task_type: TaskType) -> Loss:
     """The loss `metric` of many predictions at once; the same numbers as `metahp.evaluation.losses.compute_losses`.
 
     Raises:
@@ -168,25 +168,25 @@ def loss_of_many(metric: str, task_type: TaskType) -> Loss:
     if metric in _VECTORISED:
         return _VECTORISED[metric]
 
-    def one_by_one(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    def compute_each(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         return np.array([compute_losses(y, each, task_type)[metric] for each in predictions])
 
-    return one_by_one
+    return compute_each
 
 
-def _greedy(
+def _select_greedily(
     predictions: np.ndarray, y: np.ndarray, loss: Loss, order: np.ndarray, size: int, n_initial: int
 ) -> np.ndarray:
     """Weights of the best ensemble of models in `order` (best single model first)."""
     first = order[: max(1, min(n_initial, size))]
     counts = np.arange(1, len(first) + 1).reshape(-1, *[1] * (predictions.ndim - 1))
-    starts = _losses(loss, y, np.cumsum(predictions[first], axis=0) / counts)
+    starts = _compute_losses(loss, y, np.cumsum(predictions[first], axis=0) / counts)
     n = int(np.argmin(starts)) + 1
     members = list(order[:n])
     best, best_loss = list(members), starts[n - 1]
     total = predictions[members].sum(axis=0)
     while len(members) < size:
-        added = _losses(loss, y, predictions, order, total, len(members) + 1)
+        added = _compute_losses(loss, y, predictions, order, total, len(members) + 1)
         pick = int(np.argmin(added))
         members.append(order[pick])
         total = total + predictions[order[pick]]
@@ -195,7 +195,7 @@ def _greedy(
     return np.bincount(best, minlength=len(predictions)) / len(best)
 
 
-def _losses(
+def _compute_losses(
     loss: Loss,
     y: np.ndarray,
     predictions: np.ndarray,
@@ -211,7 +211,7 @@ def _losses(
     return np.where(np.isnan(values), np.inf, values)
 
 
-def _complete_rows(predictions: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _keep_complete_rows(predictions: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     predictions = np.asarray(predictions, dtype=float)
     if predictions.ndim not in (2, 3) or len(predictions) == 0 or predictions.shape[1] != len(y):
         raise InputError(
@@ -224,21 +224,21 @@ def _complete_rows(predictions: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
     return predictions[:, ~is_missing], np.asarray(y)[~is_missing]
 
 
-def _root_mean_squared(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def _compute_root_mean_squared_error(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     return np.sqrt(((predictions - y) ** 2).mean(axis=1))
 
 
-def _mean_absolute(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def _compute_mean_absolute_error(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     return np.abs(predictions - y).mean(axis=1)
 
 
-def _unexplained(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def _compute_unexplained_variance(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     spread = float(np.mean((y - y.mean()) ** 2))
     squared = ((predictions - y) ** 2).mean(axis=1)
     return squared / spread if spread > 0 else np.full(len(predictions), np.nan)
 
 
-def _log(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def _compute_log_loss(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     floor = np.finfo(float).eps
     n_classes = predictions.shape[2]
     # `take` and a matrix product: several times faster than an index pair and a sum over so short an axis.
@@ -248,16 +248,16 @@ def _log(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     return -np.log(np.clip(own, floor, 1.0 - floor)).mean(axis=1)
 
 
-def _error(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def _compute_error(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     return (predictions.argmax(axis=2) != y).mean(axis=1)
 
 
-def _balanced_error(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def _compute_balanced_error(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     is_hit = predictions.argmax(axis=2) == y
     return 1.0 - np.mean([is_hit[:, y == label].mean(axis=1) for label in np.unique(y)], axis=0)
 
 
-def _one_minus_auc(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def _compute_one_minus_auc(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     is_positive = y == 1
     n_pairs = int(is_positive.sum()) * int((~is_positive).sum())
     if n_pairs == 0:
@@ -273,11 +273,11 @@ def _one_minus_auc(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 
 
 _VECTORISED: dict[str, Loss] = {
-    "neg_root_mean_squared_error": _root_mean_squared,
-    "neg_mean_absolute_error": _mean_absolute,
-    "r2": _unexplained,
-    "neg_log_loss": _log,
-    "accuracy": _error,
-    "balanced_accuracy": _balanced_error,
-    "roc_auc": _one_minus_auc,
+    "neg_root_mean_squared_error": _compute_root_mean_squared_error,
+    "neg_mean_absolute_error": _compute_mean_absolute_error,
+    "r2": _compute_unexplained_variance,
+    "neg_log_loss": _compute_log_loss,
+    "accuracy": _compute_error,
+    "balanced_accuracy": _compute_balanced_error,
+    "roc_auc": _compute_one_minus_auc,
 }

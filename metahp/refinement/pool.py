@@ -24,7 +24,7 @@ N_FAILURES = 4
 N_CHANGED_AXES = 4
 
 
-def fixed_pool(spaces: Sequence[SearchSpace], known: Sequence[Configuration], *, seed: int) -> list[Configuration]:
+def make_fixed_pool(spaces: Sequence[SearchSpace], known: Sequence[Configuration], *, seed: int) -> list[Configuration]:
     """The known configurations and an even sample of each space, `N_FIXED` or more where the spaces have so many.
 
     Each space gets its share of what the known ones leave, at least half of the pool.
@@ -38,7 +38,7 @@ def fixed_pool(spaces: Sequence[SearchSpace], known: Sequence[Configuration], *,
     return list(pool.values())
 
 
-def trust_region_side(losses: Sequence[float], n_axes: int) -> float:
+def compute_trust_region_side(losses: Sequence[float], n_axes: int) -> float:
     """Side of the trust region in the unit cube after trials with these losses, in their order."""
     side, best, successes, failures = START_SIDE, float("inf"), 0, 0
     for loss in losses:
@@ -55,7 +55,7 @@ def trust_region_side(losses: Sequence[float], n_axes: int) -> float:
     return side
 
 
-def trust_region(
+def sample_trust_region(
     space: SearchSpace, centre: Configuration, side: float, n: int, *, known: Collection[str], rng: np.random.Generator
 ) -> list[Configuration]:
     """Up to `n` configurations near `centre`, different from each other and from the `known` ids.

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from metahp.core.errors import InputError
-from metahp.refinement.acquisition import log_expected_improvement, log_mixture
+from metahp.refinement.acquisition import compute_log_mixture, log_expected_improvement
 from metahp.surrogate.gaussian_process import N_LEARNED_FROM, Relevance
 
 # Keeps the Cholesky factor of a singular covariance defined; losses are of order one.
@@ -123,7 +123,7 @@ class Cross:
     @classmethod
     def of(cls, left: Points, right: Points) -> "Cross":
         """Between `left` (n points) and `right` (q points)."""
-        return cls(matern52(left.inputs, right.inputs), left.deviations.T @ right.deviations)
+        return cls(compute_matern52(left.inputs, right.inputs), left.deviations.T @ right.deviations)
 
     @classmethod
     def join(cls, parts: Sequence["Cross"]) -> "Cross":
@@ -166,7 +166,7 @@ class _Covariance:
     means: Tensor
 
 
-def torch_device(name: str) -> torch.device:
+def find_torch_device(name: str) -> torch.device:
     """The device called `auto` (CUDA where there is one), `cpu` or `cuda`.
 
     Raises:
@@ -182,7 +182,7 @@ def torch_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def matern52(left: Tensor, right: Tensor) -> Tensor:
+def compute_matern52(left: Tensor, right: Tensor) -> Tensor:
     """Matérn-5/2 correlations (n, m) of points that are already divided by their length scales."""
     distance = 5**0.5 * torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
     return (1 + distance + distance**2 / 3) * torch.exp(-distance)
@@ -234,11 +234,11 @@ class Posterior:
             told = OWN_SHARE * (observed.noise / scale) ** 2
             own = torch.where(torch.isfinite(told), told, 0.0)
         elif self._n_finished >= settings.least_own:
-            self.relevance = self._learned(observed.losses, scale)
+            self.relevance = self._learn_relevance(observed.losses, scale)
         if is_known or self.relevance:
             self._fit(observed.losses, own, self.relevance)
 
-    def _learned(self, losses: Tensor, scale: Tensor) -> Relevance:
+    def _learn_relevance(self, losses: Tensor, scale: Tensor) -> Relevance:
         y = ((losses - self._best) / scale).clamp(max=self._settings.clip)
         best = torch.argsort(losses, stable=True)[:N_LEARNED_FROM]
         return Relevance.learn(*(each[best].cpu().numpy() for each in (self._points.inputs, self._points.mean, y)))
@@ -267,8 +267,8 @@ class Posterior:
             diagonal = torch.full((len(self._points),), JITTER, dtype=y.dtype, device=y.device)
             # Never below the component's: an error estimated from three folds may be zero by chance.
             diagonal[:o] += own.clamp(min=noise)
-            correlation = among.correlation if scales is None else self._correlation(self._points, scales)
-            covariance = self._covariance(kind, amplitude, correlation, among.blended)
+            correlation = among.correlation if scales is None else self._compute_correlation(self._points, scales)
+            covariance = self._compute_covariance(kind, amplitude, correlation, among.blended)
             factor = torch.linalg.cholesky(covariance + torch.diag(diagonal))
             finished = factor[:o, :o]
             white_y = torch.linalg.solve_triangular(finished, y, upper=False)
@@ -290,9 +290,9 @@ class Posterior:
             logs.append(settings.power * likelihood + self._scale_prior[:, None] + prior)
         total = torch.logsumexp(torch.cat([each.flatten() for each in logs]), dim=0)
         self.log_weights = [each - total for each in logs]
-        self._kept = self._components()
+        self._kept = self._select_components()
 
-    def _components(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def _select_components(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Scales, means and counts of the components that stand for all, by kernel.
 
         Systematic resampling: equally spaced quantiles of the weights in the order of the components. Each gets its
@@ -311,24 +311,28 @@ class Posterior:
             start += each.numel()
         return kept
 
-    def _correlation(self, points: Points, scales: Tensor) -> Tensor:
-        return matern52(self._points.inputs / scales, points.inputs / scales)
+    def _compute_correlation(self, points: Points, scales: Tensor) -> Tensor:
+        return compute_matern52(self._points.inputs / scales, points.inputs / scales)
 
-    def _covariance(self, kind: _Kind, amplitude: float, correlation: Tensor, blended: Tensor) -> Tensor:
+    def _compute_covariance(self, kind: _Kind, amplitude: float, correlation: Tensor, blended: Tensor) -> Tensor:
         covariance = correlation * amplitude
         if kind is _Kind.BLEND:
             covariance += blended
         return covariance.add_(self._settings.level**2)
 
-    def _predictions(self, points: Points, cross: Cross) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
+    def _predict_components(
+        self, points: Points, cross: Cross
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
         """By kernel, of its kept components: means (k, n), deviations (n,), incumbents, log scales and log weights."""
         settings, o, log_n = self._settings, self._n_finished, math.log(self._settings.n_components)
         for kernel, (scale, index, counts) in zip(self._kernels, self._kept, strict=True):
             if not len(counts):
                 continue
             residuals = kernel.losses[:, scale] - kernel.means[:, index]
-            correlation = cross.correlation if kernel.scales is None else self._correlation(points, kernel.scales)
-            covariance = self._covariance(kernel.kind, kernel.amplitude, correlation, cross.blended)
+            correlation = (
+                cross.correlation if kernel.scales is None else self._compute_correlation(points, kernel.scales)
+            )
+            covariance = self._compute_covariance(kernel.kind, kernel.amplitude, correlation, cross.blended)
             white = torch.linalg.solve_triangular(kernel.factor, covariance, upper=False)
             # What a trial will measure, noise included: on a table, luck that stays.
             prior: float | Tensor = kernel.amplitude + kernel.noise + settings.level**2
@@ -343,23 +347,23 @@ class Posterior:
             incumbent = torch.cat([torch.zeros_like(residuals[:1].T), believed], dim=1).amin(dim=1)
             yield mu, sigma, incumbent, self._log_scales[scale], counts.to(mu.dtype).log() - log_n
 
-    def log_improvement(self, points: Points, cross: Cross | None = None) -> Tensor:
+    def compute_log_improvement(self, points: Points, cross: Cross | None = None) -> Tensor:
         """Log of the mixture's expected improvement over the best finite loss, in units of the loss, shape (n,).
 
         `cross` is that of the observed points and these, where the caller has kept it.
         """
         terms, weights = [], []
-        for mu, sigma, incumbent, log_scale, log_weight in self._predictions(
+        for mu, sigma, incumbent, log_scale, log_weight in self._predict_components(
             points, cross or Cross.of(self._points, points)
         ):
             terms.append(log_expected_improvement(mu, sigma, incumbent[:, None]))
             weights.append(log_weight + log_scale)
-        return log_mixture(torch.cat(weights), torch.cat(terms))
+        return compute_log_mixture(torch.cat(weights), torch.cat(terms))
 
     def predict(self, points: Points) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the mixture, in units of the loss, both (n,)."""
         means, squares = torch.zeros(2, len(points), dtype=torch.float64, device=points.inputs.device)
-        for mu, sigma, _, log_scale, log_weight in self._predictions(points, Cross.of(self._points, points)):
+        for mu, sigma, _, log_scale, log_weight in self._predict_components(points, Cross.of(self._points, points)):
             loss = self._best + torch.exp(log_scale)[:, None] * mu
             deviation = torch.exp(log_scale)[:, None] * sigma
             means = means + torch.exp(log_weight) @ loss

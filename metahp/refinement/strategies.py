@@ -91,13 +91,13 @@ class RoundRobin:
             suggestion = self._warm.popleft()
             if suggestion.configuration.id not in self._seen:
                 self._proposer_of[suggestion.configuration.learner].begin(suggestion.configuration)
-                return self._noted(suggestion)
+                return self._record_suggestion(suggestion)
         # Counting told trials too lets a resumed run go on with the learner whose turn it is.
         turn = self._n_trials % len(self._proposers)
         for proposer in (*self._proposers[turn:], *self._proposers[:turn]):
             proposed = proposer.propose(self._seen)
             if proposed is not None:
-                return self._noted(proposed)
+                return self._record_suggestion(proposed)
         return None
 
     def tell(self, observation: Observation) -> None:
@@ -108,14 +108,14 @@ class RoundRobin:
         """
         observation = upgrade_observation(observation, self._spaces)
         self._proposer_of[observation.asked.learner].tell(observation)
-        self._note(observation.asked)
+        self._record(observation.asked)
         self._seen.add(observation.configuration.id)
 
-    def _noted(self, suggestion: Suggestion) -> Suggestion:
-        self._note(suggestion.configuration)
+    def _record_suggestion(self, suggestion: Suggestion) -> Suggestion:
+        self._record(suggestion.configuration)
         return suggestion
 
-    def _note(self, configuration: Configuration) -> None:
+    def _record(self, configuration: Configuration) -> None:
         self._n_trials += configuration.id not in self._seen
         self._seen.add(configuration.id)
 
@@ -136,7 +136,7 @@ class _Method:
     has_generations: bool = False
 
 
-class _Sampled:
+class _SamplerProposer:
     """Proposals of an Optuna sampler.
 
     The sampler is made anew for each proposal, seeded by (seed, number of trials so far): what comes next depends on
@@ -148,7 +148,7 @@ class _Sampled:
         self._spaces = {space.learner: space for space in spaces}
         self._method = method
         self._seed = seed
-        with _quiet():
+        with _silence_optuna():
             self._study = optuna.create_study(direction="minimize", sampler=method.sampler(0, []))
         self._pending: dict[str, Trial] = {}
         self._begun: set[int] = set()
@@ -165,10 +165,10 @@ class _Sampled:
             if trial.number in self._begun
         ]
         for attempt in range(N_ASKS):
-            self._study.sampler = self._method.sampler(_derived(self._seed, self._n_trials, attempt), known)
-            with _quiet():
+            self._study.sampler = self._method.sampler(_derive_seed(self._seed, self._n_trials, attempt), known)
+            with _silence_optuna():
                 trial = self._study.ask()
-                configuration = self._suggested(trial)
+                configuration = self._suggest(trial)
             if configuration.id not in seen:
                 self._pending[configuration.id] = trial
                 self._n_trials += 1
@@ -177,7 +177,7 @@ class _Sampled:
         rng = np.random.default_rng([self._seed, self._n_trials])
         for space in sorted(self._spaces.values(), key=lambda space: space.learner != configuration.learner):
             start = configuration if space.learner == configuration.learner else space.default
-            changed = _changed(space, start, seen, rng)
+            changed = _change_until_new(space, start, seen, rng)
             if changed is not None:
                 self.begin(changed)
                 return Suggestion(changed, origin)
@@ -185,13 +185,13 @@ class _Sampled:
 
     def begin(self, configuration: Configuration) -> None:
         """Enter `configuration` as a running trial."""
-        self._study.enqueue_trial(self._parameters(configuration))
+        self._study.enqueue_trial(self._make_parameters(configuration))
         trial = self._study.ask()
         if self._method.has_generations:
             # Asking for the sampler's own values makes the trial a member of the current generation, as if the
             # sampler had chosen it; the enqueued values are used all the same.
             _ = trial.relative_params
-        self._suggested(trial)
+        self._suggest(trial)
         self._pending[configuration.id] = trial
         self._begun.add(trial.number)
         self._n_trials += 1
@@ -207,7 +207,7 @@ class _Sampled:
         else:
             self._study.tell(trial, state=TrialState.FAIL)
 
-    def _suggested(self, trial: Trial) -> Configuration:
+    def _suggest(self, trial: Trial) -> Configuration:
         learners = list(self._spaces)
         learner = trial.suggest_categorical(LEARNER, learners) if len(learners) > 1 else learners[0]
         space = self._spaces[learner]
@@ -216,15 +216,15 @@ class _Sampled:
             # A parent comes before its children, so the part of the point so far says what is active.
             is_asked = axis.only_if is None or not self._method.is_joint
             if is_asked or axis.name in space.from_unit(point)[0].values:
-                point[index] = self._position(trial, f"{learner}.{axis.name}", axis)
+                point[index] = self._suggest_position(trial, f"{learner}.{axis.name}", axis)
         return space.from_unit(point)[0]
 
-    def _position(self, trial: Trial, name: str, axis: Hyperparameter) -> float:
+    def _suggest_position(self, trial: Trial, name: str, axis: Hyperparameter) -> float:
         if isinstance(axis, Categorical) and not self._method.is_numeric:
             return (trial.suggest_categorical(name, range(len(axis.choices))) + 0.5) / len(axis.choices)
         return trial.suggest_float(name, 0.0, 1.0)
 
-    def _parameters(self, configuration: Configuration) -> dict[str, float | int | str]:
+    def _make_parameters(self, configuration: Configuration) -> dict[str, float | int | str]:
         learner, space = configuration.learner, self._spaces[configuration.learner]
         parameters: dict[str, float | int | str] = {LEARNER: learner} if len(self._spaces) > 1 else {}
         for axis, position in zip(space, space.to_unit([configuration])[0], strict=True):
@@ -236,7 +236,7 @@ class _Sampled:
         return parameters
 
 
-class _Grid:
+class _GridProposer:
     """All combinations of a few levels per axis, in an order whose every beginning is spread over the grid.
 
     Optuna's `GridSampler` holds the whole product in memory (350,000 points on lightgbm's twelve axes), shuffles it
@@ -247,7 +247,7 @@ class _Grid:
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
         self._space = space
-        self._points = _grid_points(space, seed)
+        self._points = _walk_grid(space, seed)
 
     def propose(self, seen: set[str]) -> Suggestion | None:
         """The next point of the grid; None at its end."""
@@ -264,15 +264,15 @@ class _Grid:
         """Nothing: a grid does not learn."""
 
 
-def _grid_points(space: SearchSpace, seed: int) -> Iterator[np.ndarray]:
-    levels = [_levels(axis) for axis in space]
+def _walk_grid(space: SearchSpace, seed: int) -> Iterator[np.ndarray]:
+    levels = [_find_levels(axis) for axis in space]
     shape = np.array([len(each) for each in levels])
     walk = (qmc.Sobol(len(space), rng=seed).random(N_WALK) * shape).astype(int)
     for cell in chain(np.minimum(walk, shape - 1), np.ndindex(*shape)):
         yield np.array([each[level] for each, level in zip(levels, cell, strict=True)])
 
 
-def _levels(axis: Hyperparameter) -> np.ndarray:
+def _find_levels(axis: Hyperparameter) -> np.ndarray:
     """Positions on the unit axis: every choice, or evenly spaced levels, the one nearest to the default moved there."""
     n = len(axis.choices) if isinstance(axis, Categorical) else N_LEVELS
     levels = (np.arange(n) + 0.5) / n
@@ -282,7 +282,7 @@ def _levels(axis: Hyperparameter) -> np.ndarray:
     return np.array(list({axis.from_unit(level): level for level in levels}.values()))
 
 
-def _changed(
+def _change_until_new(
     space: SearchSpace, configuration: Configuration, seen: set[str], rng: np.random.Generator
 ) -> Configuration | None:
     """`configuration` with ever more of its hyperparameters drawn anew until it is new; None where the draws end."""
@@ -297,12 +297,12 @@ def _changed(
     return None
 
 
-def _derived(*keys: int) -> int:
+def _derive_seed(*keys: int) -> int:
     return int(np.random.SeedSequence(keys).generate_state(1)[0])
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_optuna() -> Iterator[None]:
     """Silence Optuna's announcements, and leave the level that a user may have set as it was."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -312,19 +312,19 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def _random(seed: int, known: list[FrozenTrial]) -> BaseSampler:
+def _make_random_sampler(seed: int, known: list[FrozenTrial]) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-def _tpe(seed: int, known: list[FrozenTrial]) -> BaseSampler:
+def _make_tpe_sampler(seed: int, known: list[FrozenTrial]) -> BaseSampler:
     return TPESampler(seed=seed, n_startup_trials=N_STARTUP)
 
 
-def _gp(seed: int, known: list[FrozenTrial]) -> BaseSampler:
+def _make_gp_sampler(seed: int, known: list[FrozenTrial]) -> BaseSampler:
     return GPSampler(seed=seed, n_startup_trials=N_STARTUP, warn_independent_sampling=False)
 
 
-def _cmaes(seed: int, known: list[FrozenTrial]) -> BaseSampler:
+def _make_cmaes_sampler(seed: int, known: list[FrozenTrial]) -> BaseSampler:
     """CMA-ES that starts at the best of the `known` trials: the warm points, a user's own, those of an earlier run.
 
     A resumed run starts a new covariance there (the best tenth of the trials gives mean and spread), for the path of
@@ -337,37 +337,41 @@ def _cmaes(seed: int, known: list[FrozenTrial]) -> BaseSampler:
         return CmaEsSampler(seed=seed, source_trials=sources, warn_independent_sampling=False)
 
 
-def _nsga2(seed: int, known: list[FrozenTrial]) -> BaseSampler:
+def _make_nsga2_sampler(seed: int, known: list[FrozenTrial]) -> BaseSampler:
     return NSGAIISampler(seed=seed, population_size=POPULATION_SIZE)
 
 
 _METHODS: dict[str, _Method] = {
-    "random": _Method(sampler=_random, n_startup=math.inf, is_joint=True),
-    "tpe": _Method(sampler=_tpe, n_startup=N_STARTUP, is_joint=True),
-    "gp": _Method(sampler=_gp, n_startup=N_STARTUP),
+    "random": _Method(sampler=_make_random_sampler, n_startup=math.inf, is_joint=True),
+    "tpe": _Method(sampler=_make_tpe_sampler, n_startup=N_STARTUP, is_joint=True),
+    "gp": _Method(sampler=_make_gp_sampler, n_startup=N_STARTUP),
     # CMA-ES knows no categoricals, and would draw them at random for ever: the unit axis has an order to learn from.
-    "cmaes": _Method(sampler=_cmaes, n_startup=1, is_numeric=True),
+    "cmaes": _Method(sampler=_make_cmaes_sampler, n_startup=1, is_numeric=True),
     # Told trials join the generations in the order in which they are told, so that a resumed run breeds from them.
-    "nsga2": _Method(sampler=_nsga2, n_startup=POPULATION_SIZE, has_generations=True),
+    "nsga2": _Method(sampler=_make_nsga2_sampler, n_startup=POPULATION_SIZE, has_generations=True),
 }
 
 
-def _sampled_search(method: _Method, spaces: Sequence[SearchSpace], seed: int, warm: Sequence[Suggestion]) -> Strategy:
+def _make_sampler_search(
+    method: _Method, spaces: Sequence[SearchSpace], seed: int, warm: Sequence[Suggestion]
+) -> Strategy:
     if method.is_joint:
-        return RoundRobin(spaces, warm, [_Sampled(spaces, method, seed)])
-    return RoundRobin(spaces, warm, [_Sampled([space], method, _derived(seed, i)) for i, space in enumerate(spaces)])
+        return RoundRobin(spaces, warm, [_SamplerProposer(spaces, method, seed)])
+    return RoundRobin(
+        spaces, warm, [_SamplerProposer([space], method, _derive_seed(seed, i)) for i, space in enumerate(spaces)]
+    )
 
 
-def _grid_search(spaces: Sequence[SearchSpace], seed: int, warm: Sequence[Suggestion]) -> Strategy:
-    return RoundRobin(spaces, warm, [_Grid(space, _derived(seed, i)) for i, space in enumerate(spaces)])
+def _make_grid_search(spaces: Sequence[SearchSpace], seed: int, warm: Sequence[Suggestion]) -> Strategy:
+    return RoundRobin(spaces, warm, [_GridProposer(space, _derive_seed(seed, i)) for i, space in enumerate(spaces)])
 
 
 # What builds a strategy: spaces, seed and warm points in, a strategy that has seen nothing out.
 Build = Callable[[Sequence[SearchSpace], int, Sequence[Suggestion]], Strategy]
 
 STRATEGIES: Mapping[str, Build] = {
-    "grid": _grid_search,
-    **{name: partial(_sampled_search, method) for name, method in _METHODS.items()},
+    "grid": _make_grid_search,
+    **{name: partial(_make_sampler_search, method) for name, method in _METHODS.items()},
 }
 
 

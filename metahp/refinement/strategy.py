@@ -44,7 +44,7 @@ def check_configuration(configuration: Configuration, spaces: Mapping[str, Searc
     Raises:
         UnknownNameError, OutOfRangeError: it is in none.
     """
-    _space_of(configuration, spaces).to_unit([configuration])
+    _find_space(configuration, spaces).to_unit([configuration])
 
 
 def upgrade_observation(observation: Observation, spaces: Mapping[str, SearchSpace]) -> Observation:
@@ -53,7 +53,7 @@ def upgrade_observation(observation: Observation, spaces: Mapping[str, SearchSpa
     Raises:
         UnknownNameError, OutOfRangeError: the configuration is in none of the search spaces.
     """
-    space = _space_of(observation.configuration, spaces)
+    space = _find_space(observation.configuration, spaces)
     configuration = space.upgraded(observation.configuration)
     if configuration is None:
         # Says which value lies outside.
@@ -66,7 +66,7 @@ def upgrade_observation(observation: Observation, spaces: Mapping[str, SearchSpa
     return replace(observation, configuration=configuration, run=None if run == configuration else run)
 
 
-def _space_of(configuration: Configuration, spaces: Mapping[str, SearchSpace]) -> SearchSpace:
+def _find_space(configuration: Configuration, spaces: Mapping[str, SearchSpace]) -> SearchSpace:
     if configuration.learner not in spaces:
         raise UnknownNameError(
             f"'{configuration.learner}' is not searched here. {did_you_mean(configuration.learner, list(spaces))}"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from metahp.refinement.acquisition import log_expected_improvement
-from metahp.refinement.posterior import JITTER, MIN_VARIANCE, Observed, Points, matern52
+from metahp.refinement.posterior import JITTER, MIN_VARIANCE, Observed, Points, compute_matern52
 from metahp.surrogate.gaussian_process import N_LEARNED_FROM, Relevance
 
 # A loss counts as no worse than so many spreads, median minus best, above the best, and so does that of a failed trial.
@@ -48,31 +48,31 @@ class TaskProcess:
         residuals = y - learned.slope * points.mean[:n] - self._level
         noise = torch.full_like(points.mean, JITTER)
         noise[:n] += learned.noise
-        self._factor = torch.linalg.cholesky(self._covariance(points) + torch.diag(noise))
+        self._factor = torch.linalg.cholesky(self._compute_covariance(points) + torch.diag(noise))
         self._white = torch.linalg.solve_triangular(self._factor[:n, :n], residuals[:, None], upper=False)
         # Of the pending trials, and of the best finished one, which is zero.
-        believed = self._expected(points, self._factor.T)[n:]
+        believed = self._compute_mean(points, self._factor.T)[n:]
         self._incumbent = float(torch.cat([torch.zeros_like(y[:1]), believed]).min())
 
-    def _covariance(self, points: Points) -> Tensor:
+    def _compute_covariance(self, points: Points) -> Tensor:
         learned = self.relevance
-        correlation = matern52(self._points.inputs / self._scales, points.inputs / self._scales)
+        correlation = compute_matern52(self._points.inputs / self._scales, points.inputs / self._scales)
         return learned.amplitude * correlation + learned.level
 
-    def _expected(self, points: Points, white: Tensor) -> Tensor:
+    def _compute_mean(self, points: Points, white: Tensor) -> Tensor:
         gain = (white[: self._n_finished].T @ self._white)[:, 0]
         return self._level + self.relevance.slope * points.mean + gain
 
-    def _prediction(self, points: Points) -> tuple[Tensor, Tensor]:
-        white = torch.linalg.solve_triangular(self._factor, self._covariance(points), upper=False)
+    def _predict_standardised(self, points: Points) -> tuple[Tensor, Tensor]:
+        white = torch.linalg.solve_triangular(self._factor, self._compute_covariance(points), upper=False)
         variance = self.relevance.amplitude + self.relevance.level - torch.linalg.vector_norm(white, dim=0) ** 2
-        return self._expected(points, white), variance.clamp(min=MIN_VARIANCE).sqrt()
+        return self._compute_mean(points, white), variance.clamp(min=MIN_VARIANCE).sqrt()
 
-    def log_improvement(self, points: Points) -> Tensor:
+    def compute_log_improvement(self, points: Points) -> Tensor:
         """Log of the expected improvement over the best loss, in units of the loss, shape (n,)."""
-        return log_expected_improvement(*self._prediction(points), self._incumbent) + math.log(self._spread)
+        return log_expected_improvement(*self._predict_standardised(points), self._incumbent) + math.log(self._spread)
 
     def predict(self, points: Points) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the loss without noise, in its units, both (n,)."""
-        mu, sigma = self._prediction(points)
+        mu, sigma = self._predict_standardised(points)
         return self._best + self._spread * mu, self._spread * sigma

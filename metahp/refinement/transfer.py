@@ -12,9 +12,17 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
-from metahp.refinement.acquisition import expected_best_loss
-from metahp.refinement.pool import N_LOCAL, fixed_pool, trust_region, trust_region_side
-from metahp.refinement.posterior import MIN_VARIANCE, Cross, MixtureSettings, Observed, Points, Posterior, torch_device
+from metahp.refinement.acquisition import compute_expected_best_loss
+from metahp.refinement.pool import N_LOCAL, compute_trust_region_side, make_fixed_pool, sample_trust_region
+from metahp.refinement.posterior import (
+    MIN_VARIANCE,
+    Cross,
+    MixtureSettings,
+    Observed,
+    Points,
+    Posterior,
+    find_torch_device,
+)
 from metahp.refinement.strategy import Observation, Suggestion, check_configuration, upgrade_observation
 from metahp.refinement.task_process import TaskProcess
 from metahp.surrogate.prior import Prior
@@ -72,7 +80,7 @@ class Transfer:
         if not prior.unit > 0:
             raise InputError(f"The unit of the loss is a number above zero, got {prior.unit}.")
         self._prior, self._seed = prior, seed
-        self._device = torch_device(device)
+        self._device = find_torch_device(device)
         self._settings = settings or MixtureSettings()
         self._is_table = table is not None
         candidates = prior.candidates if table is None else table
@@ -81,10 +89,10 @@ class Transfer:
         )
         for configuration in (*candidates, *(each.configuration for each in warm)):
             check_configuration(configuration, self._spaces)
-        self._pool = fixed_pool(spaces, candidates, seed=seed) if table is None else list(table)
-        self._place = {each.id: place for place, each in enumerate(self._pool)}
+        self._pool = make_fixed_pool(spaces, candidates, seed=seed) if table is None else list(table)
+        self._indices = {each.id: place for place, each in enumerate(self._pool)}
         self._weights = torch.as_tensor(prior.weights, dtype=torch.float64, device=self._device)
-        self._fixed = self._points(self._pool)
+        self._fixed = self._make_points(self._pool)
         self._variance = max(float((self._fixed.deviations**2).sum(dim=0).mean()), MIN_VARIANCE)
         self._is_open = torch.ones(len(self._pool), dtype=torch.bool, device=self._device)
         self._warm = deque(warm)
@@ -97,7 +105,7 @@ class Transfer:
         self._same: dict[str, list[int]] = {}
         for place, each in enumerate(self._pool):
             if each.learner in self._stopped_early:
-                self._same.setdefault(self._stem(each), []).append(place)
+                self._same.setdefault(self._find_stem(each), []).append(place)
         self._ran: dict[str, float] = {}
         # Ids of what was run where fewer iterations were told.
         self._runs: set[str] = set()
@@ -114,10 +122,10 @@ class Transfer:
             if suggestion.configuration.id not in self._tried.keys() | self._runs:
                 self._note(suggestion.configuration)
                 return suggestion
-        chosen = self._best()
+        chosen = self._choose_best()
         if chosen is None:
             return None
-        chosen = self._longer(chosen)
+        chosen = self._lengthen(chosen)
         self._note(chosen)
         return Suggestion(chosen, Origin.POSTERIOR)
 
@@ -139,122 +147,123 @@ class Transfer:
     def _note(self, configuration: Configuration) -> None:
         if configuration.id in self._tried:
             return
-        place = self._place.get(configuration.id)
+        place = self._indices.get(configuration.id)
         if place is None:
-            points = self._points([configuration])
+            points = self._make_points([configuration])
         else:
             points = self._fixed.part([place])
             self._is_open[place] = False
         self._tried[configuration.id] = points, Cross.of(points, self._fixed)
         if configuration.learner in self._stopped_early:
-            self._leave_out(configuration, self._iterations(configuration))
+            self._leave_out(configuration, self._count_iterations(configuration))
 
     def _is_left_out(self, configuration: Configuration) -> bool:
         """Whether it was asked for or told, or a run that may be stopped early says all about it."""
         if configuration.learner not in self._stopped_early:
             return configuration.id in self._tried
-        return self._iterations(configuration) <= self._ran.get(self._stem(configuration), 0)
+        return self._count_iterations(configuration) <= self._ran.get(self._find_stem(configuration), 0)
 
     def _leave_out(self, run: Configuration, n_iterations: float) -> None:
         """Never ask for up to so many iterations of what was run."""
-        stem = self._stem(run)
+        stem = self._find_stem(run)
         self._ran[stem] = max(n_iterations, self._ran.get(stem, 0))
         for place in self._same.get(stem, ()):
-            if self._iterations(self._pool[place]) <= n_iterations:
+            if self._count_iterations(self._pool[place]) <= n_iterations:
                 self._is_open[place] = False
 
-    def _longer(self, chosen: Configuration) -> Configuration:
+    def _lengthen(self, chosen: Configuration) -> Configuration:
         """`chosen`, in a longer run where that is stopped early and no run has failed: it may have met a limit."""
         own = (each.loss for each in self._told.values() if each.configuration.learner == chosen.learner)
         if chosen.learner not in self._stopped_early or not all(map(math.isfinite, own)):
             return chosen
         space = self._spaces[chosen.learner]
-        return space.with_iterations(chosen, min(LONGER * self._iterations(chosen), space.iterations[1]))
+        return space.with_iterations(chosen, min(LONGER * self._count_iterations(chosen), space.iterations[1]))
 
-    def _iterations(self, configuration: Configuration) -> int:
+    def _count_iterations(self, configuration: Configuration) -> int:
         """Of a configuration of a learner that is stopped early."""
         n_iterations = self._spaces[configuration.learner].iterations_of(configuration)
         assert n_iterations is not None
         return n_iterations
 
-    def _stem(self, configuration: Configuration) -> str:
+    def _find_stem(self, configuration: Configuration) -> str:
         """An id of what configurations that differ in their iterations only have in common."""
         space = self._spaces[configuration.learner]
         return space.with_iterations(configuration, space.iterations[0]).id
 
-    def _points(self, configurations: Sequence[Configuration]) -> Points:
+    def _make_points(self, configurations: Sequence[Configuration]) -> Points:
         scenarios = self._prior.at(configurations)
         return Points.of(scenarios.inputs, np.minimum(scenarios.values, self._settings.clip), self._weights)
 
-    def _best(self) -> Configuration | None:
-        process = self._process()
-        value = process.log_improvement if process else self._value()
-        top = _highest(self._pool, torch.where(self._is_open, value(self._fixed), -math.inf))
+    def _choose_best(self) -> Configuration | None:
+        process = self._make_task_process()
+        value = process.compute_log_improvement if process else self._make_value()
+        top = _rank(self._pool, torch.where(self._is_open, value(self._fixed), -math.inf))
         incumbent = min(self._told.values(), key=lambda each: each.loss, default=None)
         if not self._is_table and incumbent is not None and math.isfinite(incumbent.loss):
             space = self._spaces[incumbent.configuration.learner]
             own = [each.loss for each in self._told.values() if each.configuration.learner == space.learner]
             rng = np.random.default_rng([self._seed, len(self._tried)])
-            steps = [(trust_region_side(own, len(space)), N_LOCAL)]
+            steps = [(compute_trust_region_side(own, len(space)), N_LOCAL)]
             # The mixture takes longer for each candidate, and gained nothing from climbing.
             steps += [(side, N_CLIMBING) for side in CLIMBING_SIDES if process]
             centres = [incumbent.configuration]
             for side, n in steps:
-                if near := self._near(centres, side, n, rng):
-                    top = _highest(near, value(self._points(near)), top)
+                if near := self._find_near(centres, side, n, rng):
+                    top = _rank(near, value(self._make_points(near)), top)
                 centres = [each for _, each in top]
         return top[0][1] if top else None
 
-    def _near(
+    def _find_near(
         self, centres: Sequence[Configuration], side: float, n: int, rng: np.random.Generator
     ) -> list[Configuration]:
         """Up to `n` untried configurations around each of the centres."""
         around = (
-            trust_region(self._spaces[each.learner], each, side, n, known=self._place, rng=rng) for each in centres
+            sample_trust_region(self._spaces[each.learner], each, side, n, known=self._indices, rng=rng)
+            for each in centres
         )
         near = {each.id: each for each in itertools.chain.from_iterable(around)}
         return [each for each in near.values() if not self._is_left_out(each)]
 
-    def _process(self) -> TaskProcess | None:
+    def _make_task_process(self) -> TaskProcess | None:
         """The task's own process, where its trials tell their noise and are enough."""
         finite = [each for each in self._told.values() if math.isfinite(each.loss)]
         is_told = any(math.isfinite(each.noise) for each in finite)
-        return TaskProcess(self._observed()) if is_told and len(finite) >= self._settings.least_own else None
+        return TaskProcess(self._make_observed()) if is_told and len(finite) >= self._settings.least_own else None
 
-    def _value(self) -> Callable[[Points], torch.Tensor]:
+    def _make_value(self) -> Callable[[Points], torch.Tensor]:
         """What past tasks say each of some points is worth."""
         if not any(math.isfinite(each.loss) for each in self._told.values()):
-            return self._before_any_trial
-        observed, order = self._observed(), [*self._told, *self._pending()]
+            return self._value_before_any_trial
+        observed, order = self._make_observed(), [*self._told, *self._find_pending()]
         posterior = Posterior(self._weights, self._prior.log_scale, self._variance, observed, self._settings)
 
         def improvement(points: Points) -> torch.Tensor:
             kept = Cross.join([self._tried[name][1] for name in order]) if points is self._fixed else None
-            return posterior.log_improvement(points, kept)
+            return posterior.compute_log_improvement(points, kept)
 
         return improvement
 
-    def _pending(self) -> list[str]:
+    def _find_pending(self) -> list[str]:
         return [name for name in self._tried if name not in self._told]
 
-    def _before_any_trial(self, points: Points) -> torch.Tensor:
+    def _value_before_any_trial(self, points: Points) -> torch.Tensor:
         """Minus the expected best loss; once every scenario is served, a further pick should be good by itself."""
         chosen = torch.cat(
-            [self._fixed.scenarios[:, :0], *(self._tried[name][0].scenarios for name in self._pending())], dim=1
+            [self._fixed.scenarios[:, :0], *(self._tried[name][0].scenarios for name in self._find_pending())], dim=1
         )
-        expected = expected_best_loss(points.scenarios, self._weights, chosen)
+        expected = compute_expected_best_loss(points.scenarios, self._weights, chosen)
         return -(expected + TIE_BREAK * (self._weights @ points.scenarios))
 
-    def _observed(self) -> Observed:
+    def _make_observed(self) -> Observed:
         losses, noise = (
             torch.tensor(values, dtype=torch.float64, device=self._device) / self._prior.unit
             for values in zip(*((each.loss, each.noise) for each in self._told.values()), strict=True)
         )
-        points = Points.join([self._tried[name][0] for name in (*self._told, *self._pending())])
+        points = Points.join([self._tried[name][0] for name in (*self._told, *self._find_pending())])
         return Observed(points, losses, noise)
 
 
-def _highest(
+def _rank(
     configurations: Sequence[Configuration], values: torch.Tensor, others: Sequence[tuple[float, Configuration]] = ()
 ) -> list[tuple[float, Configuration]]:
     """The best `N_TOP` of all, with their values, the best first; none whose value is minus infinity."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
-from metahp.datasets.source import local_path
+from metahp.datasets.source import make_local_path
 from metahp.datasets.table import Table
 from metahp.learners.base import Learner
 from metahp.learners.registry import find_learner
@@ -98,7 +98,7 @@ def make_training_script(
     estimator = learner.estimator(configuration, table.task.type, numeric=numeric, categorical=categorical, seed=seed)
     model = write_value(estimator, imports)
     ending = _write_ending(metric, table, folds, imports)
-    path = local_path(path)
+    path = make_local_path(path)
     constants = [f"PATH = {write_value(path, set())}", f"TARGET = {write_value(table.target, set())}", f"SEED = {seed}"]
     body = [*constants, write_constants(table), "", *write_functions(table, learner, _choose_time_reader(table, folds))]
     body.append(write_reading(table, path))

@@ -57,7 +57,7 @@ def _describe_column(column: Column) -> str | list[str]:
 def write_functions(table: Table, learner: Learner, more: str = "") -> list[str]:
     """The functions that read columns: those of `portable` that are needed, `more` by its name, and `prepare`."""
     wanted = {_READERS[kind][0] for kind in _find_kinds(table)} | {_choose_target_reader(table)}
-    wanted |= {"number_label"} if _has_number_labels(table) else set()
+    wanted |= {"make_number_label"} if _has_number_labels(table) else set()
     wanted |= {more} if more else set()
     functions = [*_copy_sources(wanted), _write_prepare(table, learner)]
     return [f"{function}\n" for function in functions]
@@ -122,7 +122,7 @@ def write_reading(table: Table, path: str) -> str:
         lines += ["texts, positions = read_texts(frame[TARGET])", "y = texts[positions]"]
     lines.append("frame, y = frame[pd.notna(y)], y[pd.notna(y)]")
     if _has_number_labels(table):
-        lines.append("y = np.array([number_label(value) for value in y])")
+        lines.append("y = np.array([make_number_label(value) for value in y])")
     return "\n".join([*lines, "X = prepare(frame)"]) + "\n"
 
 
@@ -160,7 +160,7 @@ def _write_read_call(table: Table, path: str, *, source: str = "PATH", depth: in
     """The call that reads `source`, without the arguments that are pandas' defaults."""
     # The columns' names are in the script already; a placeholder stands for them until the call is written.
     placeholder = [Variable("COLUMNS")] if table.preparation.categorical else []
-    call = ast.parse(table.read.pandas_source(Variable(source), placeholder), mode="eval").body
+    call = ast.parse(table.read.write_pandas_call(Variable(source), placeholder), mode="eval").body
     assert isinstance(call, ast.Call)
     written = {"na_values": "MISSING", "dtype": _TEXT_COLUMNS}
     parts = [ast.unparse(argument) for argument in call.args]

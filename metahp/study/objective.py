@@ -121,7 +121,7 @@ def tune_function(
     strategy, _ = make_strategy(request.start, past.prior, [space], suggestions, seed=request.seed)
     if is_open:
         storage.record(TaskRecord(task=task, metafeatures=objective_request.metafeatures))
-    with interrupts.held_back() as held:
+    with interrupts.hold_signals() as held:
         with ObjectiveThreads(
             objective_request.function, space, task=task.id, protocol=PROTOCOL, metric=metric, n_jobs=request.n_jobs
         ) as backend:

@@ -132,7 +132,7 @@ def tiny() -> Tiny:
 @pytest.fixture(autouse=True)
 def _bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No seed, and so no model that came with it."""
-    monkeypatch.setattr(seed, "_PLACES", (tmp_path / "no seed",))
+    monkeypatch.setattr(seed, "_FOLDERS", (tmp_path / "no seed",))
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def asked(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a knowledge base that has been asked of both learners, for ROC AUC and accuracy."""
     folder = tmp_path_factory.mktemp("asked") / "kb"
     with pytest.MonkeyPatch.context() as bare:
-        bare.setattr("metahp.knowledge.seed._PLACES", (folder / "no seed",))
+        bare.setattr("metahp.knowledge.seed._FOLDERS", (folder / "no seed",))
         base = tiny.base(folder)
         for metric in ("roc_auc", "accuracy"):
             assert TRAINED in tiny.ask(base, metric)[2][0]
@@ -169,7 +169,7 @@ def test_with_many_new_tasks_a_small_model_is_trained_again(tiny, base, fits):
 
 
 def test_a_large_model_is_not_trained_again_but_a_note_says_how_many_tasks_are_new(tiny, base, fits, monkeypatch):
-    monkeypatch.setattr(advisers, "MOST_CELLS_VALIDATED", 0)
+    monkeypatch.setattr(advisers, "MAX_CELLS_VALIDATED", 0)
     tiny.add(base, [12, 13])
     _, advice, [note] = tiny.ask(base)
     assert fits.n == 0
@@ -204,7 +204,7 @@ def test_with_too_little_time_nothing_is_trained_and_the_portfolio_says_so(tiny,
 
 
 def test_a_knowledge_base_too_large_for_a_question_trains_nothing(tiny, tmp_path, fits, monkeypatch):
-    monkeypatch.setattr(advisers, "MOST_CELLS_TRAINED", 50)
+    monkeypatch.setattr(advisers, "MAX_CELLS_TRAINED", 50)
     _, advice, [note] = tiny.ask(tiny.base(tmp_path / "kb"))
     assert fits.n == 0
     assert "takes too long for a question" in note
@@ -212,7 +212,7 @@ def test_a_knowledge_base_too_large_for_a_question_trains_nothing(tiny, tmp_path
 
 
 def test_one_of_middle_size_trains_without_validation(tiny, tmp_path, fits, monkeypatch):
-    monkeypatch.setattr(advisers, "MOST_CELLS_VALIDATED", 50)
+    monkeypatch.setattr(advisers, "MAX_CELLS_VALIDATED", 50)
     adviser, advice, _ = tiny.ask(tiny.base(tmp_path / "kb"))
     assert fits.n == 1
     assert adviser.validation.track_record is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metahp.api.advisers import make_adviser
-from metahp.api.models import Model, kept_model_paths, model_key, train_model, training_seconds
+from metahp.api.models import Model, estimate_training_seconds, list_kept_models, make_model_key, train_model
 from metahp.api.past_knowledge import find_spaces, measure_past
 from metahp.core.task import TaskType
 from metahp.core.trial_columns import TrialColumns
@@ -62,7 +62,9 @@ def test_training_without_validation_takes_a_sixth_and_has_no_intervals(past):
     model = train_model(past, evidence, seed=0, is_validated=False)
     assert model.validations == {}
     assert make_adviser(evidence, model).validation.track_record is None
-    assert 6 * training_seconds(evidence, is_validated=False) == pytest.approx(training_seconds(evidence))
+    assert 6 * estimate_training_seconds(evidence, is_validated=False) == pytest.approx(
+        estimate_training_seconds(evidence)
+    )
 
 
 def test_the_best_model_knows_few_other_learners_then_many_tasks_then_is_the_users_own(
@@ -71,9 +73,9 @@ def test_the_best_model_knows_few_other_learners_then_many_tasks_then_is_the_use
     shipped = tmp_path / "seed"
     shipped.mkdir()
     (shipped / "tasks.parquet").touch()
-    monkeypatch.setattr("metahp.knowledge.seed._PLACES", (shipped,))
+    monkeypatch.setattr("metahp.knowledge.seed._FOLDERS", (shipped,))
     evidence = past.evidence("accuracy", ["linear"])
-    prefix = model_key(evidence, "x").partition("-linear-")[0]
+    prefix = make_model_key(evidence, "x").partition("-linear-")[0]
     names = {
         "linear-9-a": tmp_path,
         "linear-12-a": shipped,
@@ -90,7 +92,7 @@ def test_the_best_model_knows_few_other_learners_then_many_tasks_then_is_the_use
     cache.save(tmp_path, f"{prefix.replace('accuracy', 'roc_auc')}-linear-12-a", {"a": np.ones(1)})
     found = [
         (path.stem.removeprefix(f"{prefix}-"), path.parent.parent)
-        for path in kept_model_paths(tmp_path, evidence, "b", frozenset(LEARNERS))
+        for path in list_kept_models(tmp_path, evidence, "b", frozenset(LEARNERS))
     ]
     assert found == [
         ("linear-12-b", tmp_path),

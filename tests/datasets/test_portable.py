@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from metahp.datasets import portable
 from metahp.datasets.columns import parse_column
-from metahp.datasets.portable import number_label, read_categories, read_date_parts, read_numbers, read_texts
+from metahp.datasets.portable import make_number_label, read_categories, read_date_parts, read_numbers, read_texts
 
 
 def texts_of(cells: object) -> list[str | None]:
@@ -65,7 +65,7 @@ def test_dates_are_read_in_universal_time_or_as_they_stand() -> None:
     ("value", "label"), [(1.0, "1"), (-0.0, "0"), (0.1 + 0.2, "0.30000000000000004"), (np.inf, "inf"), (1e20, "1e+20")]
 )
 def test_a_number_stands_for_one_class(value: float, label: str) -> None:
-    assert number_label(value) == label
+    assert make_number_label(value) == label
 
 
 NUMBERS = st.sampled_from(["1", " 2.5", "NA", 3, 1e300, None])

@@ -112,7 +112,7 @@ def test_pandas_alone_reads_the_same_table_again(name: str, frame: pd.DataFrame,
     path = tmp_path / name
     path.write_bytes(WRITERS[name](frame))
     table = load(path, target="y")
-    source = table.read.pandas_source(str(path), table.preparation.categorical)
+    source = table.read.write_pandas_call(str(path), table.preparation.categorical)
     again = eval(source, {"pd": pd})
     assert load(again, target="y").task.id == table.task.id
 
@@ -165,12 +165,12 @@ BAD: dict[str, tuple[str, bytes | str, str]] = {
     "ragged after quoted line break": ("t.csv", 'a,b,y\n1,"x\ny",a\n1,2\n' + rows(), "line 4: expected 3 .* found 2"),
     "ragged after blank lines": ("t.csv", "\n\na,b,y\n" + rows(10) + "1,2\n" + rows(), "line 14: .* found 2"),
     "open quote": ("t.csv", 'a,b,y\n1,"x,2\n' + rows(), "line 2"),
-    "not guessable": ("t.csv", CONTROL, "neither UTF-8 nor any other text .* Save it as UTF-8"),
+    "not guessable": ("t.csv", CONTROL, "is not UTF-8, and has too many .* Save it as UTF-8"),
     "NUL byte": ("t.csv", b"a,b\n1,\0\n", "binary file, expected text .a NUL byte at position 6"),
     "Excel": ("t.csv", b"PK\x03\x04" + CONTROL, "an Excel workbook .* save the sheet as CSV"),
     "half UTF-16": ("t.csv", b"\xff\xfea\0,", "starts as UTF-16 but is not valid"),
     "broken gzip": ("t.csv.gz", gzip.compress(rows().encode())[:30], "broken gzip archive"),
-    "no gzip": ("t.csv.gz", "a,b,y\n" + rows(), "not a gzip archive in spite of its name"),
+    "no gzip": ("t.csv.gz", "a,b,y\n" + rows(), "not a gzip archive, despite its name"),
     "broken Parquet": ("t.parquet", b"PAR1" + CONTROL, "not a readable Parquet file .*cut off"),
     "CSV called Parquet": ("t.parquet", "a,b,y\n" + rows(), "not a readable Parquet file .*another format"),
     "packed Parquet": ("t.parquet.gz", gzip.compress(b"PAR1"), "Parquet file inside gzip; unpack it"),
@@ -318,7 +318,7 @@ def test_pandas_reads_json_lines_again_without_making_dates_of_them(tmp_path: Pa
     path = tmp_path / "t.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     table = load(path)
-    again = eval(table.read.pandas_source(str(path)), {"pd": pd})
+    again = eval(table.read.write_pandas_call(str(path)), {"pd": pd})
     assert list(again["modified"]) == [row["modified"] for row in rows]
     assert list(again["created_at"]) == [row["created_at"] for row in rows]
     assert build_table(again).task.id == table.task.id
@@ -332,7 +332,7 @@ def test_sparse_arff_rows_mean_zero_where_they_are_silent(tmp_path: Path) -> Non
     assert list(table.features["b"][:2]) == ["yes", "no way"]
     assert table.features["b"].isna().sum() == 20
     with pytest.raises(InputError, match="save it as CSV"):
-        table.read.pandas_source("t.arff")
+        table.read.write_pandas_call("t.arff")
 
 
 def test_source_travels_to_another_process(frame: pd.DataFrame, tmp_path: Path) -> None:

@@ -7,7 +7,15 @@ import torch
 from scipy.stats import multivariate_normal, norm
 
 from metahp.core.errors import InputError
-from metahp.refinement.posterior import JITTER, MixtureSettings, Observed, Points, Posterior, matern52, torch_device
+from metahp.refinement.posterior import (
+    JITTER,
+    MixtureSettings,
+    Observed,
+    Points,
+    Posterior,
+    compute_matern52,
+    find_torch_device,
+)
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
 # All components are kept, each with its exact weight to four digits.
@@ -92,7 +100,7 @@ def test_the_mixture_agrees_with_a_plain_solve_of_every_component(n_finished):
     predicted_mean, predicted_deviation = mixture.predict(points)
     np.testing.assert_allclose(predicted_mean, mean, atol=1e-4)
     np.testing.assert_allclose(predicted_deviation, deviation, rtol=1e-3)
-    np.testing.assert_allclose(mixture.log_improvement(points).exp(), improvement, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(mixture.compute_log_improvement(points).exp(), improvement, rtol=1e-3, atol=1e-6)
 
 
 def test_weights_sum_to_one_and_point_at_the_scenario_that_the_losses_follow():
@@ -140,13 +148,13 @@ def test_resampled_components_stand_for_all():
 def test_a_pending_trial_leaves_the_weights_and_takes_the_interest_away_from_its_place():
     weights, observed, points = problem(3, 6, n_new=30)
     free = posterior(weights, observed)
-    favourite = int(free.log_improvement(points).argmax())
+    favourite = int(free.compute_log_improvement(points).argmax())
     waiting = Points.join([observed.points, points.part([favourite])])
     believing = posterior(weights, Observed(waiting, observed.losses, observed.noise))
     for one, other in zip(free.log_weights, believing.log_weights, strict=True):
         torch.testing.assert_close(one, other)
     np.testing.assert_allclose(free.predict(points)[0], believing.predict(points)[0], atol=1e-9)
-    drop = free.log_improvement(points).exp() - believing.log_improvement(points).exp()
+    drop = free.compute_log_improvement(points).exp() - believing.compute_log_improvement(points).exp()
     assert int(drop.argmax()) == favourite
     assert float(drop.min()) > -1e-9
 
@@ -158,7 +166,7 @@ def test_a_failed_trial_counts_as_the_worst_clipped_loss():
     far = losses.clone()
     far[1] = 1e6
     one, other = (posterior(weights, Observed(observed.points, each, observed.noise)) for each in (losses, far))
-    torch.testing.assert_close(one.log_improvement(points), other.log_improvement(points))
+    torch.testing.assert_close(one.compute_log_improvement(points), other.compute_log_improvement(points))
 
 
 def test_known_noise_is_trusted_less_where_it_is_large():
@@ -176,16 +184,18 @@ def test_known_noise_is_trusted_less_where_it_is_large():
 
 def test_matern52_agrees_with_its_formula(rng):
     left, right = rng.random((5, 3)), rng.random((4, 3))
-    np.testing.assert_allclose(matern52(torch.tensor(left), torch.tensor(right)), matern(left, right), atol=1e-12)
+    np.testing.assert_allclose(
+        compute_matern52(torch.tensor(left), torch.tensor(right)), matern(left, right), atol=1e-12
+    )
 
 
 def test_a_device_that_is_not_there_is_an_error():
     with pytest.raises(InputError, match="Known: auto, cpu, cuda"):
-        torch_device("tpu")
+        find_torch_device("tpu")
     if not torch.cuda.is_available():
-        assert torch_device("auto").type == "cpu"
+        assert find_torch_device("auto").type == "cpu"
         with pytest.raises(InputError, match="No CUDA device"):
-            torch_device("cuda")
+            find_torch_device("cuda")
 
 
 @pytest.mark.gpu
@@ -199,5 +209,7 @@ def test_cuda_agrees_with_the_cpu():
         observed.noise.to(cuda),
     )
     moved = Posterior(torch.tensor(weights, device=cuda), LOG_SCALE, VARIANCE, there, FINE)
-    expected = posterior(weights, observed).log_improvement(points)
-    torch.testing.assert_close(moved.log_improvement(points_of(points.inputs, points.scenarios, cuda)).cpu(), expected)
+    expected = posterior(weights, observed).compute_log_improvement(points)
+    torch.testing.assert_close(
+        moved.compute_log_improvement(points_of(points.inputs, points.scenarios, cuda)).cpu(), expected
+    )

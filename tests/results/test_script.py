@@ -23,7 +23,7 @@ from metahp.recommendation.result import Recommendation, Recommended
 from metahp.results.model import fit_model
 from metahp.results.script import ScriptFolds, make_recommendation_script, make_training_script
 from metahp.study.request import Folds
-from metahp.study.rows import part_rows
+from metahp.study.rows import split_rows
 
 TARGETS = {"binary": TaskType.BINARY, "multiclass": TaskType.MULTICLASS, "regression": TaskType.REGRESSION}
 
@@ -128,7 +128,7 @@ def test_the_script_of_a_search_by_group_or_time_scores_in_the_same_folds(
     frame = frame.assign(farm=rng.integers(0, 20, len(frame)).astype(str), minute=rng.integers(0, 40, len(frame)))
     path = tmp_path / "table.csv"
     features(frame, target).to_csv(path, index=False)
-    rows = part_rows(path, target=target, folds=Folds(cv=4, **{"groups" if kind == "group" else "time": column}))
+    rows = split_rows(path, target=target, folds=Folds(cv=4, **{"groups" if kind == "group" else "time": column}))
     assert rows.split_column == column
     configuration = find_learner("linear").space(rows.table.task.type).default
     metric = find_metric(rows.table.task.type)

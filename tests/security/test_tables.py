@@ -29,7 +29,7 @@ from metahp.datasets.infer import build_table
 from metahp.datasets.limits import MAX_COLUMNS, MAX_DEPTH
 from metahp.datasets.load import load
 from metahp.datasets.raw import RawTable
-from metahp.datasets.read import TableSource, frame_of
+from metahp.datasets.read import TableSource, make_frame
 from metahp.datasets.table import Table
 
 N_ROWS = 40
@@ -256,7 +256,7 @@ def test_too_many_columns_from_python_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"has 25,00[12] columns; expected at most 25,000"):
             load(X, [0, 1] * 10)
     with pytest.raises(InputError, match="sparse matrix has 1,000,000,000,000 rows and 9 columns"):
-        frame_of(scipy.sparse.coo_matrix((10**12, 9)))
+        make_frame(scipy.sparse.coo_matrix((10**12, 9)))
 
 
 # --- What is no file

@@ -96,7 +96,7 @@ def test_predictions_are_exact_in_a_pipe_and_shown_with_escapes_on_a_terminal(
 def test_a_log_record_is_one_line_without_escapes(capsys: pytest.CaptureFixture[str]) -> None:
     import logging  # noqa: PLC0415
 
-    with output.logged():
+    with output.show_logs():
         logging.getLogger("metahp.somewhere").warning("cannot read %s\nand more", f"x{BAD}")
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
