@@ -10,13 +10,14 @@ from metahp.core.task import Task
 from metahp.recommendation.abstention import find_reason_to_abstain
 from metahp.recommendation.result import Neighbour, TrackRecord
 from metahp.surrogate.evidence import Evidence
-from metahp.surrogate.forecast import Forecast, Levels
+from metahp.surrogate.forecast import Forecast, Levels, compute_log_ratios
 from metahp.surrogate.metamodel import MetaModel, to_bytes
 from metahp.surrogate.prior import PastTasks, Prior
 from metahp.surrogate.validation import (
     compute_batch_regret,
     compute_random_regret,
     compute_worth_in_random_trials,
+    count_random,
     make_group_folds,
 )
 
