@@ -249,4 +249,4 @@ def find_spaces(task_type: TaskType, learners: Sequence[str]) -> dict[str, Searc
 
 def describe_error(error: Exception) -> str:
     """The class and message of an error in one line."""
-    return f"{type(error).__name__}: {' '.join(encodable(str(error)).split())}"
+    return f"{type(error).__name__}: {' '.join(make_encodable(str(error)).split())}"

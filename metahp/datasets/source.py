@@ -199,7 +199,7 @@ def _find_mode(path: Path) -> int:
 
 def _format_path(path: str | Path) -> str:
     """The path as text for a one-line message."""
-    return printable(str(path)).replace("\n", "\\n")
+    return make_printable(str(path)).replace("\n", "\\n")
 
 
 def _read_pipe(stream: BinaryIO, what: str) -> bytes:
