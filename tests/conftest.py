@@ -13,7 +13,7 @@ from metahp import api
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.trial_columns import NumberLists, TrialColumns
 from metahp.knowledge.columns import trials_to_table
-from metahp.knowledge.seed import SEED_KEY, seed_folder, seed_hash
+from metahp.knowledge.seed import SEED_KEY, find_seed_folder, hash_seed
 from metahp.knowledge.store import KnowledgeBase
 
 
@@ -124,7 +124,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
     manifest.write_text("\n".join(lines), encoding="utf-8")
     measured = api.refresh(api.read_manifest(manifest), folder / "seed", learners=["linear"], sizes={"linear": 4})
     base = KnowledgeBase(folder / "home")
-    base.add(measured.tasks(), trials_to_table(measured.trials()), {SEED_KEY: seed_hash(seed_folder())})
+    base.add(measured.tasks(), trials_to_table(measured.trials()), {SEED_KEY: hash_seed(find_seed_folder())})
     known = Known(folder / "t4.csv", base.folder)
     api.recommend(known.table, learners="linear", knowledge_base=base)
     return known

@@ -1,4 +1,4 @@
-"""`metahp describe FILE`: the meta-features of a table, by group, with the processor time that each group took."""
+"""`metahp describe FILE`: the meta-features of a table by group, with the processor time of each group."""
 
 import math
 from collections.abc import Iterator
@@ -20,25 +20,28 @@ def describe(
     target: options.Target = None,
     task: options.Task = None,
     budget_seconds: options.Budget = 2.0,
-    form: Annotated[options.Format, typer.Option("--format", help="How to print them.")] = options.Format.TABLE,
+    form: Annotated[options.Format, typer.Option("--format", help="Output format.")] = options.Format.TABLE,
     out: options.Output = None,
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show the meta-features of the table in FILE, with the processor time that each group took."""
-    output.hush(quiet=quiet)
+    """Show the meta-features of the table in FILE.
+
+    Meta-features are numbers that describe a table. The processor time of each group is shown too.
+    """
+    output.set_quiet(quiet=quiet)
     api = startup.import_api()
-    with output.working("describing the table", quiet=quiet):
+    with output.show_spinner("describing the table", quiet=quiet):
         table = api.load(file, target=target, task=task)
         metafeatures = api.describe(table, budget_seconds=budget_seconds, seed=seed)
     output.warn((*table.warnings, *metafeatures.warnings), quiet=quiet)
     if form is options.Format.JSON:
-        output.write(output.as_json(_as_dict(table, metafeatures)), out)
+        output.write(output.format_json(_make_dict(table, metafeatures)), out)
     else:
-        output.write_rich(_report(table, metafeatures, file), out)
+        output.write_rich(_make_report(table, metafeatures, file), out)
 
 
-def _as_dict(table: "Table", metafeatures: "MetaFeatures") -> dict[str, object]:
+def _make_dict(table: "Table", metafeatures: "MetaFeatures") -> dict[str, object]:
     return {
         "task": {
             "id": table.task.id,
@@ -54,13 +57,13 @@ def _as_dict(table: "Table", metafeatures: "MetaFeatures") -> dict[str, object]:
     }
 
 
-def _report(table: "Table", metafeatures: "MetaFeatures", file: str) -> Iterator["RenderableType"]:
+def _make_report(table: "Table", metafeatures: "MetaFeatures", file: str) -> Iterator["RenderableType"]:
     from rich.table import Table as RichTable
     from rich.text import Text
 
     from metahp.metafeatures.extract import GROUP_OF
 
-    yield output.line(phrases.table_line(table, file))
+    yield output.make_text(phrases.format_table(table, file))
     for group, seconds in metafeatures.seconds.items():
         yield ""
         yield Text(f"{group} ({seconds:.2f} s)", style="bold")

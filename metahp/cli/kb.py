@@ -1,4 +1,4 @@
-"""`metahp kb`: what the knowledge base holds, where it is, and the models that are trained on it."""
+"""`metahp kb`: contents and path of the knowledge base, and training of its models."""
 
 import json
 from pathlib import Path
@@ -8,32 +8,33 @@ import typer
 
 from metahp.cli import options, output, phrases
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 
 if TYPE_CHECKING:
-    from metahp.api.training import Trained
+    from metahp.api.training import TrainingOutcome
 
-app = typer.Typer(help="Look at the knowledge base, and train its models.")
+app = typer.Typer(help="Show the knowledge base, and train its models.")
 
 
 @app.command("info")
-def info(
+def print_info(
     kb: options.KnowledgeBasePath = None,
-    form: Annotated[options.Format, typer.Option("--format", help="How to print it.")] = options.Format.TABLE,
+    form: Annotated[options.Format, typer.Option("--format", help="Output format.")] = options.Format.TABLE,
     out: options.Output = None,
 ) -> None:
-    """Say how many tasks and trials the knowledge base holds, and of what kind, and whether its file is damaged.
+    """Show what the knowledge base holds.
 
-    Of the trials on tables it says how many nothing can be learned from: those of learners that this installation does
-    not know, those outside of today's search spaces, and those without a loss of the usual metric.
+    Counts tasks and trials by kind, and checks the file for damage. It also counts the trials on tables that metahp
+    cannot learn from: trials of unknown learners, trials outside the current search spaces (set aside), and trials
+    without the default metric.
     """
     from metahp.knowledge.coverage import count_unused
-    from metahp.knowledge.locate import knowledge_base_path, open_snapshot
+    from metahp.knowledge.locate import find_knowledge_base_path, open_snapshot
     from metahp.knowledge.store import KnowledgeBase
 
-    base = KnowledgeBase(knowledge_base_path(kb))
+    base = KnowledgeBase(find_knowledge_base_path(kb))
     damage = base.verify()
-    # Of a damaged file, what else it seems to hold is not to be trusted.
+    # The other contents of a damaged file cannot be trusted.
     contents: dict[str, Any] = {"path": str(base.file)}
     if not damage:
         _, snapshot = open_snapshot(kb)
@@ -43,51 +44,62 @@ def info(
     _write_contents(contents, form, out)
     if damage:
         raise KnowledgeBaseError(
-            f"{base.file} is damaged. Put a copy from a backup in its place, or move it away: the next command then "
-            "starts from the knowledge that came with metahp, and from those of your trials that the journal still has."
+            f"{base.file} is damaged. Replace it by a backup, or move it away: the next command then starts from the "
+            "knowledge that came with metahp and from your trials that are still in the journal."
         )
 
 
 def _write_contents(contents: dict[str, Any], form: options.Format, out: Path | None) -> None:
     if form is options.Format.JSON:
-        output.write(output.as_json(contents), out)
+        output.write(output.format_json(contents), out)
     else:
-        output.write(printable("".join(f"{_title(name)}: {_shown(value)}\n" for name, value in contents.items())), out)
+        output.write(
+            make_printable(
+                "".join(f"{_format_title(name)}: {_format_value(value)}\n" for name, value in contents.items())
+            ),
+            out,
+        )
 
 
 @app.command("path")
-def path(kb: options.KnowledgeBasePath = None) -> None:
-    """Print where the knowledge base is, or will be from its first use on."""
-    from metahp.knowledge.locate import knowledge_base_path
+def print_path(kb: options.KnowledgeBasePath = None) -> None:
+    """Print the path of the knowledge base.
+
+    The file is created on first use.
+    """
+    from metahp.knowledge.locate import find_knowledge_base_path
     from metahp.knowledge.store import KnowledgeBase
 
-    output.write(f"{KnowledgeBase(knowledge_base_path(kb)).file}\n")
+    output.write(f"{KnowledgeBase(find_knowledge_base_path(kb)).file}\n")
 
 
 @app.command("train")
 def train(
     kb: options.KnowledgeBasePath = None,
     learners: options.Learners = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Models to train side by side, on a core each.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Number of models to train at the same time, each on one core.")
+    ] = 1,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train the models that questions are answered with, on all that the knowledge base holds now.
+    """Train the models of the knowledge base.
 
-    There is one of each learner and one between all of them, for each of the usual metrics. A model that is trained
-    already stays, so that an interrupted command goes on where it was. New trials count without any training; after a
-    few dozen new tasks it is worth while.
+    Recommendations come from these models, which learn from all tasks and trials. For each common metric there
+    is one model per learner and one for all learners together. A model that is up to date is kept, so run the command
+    again to continue after an interruption. New trials are used without training; train again after a few dozen new
+    tasks.
     """
-    from metahp.api.training import Trained, TrainingProgress
+    from metahp.api.training import TrainingOutcome, TrainingProgress
     from metahp.api.training import train as train_models
 
-    output.hush(quiet=quiet)
+    output.set_quiet(quiet=quiet)
 
-    def on_progress(progress: TrainingProgress, trained: Trained | None) -> None:
+    def on_progress(progress: TrainingProgress, trained: TrainingOutcome | None) -> None:
         if quiet:
             return
         if trained is not None:
             output.say(f"{progress.n_done} of {progress.n_models}: {describe_trained(trained)}")
-        left = phrases.duration(progress.seconds_left / min(jobs, max(progress.n_models - progress.n_done, 1)))
+        left = phrases.format_duration(progress.seconds_left / min(jobs, max(progress.n_models - progress.n_done, 1)))
         if progress.n_done < progress.n_models:
             output.say(f"still to train: {progress.n_models - progress.n_done}, about {left} on an idle machine")
 
@@ -99,26 +111,26 @@ def train(
     output.write(f"trained: {n_trained}\n" if n_trained else "nothing to train: all models are up to date\n")
 
 
-def describe_trained(trained: "Trained") -> str:
-    """A model in one line: what it is of, and how well its advice does."""
-    text = printable(f"{trained.kind} {trained.metric} {' + '.join(trained.learners)}".replace("  ", " "))
+def describe_trained(trained: "TrainingOutcome") -> str:
+    """One line about a model: its kind, metric and learners, and how good its advice is."""
+    text = make_printable(f"{trained.kind} {trained.metric} {' + '.join(trained.learners)}".replace("  ", " "))
     if trained.why_not:
-        return f"{text}: {printable(trained.why_not)}"
+        return f"{text}: {make_printable(trained.why_not)}"
     wins = "" if trained.win_rate != trained.win_rate else f", first beats the default on {trained.win_rate:.0%}"
     return f"{text}: {trained.n_tasks} past tasks{wins}"
 
 
-def _title(name: str) -> str:
+def _format_title(name: str) -> str:
     return name.removeprefix("n_").replace("_", " ")
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value == {}:
         return "none"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_shown(item)}" for name, item in value.items())
+        return ", ".join(f"{name} {_format_value(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(_shown, value))
+        return ", ".join(map(_format_value, value))
     if isinstance(value, bool | str) or value is None:
         return str(value)
     return f"{value:,}" if isinstance(value, int | float) else json.dumps(value)

@@ -1,7 +1,7 @@
-"""The command `metahp`: one sub-command per verb, each in its own file, and the exit codes of all of them.
+"""The command `metahp`: its sub-commands, each in its own file, and their exit codes.
 
-Exit codes: 0 done, 1 something failed, 2 the input or the command line cannot be used; 130, 143 or 129 where SIGINT,
-SIGTERM or SIGHUP ended it.
+Exit codes: 0 done, 1 something failed, 2 the input or the command line cannot be used; 130, 143 or 129 ended by SIGINT,
+SIGTERM or SIGHUP.
 """
 
 import os
@@ -40,60 +40,60 @@ def _print_version(is_wanted: bool) -> None:
 
 
 @app.callback()
-def _options(
+def handle_global_options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """Starting hyperparameters for a table never seen before, learned from past tasks."""
+    """Recommend and tune hyperparameters for a table, based on past tasks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; errors become one line on standard error.
 
-    SIGINT, SIGTERM and SIGHUP end it in good order, with what was found where there is something. With the environment
-    variable METAHP_DEBUG set, an error ends in its traceback instead.
+    After SIGINT, SIGTERM or SIGHUP the command still writes the result found so far. Where the environment variable
+    METAHP_DEBUG is set, an error ends in its traceback instead.
     """
     output.prepare_streams()
-    # Imported here: `metahp --help` has no use for it before the streams are safe.
+    # Imported here, because the streams have to be safe first.
     from metahp.evaluation import interrupts
 
     def notify() -> None:
-        output.complain(f"{interrupts.ending()}: the result is being finished; once more ends at once")
+        output.complain(f"{interrupts.describe_signal()}: finishing the result; interrupt again to end at once")
 
-    with interrupts.terminable(notify), output.logged():
+    with interrupts.handle_signals(notify), output.show_logs():
         try:
             words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
             result = typer.main.get_command(app).main(words, prog_name="metahp", standalone_mode=False)
-            with output.printing():
+            with output.report_write_errors():
                 if sys.stdout is not None:
                     sys.stdout.flush()
-            if (interrupts.received() or result == INTERRUPTED) and not isinstance(result, output.Reported):
-                # Typer makes an exit code of an interrupt.
-                output.complain(interrupts.ending())
-                return interrupts.exit_code() if interrupts.received() else INTERRUPTED
+            if (interrupts.get_signal() or result == INTERRUPTED) and not isinstance(result, output.Reported):
+                # Typer turns an interrupt into an exit code.
+                output.complain(interrupts.describe_signal())
+                return interrupts.get_exit_code() if interrupts.get_signal() else INTERRUPTED
             return int(result) if isinstance(result, int) else 0
         except BrokenPipeError:
-            # The reader went away, as `head` does.
+            # The reader closed the pipe, as `head` does.
             output.silence()
-            return interrupts.exit_code() if interrupts.received() else 1
+            return interrupts.get_exit_code() if interrupts.get_signal() else 1
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt | typer.Abort) or interrupts.received():
+            if isinstance(error, KeyboardInterrupt | typer.Abort) or interrupts.get_signal():
                 # Native code may have turned the interrupt into an error of its own.
-                output.complain(interrupts.ending())
-                return interrupts.exit_code() if interrupts.received() else INTERRUPTED
+                output.complain(interrupts.describe_signal())
+                return interrupts.get_exit_code() if interrupts.get_signal() else INTERRUPTED
             if not isinstance(error, Exception) or (os.environ.get(DEBUG_VARIABLE) and not _is_usage(error)):
                 raise
-            return _failed(error)
+            return _report_error(error)
 
 
 def _is_usage(error: Exception) -> bool:
     return isinstance(error, typer.TyperException)
 
 
-def _failed(error: Exception) -> int:
+def _report_error(error: Exception) -> int:
     if isinstance(error, typer.TyperException):
-        dash = ", and name a file that begins with '-' as ./-…" if "No such option" in error.format_message() else ""
+        dash = "; write a file name that begins with '-' as ./-…" if "No such option" in error.format_message() else ""
         output.complain(f"{error.format_message()} (see metahp --help{dash})")
         return 2
     message = str(error) or type(error).__name__

@@ -12,42 +12,48 @@ from metahp.learners.registry import LEARNERS
 
 
 class Format(StrEnum):
-    """How a command prints its answer."""
+    """Output format of a command."""
 
     TABLE = "table"
     JSON = "json"
 
 
-File = Annotated[str, typer.Argument(help="CSV, TSV, Parquet, JSON lines or ARFF; '-' for standard input.")]
-Target = Annotated[str | None, typer.Option("--target", help="Target column.  [default: guessed]")]
-Task = Annotated[str | None, typer.Option("--task", help="binary, multiclass or regression.  [default: inferred]")]
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="Table: CSV, TSV, Parquet, JSON lines or ARFF; '-' is standard input.")
+]
+Target = Annotated[str | None, typer.Option("--target", help="Name of the target column.  [default: guessed]")]
+Task = Annotated[
+    str | None, typer.Option("--task", help="Task type: binary, multiclass or regression.  [default: inferred]")
+]
 Metric = Annotated[
     str | None,
     typer.Option(
         "--metric",
-        help="neg_log_loss, roc_auc, roc_auc_ovr (several classes), accuracy, balanced_accuracy or f1_macro; "
-        "neg_root_mean_squared_error, neg_mean_absolute_error or r2.  [default: by task type]",
+        help="Classification: neg_log_loss, roc_auc (binary), roc_auc_ovr (multiclass), accuracy, balanced_accuracy or "
+        "f1_macro. Regression: neg_root_mean_squared_error, neg_mean_absolute_error or r2.  [default: by task type]",
     ),
 ]
 Learners = Annotated[
     list[str] | None,
     typer.Option(
         "--learner",
-        help=f"{', '.join(list(LEARNERS)[:-1])} or {list(LEARNERS)[-1]}; may be repeated.  [default: all]",
+        help=f"{', '.join(list(LEARNERS)[:-1])} or {list(LEARNERS)[-1]}; repeat for several.  [default: all]",
     ),
 ]
 Budget = Annotated[
     float,
-    typer.Option("--budget-seconds", min=0.0, help="Work for the meta-features, in seconds of a common core."),
+    typer.Option(
+        "--budget-seconds", min=0.0, help="Limit of the work on meta-features, in seconds of an ordinary core."
+    ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of samples and models.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Random seed of samples and models.")]
 KnowledgeBasePath = Annotated[
-    Path | None, typer.Option("--kb", help="Knowledge base to use.  [default: METAHP_HOME, else in your data folder]")
+    Path | None, typer.Option("--kb", help="Path of the knowledge base.  [default: METAHP_HOME, else your data folder]")
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, not to standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No warnings and no progress.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no warnings and no progress.")]
 
-# Options of arguments that have another name on the command line; all others have their own, with dashes.
+# Options whose name differs from the argument's; all others have the argument's name, with dashes.
 _OPTIONS = {
     "configurations": "--try",
     "early_stopping": "--no-early-stopping",
@@ -65,22 +71,23 @@ _ARGUMENTS = (
 _MENTION = re.compile(rf"`({'|'.join(_ARGUMENTS)})(?:=([^`]*))?`")
 
 
-def option_of(argument: str) -> str:
-    """The option that stands for an argument of the Python interface; empty where there is none."""
+def find_option(argument: str) -> str:
+    """The option of an argument of the Python interface; empty where there is none."""
     if argument not in _ARGUMENTS:
         return ""
     return _OPTIONS.get(argument, f"--{argument.replace('_', '-')}")
 
 
 def reword(message: str) -> str:
-    """A message with options in the place of arguments in backticks: `` `max_rows=5` `` is `--max-rows 5`."""
+    """The message with options instead of arguments in backticks: `` `max_rows=5` `` becomes `--max-rows 5`."""
     return _MENTION.sub(
-        lambda found: f"{option_of(found[1])} {found[2].strip(chr(39))}" if found[2] else option_of(found[1]), message
+        lambda found: f"{find_option(found[1])} {found[2].strip(chr(39))}" if found[2] else find_option(found[1]),
+        message,
     )
 
 
 def reword_error(error: MetahpError) -> str:
-    """The message of an error for the command line; it ends with the option to change where it does not name it."""
+    """The message of an error for the command line; it always names the option to change, if there is one."""
     message = reword(str(error))
-    option = option_of(error.argument)
+    option = find_option(error.argument)
     return message if not option or option in message else f"{message} (see {option})"

@@ -1,7 +1,7 @@
-"""Data goes to standard output or a file, talk to standard error.
+"""Output of the commands: data go to standard output or a file, messages to standard error.
 
-Names come from others (files, columns, classes, learners, past tasks): what a terminal would act on is shown as an
-escape, in all that a person reads. Data in a file or a pipe stay as they are.
+Names come from others (files, columns, classes, learners, past tasks). In texts for a person, characters that a
+terminal would act on are shown as escapes. Data in a file or a pipe stay as they are.
 """
 
 import codecs
@@ -19,85 +19,85 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from metahp.cli import options
 from metahp.core.errors import InputError, MetahpError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-# Narrower than this no table can be read, and nothing is wrapped well.
+# A narrower table cannot be read.
 MIN_WIDTH = 40
-# What our own texts use beyond ASCII, for a terminal that has no more than that.
+# ASCII replacements of the other characters in our own texts.
 _PLAIN = str.maketrans({"×": "x", "·": "|", "–": "-", "±": "+/-", "…": "...", "→": "->", "²": "^2", "ö": "oe"})
 _JSON_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
 class Reported(int):
-    """An exit code of a command that has told already why it ended."""
+    """An exit code of a command that has already printed why it ended."""
 
 
 def prepare_streams() -> None:
-    """Make standard streams safe to use: none is missing below, and none fails over a character that it lacks.
+    """Open the standard streams that are closed, and let none fail because of a character outside its encoding.
 
-    Where a descriptor from 0 to 2 is closed, the next file to be opened would get its number, and stray messages of
-    native code would be written into that file.
+    The next file to be opened would get the number of a closed descriptor from 0 to 2, and native code would write its
+    messages into that file.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    codecs.register_error("metahp", _replaced)
+    codecs.register_error("metahp", _replace_characters)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError, OSError):
-            stream.reconfigure(errors="metahp")  # type: ignore[union-attr]  # what a test puts there may have none
+            stream.reconfigure(errors="metahp")  # type: ignore[union-attr]  # a test may replace it by an object without this method
 
 
-def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Plain signs for those of our own texts, escapes for all others."""
+def _replace_characters(error: UnicodeError) -> tuple[str | bytes, int]:
+    """ASCII in place of the characters of our own texts, escapes in place of all others."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     plain = error.object[error.start : error.end].translate(_PLAIN)
     return plain.encode("ascii", "backslashreplace").decode(), error.end
 
 
-def width() -> int:
-    """Columns of the terminal, 80 where there is none, never too few to wrap a line."""
+def find_width() -> int:
+    """Columns of the terminal, at least `MIN_WIDTH`; 80 where there is no terminal."""
     return max(shutil.get_terminal_size().columns, MIN_WIDTH)
 
 
-def console(file: TextIO | None = None) -> "Console":
+def make_console(file: TextIO | None = None) -> "Console":
     """A console for reports: with colour on a terminal, plain elsewhere or where NO_COLOR is set."""
     from rich.console import Console
 
     if file is None:
-        return Console(highlight=False, soft_wrap=False, width=width())
-    return Console(file=file, highlight=False, color_system=None, width=width())
+        return Console(highlight=False, soft_wrap=False, width=find_width())
+    return Console(file=file, highlight=False, color_system=None, width=find_width())
 
 
 def complain(message: str) -> None:
-    """One line on standard error, whatever the message holds."""
+    """Print a message as one line on standard error; line breaks in it become spaces."""
     say(f"metahp: {' '.join(message.split())}")
 
 
 def say(text: str) -> None:
-    """Print on standard error for a person to read; nobody hears it where that is closed."""
+    """Print a text for a person on standard error; do nothing where that is closed."""
     if sys.stderr is None:
         return
-    # `warn` may be called by a signal handler in the midst of another line, which Python refuses with RuntimeError.
+    # A signal handler may print while another line is being written; Python then raises RuntimeError.
     with suppress(OSError, ValueError, RuntimeError):
-        print(printable(text), file=sys.stderr, flush=True)
+        print(make_printable(text), file=sys.stderr, flush=True)
 
 
 def warn(messages: Iterable[str], *, quiet: bool) -> None:
-    """One line on standard error for each warning, none if `quiet`."""
+    """Print each warning as one line on standard error; none if `quiet`."""
     if not quiet:
         for message in messages:
             complain(f"warning: {options.reword(message)}")
 
 
-class _WarningLine(logging.Handler):
-    """Log records as lines on standard error, as all other talk; none once a command was told to be quiet."""
+class _WarningHandler(logging.Handler):
+    """Print log records as lines on standard error, like all other messages; none if a command is quiet."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -109,29 +109,29 @@ class _WarningLine(logging.Handler):
             complain(f"{record.levelname.lower()}: {options.reword(record.getMessage())}")
 
 
-_lines = _WarningLine()
+_handler = _WarningHandler()
 
 
 @contextmanager
-def logged() -> Iterator[None]:
-    """Show what metahp logs as warnings while the body runs."""
+def show_logs() -> Iterator[None]:
+    """Print metahp's log records as warnings while the body runs."""
     logger = logging.getLogger("metahp")
-    _lines.is_quiet = False
-    logger.addHandler(_lines)
+    _handler.is_quiet = False
+    logger.addHandler(_handler)
     try:
         yield
     finally:
-        logger.removeHandler(_lines)
+        logger.removeHandler(_handler)
 
 
-def hush(*, quiet: bool) -> None:
-    """Show no more log records in this command if `quiet`."""
-    _lines.is_quiet = quiet
+def set_quiet(*, quiet: bool) -> None:
+    """Print no log records in this command if `quiet`."""
+    _handler.is_quiet = quiet
 
 
 @contextmanager
-def working(message: str, *, quiet: bool) -> Iterator[None]:
-    """Show `message` with a spinner on standard error while the body runs; nothing off a terminal."""
+def show_spinner(message: str, *, quiet: bool) -> Iterator[None]:
+    """Show `message` with a spinner on standard error while the body runs; nothing where that is no terminal."""
     if quiet or not is_live():
         yield
         return
@@ -147,12 +147,12 @@ def is_live() -> bool:
 
 
 def write(text: str, path: Path | None = None, *, is_exact: bool = False) -> None:
-    """Write data to standard output, or to the file `path`, which is complete from the moment it has its name.
+    """Write data to standard output, or to the file `path`; the file is never visible half written.
 
-    Where `is_exact`, a character that standard output cannot take is an error; elsewhere an escape has its place.
+    Where `is_exact`, a character outside the encoding of standard output is an error; elsewhere it becomes an escape.
 
     Raises:
-        InputError: the file cannot be written, or a character cannot.
+        InputError: the file or a character cannot be written.
         MetahpError: standard output is closed or cannot be written.
     """
     if path is None:
@@ -160,7 +160,7 @@ def write(text: str, path: Path | None = None, *, is_exact: bool = False) -> Non
         return
     from metahp.files import write_file
 
-    # What is no file, such as /dev/null, stays what it is, and so does a link.
+    # Links, and devices such as /dev/null, are written to and not replaced.
     path = path.resolve()
     try:
         if path.exists() and not path.is_file():
@@ -174,35 +174,35 @@ def write(text: str, path: Path | None = None, *, is_exact: bool = False) -> Non
 
 
 def write_report(text: str) -> None:
-    """Print a text for a person to standard output."""
-    _print(printable(text), is_exact=False)
+    """Print a text for a person on standard output."""
+    _print(make_printable(text), is_exact=False)
 
 
 def _print(text: str, *, is_exact: bool) -> None:
     if sys.stdout is None:
         raise MetahpError("Nothing could be printed: standard output is closed. Open it, or name a file with --output.")
     if sys.stdout.isatty():
-        text = printable(text)
+        text = make_printable(text)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     if is_exact:
         try:
             text.encode(encoding)
         except UnicodeEncodeError as error:
             raise InputError(
-                f"Standard output takes {encoding} only, and a value holds '{text[error.start]}'. "
+                f"A value has the character '{text[error.start]}', which standard output ({encoding}) cannot show. "
                 "Name a file with --output, or set PYTHONIOENCODING=utf-8."
             ) from None
-    with printing():
+    with report_write_errors():
         sys.stdout.write(text)
         sys.stdout.flush()
 
 
 @contextmanager
-def printing() -> Iterator[None]:
-    """Turn a failure to write to standard output into one clear line; a reader that went away is another matter.
+def report_write_errors() -> Iterator[None]:
+    """Turn a failure to write to standard output into one clear error; a closed pipe stays a BrokenPipeError.
 
     Raises:
-        MetahpError: it cannot be written, as on a full disk.
+        MetahpError: standard output cannot be written, for example because the disk is full.
     """
     try:
         yield
@@ -210,60 +210,58 @@ def printing() -> Iterator[None]:
         raise
     except OSError as error:
         silence()
-        raise MetahpError(
-            f"Standard output cannot be written ({error.strerror}); what was to be printed there is lost."
-        ) from error
+        raise MetahpError(f"Standard output cannot be written ({error.strerror}); the output is lost.") from error
 
 
 def silence() -> None:
-    """Let what is still to be written to standard output go nowhere: Python would fail over it once more at its end."""
+    """Discard all further standard output; Python would otherwise fail again when it exits."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def line(text: str, **style: Any) -> "Text":
-    """A text of a report, in which names are shown as they may be and never read as styles."""
+def make_text(text: str, **style: Any) -> "Text":
+    """A text for a report: characters that a terminal acts on are escapes, and nothing is read as a style."""
     from rich.text import Text
 
-    return Text(printable(text), **style)
+    return Text(make_printable(text), **style)
 
 
 def write_rich(parts: Iterable["RenderableType"], path: Path | None = None) -> None:
     """Write texts and tables: with colour on a terminal, plain elsewhere or where NO_COLOR is set.
 
     Raises:
-        InputError, MetahpError: as `write`.
+        InputError, MetahpError: as in `write`.
     """
     if path is None and sys.stdout is not None:
-        terminal = console()
-        with printing():
+        terminal = make_console()
+        with report_write_errors():
             for part in parts:
                 terminal.print(part)
             sys.stdout.flush()
         return
     text = StringIO()
-    page = console(text)
+    page = make_console(text)
     for part in parts:
         page.print(part)
     write(text.getvalue(), path)
 
 
-def as_json(value: Any) -> str:
-    """JSON text with a closing line break; NaN is not JSON, so the caller turns it into None."""
+def format_json(value: Any) -> str:
+    """JSON text that ends with a line break. The caller replaces NaN by None, because JSON has no NaN."""
     text = json.dumps(value, indent=2, ensure_ascii=not _is_unicode(), allow_nan=False)
     return _JSON_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
-def as_yaml(value: Any) -> str:
-    """YAML text in the order of the dictionaries."""
+def format_yaml(value: Any) -> str:
+    """YAML text; keys keep their order."""
     import yaml
 
     text = str(yaml.safe_dump(value, sort_keys=False, allow_unicode=_is_unicode()))
-    # YAML takes characters as they are that only steer the direction of writing.
-    return text if printable(text) == text else str(yaml.safe_dump(value, sort_keys=False, allow_unicode=False))
+    # YAML does not escape characters that change the direction of writing.
+    return text if make_printable(text) == text else str(yaml.safe_dump(value, sort_keys=False, allow_unicode=False))
 
 
 def _is_unicode() -> bool:
-    """Whether standard output can take any character."""
+    """Whether standard output can show every character."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return encoding.lower().replace("-", "").replace("_", "").startswith("utf")

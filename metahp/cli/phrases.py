@@ -1,4 +1,4 @@
-"""What several commands say in the same words: a table, a configuration, a number."""
+"""Texts that several commands print: a table, a configuration, a number."""
 
 import math
 from pathlib import Path
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 UNKNOWN = "–"
 
 
-def table_line(table: "Table", file: str) -> str:
-    """The table in one line: size, kinds of columns, target and task type."""
+def format_table(table: "Table", file: str) -> str:
+    """One line about a table: size, kinds of columns, target and task type."""
     import numpy as np
 
     categorical = int(table.is_categorical.sum())
@@ -35,8 +35,8 @@ def table_line(table: "Table", file: str) -> str:
     return line
 
 
-def changed(configuration: "Configuration", default: "Configuration") -> str:
-    """The values that differ from those of the library's default."""
+def format_changes(configuration: "Configuration", default: "Configuration") -> str:
+    """The hyperparameters that differ from the library's default, with their values."""
     values, usual = configuration.values, default.values
     differing = {name: value for name, value in values.items() if usual.get(name, ...) != value}
     if not differing:
@@ -47,15 +47,15 @@ def changed(configuration: "Configuration", default: "Configuration") -> str:
     return ", ".join(shown) + (", rest default" if len(differing) < len(values) else "")
 
 
-def decimals(error: float) -> int:
-    """Decimals that show two digits of an error or a width, at most six; four where it is unknown."""
+def count_decimals(error: float) -> int:
+    """Number of decimals that show two digits of an error, at most six; four where the error is unknown."""
     if not (math.isfinite(error) and error > 0):
         return 4
     return min(max(1 - math.floor(math.log10(error)), 0), 6)
 
 
-def duration(seconds: float) -> str:
-    """A time to wait, as a person would say it."""
+def format_duration(seconds: float) -> str:
+    """A waiting time in seconds, minutes or hours."""
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"
     minutes = round(seconds / 60)

@@ -12,23 +12,31 @@ if TYPE_CHECKING:
 
 
 def predict(
-    directory: Annotated[Path, typer.Argument(help="What metahp tune wrote.")],
-    file: Annotated[str, typer.Argument(help="Rows to predict, in any format of metahp tune; '-' for standard input.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Result directory of metahp tune.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="Rows to predict: a file in any format of metahp tune; '-' is standard input."
+        ),
+    ],
     proba: Annotated[bool, typer.Option("--proba", help="Add a column with the probability of each class.")] = False,
     score: Annotated[
-        bool, typer.Option("--score", help="Say on standard error how well the target in FILE is predicted.")
+        bool, typer.Option("--score", help="Print the score on standard error; FILE needs the target column.")
     ] = False,
     out: options.Output = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Print a prediction for each row of FILE, as CSV, by the model in DIRECTORY."""
-    output.hush(quiet=quiet)
+    """Predict the rows of FILE with a tuned model.
+
+    Prints one prediction per row, as CSV. DIRECTORY is the result of metahp tune.
+    """
+    output.set_quiet(quiet=quiet)
     from metahp.core.errors import InputError
     from metahp.results.predict import load_result
 
     model = load_result(directory)
     if proba and not model.classes:
-        raise InputError("--proba needs a model of classes; this one predicts numbers.")
+        raise InputError("--proba needs a classification model; this one predicts numbers.")
     frame = model.read(file)
     features, notes = model.preparation.transform(frame)
     output.warn(notes, quiet=quiet)
@@ -36,11 +44,11 @@ def predict(
     if score:
         value, n_rows = model.score_of(outputs, frame)
         output.complain(f"{model.metric.name}: {value:.4f} on {n_rows:,} row(s) with a known {model.target}")
-    predictions = _csv(model.decided(outputs), outputs, list(map(str, model.classes_)) if proba else [])
+    predictions = _format_csv(model.decided(outputs), outputs, list(map(str, model.classes_)) if proba else [])
     output.write(predictions, out, is_exact=True)
 
 
-def _csv(predictions: "np.ndarray", outputs: "np.ndarray", classes: list[str]) -> str:
+def _format_csv(predictions: "np.ndarray", outputs: "np.ndarray", classes: list[str]) -> str:
     import pandas as pd
 
     frame = pd.DataFrame({"prediction": predictions})

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from metahp.datasets.table import Table
     from metahp.recommendation.result import Recommendation, Recommended
 
-# Below this width the hyperparameters get lines of their own; beside the other columns they would be unreadable.
+# On a narrower terminal the hyperparameters get lines of their own, because their column would be unreadable.
 WIDE = 120
-# Longer metric names would push the table over 80 columns; the line above the table names the metric anyway.
+# A longer metric name would widen the table beyond 80 columns; the line above the table has the name anyway.
 LONG_METRIC = 12
 BUDGET_SECONDS = 2.0
 
@@ -40,10 +40,11 @@ def recommend(
     target: options.Target = None,
     task: options.Task = None,
     metric: options.Metric = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many configurations.")] = 5,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of configurations.")] = 5,
     learner: options.Learners = None,
     form: Annotated[
-        AdviceFormat, typer.Option("--format", help="python: a script that trains the best one without metahp.")
+        AdviceFormat,
+        typer.Option("--format", help="Output format; python: a script that trains the first one without metahp."),
     ] = AdviceFormat.TABLE,
     out: options.Output = None,
     kb: options.KnowledgeBasePath = None,
@@ -52,14 +53,16 @@ def recommend(
     quiet: options.Quiet = False,
 ) -> None:
     """Recommend hyperparameters for the table in FILE."""
-    output.hush(quiet=quiet)
+    output.set_quiet(quiet=quiet)
     if form is AdviceFormat.PYTHON and file == "-":
-        raise InputError("--format python needs a file that the script can read again; standard input is gone by then.")
+        raise InputError(
+            "--format python needs a file, because the script reads it again; standard input can be read only once."
+        )
     api = startup.import_api()
-    with output.working("reading the table", quiet=quiet):
+    with output.show_spinner("reading the table", quiet=quiet):
         table = api.load(file, target=target, task=task)
     start = time.perf_counter()
-    with output.working("asking the knowledge base", quiet=quiet):
+    with output.show_spinner("searching the knowledge base", quiet=quiet):
         recommendation = api.recommend(
             table,
             metric=metric,
@@ -72,9 +75,9 @@ def recommend(
     seconds = time.perf_counter() - start
     output.warn(recommendation.warnings, quiet=quiet)
     if form is AdviceFormat.JSON:
-        output.write(output.as_json(recommendation.to_dict()), out)
+        output.write(output.format_json(recommendation.to_dict()), out)
     elif form is AdviceFormat.YAML:
-        output.write(output.as_yaml(recommendation.to_dict()), out)
+        output.write(output.format_yaml(recommendation.to_dict()), out)
     elif form is AdviceFormat.PYTHON:
         from metahp.results.script import make_recommendation_script
 
@@ -88,42 +91,44 @@ def recommend(
             "--seed": seed or None,
             "--budget-seconds": budget_seconds if budget_seconds != BUDGET_SECONDS else None,
         }
-        again = _script_command(file, given, learner or ())
-        output.write_rich(report(recommendation, table, file, seconds, output.width(), again), out)
+        again = _make_script_command(file, given, learner or ())
+        output.write_rich(make_report(recommendation, table, file, seconds, output.find_width(), again), out)
     if out is not None and not quiet:
         output.complain(f"written to {out}")
 
 
-def report(
+def make_report(
     recommendation: "Recommendation", table: "Table", file: str, seconds: float, width: int, again: str
 ) -> Iterator["RenderableType"]:
-    """The parts of the printed recommendation for a console of `width` columns."""
-    yield output.line(phrases.table_line(table, file))
-    yield output.line(
+    """The parts of the printed recommendation, for a console of `width` columns."""
+    yield output.make_text(phrases.format_table(table, file))
+    yield output.make_text(
         f"metric {recommendation.metric.name} · knowledge base: {recommendation.n_past_tasks:,} tasks, "
         f"{recommendation.n_past_trials:,} trials · took {seconds:.1f} s"
     )
     yield ""
-    yield _score_table(recommendation, is_wide=width >= WIDE)
+    yield _make_score_table(recommendation, is_wide=width >= WIDE)
     yield ""
     if width < WIDE:
         for item in recommendation.items:
-            line = f"{item.rank}  {item.learner}: {_hyperparameters(recommendation, item)}"
-            yield output.line("\n".join(textwrap.wrap(line, width - 1, initial_indent="  ", subsequent_indent="     ")))
+            line = f"{item.rank}  {item.learner}: {_format_hyperparameters(recommendation, item)}"
+            yield output.make_text(
+                "\n".join(textwrap.wrap(line, width - 1, initial_indent="  ", subsequent_indent="     "))
+            )
         yield ""
     if len(recommendation.items) > 1 and not recommendation.is_known_task:
-        yield output.line("The list is a set: each entry hedges against those above it.")
-    if why := _why(recommendation):
-        yield output.line(why)
-    if record := _track_record(recommendation):
-        yield output.line(record)
+        yield output.make_text("The list is a set: each entry hedges against those above it.")
+    if why := _format_reasons(recommendation):
+        yield output.make_text(why)
+    if record := _format_track_record(recommendation):
+        yield output.make_text(record)
     if again:
-        # Not wrapped, so that it can be copied.
-        yield output.line(f"Next: {again}", no_wrap=True, overflow="ignore")
+        # One line, so that it can be copied.
+        yield output.make_text(f"Next: {again}", no_wrap=True, overflow="ignore")
 
 
-def _script_command(file: str, given: Mapping[str, object], learners: Sequence[str]) -> str:
-    """The command that writes the script of this recommendation; empty for standard input, which is gone by then."""
+def _make_script_command(file: str, given: Mapping[str, object], learners: Sequence[str]) -> str:
+    """The command that prints the script of this recommendation; empty for standard input, which is read only once."""
     if file == "-":
         return ""
     words = ["metahp", "recommend", f"./{file}" if file.startswith("-") else file]
@@ -134,7 +139,7 @@ def _script_command(file: str, given: Mapping[str, object], learners: Sequence[s
     return f"{shlex.join([*words, '--format', 'python'])} > train.py"
 
 
-def _score_table(recommendation: "Recommendation", *, is_wide: bool) -> "RenderableType":
+def _make_score_table(recommendation: "Recommendation", *, is_wide: bool) -> "RenderableType":
     from rich.table import Table as RichTable
 
     metric = recommendation.metric.name
@@ -148,34 +153,41 @@ def _score_table(recommendation: "Recommendation", *, is_wide: bool) -> "Rendera
     if is_wide:
         table.add_column("hyperparameters", ratio=1)
     for item in recommendation.items:
-        cells = [str(item.rank), item.learner, expected(item), gain(item), duration(item.fit_seconds), str(item.origin)]
-        cells += [_hyperparameters(recommendation, item)] if is_wide else []
-        table.add_row(*map(output.line, cells))
+        cells = [
+            str(item.rank),
+            item.learner,
+            format_expected(item),
+            format_gain(item),
+            format_fit_seconds(item.fit_seconds),
+            str(item.origin),
+        ]
+        cells += [_format_hyperparameters(recommendation, item)] if is_wide else []
+        table.add_row(*map(output.make_text, cells))
     return table
 
 
-def expected(item: "Recommended") -> str:
-    """The expected score and its interval, with as many decimals as the interval's width makes meaningful."""
+def format_expected(item: "Recommended") -> str:
+    """The expected score and its interval; the width of the interval decides the number of decimals."""
     if math.isnan(item.score):
         return phrases.UNKNOWN
-    digits = _decimals(item)
+    digits = _count_decimals(item)
     if math.isnan(item.low):
         return f"{item.score:.{digits}f}  (no interval)"
     score, low, high = (f"{value:.{digits}f}" for value in (item.score, item.low, item.high))
-    return f"{score}  ({_bare(low)}–{_bare(high)})" if low[0] != "-" else f"{score}  ({low} to {high})"
+    return f"{score}  ({_strip_zero(low)}–{_strip_zero(high)})" if low[0] != "-" else f"{score}  ({low} to {high})"
 
 
-def gain(item: "Recommended") -> str:
-    """The expected gain over the learner's default, in the decimals of the score."""
-    return phrases.UNKNOWN if math.isnan(item.gain) else f"{item.gain:+.{_decimals(item)}f}"
+def format_gain(item: "Recommended") -> str:
+    """The expected gain over the learner's default, with as many decimals as the score."""
+    return phrases.UNKNOWN if math.isnan(item.gain) else f"{item.gain:+.{_count_decimals(item)}f}"
 
 
-def _decimals(item: "Recommended") -> int:
-    return phrases.decimals(item.high - item.low)
+def _count_decimals(item: "Recommended") -> int:
+    return phrases.count_decimals(item.high - item.low)
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person reads them."""
+def format_fit_seconds(seconds: float) -> str:
+    """Training time in seconds, minutes or hours."""
     if math.isnan(seconds):
         return phrases.UNKNOWN
     if seconds < 0.1:
@@ -185,18 +197,18 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-def _bare(number: str) -> str:
+def _strip_zero(number: str) -> str:
     return number.removeprefix("0") if number.startswith("0.") else number
 
 
-def _hyperparameters(recommendation: "Recommendation", item: "Recommended") -> str:
+def _format_hyperparameters(recommendation: "Recommendation", item: "Recommended") -> str:
     from metahp.learners.registry import find_learner
 
     default = find_learner(item.learner).space(recommendation.task.type).default
-    return phrases.changed(item.configuration, default)
+    return phrases.format_changes(item.configuration, default)
 
 
-def _why(recommendation: "Recommendation") -> str:
+def _format_reasons(recommendation: "Recommendation") -> str:
     parts = []
     if recommendation.neighbours:
         near = ", ".join(f"{neighbour.task} ({neighbour.similarity:.2f})" for neighbour in recommendation.neighbours)
@@ -205,13 +217,13 @@ def _why(recommendation: "Recommendation") -> str:
     return f"Why: {'; '.join(parts)}." if parts else ""
 
 
-def _track_record(recommendation: "Recommendation") -> str:
+def _format_track_record(recommendation: "Recommendation") -> str:
     record = recommendation.track_record
     if record is None:
         return ""
     line = (
-        f"Track record of {record.learner} on {record.n_tasks:,} past tasks ({record.metric}), each left out: "
-        f"#1 beat the default on {record.win_rate:.0%}".replace("%", " %")
+        f"Track record of {record.learner} on {record.n_tasks:,} past tasks ({record.metric}), each left out "
+        f"of training: #1 beat the default on {record.win_rate:.0%}".replace("%", " %")
     )
     if not math.isnan(record.random_trials):
         line += f"; the first {record.k} were worth {record.random_trials:.0f} random trials"

@@ -1,13 +1,13 @@
-"""The heavy part of the start of a command."""
+"""The slow part of starting a command: importing the Python interface."""
 
 import gc
 from types import ModuleType
 
 
 def import_api() -> ModuleType:
-    """`metahp.api`, imported without pauses of the garbage collector.
+    """`metahp.api`, imported while the garbage collector is off.
 
-    What imports allocate stays until the process ends, so each look at it is in vain: a tenth of the time.
+    Objects that an import makes live until the process ends, so collecting them only costs time: a tenth of the import.
     """
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""`metahp tune FILE`: refine recommended hyperparameters on a table, and write the tuned model."""
+"""`metahp tune FILE`: tune hyperparameters on a table, and write the tuned model."""
 
 import math
 import shlex
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from metahp.study.progress import Progress
     from metahp.study.result import Plan, TuneResult
 
-# Off a terminal a line comes with every new best, and otherwise no more often than this.
+# Without a terminal every new best trial gets a line; between other lines are at least so many seconds.
 SECONDS_BETWEEN_LINES = 5.0
-# Columns from which a terminal has room for a long bar.
+# Columns of a terminal with room for a long bar.
 WIDE = 120
 _ENDED = {
-    "timeout": "the time is up",
-    "patience": "no better trial for a while",
-    "exhausted": "nothing is left to try",
-    "interrupted": "interrupted; the same command goes on from here",
+    "timeout": "time limit reached",
+    "patience": "no improvement within the patience",
+    "exhausted": "no configuration left to try",
+    "interrupted": "interrupted; run the same command again to continue",
 }
 
 
@@ -35,50 +35,72 @@ def tune(
     task: options.Task = None,
     metric: options.Metric = None,
     learner: options.Learners = None,
-    trials: Annotated[int, typer.Option("--trials", help="How many trials, those of earlier runs included.")] = 50,
-    timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds for all.  [default: no limit]")] = None,
-    trial_timeout: Annotated[float, typer.Option("--trial-timeout", help="Seconds for one trial.")] = 300.0,
-    memory_limit: Annotated[float, typer.Option("--memory-limit", help="MiB for one trial.")] = 4096.0,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="How many trials side by side.")] = 1,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    trials: Annotated[int, typer.Option("--trials", help="Number of trials, including those of earlier runs.")] = 50,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="Seconds for the whole run.  [default: no limit]")
+    ] = None,
+    trial_timeout: Annotated[
+        float, typer.Option("--trial-timeout", help="Seconds per trial over all folds; a longer trial is stopped.")
+    ] = 300.0,
+    memory_limit: Annotated[
+        float, typer.Option("--memory-limit", help="MiB of memory per trial; a larger trial is stopped.")
+    ] = 4096.0,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Number of trials that run at the same time.")] = 1,
+    device: Annotated[
+        str, typer.Option("--device", help="Device of the strategy transfer: auto, cpu or cuda.")
+    ] = "auto",
     strategy: Annotated[
-        str, typer.Option("--strategy", help="transfer, random, grid, tpe, gp, cmaes or nsga2.")
+        str, typer.Option("--strategy", help="Search strategy: transfer, random, grid, tpe, gp, cmaes or nsga2.")
     ] = "transfer",
-    cold: Annotated[bool, typer.Option("--cold", help="Leave past tasks aside.")] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="Do not use past tasks.")] = False,
     warm: Annotated[
         int | None,
-        typer.Option("--warm", help="How many recommended points to begin with.  [default: 3; 10 unless transfer]"),
+        typer.Option(
+            "--warm", help="Number of recommended configurations to try first.  [default: 3 for transfer, else 10]"
+        ),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Seed of folds, models and strategy; another one starts anew.")
+        int, typer.Option("--seed", min=0, help="Random seed of folds, models and strategy; a new seed starts anew.")
     ] = 0,
-    no_record: Annotated[bool, typer.Option("--no-record", help="Add nothing to the knowledge base.")] = False,
+    no_record: Annotated[
+        bool, typer.Option("--no-record", help="Do not add the trials to the knowledge base.")
+    ] = False,
     out: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Result directory.  [default: FILE's name with .metahp]")
+        Path | None, typer.Option("--output", "-o", help="Result directory.  [default: name of FILE with .metahp]")
     ] = None,
-    cv: Annotated[int | None, typer.Option("--cv", help="Folds.  [default: 5; 3 above 10,000 rows]")] = None,
+    cv: Annotated[
+        int | None, typer.Option("--cv", help="Number of cross-validation folds.  [default: 5; 3 above 10,000 rows]")
+    ] = None,
     group: Annotated[
-        str | None, typer.Option("--group", help="Column whose values stay in one fold; it is no feature.")
+        str | None, typer.Option("--group", help="Group column: rows of a group stay in one fold. Not a feature.")
     ] = None,
     by_time: Annotated[
-        str | None, typer.Option("--time", help="Column of times: train on the past, test on what follows.")
+        str | None, typer.Option("--time", help="Time column: train on earlier rows, test on later ones.")
     ] = None,
     test_size: Annotated[
-        float | None, typer.Option("--test-size", help="Share of rows to set aside first, for an unbiased score.")
+        float | None,
+        typer.Option("--test-size", help="Share of the rows to set aside before tuning, for an unbiased score."),
     ] = None,
     max_rows: Annotated[
-        int | None, typer.Option("--max-rows", help="Sample so many rows for the trials.  [default: all]")
+        int | None, typer.Option("--max-rows", help="Run the trials on a sample of this many rows.  [default: all]")
     ] = None,
     attempt: Annotated[
         list[str] | None,
-        typer.Option("--try", help="key=value,… to try first, learner:key=value,… of another; may be repeated."),
+        typer.Option(
+            "--try",
+            help="Configuration to try first: key=value,… or learner:key=value,…; repeat for several.",
+        ),
     ] = None,
-    ensemble: Annotated[bool, typer.Option("--ensemble", help="Write the ensemble, not the best model.")] = False,
-    voting: Annotated[bool, typer.Option("--voting", help="Members of the ensemble vote.")] = False,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Write the ensemble instead of the best single model.")
+    ] = False,
+    voting: Annotated[
+        bool, typer.Option("--voting", help="Let the members of the ensemble vote instead of averaging.")
+    ] = False,
     patience: Annotated[
-        int | None, typer.Option("--patience", help="End after so many trials without a better one.")
+        int | None, typer.Option("--patience", help="Stop after this many trials without an improvement.")
     ] = None,
-    no_prune: Annotated[bool, typer.Option("--no-prune", help="Finish trials that look hopeless too.")] = False,
+    no_prune: Annotated[bool, typer.Option("--no-prune", help="Do not stop trials that look hopeless.")] = False,
     no_early_stopping: Annotated[
         bool, typer.Option("--no-early-stopping", help="Keep all boosting iterations of every trial.")
     ] = False,
@@ -86,12 +108,16 @@ def tune(
     budget_seconds: options.Budget = 2.0,
     quiet: options.Quiet = False,
 ) -> int:
-    """Tune hyperparameters on the table in FILE; the same command again goes on from there."""
-    output.hush(quiet=quiet)
+    """Tune hyperparameters on the table in FILE.
+
+    Starts from recommended configurations and writes the tuned model to the result directory. Run the same command
+    again to continue.
+    """
+    output.set_quiet(quiet=quiet)
     from metahp.evaluation import interrupts
 
     api = startup.import_api()
-    directory = out or Path(_directory_name(file))
+    directory = out or Path(_make_directory_name(file))
     if out is None:
         from metahp.results.directory import check_is_of
 
@@ -134,10 +160,10 @@ def tune(
             on_start=progress.begin,
         )
     output.write_report("".join(f"{line}\n" for line in format_report(result, is_ensemble=ensemble)))
-    return output.Reported(interrupts.exit_code()) if result.ended == "interrupted" else 0
+    return output.Reported(interrupts.get_exit_code()) if result.ended == "interrupted" else 0
 
 
-def _directory_name(file: str) -> str:
+def _make_directory_name(file: str) -> str:
     if file == "-":
         return "stdin.metahp"
     name = Path(file).name
@@ -146,13 +172,13 @@ def _directory_name(file: str) -> str:
 
 
 class _Display:
-    """How a run goes, on standard error: a bar on a terminal, elsewhere a line now and then; nothing if `quiet`."""
+    """Progress of a run on standard error: a bar on a terminal, else some lines; nothing if `quiet`."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._is_live = not quiet and output.is_live()
         self._last = -math.inf
-        self._waiting = output.working("asking the knowledge base", quiet=quiet)
+        self._waiting = output.show_spinner("searching the knowledge base", quiet=quiet)
         self._close: Callable[[], None] = lambda: None
         self._update: Callable[[Progress], None] = lambda progress: None
 
@@ -169,7 +195,7 @@ class _Display:
         self._close()
 
     def begin(self, plan: "Plan") -> None:
-        """Say what is about to be done."""
+        """Print the plan of the run, and start the bar."""
         self._close()
         self._close = lambda: None
         output.warn(plan.warnings, quiet=self._quiet)
@@ -180,7 +206,7 @@ class _Display:
             self._open_bar(plan.n_trials)
 
     def show(self, progress: "Progress") -> None:
-        """Show a trial that has finished."""
+        """Show a finished trial."""
         if self._is_live:
             self._update(progress)
         elif not self._quiet and progress.trial is not None:
@@ -202,7 +228,7 @@ class _Display:
         from rich.table import Column
 
         console = Console(stderr=True)
-        # What matters least is at the end, where a narrow terminal cuts it off.
+        # The least important part is last, because a narrow terminal cuts off the end.
         count = MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(n_trials)) + 1))
         text = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
         width = 20 if console.width >= WIDE else 8
@@ -219,33 +245,33 @@ class _Display:
 
 
 def format_plan(plan: "Plan") -> list[str]:
-    """What a run is about to do: the table, how it is measured, and where it starts."""
+    """Lines about the plan of a run: the table, how trials are measured, and where the search starts."""
     outer = f" · {plan.n_test_rows:,} more rows set aside for the test" if plan.n_test_rows else ""
     sample = f" on {plan.protocol.max_rows:,} rows" if plan.protocol.max_rows < plan.table.task.n_rows else ""
     kind = {"": "", "group": " by group", "time": " by time"}.get(
         plan.protocol.splits.partition(":")[0], " of your own"
     )
     lines = [
-        f"{phrases.table_line(plan.table, plan.file)}{outer}",
+        f"{phrases.format_table(plan.table, plan.file)}{outer}",
         f"metric {plan.metric.name}, {plan.protocol.folds} folds{kind}{sample}",
     ]
     if plan.n_earlier >= plan.n_trials:
-        return [*lines, f"nothing left to do: {plan.n_earlier} trials are there already; ask for more with --trials"]
+        return [*lines, f"nothing left to do: {plan.n_earlier} trials exist already; ask for more with --trials"]
     start = (
         f"warm start: {plan.n_warm} of {plan.n_trials} trials from {plan.n_past_tasks:,} past tasks"
         if plan.n_warm
         else "cold start"
     )
     device = f" · device {plan.device}" if plan.device else ""
-    journal = "journal on" if plan.is_recorded else "nothing recorded"
+    journal = "trials recorded" if plan.is_recorded else "trials not recorded"
     lines.append(f"{start} · strategy {plan.strategy}{device} · {journal}")
     if plan.n_earlier:
-        lines.append(f"going on from {plan.n_earlier} earlier trials, {plan.n_trials - plan.n_earlier} to go")
+        lines.append(f"continuing after {plan.n_earlier} earlier trials, {plan.n_trials - plan.n_earlier} more to run")
     return lines
 
 
 def format_trial(progress: "Progress") -> str:
-    """The last trial's score, the best one, and where they came from."""
+    """Scores of the last and the best trial, and where their configurations came from."""
     parts = []
     if progress.trial is not None:
         state = progress.trial.state
@@ -262,7 +288,7 @@ def format_trial(progress: "Progress") -> str:
 
 
 def format_time_left(progress: "Progress") -> str:
-    """The time left in minutes and seconds; empty where there is no estimate."""
+    """The remaining time in minutes and seconds; empty where there is no estimate."""
     if math.isnan(progress.seconds_left):
         return ""
     minutes, seconds = divmod(round(progress.seconds_left), 60)
@@ -272,15 +298,16 @@ def format_time_left(progress: "Progress") -> str:
 def format_report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
     """The lines of the final report."""
     error = result.best_standard_error_
-    digits = phrases.decimals(error)
+    digits = phrases.count_decimals(error)
     best = result.best_trial_
     spread = "" if math.isnan(error) else f" ± {error:.{digits}f}"
     yield (
-        f"best {result.best_score_:.{digits}f}{spread} {result.metric.name} (cross-validated, and selected on it): "
-        f"{result.best_learner_}, trial {result.number_of(best)} of {len(result.trials)}, {best.origin}"
+        f"best {result.best_score_:.{digits}f}{spread} {result.metric.name} (cross-validated; optimistic, "
+        f"because it selected the trial): {result.best_learner_}, "
+        f"trial {result.number_of(best)} of {len(result.trials)}, {best.origin}"
     )
-    width = output.width() - 1
-    changed = phrases.changed(best.configuration, result.defaults[result.best_learner_])
+    width = output.find_width() - 1
+    changed = phrases.format_changes(best.configuration, result.defaults[result.best_learner_])
     yield from textwrap.wrap(changed, width, initial_indent="  ", subsequent_indent="  ")
     beside = []
     if result.default_score_ is not None:
@@ -296,7 +323,7 @@ def format_report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
     if result.test_score_ is not None:
         shown = phrases.UNKNOWN if math.isnan(result.test_score_) else f"{result.test_score_:.{digits}f}"
         of = " of the ensemble" if is_model else ""
-        yield f"test {shown} {result.metric.name}{of} on {result.n_test_rows:,} rows that took no part"
+        yield f"test {shown} {result.metric.name}{of} on {result.n_test_rows:,} rows not used for tuning"
     if result.directory is not None:
         what = "the ensemble" if is_model else "the best model"
         names = ", ".join(sorted(path.name for path in result.directory.iterdir() if path.name != "study"))
@@ -307,15 +334,15 @@ def format_report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
 
 
 def _format_ensemble(result: "TuneResult") -> str:
-    found = result.ensemble_
-    assert found is not None
-    line = f"ensemble of {len(found.members)}"
-    if found.gain is None:
+    ensemble = result.ensemble_
+    assert ensemble is not None
+    line = f"ensemble of {len(ensemble.members)}"
+    if ensemble.gain is None:
         return line
-    digits = phrases.decimals(found.gain.standard_error)
+    digits = phrases.count_decimals(ensemble.gain.standard_error)
     return (
-        f"{line}: {found.gain.gain:+.{digits}f} ± {found.gain.standard_error:.{digits}f} over a single model, "
-        "each chosen on other rows"
+        f"{line}: {ensemble.gain.gain:+.{digits}f} ± {ensemble.gain.standard_error:.{digits}f} over a single model, "
+        "measured on rows that chose neither"
     )
 
 
@@ -332,7 +359,7 @@ def _format_warm_start(result: "TuneResult", digits: int) -> str:
     gain = abs(refined - measured["best_score"])
     is_better = result.metric.loss(refined) < result.metric.loss(measured["best_score"])
     trials = f"{n} trial{'s' if n > 1 else ''} of refinement"
-    return f"{line}; {trials} {f'improved that by {gain:.1g}' if is_better else 'did not improve that'}"
+    return f"{line}; {trials} {f'improved it by {gain:.1g}' if is_better else 'did not improve it'}"
 
 
 def _format_counts(result: "TuneResult") -> str:

@@ -57,7 +57,7 @@ class Backend(Protocol[JobT_contra]):
     def submit(self, job: JobT_contra) -> None:
         """Start a job."""
 
-    def next_done(self, timeout: float | None = None) -> Outcome | None:
+    def await_outcome(self, timeout: float | None = None) -> Outcome | None:
         """The outcome of the next job that ends; None where no job has ended after `timeout` seconds."""
 
 
@@ -83,7 +83,7 @@ class InTurn(Generic[JobT]):
         """Put a job in the line."""
         self._waiting.append(job)
 
-    def next_done(self, timeout: float | None = None) -> Outcome:
+    def await_outcome(self, timeout: float | None = None) -> Outcome:
         """The outcome of the next job; it ends before this returns, whatever `timeout` is.
 
         Raises:

@@ -11,10 +11,10 @@ class Countdown:
     seconds: float
     _start: float = field(default_factory=time.perf_counter)
 
-    def left(self) -> float:
+    def measure_left(self) -> float:
         """Seconds left; negative once they are spent."""
-        return self.seconds - self.spent()
+        return self.seconds - self.measure_spent()
 
-    def spent(self) -> float:
+    def measure_spent(self) -> float:
         """Seconds since this was made."""
         return time.perf_counter() - self._start

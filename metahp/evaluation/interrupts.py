@@ -1,7 +1,7 @@
 """Signals that end a run: raised where work may stop, held back where it has to be finished.
 
 A first signal that comes while a result is made waits until the result is written. A second one ends that too, but not
-within a `shielded` step.
+within a `shield` step.
 """
 
 import contextlib
@@ -36,30 +36,30 @@ class _State:
 _state = _State()
 
 
-def received() -> int:
-    """Number of the first signal that has come while `terminable` is active; 0 without one."""
+def get_signal() -> int:
+    """Number of the first signal that has come while `handle_signals` is active; 0 without one."""
     return _state.received[0] if _state.received else 0
 
 
-def exit_code() -> int:
+def get_exit_code() -> int:
     """The exit code of a process that the received signal has ended: 130 for an interrupt, 143 for SIGTERM."""
-    return 128 + received()
+    return 128 + get_signal()
 
 
-def ending() -> str:
+def describe_signal() -> str:
     """What the received signal did, in one or two words."""
-    return ENDINGS.get(signal.Signals(received()).name, "interrupted") if received() else "interrupted"
+    return ENDINGS.get(signal.Signals(get_signal()).name, "interrupted") if get_signal() else "interrupted"
 
 
 @contextlib.contextmanager
-def terminable(notify: Callable[[], None] = lambda: None) -> Iterator[None]:
+def handle_signals(notify: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Raise `Interrupted` in the body on SIGINT, SIGTERM and SIGHUP; signals that the process ignores stay ignored.
 
     `notify` is called where a first signal is held back, because a result is being made.
     """
     _state.received.clear()
     _state.notify = notify
-    with _handled([number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]):
+    with _install_handlers([number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]):
         try:
             yield
         finally:
@@ -77,7 +77,7 @@ def check() -> None:
 
 
 class Held:
-    """Says whether a signal waits, inside `held_back`."""
+    """Says whether a signal waits, inside `hold_signals`."""
 
     @property
     def is_waiting(self) -> bool:
@@ -85,7 +85,7 @@ class Held:
         return _state.n_waiting > 0
 
     @contextlib.contextmanager
-    def released(self) -> Iterator[None]:
+    def release_signals(self) -> Iterator[None]:
         """Raise signals at once in the body; one that waits already is raised first."""
         _state.is_held = False
         try:
@@ -98,16 +98,16 @@ class Held:
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[Held]:
-    """Let the body finish when a first signal comes; a second one is raised in it, in or out of `released`.
+def hold_signals() -> Iterator[Held]:
+    """Let the body finish when a first signal comes; a second one is raised in it, in or out of `release_signals`.
 
-    Outside of `terminable`, as in a notebook, only SIGINT is held back. A signal that still waits at the end is not
+    Outside of `handle_signals`, as in a notebook, only SIGINT is held back. A signal that still waits at the end is not
     raised: the caller asks `is_waiting`.
     """
     own = [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.default_int_handler else []
     if own:
         _state.received.clear()
-    with _handled(own):
+    with _install_handlers(own):
         _state.is_held, _state.n_waiting, _state.has_ended = True, 0, False
         try:
             yield Held()
@@ -118,7 +118,7 @@ def held_back() -> Iterator[Held]:
 
 
 @contextlib.contextmanager
-def shielded() -> Iterator[None]:
+def shield() -> Iterator[None]:
     """Finish the body whatever signal comes; a signal that is not held back is raised at its end."""
     _state.n_shields += 1
     try:
@@ -131,7 +131,7 @@ def shielded() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handled(numbers: list[signal.Signals] | list[int]) -> Iterator[None]:
+def _install_handlers(numbers: list[signal.Signals] | list[int]) -> Iterator[None]:
     """Handle these signals by this module in the body; outside of the main thread Python allows no handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield

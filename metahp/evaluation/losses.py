@@ -43,13 +43,15 @@ def compute_losses(y: np.ndarray, predictions: np.ndarray, task_type: TaskType) 
         "f1_macro": 1.0 - float(f1.mean()),
     }
     if task_type is TaskType.BINARY:
-        losses["roc_auc"] = 1.0 - _auc(y == 1, predictions[:, 1])
+        losses["roc_auc"] = 1.0 - _compute_auc(y == 1, predictions[:, 1])
     else:
-        losses["roc_auc_ovr"] = 1.0 - float(np.mean([_auc(y == c, predictions[:, c]) for c in range(n_classes)]))
+        losses["roc_auc_ovr"] = 1.0 - float(
+            np.mean([_compute_auc(y == c, predictions[:, c]) for c in range(n_classes)])
+        )
     return losses
 
 
-def _auc(is_positive: np.ndarray, score: np.ndarray) -> float:
+def _compute_auc(is_positive: np.ndarray, score: np.ndarray) -> float:
     """Area under the ROC curve from the rank sum (Mann and Whitney, 1947); ties count half."""
     n_positive = int(is_positive.sum())
     n_negative = is_positive.size - n_positive

@@ -27,7 +27,7 @@ class TrialProcesses:
 
         with TrialProcesses(n_jobs) as backend:
             backend.submit(job)
-            outcome = backend.next_done()
+            outcome = backend.await_outcome()
     """
 
     def __init__(self, n_jobs: int) -> None:
@@ -53,14 +53,14 @@ class TrialProcesses:
         """Start a job, or put it in the line where `n_jobs` are running; `n_pending` counts both."""
         self._submit(lambda runner: runner.evaluate(job))
 
-    def next_done(self, timeout: float | None = None) -> Outcome | None:
+    def await_outcome(self, timeout: float | None = None) -> Outcome | None:
         """The outcome of the next job that ends; None where none has ended after `timeout` seconds.
 
         Raises:
             InputError: no job is pending.
             WorkerError: no worker process could be started for a job.
         """
-        return self._next_done(timeout)
+        return self._await_outcome(timeout)
 
     def close(self) -> None:
         """Kill the workers at once; jobs that are pending have no outcome."""
@@ -75,7 +75,7 @@ class TrialProcesses:
         self._threads.submit(self._run, work).add_done_callback(self._done.put)
         self.n_pending += 1
 
-    def _next_done(self, timeout: float | None = None) -> Any:
+    def _await_outcome(self, timeout: float | None = None) -> Any:
         if not self.n_pending:
             raise InputError("No trial is pending, so none can end; submit a job first.")
         try:
@@ -135,7 +135,7 @@ def _run_all(works: Iterable[Callable[[Runner], Any]], n_jobs: int) -> Iterator[
         for work in islice(works, IN_LINE * n_jobs):
             pool._submit(work)
         while pool.n_pending:
-            done = pool._next_done()
+            done = pool._await_outcome()
             for work in islice(works, 1):
                 pool._submit(work)
             yield done

@@ -9,7 +9,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
-from metahp.core.metric import metrics_for
+from metahp.core.metric import find_metrics
 from metahp.core.task import Task
 from metahp.core.trial import EMPTY_CURVE, Curve, Protocol
 from metahp.datasets.table import Table
@@ -82,7 +82,7 @@ def measure(
     """
     rows = sample_rows(table, protocol)
     parts = _make_parts(table, rows, protocol, splits)
-    metrics = [metric.name for metric in metrics_for(table.task.type)]
+    metrics = [metric.name for metric in find_metrics(table.task.type)]
     space = learner.space(table.task.type)
     # Without an axis for the iterations, fewer of them are no configuration.
     stops_early = bool(early_stopping) and learner.stops_early and space.iteration_axis is not None
@@ -112,7 +112,7 @@ def measure(
         if stops_early:
             means = np.mean([[losses[early_stopping] for losses in curve] for curve in curves], axis=0)
             kept = _find_lowest(np.where(np.array(checkpoints) < fewest, np.inf, means))
-        if pruning is not None and (pruned := pruning.reason([curve[kept][pruning.metric] for curve in curves])):
+        if pruning is not None and (pruned := pruning.explain([curve[kept][pruning.metric] for curve in curves])):
             # Which checkpoint it would have kept is not known, so its losses are those at the end.
             kept = -1
             break
@@ -175,7 +175,7 @@ def sample_rows(table: Table | Arrays, protocol: Protocol) -> np.ndarray:
     return np.sort(chosen)
 
 
-def folds(table: Table | Arrays, rows: np.ndarray, protocol: Protocol) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def make_folds(table: Table | Arrays, rows: np.ndarray, protocol: Protocol) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Train and test indices into the table, stratified by class for classification.
 
     Raises:
@@ -200,7 +200,7 @@ def _make_parts(
     table: Table | Arrays, rows: np.ndarray, protocol: Protocol, splits: Splits | None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Training and test rows of every fold, of the rows that the protocol uses."""
-    return list(folds(table, rows, protocol) if splits is None else _sample_parts(splits, rows, table.task.n_rows))
+    return list(make_folds(table, rows, protocol) if splits is None else _sample_parts(splits, rows, table.task.n_rows))
 
 
 def _sample_parts(splits: Splits, rows: np.ndarray, n_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -29,7 +29,7 @@ class Pruning:
         if self.metric not in METRICS:
             raise InputError(f"'{self.metric}' is not a metric that trials store. Known: {', '.join(METRICS)}.")
 
-    def reason(self, losses: Sequence[float]) -> str:
+    def explain(self, losses: Sequence[float]) -> str:
         """Why a trial with these losses of its first folds ends here; empty where it goes on."""
         mean, n = float(np.mean(losses)), len(losses)
         if n > len(self.thresholds) or not mean > self.thresholds[n - 1]:

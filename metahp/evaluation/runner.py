@@ -26,7 +26,7 @@ from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.evaluation.worker import Call, Packed, Question
 from metahp.evaluation.worker_process import POLL_SECONDS, START_SECONDS, WorkerProcess
-from metahp.learners.registry import LearnerReference, find_learner, find_reference, registered_references
+from metahp.learners.registry import LearnerReference, find_learner, find_reference, list_references
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Runner:
         """
         self._start_if_needed()
         content = pickle.dumps((function, argument), protocol=pickle.HIGHEST_PROTOCOL)
-        answer = self._ask([Call(content, registered_references())], math.inf, math.inf)
+        answer = self._ask([Call(content, list_references())], math.inf, math.inf)
         if isinstance(answer, tuple):
             raise WorkerError("The runner was stopped during a call." if self._is_stopped else answer[1])
         if answer.error is not None:
@@ -211,7 +211,7 @@ class Runner:
             for message in messages:
                 worker.send(message)
             while not worker.has_answer(POLL_SECONDS):
-                peak = max(peak, worker.resident_mib())
+                peak = max(peak, worker.measure_resident_mib())
                 if peak > memory_mib:
                     self.close()
                     return (
@@ -221,13 +221,13 @@ class Runner:
                 if time.monotonic() > deadline:
                     self.close()
                     return TrialState.TIMEOUT, f"not finished after the limit of {seconds:g} s"
-            answer = worker.answer()
+            answer = worker.receive()
             if time.monotonic() > deadline:
                 # It ended between two looks at the clock; the limit is the same for all.
                 return TrialState.TIMEOUT, f"not finished after the limit of {seconds:g} s"
             return answer
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            code = worker.exit_code()
+            code = worker.await_exit()
             self.close()
             return TrialState.FAILED, f"the worker process died with exit code {code}"
 

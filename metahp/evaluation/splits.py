@@ -28,7 +28,7 @@ class Splits:
     name: str
     parts: tuple[Part, ...]
 
-    def protocol(self, *, seed: int = 0, max_rows: int = Protocol().max_rows) -> Protocol:
+    def make_protocol(self, *, seed: int = 0, max_rows: int = Protocol().max_rows) -> Protocol:
         """The protocol of trials on these parts; of a table with more rows, a sample of `max_rows` is used of them."""
         return Protocol(folds=len(self.parts), seed=seed, max_rows=max_rows, splits=self.name)
 

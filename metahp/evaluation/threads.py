@@ -14,7 +14,7 @@ from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Protocol, Trial, TrialState, find_loss_fault
 from metahp.evaluation.backend import Candidate, Outcome
-from metahp.evaluation.worker import reason_of
+from metahp.evaluation.worker import describe_error
 
 # A function of the values of a configuration that gives a score, or a score per fold.
 ObjectiveFunction = Callable[[dict[str, Value]], float | Sequence[float]]
@@ -71,7 +71,7 @@ class ObjectiveThreads:
             self._threads.submit(self._call, job).add_done_callback(self._done.put)
         self.n_pending += 1
 
-    def next_done(self, timeout: float | None = None) -> Outcome | None:
+    def await_outcome(self, timeout: float | None = None) -> Outcome | None:
         """The outcome of the next call that ends; None where none has ended after `timeout` seconds.
 
         A single job is run to its end, whatever `timeout` is.
@@ -102,7 +102,7 @@ class ObjectiveThreads:
         except MemoryError:
             reason = OUT_OF_MEMORY
         except Exception as error:
-            reason = reason_of(error)
+            reason = describe_error(error)
         state = {"": TrialState.COMPLETE, OUT_OF_MEMORY: TrialState.OUT_OF_MEMORY}.get(reason, TrialState.FAILED)
         return Trial(
             task=self._task,

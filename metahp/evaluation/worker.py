@@ -11,7 +11,7 @@ from multiprocessing.connection import Client, Connection
 from typing import Any
 
 from metahp.core.configuration import Configuration
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.core.trial import Protocol, TrialState
 from metahp.datasets.read import TableSource
 from metahp.evaluation.protocol import Arrays, Measurement, measure
@@ -64,9 +64,9 @@ class Returned:
     error: BaseException | None = None
 
 
-def reason_of(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """The first line of an exception, as a trial keeps it: short, and writable in any encoding."""
-    lines = encodable(str(error)).strip().splitlines() or [""]
+    lines = make_encodable(str(error)).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:REASON_LENGTH]}"
 
 
@@ -100,7 +100,7 @@ class _Desk:
         except MemoryError:
             return TrialState.OUT_OF_MEMORY, "out of memory"
         except Exception as error:
-            return TrialState.FAILED, reason_of(error)
+            return TrialState.FAILED, describe_error(error)
 
     def _measure(self, question: Question) -> Measurement | Failure:
         assert self._loaded is not None

@@ -37,7 +37,7 @@ class WorkerProcess:
         options: dict[str, Any] = {
             "stdin": subprocess.PIPE,
             "stdout": subprocess.DEVNULL,
-            "env": _environment(),
+            "env": _make_environment(),
             # In a session of its own, an interrupt from the keyboard reaches the parent alone, which decides.
             "start_new_session": True,
         }
@@ -49,7 +49,7 @@ class WorkerProcess:
                 self._process = subprocess.Popen([*command, str(number), root], pass_fds=[number], **options)
         else:
             self._process = subprocess.Popen([*command, "listener", root], **options)
-            self._connection = _accepted(self._process)
+            self._connection = _accept(self._process)
         self._watched = psutil.Process(self._process.pid)
 
     def await_ready(self) -> None:
@@ -86,7 +86,7 @@ class WorkerProcess:
         """Whether an answer has come within so many seconds."""
         return self._connection.poll(seconds)
 
-    def answer(self) -> Any:
+    def receive(self) -> Any:
         """The next answer.
 
         Raises:
@@ -94,7 +94,7 @@ class WorkerProcess:
         """
         return self._connection.recv()
 
-    def resident_mib(self) -> float:
+    def measure_resident_mib(self) -> float:
         """Its resident memory in MiB; 0 where it has ended."""
         try:
             return float(self._watched.memory_info().rss / MIB)
@@ -115,12 +115,12 @@ class WorkerProcess:
             self._process.stdin.close()
         return code
 
-    def exit_code(self) -> int:
+    def await_exit(self) -> int:
         """Wait for its end; its exit code."""
         return self._process.wait()
 
 
-def _environment() -> dict[str, str]:
+def _make_environment() -> dict[str, str]:
     """The environment of a worker: one thread, and the user's own PYTHONPATH without empty parts.
 
     An empty part stands for the working folder, and is there by accident (`PYTHONPATH=$PYTHONPATH:/my/code`).
@@ -131,7 +131,7 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _accepted(process: subprocess.Popen[bytes]) -> Connection:
+def _accept(process: subprocess.Popen[bytes]) -> Connection:
     """The connection where there are no sockets to hand on; `accept` has no time limit, so it waits in a thread."""
     key = secrets.token_bytes(16)
     box: list[Connection] = []

@@ -1,4 +1,4 @@
-"""Trained surrogates, kept beside the knowledge base they were trained on; arrays only, never pickles."""
+"""Cache of trained surrogates, beside the knowledge base that trained them. Files hold arrays only, never pickles."""
 
 import io
 import logging
@@ -13,28 +13,29 @@ from typing import IO
 import numpy as np
 
 from metahp.core.errors import InputError, KnowledgeBaseError
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.files import sweep, write_file
-from metahp.knowledge.seed import seed_folder
+from metahp.knowledge.seed import find_seed_folder
 
 FOLDER_NAME = "surrogate"
-# Training makes four models of each learner and four between all, of half a megabyte: enough for a dozen learners.
+# Training makes four models per learner and four for all learners together, half a megabyte each. 64 files are enough
+# for a dozen learners.
 NEWEST_KEPT = 64
-# Unpacked, the measurements of the seed take some 20 MiB; what says that it needs more than this is none.
+# Largest unpacked size of a valid file. The measurements of the seed take about 20 MiB unpacked.
 MAX_BYTES = 2**30
-# Clocks of machines that share a folder differ by so much.
+# Largest expected difference between the clocks of machines that share a folder.
 CLOCK_SECONDS = 60.0
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _log = logging.getLogger(__name__)
 
 
-def cache_path(folder: Path, key: str) -> Path:
-    """Where the surrogate of `key` is kept, in the folder of a knowledge base or seed.
+def make_cache_path(folder: Path, key: str) -> Path:
+    """Path of the surrogate of `key`, in the folder of a knowledge base or seed.
 
-    `key` names everything the training depends on: content hash of the knowledge base, format version, metric, ….
+    `key` names everything that the training depends on: content hash of the knowledge base, format version, metric, ….
 
     Raises:
-        InputError: the key cannot be a file name.
+        InputError: the key is not a valid file name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", key):
         raise InputError(f"A cache key is made of letters, digits, '.', '_', '+' and '-', got {key!r}.")
@@ -42,49 +43,52 @@ def cache_path(folder: Path, key: str) -> Path:
 
 
 def find(folder: Path, key: str) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
-    """Files kept under `key` and their arrays: in the folder of the knowledge base, then in the seed.
+    """Paths and arrays of the files of `key`: first in the folder of the knowledge base, then in the seed.
 
-    A file that cannot be read counts as missing, with a logged warning: it is trained again.
+    An unreadable file counts as missing, with a logged warning. The caller trains again.
     """
-    yield from _read_files(cache_path(place, key) for place in _places(folder))
+    yield from _read_files(make_cache_path(parent, key) for parent in _list_folders(folder))
 
 
 def read(paths: Iterable[Path]) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
-    """Files and their arrays; one that cannot be read is left out with a logged warning."""
+    """Paths and arrays of the files; an unreadable file is left out, with a logged warning."""
     yield from _read_files(paths)
 
 
 def list_newest(folder: Path, pattern: str) -> list[Path]:
-    """Files whose key matches the shell pattern: in the folder of the knowledge base, then in the seed.
+    """Files whose key matches the shell pattern: first in the folder of the knowledge base, then in the seed.
 
-    In each the newest come first.
+    Within a folder, the newest file comes first.
     """
-    return [path for place in _places(folder) for path in _sort_by_age((place / FOLDER_NAME).glob(f"{pattern}.npz"))]
+    return [
+        path for parent in _list_folders(folder) for path in _sort_by_age((parent / FOLDER_NAME).glob(f"{pattern}.npz"))
+    ]
 
 
 def find_newest(folder: Path, pattern: str, besides: str = "") -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
-    """Files whose key matches the shell pattern and their arrays, the newest first, searched as `find` does.
+    """Paths and arrays of the files whose key matches the shell pattern, in the order of `list_newest`.
 
     The key `besides` is left out.
     """
-    for place in _places(folder):
-        paths = _sort_by_age((place / FOLDER_NAME).glob(f"{pattern}.npz"))
+    for parent in _list_folders(folder):
+        paths = _sort_by_age((parent / FOLDER_NAME).glob(f"{pattern}.npz"))
         yield from _read_files(path for path in paths if path.stem != besides)
 
 
 def save(folder: Path, key: str, arrays: Mapping[str, np.ndarray], newest_kept: int = NEWEST_KEPT) -> Path | None:
-    """Keep `arrays` under `key`, in one step, and remove all but the newest few files.
+    """Save `arrays` under `key` in one step; keep only the `newest_kept` newest files.
 
-    Where the folder cannot be written, a logged warning says so and None is returned: the answer that needed the
-    training stands, the next one trains again.
+    Returns:
+        The path; None, with a logged warning, if the folder cannot be written. The current answer stays valid, and the
+        next call trains again.
 
     Raises:
-        InputError: the key cannot be a file name, or an array holds Python objects, which only a pickle could keep.
+        InputError: the key is not a valid file name, or an array holds Python objects, which only a pickle can store.
     """
-    path = cache_path(folder, key)
+    path = make_cache_path(folder, key)
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
-            raise InputError(f"'{name}' holds Python objects; a cache file holds numbers and texts only.")
+            raise InputError(f"'{name}' holds Python objects; a cache file can hold numbers and texts only.")
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     try:
@@ -93,7 +97,7 @@ def save(folder: Path, key: str, arrays: Mapping[str, np.ndarray], newest_kept: 
         write_file(path, content.getvalue())
     except OSError as error:
         _log.warning(
-            "What was read and trained cannot be kept in %s (%s); the next call does it again.",
+            "Trained models cannot be kept in %s (%s); the next call trains again.",
             path.parent,
             error.strerror,
         )
@@ -103,20 +107,20 @@ def save(folder: Path, key: str, arrays: Mapping[str, np.ndarray], newest_kept: 
         try:
             old.unlink(missing_ok=True)
         except OSError as error:
-            _log.debug("%s stays: %s", old, error)
+            _log.debug("%s cannot be removed: %s", old, error)
     return path
 
 
-def _places(folder: Path) -> list[Path]:
+def _list_folders(folder: Path) -> list[Path]:
     try:
-        return [folder, seed_folder()]
+        return [folder, find_seed_folder()]
     except KnowledgeBaseError:
-        _log.debug("No seed, so no surrogate that came with it.")
+        _log.debug("No seed, so no trained surrogates from it.")
         return [folder]
 
 
 def _sort_by_age(paths: Iterable[Path]) -> list[Path]:
-    """Files by the time of their last change; one dated in the future is older than all, for nobody knows its age."""
+    """Files by the time of their last change, newest first; a file dated in the future has no known age and is last."""
     now = time.time()
     changed = {}
     for path in paths:
@@ -136,9 +140,9 @@ def _read_files(paths: Iterable[Path]) -> Iterator[tuple[Path, dict[str, np.ndar
             arrays = _read(path)
         except Exception as error:
             _log.warning(
-                "The kept file %s cannot be read (%s) and is not used.",
-                encodable(str(path)),
-                " ".join(encodable(str(error)).split()),
+                "The cached file %s cannot be read (%s) and is not used.",
+                make_encodable(str(path)),
+                " ".join(make_encodable(str(error)).split()),
             )
             continue
         yield path, arrays
@@ -156,10 +160,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_array(file: IO[bytes], n_bytes: int) -> np.ndarray:
-    """An array in numpy's own format, after a look at how much memory its header asks for."""
+    """An array in numpy's format; the header's shape is checked before memory is allocated."""
     content = file.read(n_bytes + 1)
     header = io.BytesIO(content)
     shape, _, dtype = _HEADER_READERS[np.lib.format.read_magic(header)](header)
     if dtype.hasobject or header.tell() + dtype.itemsize * math.prod(shape) != len(content):
-        raise InputError("an array in it is of another size than it says, or holds Python objects")
+        raise InputError("an array has another size than its header says, or holds Python objects")
     return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Trials and tasks as plain dictionaries for JSON: what the journal writes and an import reads."""
+"""Conversion of trials and tasks to dictionaries for JSON, and back. The journal uses them."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
 from metahp.knowledge.records import TaskRecord
 
-# Of a line of the journal, where `metahp.knowledge.segment` puts it.
+# Format of a journal line; `metahp.knowledge.segment` writes it.
 FORMAT_VERSION = 2
 
 
@@ -24,7 +24,7 @@ def trial_to_dict(trial: Trial) -> dict[str, Any]:
             "repeats": trial.protocol.repeats,
             "seed": trial.protocol.seed,
             "max_rows": trial.protocol.max_rows,
-            # Left out where empty, so that older versions can read on.
+            # Left out if empty, so that older versions can read the line.
             **({"splits": trial.protocol.splits} if trial.protocol.splits else {}),
         },
         "n_rows": trial.n_rows,
@@ -68,7 +68,7 @@ def trial_from_dict(values: dict[str, Any]) -> Trial:
 
 
 def task_to_dict(record: TaskRecord) -> dict[str, Any]:
-    """The task record as JSON-ready values; a missing meta-feature is null. `kind` tells it from a trial."""
+    """The task record as JSON-ready values. A missing meta-feature is null; `kind` marks the line as a task."""
     task = record.task
     return {
         "kind": "task",
@@ -88,7 +88,7 @@ def task_to_dict(record: TaskRecord) -> dict[str, Any]:
     }
 
 
-def task_from_dict(values: dict[str, Any]) -> TaskRecord:
+def make_task_from_dict(values: dict[str, Any]) -> TaskRecord:
     """The task record that `task_to_dict` wrote."""
     task = Task(
         id=values["id"],

@@ -1,4 +1,4 @@
-"""Tasks and trials as Arrow tables: the one form in which they enter DuckDB and Parquet, in bulk."""
+"""Tasks and trials as Arrow tables, the only form in which they are written to DuckDB and Parquet."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ TASK_SCHEMA = pa.schema(
 )
 
 
-def trial_schema(number: pa.DataType) -> pa.Schema:
+def make_trial_schema(number: pa.DataType) -> pa.Schema:
     """The columns of trials, with losses and seconds as `number` (float64 in the database, float32 in the seed)."""
     losses = pa.map_(pa.string(), pa.list_(number))
     return pa.schema(
@@ -81,14 +81,14 @@ def tasks_to_table(records: Sequence[TaskRecord]) -> pa.Table:
 
 
 def trials_to_table(trials: Sequence[Trial], number: pa.DataType | None = None) -> pa.Table:
-    """One row per trial, columns as `trial_schema(number)`; `number` is float64 unless given."""
-    schema = trial_schema(number or pa.float64())
+    """One row per trial, columns as `make_trial_schema(number)`; `number` is float64 unless given."""
+    schema = make_trial_schema(number or pa.float64())
     texts = _JsonTexts()
     columns = {
         "id": [t.id for t in trials],
         "task": [t.task for t in trials],
         "learner": [t.configuration.learner for t in trials],
-        "configuration": [texts.of(t.configuration.id, t.configuration.values) for t in trials],
+        "configuration": [texts.write(t.configuration.id, t.configuration.values) for t in trials],
         "configuration_id": [t.configuration.id for t in trials],
         "folds": [t.protocol.folds for t in trials],
         "repeats": [t.protocol.repeats for t in trials],
@@ -99,13 +99,15 @@ def trials_to_table(trials: Sequence[Trial], number: pa.DataType | None = None) 
         "state": [str(t.state) for t in trials],
         "reason": [t.reason for t in trials],
         "origin": [str(t.origin) for t in trials],
-        "fold_losses": _losses_to_array([t.fold_losses for t in trials], schema.field("fold_losses").type),
+        "fold_losses": _make_loss_array([t.fold_losses for t in trials], schema.field("fold_losses").type),
         "curve_checkpoints": [t.curve.checkpoints for t in trials],
-        "curve_losses": _losses_to_array([t.curve.losses for t in trials], schema.field("curve_losses").type),
-        "fit_seconds": _numbers((t.fit_seconds for t in trials), schema.field("fit_seconds").type),
-        "predict_seconds": _numbers((t.predict_seconds for t in trials), schema.field("predict_seconds").type),
+        "curve_losses": _make_loss_array([t.curve.losses for t in trials], schema.field("curve_losses").type),
+        "fit_seconds": _make_number_array((t.fit_seconds for t in trials), schema.field("fit_seconds").type),
+        "predict_seconds": _make_number_array(
+            (t.predict_seconds for t in trials), schema.field("predict_seconds").type
+        ),
         "space_version": [t.space_version for t in trials],
-        "versions": [texts.of(tuple(sorted(t.versions.items())), dict(sorted(t.versions.items()))) for t in trials],
+        "versions": [texts.write(tuple(sorted(t.versions.items())), dict(sorted(t.versions.items()))) for t in trials],
         "device": [t.device for t in trials],
     }
     arrays = [
@@ -116,10 +118,10 @@ def trials_to_table(trials: Sequence[Trial], number: pa.DataType | None = None) 
 
 
 def conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
-    """`table` with exactly the columns of `schema`, converted where that is possible.
+    """`table` with exactly the columns of `schema`, converted if necessary.
 
     Raises:
-        KnowledgeBaseError: it cannot be.
+        KnowledgeBaseError: a column is missing or cannot be converted.
     """
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
@@ -133,37 +135,37 @@ def conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
 
 
 class _JsonTexts:
-    """JSON text of values that repeat, made once per key."""
+    """JSON texts of repeated values, each written once per key."""
 
     def __init__(self) -> None:
         self._texts: dict[object, str] = {}
 
-    def of(self, key: object, values: Mapping[str, object]) -> str:
+    def write(self, key: object, values: Mapping[str, object]) -> str:
         if key not in self._texts:
             self._texts[key] = json.dumps(values, separators=(",", ":"), allow_nan=False)
         return self._texts[key]
 
 
 def drop_ids(schema: pa.Schema) -> pa.Schema:
-    """The columns of trials but the ids, which follow from the others."""
+    """The columns of trials without the ids, which can be computed from the other columns."""
     return pa.schema([field for field in schema if field.name not in ("id", "configuration_id")])
 
 
-def _numbers(values: Iterable[float], number: pa.DataType) -> pa.Array:
-    # A loss beyond float32, of a model that diverged, becomes infinite: just as useless, and no warning per trial.
+def _make_number_array(values: Iterable[float], number: pa.DataType) -> pa.Array:
+    # A loss too large for float32 (the model diverged) becomes infinite, without a warning per trial.
     with np.errstate(over="ignore"):
         return pa.array(np.fromiter(values, dtype=np.float64).astype(number.to_pandas_dtype()))
 
 
-def _losses_to_array(maps: Sequence[Mapping[str, Sequence[float]]], kind: pa.DataType) -> pa.Array:
-    """An array of maps from metric to losses; metrics in the order of their names, so that equal maps look equal."""
+def _make_loss_array(maps: Sequence[Mapping[str, Sequence[float]]], kind: pa.DataType) -> pa.Array:
+    """An array of maps from metric to losses. Metrics are sorted by name, so that equal maps have equal bytes."""
     ordered = [sorted(losses.items()) for losses in maps]
     pairs = list(chain.from_iterable(ordered))
-    values = _numbers(chain.from_iterable(losses for _, losses in pairs), kind.item_type.value_type)
-    lists = pa.ListArray.from_arrays(_offsets(len(losses) for _, losses in pairs), values)
+    values = _make_number_array(chain.from_iterable(losses for _, losses in pairs), kind.item_type.value_type)
+    lists = pa.ListArray.from_arrays(_make_offsets(len(losses) for _, losses in pairs), values)
     keys = pa.array([name for name, _ in pairs], pa.string())
-    return pa.MapArray.from_arrays(_offsets(map(len, ordered)), keys, lists).cast(kind)
+    return pa.MapArray.from_arrays(_make_offsets(map(len, ordered)), keys, lists).cast(kind)
 
 
-def _offsets(lengths: Iterable[int]) -> pa.Array:
+def _make_offsets(lengths: Iterable[int]) -> pa.Array:
     return pa.array(np.concatenate(([0], np.cumsum(np.fromiter(lengths, dtype=np.int64)))).astype(np.int32))

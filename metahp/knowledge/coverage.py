@@ -1,4 +1,4 @@
-"""Which trials of a knowledge base this installation has no use for: counted, by learner, and never an error."""
+"""Counts, by learner, of the trials that this installation cannot use. They are never an error."""
 
 import functools
 from collections import Counter
@@ -12,15 +12,17 @@ from metahp.learners.registry import LEARNERS
 
 
 def count_unused(snapshot: Snapshot) -> dict[str, Any]:
-    """Numbers of trials on tables by learner, for what `Snapshot.totals` cannot tell.
+    """Numbers of unusable trials on tables, by reason and learner.
 
-    `trials_of_unknown_learners` are of learners that this installation does not know, `trials_set_aside` of
-    configurations that no version of a learner's search space makes one of today's, and `trials_without_metric` are
-    complete without a loss of the default metric of their task's type. A user's own objectives take no part: their
-    spaces are not kept.
+    Reasons:
+        trials_of_unknown_learners: This installation does not know the learner.
+        trials_set_aside: The configuration cannot be converted to the current version of the learner's search space.
+        trials_without_metric: The trial is complete, but has no loss of the default metric of its task's type.
+
+    Trials of a user's own objectives are not counted: their search spaces are not stored.
     """
-    # Asked for thousands of configurations; kept no longer than that.
-    spaces = functools.cache(_spaces)
+    # Cached for this call only: there are thousands of configurations.
+    spaces = functools.cache(_find_spaces)
     unknown, aside, unmeasured = Counter[str](), Counter[str](), Counter[str]()
     for tally in snapshot.count_configurations(DEFAULT_METRIC):
         learner = tally.configuration.learner
@@ -38,6 +40,6 @@ def count_unused(snapshot: Snapshot) -> dict[str, Any]:
     return {name: {learner: n for learner, n in sorted(count.items()) if n} for name, count in counts.items()}
 
 
-def _spaces(learner: str, task_type: TaskType | None) -> tuple[SearchSpace, ...]:
-    """The learner's search space for the task type, those for all types where that is unknown."""
+def _find_spaces(learner: str, task_type: TaskType | None) -> tuple[SearchSpace, ...]:
+    """The learner's search space for the task type; its spaces for all types if the type is None."""
     return tuple(LEARNERS[learner].space(kind) for kind in (TaskType if task_type is None else [task_type]))

@@ -1,7 +1,7 @@
-"""Ingest: segments of the journal move into the database, and wait in an archive until that has been read back.
+"""Ingest: move segments of the journal into the database, and archive them until the database has been read back.
 
-A kill between any two steps loses nothing and doubles nothing: the database remembers the names of the segments that it
-took in, and a segment is deleted only after its records have been found in the file that was closed meanwhile.
+A kill between any two steps neither loses nor duplicates a record: the database stores the names of ingested segments,
+and a segment is deleted only after the database was closed, opened again and found to contain its records.
 """
 
 import logging
@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.core.trial import Trial
 from metahp.knowledge import queries
 from metahp.knowledge.columns import trials_to_table
@@ -21,13 +21,13 @@ from metahp.knowledge.journal import Journal, describe_error, describe_faults
 from metahp.knowledge.records import Fault, TaskRecord
 from metahp.knowledge.segment import Segment, read_segment
 
-# Segments, and bytes of them, that one transaction takes in: a journal of any length needs bounded memory, and a kill
-# repeats little.
+# Most segments and bytes in one transaction. This bounds the memory for a journal of any length, and the work that is
+# repeated after a kill.
 SEGMENTS_AT_ONCE = 5000
 BYTES_AT_ONCE = 128 * 2**20
-# Archived segments that are looked for in the database at once: a fraction of a second.
+# Archived segments that are compared with the database at once; this takes a fraction of a second.
 READ_BACK_AT_ONCE = 1000
-# What DuckDB and Arrow raise over a value; anything else (a full disk, a lock, a damaged file) is no record's fault.
+# Errors of DuckDB and Arrow about a value. Others (a full disk, a lock, a damaged file) are not caused by a record.
 _VALUE_ERRORS = (
     duckdb.DataError,
     duckdb.IntegrityError,
@@ -40,17 +40,17 @@ _VALUE_ERRORS = (
 )
 _log = logging.getLogger(__name__)
 
-# Says something once: a key by which it is known, and the message.
+# Logs a warning once per key: (key, message).
 Warn = Callable[[str, str], None]
 
 
 def split_batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
-    """Segments in the portions that one transaction takes in."""
+    """Segments in batches, one for each transaction."""
     batch: list[Path] = []
     size = 0
     for path in paths:
         batch.append(path)
-        size += _size(path)
+        size += _measure_size(path)
         if len(batch) >= SEGMENTS_AT_ONCE or size >= BYTES_AT_ONCE:
             yield batch
             batch, size = [], 0
@@ -59,16 +59,16 @@ def split_batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
 
 
 def take_in(connection: duckdb.DuckDBPyConnection, journal: Journal, paths: Sequence[Path], warn: Warn) -> int:
-    """Move segments into the database and then into the archive; how many trials were new.
+    """Move segments into the database, then into the archive; the number of new trials.
 
-    Lines that cannot be read, and records that the database refuses, are set aside under the name of their segment.
+    Unreadable lines, and records that the database refuses, are kept in a file named after their segment.
 
     Raises:
         OSError: the journal cannot be written.
     """
-    names = queries.find_ingested(connection, [_name(path) for path in paths])
-    done = [path for path in paths if _name(path) in names]
-    segments = found = _read([path for path in paths if _name(path) not in names], journal, warn)
+    names = queries.find_ingested(connection, [_get_name(path) for path in paths])
+    done = [path for path in paths if _get_name(path) in names]
+    segments = found = _read([path for path in paths if _get_name(path) not in names], journal, warn)
     with transaction(connection):
         queries.remove_unreadable(connection, [trial.id for segment in segments.values() for trial in segment.trials])
     try:
@@ -76,7 +76,7 @@ def take_in(connection: duckdb.DuckDBPyConnection, journal: Journal, paths: Sequ
             added = _insert(connection, segments.values())
             _finish(connection, journal, segments, warn)
     except _VALUE_ERRORS as error:
-        _log.debug("Segments are taken in record by record: %s", error)
+        _log.debug("Segments are ingested record by record: %s", error)
         added, segments = _insert_each(connection, found)
         with transaction(connection):
             _finish(connection, journal, segments, warn)
@@ -85,32 +85,35 @@ def take_in(connection: duckdb.DuckDBPyConnection, journal: Journal, paths: Sequ
     for path, lines in _find_new_lines(segments, added).items():
         kept[path] = None if 0 < len(lines) == len(found[path].entries) else lines
     try:
-        for path, some in kept.items():
-            journal.put_away(path, some)
+        for path, kept_lines in kept.items():
+            journal.put_away(path, kept_lines)
         journal.sync()
     except OSError as error:
-        # They are known by their names, so that the next ingest only moves them.
-        warn("archive", f"Ingested segments cannot be moved to {journal.archive} ({error.strerror}) and stay.")
+        # The database knows their names, so the next ingest only moves them.
+        warn(
+            "archive",
+            f"Ingested segments cannot be moved to {journal.archive} ({error.strerror}) and stay in the journal.",
+        )
     return len(added)
 
 
 def read_back(connection: duckdb.DuckDBPyConnection, journal: Journal) -> None:
-    """Delete archived segments whose records the database has, and bring the others back into the journal.
+    """Delete archived segments whose records are in the database, and move the others back into the journal.
 
-    The connection has been opened after they were taken in, and nothing of the file was in a log then. Where all is
-    there, one portion is enough for one call.
+    Requires a connection that was opened after the ingest, when the file had no write-ahead log. One call stops after
+    the first batch without missing records.
 
     Raises:
         OSError: the journal cannot be written.
     """
-    paths = journal.archived()
+    paths = journal.list_archived()
     for start in range(0, len(paths), READ_BACK_AT_ONCE):
         if not _read_back(connection, journal, paths[start : start + READ_BACK_AT_ONCE]):
             break
 
 
 def bring_back(journal: Journal, paths: Sequence[Path]) -> None:
-    """Bring archived segments back into the journal, with a logged warning.
+    """Move archived segments back into the journal, with a logged warning.
 
     Raises:
         OSError: the journal cannot be written.
@@ -120,14 +123,14 @@ def bring_back(journal: Journal, paths: Sequence[Path]) -> None:
     if paths:
         _log.warning(
             "%d archived segment(s) of %s have records that the database lacks (was it moved away or replaced?); they "
-            "are taken in again.",
+            "are ingested again.",
             len(paths),
-            encodable(str(journal.folder)),
+            make_encodable(str(journal.folder)),
         )
 
 
 def _read_back(connection: duckdb.DuckDBPyConnection, journal: Journal, paths: Sequence[Path]) -> bool:
-    """Do this for some of them; whether any had to be brought back."""
+    """Do this for one batch; whether any segment was moved back."""
     segments = {}
     for path in paths:
         try:
@@ -145,7 +148,9 @@ def _read_back(connection: duckdb.DuckDBPyConnection, journal: Journal, paths: S
             continue
         if not segment.entries:
             aside = journal.set_aside(path, replace(segment, is_unfit=True))
-            _log.warning("The archived segment %s cannot be read and is now %s.", encodable(str(path)), aside)
+            _log.warning(
+                "The archived segment %s cannot be read and was renamed to %s.", make_encodable(str(path)), aside
+            )
         elif all(_is_known(entry.record, known, tasks) for entry in segment.entries):
             path.unlink(missing_ok=True)
         else:
@@ -155,7 +160,7 @@ def _read_back(connection: duckdb.DuckDBPyConnection, journal: Journal, paths: S
 
 
 def _is_known(record: Trial | TaskRecord, trials: Mapping[str, Trial], tasks: Mapping[str, TaskRecord]) -> bool:
-    """Whether the database has this very trial, or what this task record says."""
+    """Whether the database has this exact trial, or everything that this task record contains."""
     if isinstance(record, TaskRecord):
         known = tasks.get(record.task.id)
         return known is not None and queries.unite_tasks({record.task.id: known}, [record])[record.task.id] is known
@@ -163,9 +168,9 @@ def _is_known(record: Trial | TaskRecord, trials: Mapping[str, Trial], tasks: Ma
 
 
 def _to_comparable(trial: Trial) -> str:
-    """Equal for equal trials, also where a loss is NaN, and whether a number came as 1 or as 1.0."""
+    """A text that is equal for equal trials; NaN equals NaN, and 1 equals 1.0."""
 
-    def texts(losses: Mapping[str, Sequence[float]]) -> list[tuple[str, list[str]]]:
+    def write_losses(losses: Mapping[str, Sequence[float]]) -> list[tuple[str, list[str]]]:
         return [(name, [repr(float(loss)) for loss in losses[name]]) for name in sorted(losses)]
 
     return repr(
@@ -176,9 +181,9 @@ def _to_comparable(trial: Trial) -> str:
             trial.n_rows,
             trial.state,
             trial.origin,
-            texts(trial.fold_losses),
+            write_losses(trial.fold_losses),
             trial.curve.checkpoints,
-            texts(trial.curve.losses),
+            write_losses(trial.curve.losses),
             float(trial.fit_seconds),
             float(trial.predict_seconds),
             trial.reason,
@@ -190,7 +195,10 @@ def _to_comparable(trial: Trial) -> str:
 
 
 def _read(paths: Sequence[Path], journal: Journal, warn: Warn) -> dict[Path, Segment]:
-    """The segments to take in; what is none is set aside, what cannot be read at present or is newer stays."""
+    """The segments to ingest.
+
+    Invalid segments are set aside. Segments that cannot be read at present, or are of a newer version, stay.
+    """
     segments = {}
     newer = []
     for path in paths:
@@ -198,7 +206,7 @@ def _read(paths: Sequence[Path], journal: Journal, warn: Warn) -> dict[Path, Seg
             segment = read_segment(path)
             if segment.is_unfit:
                 aside = journal.set_aside(path, segment)
-                warn(path.name, f"{describe_faults(path, segment)} It is now {encodable(str(aside))}.")
+                warn(path.name, f"{describe_faults(path, segment)} It was renamed to {make_encodable(str(aside))}.")
             elif segment.newer:
                 newer.append((path, segment))
             else:
@@ -223,7 +231,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, segments: Iterable[Segment]) 
 def _insert_each(
     connection: duckdb.DuckDBPyConnection, segments: Mapping[Path, Segment]
 ) -> tuple[set[str], dict[Path, Segment]]:
-    """Insert each record in a transaction of its own; the new trials, and the segments without what was refused."""
+    """Insert each record in a separate transaction; ids of new trials, and the segments without refused records."""
     added: set[str] = set()
     sifted = {}
     for path, segment in segments.items():
@@ -242,21 +250,21 @@ def _insert_each(
 def _finish(
     connection: duckdb.DuckDBPyConnection, journal: Journal, segments: Mapping[Path, Segment], warn: Warn
 ) -> None:
-    """Set aside what cannot be read, before the names of the segments are remembered: a kill must not lose it."""
+    """Keep unreadable records in separate files, then mark the segments as ingested: a kill must not lose records."""
     for path, segment in segments.items():
         if segment.n_lost:
             aside = journal.set_aside(path, segment)
-            where = f" and are kept in {encodable(str(aside))}" if aside else ""
+            where = f" and are kept in {make_encodable(str(aside))}" if aside else ""
             warn(
                 path.name,
-                f"{segment.n_lost} record(s) of the journal segment {encodable(str(path))} cannot be read{where}; "
+                f"{segment.n_lost} record(s) of the journal segment {make_encodable(str(path))} cannot be read{where}; "
                 f"{segment.first_fault}.",
             )
-    queries.mark_ingested(connection, [_name(path) for path in segments])
+    queries.mark_ingested(connection, [_get_name(path) for path in segments])
 
 
 def _find_new_lines(segments: Mapping[Path, Segment], added: set[str]) -> dict[Path, set[int]]:
-    """The lines that the database took: all but trials that it had before, of which it keeps the first."""
+    """Numbers of the ingested lines: all lines except trials that the database already had."""
     unclaimed = set(added)
     lines: dict[Path, set[int]] = {}
     for path, segment in segments.items():
@@ -271,19 +279,19 @@ def _find_new_lines(segments: Mapping[Path, Segment], added: set[str]) -> dict[P
 
 
 def _drop_repeats(trials: Iterable[Trial]) -> list[Trial]:
-    """Each trial once, the first that came, in an order that compresses well."""
+    """The first trial of each id, in an order that compresses well."""
     first: dict[str, Trial] = {}
     for trial in trials:
         first.setdefault(trial.id, trial)
     return sorted(first.values(), key=lambda t: (t.task, t.configuration.learner, t.configuration.id))
 
 
-def _name(path: Path) -> str:
-    """The name of a segment as the database keeps it."""
-    return encodable(path.name)
+def _get_name(path: Path) -> str:
+    """The name of a segment as stored in the database."""
+    return make_encodable(path.name)
 
 
-def _size(path: Path) -> int:
+def _measure_size(path: Path) -> int:
     try:
         return path.lstat().st_size
     except OSError:

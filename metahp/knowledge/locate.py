@@ -1,4 +1,4 @@
-"""Where the user's knowledge base is, and its first use."""
+"""Finding the user's knowledge base, and creating it on first use."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 import platformdirs
 
 from metahp.core.errors import KnowledgeBaseError
-from metahp.knowledge.seed import SEED_KEY, import_seed, seed_folder, seed_hash
+from metahp.knowledge.seed import SEED_KEY, find_seed_folder, hash_seed, import_seed
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 
@@ -15,36 +15,36 @@ VARIABLE = "METAHP_HOME"
 _log = logging.getLogger(__name__)
 
 
-def knowledge_base_path(path: Path | None = None) -> Path:
-    """`path`, else the environment's METAHP_HOME, else the user's data folder."""
+def find_knowledge_base_path(path: Path | None = None) -> Path:
+    """`path` if given, else the environment variable METAHP_HOME, else the user's data folder."""
     return Path(path or os.environ.get(VARIABLE) or platformdirs.user_data_dir("metahp", appauthor=False)).expanduser()
 
 
 def open_snapshot(source: str | Path | KnowledgeBase | None = None) -> tuple[KnowledgeBase, Snapshot]:
     """A knowledge base and a snapshot of it, which opens its file once.
 
-    The one at a path (or where `knowledge_base_path` says) is created on first use, in one step, so that two first uses
-    at once do no harm, and holds the seed of this installation. After an upgrade of metahp the new seed joins what is
-    there; where that cannot be written, a logged warning says so. A `KnowledgeBase` is taken as it is.
+    A `KnowledgeBase` is used unchanged. A path (None: that of `find_knowledge_base_path`) is created on first use, in
+    one step, with the seed of this installation; two processes may do this at the same time. After an upgrade of metahp
+    the new seed is added; if that fails, a warning is logged.
 
     Raises:
-        KnowledgeBaseError: it cannot be created or read, or the file is no knowledge base.
+        KnowledgeBaseError: it cannot be created or read, or the file is not a knowledge base.
     """
     if isinstance(source, KnowledgeBase):
         return source, source.take_snapshot()
-    base = KnowledgeBase(knowledge_base_path(Path(source) if source else None))
+    base = KnowledgeBase(find_knowledge_base_path(Path(source) if source else None))
     base.sweep()
     try:
-        seed = seed_folder()
+        seed = find_seed_folder()
     except KnowledgeBaseError as error:
-        _log.warning("%s Until then the knowledge base holds your own trials only.", error)
+        _log.warning("%s Until then, the knowledge base holds your own trials only.", error)
         return base, base.take_snapshot()
     if not base.file.exists():
         import_seed(base, seed)
         return base, base.take_snapshot()
     snapshot = base.take_snapshot()
     try:
-        if snapshot.read_setting(SEED_KEY) == seed_hash(seed):
+        if snapshot.read_setting(SEED_KEY) == hash_seed(seed):
             return base, snapshot
     except BaseException:
         snapshot.close()
@@ -53,5 +53,5 @@ def open_snapshot(source: str | Path | KnowledgeBase | None = None) -> tuple[Kno
     try:
         import_seed(base, seed)
     except KnowledgeBaseError as error:
-        _log.warning("The knowledge that came with this version of metahp could not be added: %s", error)
+        _log.warning("The seed of this version of metahp could not be added to the knowledge base: %s", error)
     return base, base.take_snapshot()

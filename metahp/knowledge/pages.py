@@ -1,13 +1,13 @@
-"""Whether a DuckDB file is whole: every page against the checksum that is stored with it.
+"""Damage check of a DuckDB file: every block is compared with its stored checksum.
 
-DuckDB compares a page with its checksum only when it reads it, so that damage stays unseen until somebody needs the
-page. The file has three headers of 4096 bytes and then blocks of equal size; each begins with a checksum of its other
-bytes. The second and third header say, among other things, how many blocks there are and where the list of free ones
-is, whose content means nothing; that with the higher count of checkpoints holds.
+DuckDB checks a page only when it reads it, so damage in a page that is rarely read stays undetected. The file consists
+of three headers of 4096 bytes, then blocks of equal size; each begins with a checksum of its other bytes. The second
+and third header contain the number of blocks and a pointer to the list of free blocks; the header with the higher count
+of checkpoints is valid. The content of a free block has no meaning.
 
-Found by experiment with DuckDB 1.4.0 and 2.0.1: on healthy files, also after hundreds of ingests with kills in between,
-every block that is not free fits its checksum, and the numbers of blocks and of free ones are those that DuckDB gives.
-Where they are not, this version of DuckDB writes in another way, and only what DuckDB says itself counts.
+Found by experiment with DuckDB 1.4.0 and 2.0.1: in undamaged files, even after hundreds of ingests with kills, every
+used block fits its checksum, and the numbers of blocks and of free blocks equal those that DuckDB reports. If the
+numbers differ, this version of DuckDB has another layout, and only DuckDB's own errors count as damage.
 """
 
 import re
@@ -25,35 +25,35 @@ _HEADER_BYTES = 4096
 _N_HEADERS = 3
 _MAGIC = b"DUCK"
 _CHECKSUM_BYTES = 8
-# Start and factor of DuckDB's checksum: words of 64 bits, each multiplied, joined by exclusive or.
+# DuckDB's checksum: multiply each 64-bit word by the factor, combine the products and the start by exclusive or.
 _START, _FACTOR = 5381, np.uint64(0xBF58476D1CE4E5B9)
-# Lists are kept in parts of a block, each of which begins with a pointer to the next: a block in the low 56 bits, a
-# part in the high 8.
+# A list is stored in parts of blocks. Each part begins with a pointer to the next one: the block in the low 56 bits,
+# the part in the high 8 bits.
 _PARTS = 64
 _NO_POINTER = 2**64 - 1
-# More damaged blocks than this are counted, not listed.
+# Most damaged blocks that are listed; further ones are only counted.
 _MOST_LISTED = 10
-# What DuckDB says where the headers, the catalogue or the list of free blocks is damaged, or the file is cut.
+# Messages of DuckDB if the headers, the catalogue or the list of free blocks is damaged, or the file is truncated.
 _IS_DAMAGE = re.compile("[Cc]orrupt|not a valid DuckDB|[Cc]ould not read")
 
 
 class _UnknownLayoutError(Exception):
-    """The file is not laid out as described above."""
+    """The file has another layout than the one described above."""
 
 
 def find_damage(file: Path, wait_seconds: float) -> list[str]:
-    """What is damaged in an existing knowledge base, every page of it read; empty where nothing is.
+    """Descriptions of the damage in an existing knowledge base, after reading every page; empty if there is none.
 
     Raises:
         BusyError: another process holds the file for longer than `wait_seconds`.
-        KnowledgeBaseError: the file is none of ours, or of a newer version.
+        KnowledgeBaseError: the file is not a knowledge base, or is of a newer version.
     """
     if not file.is_file():
         raise KnowledgeBaseError(
-            f"{file} is a folder or another thing that is no file; expected a knowledge base. Move it away, or name "
+            f"{file} is not a regular file; expected a knowledge base. Move it away, or name "
             "another path with `knowledge_base` or METAHP_HOME."
         )
-    # Opened before DuckDB does and closed after it: on some systems, closing gives up all locks of this process.
+    # Open before DuckDB, close after it: on some systems, closing a file releases all locks of this process on it.
     with file.open("rb") as raw:
         try:
             with database.open_file(file, read_only=True, wait_seconds=wait_seconds) as connection:
@@ -71,7 +71,7 @@ def find_damage(file: Path, wait_seconds: float) -> list[str]:
 
 
 def _find_bad_blocks(raw: BinaryIO, counts: tuple[int, int]) -> list[str]:
-    """Blocks in use that do not fit their checksum; none where the layout is not the known one."""
+    """Descriptions of used blocks that do not fit their checksum; empty if the layout is unknown."""
     try:
         n_blocks, size, free_list = _read_header(raw)
         free = set(_read_free_blocks(raw, n_blocks, size, free_list))
@@ -83,19 +83,19 @@ def _find_bad_blocks(raw: BinaryIO, counts: tuple[int, int]) -> list[str]:
         block for block in range(n_blocks) if block not in free and not _is_whole(_read_block(raw, block, size), size)
     ]
     listed = [
-        f"block {block} of {n_blocks}, from byte {_start(block, size):,}: its bytes do not fit their checksum"
+        f"block {block} of {n_blocks}, from byte {_find_start(block, size):,}: its bytes do not fit their checksum"
         for block in bad[:_MOST_LISTED]
     ]
     return [*listed, f"and {len(bad) - _MOST_LISTED} more blocks"] if len(bad) > _MOST_LISTED else listed
 
 
 def _read_header(raw: BinaryIO) -> tuple[int, int, int]:
-    """Number of blocks, bytes of each, and pointer to the list of free ones."""
+    """Number of blocks, bytes per block, and pointer to the list of free blocks."""
     raw.seek(0)
     headers = [raw.read(_HEADER_BYTES) for _ in range(_N_HEADERS)]
     if not all(_is_whole(header, _HEADER_BYTES) for header in headers) or headers[0][8:12] != _MAGIC:
         raise _UnknownLayoutError
-    # The checksum, then: count of checkpoints, pointer to the catalogue, pointer to the free list, blocks, bytes.
+    # After the checksum: count of checkpoints, pointer to the catalogue, pointer to the free list, blocks, bytes.
     _, _, free_list, n_blocks, size = max(struct.unpack_from("<5Q", header, _CHECKSUM_BYTES) for header in headers[1:])
     if not _HEADER_BYTES <= size <= 2**24 or size % 8:
         raise _UnknownLayoutError
@@ -112,7 +112,7 @@ def _read_free_blocks(raw: BinaryIO, n_blocks: int, size: int, pointer: int) -> 
 
 
 def _read_list(raw: BinaryIO, n_blocks: int, size: int, pointer: int) -> Iterator[int]:
-    """The numbers of a list, part after part."""
+    """The numbers of a list."""
     part_bytes = (size - _CHECKSUM_BYTES) // _PARTS // 8 * 8
     seen = set()
     while pointer != _NO_POINTER:
@@ -129,11 +129,11 @@ def _read_list(raw: BinaryIO, n_blocks: int, size: int, pointer: int) -> Iterato
 
 
 def _read_block(raw: BinaryIO, block: int, size: int) -> bytes:
-    raw.seek(_start(block, size))
+    raw.seek(_find_start(block, size))
     return raw.read(size)
 
 
-def _start(block: int, size: int) -> int:
+def _find_start(block: int, size: int) -> int:
     return _N_HEADERS * _HEADER_BYTES + block * size
 
 

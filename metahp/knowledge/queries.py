@@ -1,4 +1,4 @@
-"""All the SQL of the knowledge base, with bound parameters; rows leave it as values of the domain."""
+"""All SQL of the knowledge base, with bound parameters. Functions return domain values."""
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,23 +17,23 @@ from metahp.knowledge.rows import read_columns, read_configuration, read_tasks, 
 
 Count = tuple[str, str, str, int]
 Record = TypeVar("Record")
-# Hexadecimal digits of an id that are added up: a column of so many fits a 64-bit integer each.
+# Hexadecimal digits of an id that `sum_trials` adds up; each number fits a 64-bit integer.
 SUMMED_DIGITS = 12
-# Content hashes are numbers of this many bits.
+# Content hashes have 96 bits.
 _MODULUS = 1 << 96
 _SELECT_TRIALS = "SELECT * REPLACE (configuration::VARCHAR AS configuration, versions::VARCHAR AS versions) FROM trials"
 
 
 @dataclass(frozen=True, slots=True)
 class Known(Generic[Record]):
-    """Records by id, and why the other rows are no records, by id too."""
+    """Valid records by id, and the faults of invalid rows by id."""
 
     records: dict[str, Record]
     faults: dict[str, str]
 
 
 def insert(connection: duckdb.DuckDBPyConnection, tasks: Sequence[TaskRecord], trials: pa.Table) -> set[str]:
-    """Add tasks and trials (columns as `trial_schema`) inside the caller's transaction; the ids of new trials."""
+    """Add tasks and trials (columns as `make_trial_schema`) in the caller's transaction; the ids of new trials."""
     total = read_content_sum(connection)
     old = select_tasks(connection, {record.task.id for record in tasks}).records
     new = unite_tasks(old, tasks)
@@ -53,16 +53,19 @@ def insert(connection: duckdb.DuckDBPyConnection, tasks: Sequence[TaskRecord], t
 
 
 def remove_unreadable(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> None:
-    """Remove those of these trials that no version can read, in the caller's transaction, so that others may come."""
+    """Remove stored rows with these ids that are not valid trials, so that valid ones can be added.
+
+    Runs in the caller's transaction.
+    """
     known = find_known_trials(connection, ids)
     if known and (faults := select_trials(connection, None, None, sorted(known)).faults):
-        total = (read_content_sum(connection) - sum(map(_number, faults))) % _MODULUS
+        total = (read_content_sum(connection) - sum(map(_parse_id, faults))) % _MODULUS
         connection.execute("DELETE FROM trials WHERE id IN (SELECT unnest(?::VARCHAR[]))", [sorted(faults)])
         set_setting(connection, "content", f"{total:x}")
 
 
 def unite_tasks(old: Mapping[str, TaskRecord], added: Iterable[TaskRecord]) -> dict[str, TaskRecord]:
-    """Records by task id after `added` joined them."""
+    """Records by task id, combined with the `added` records."""
     new = dict(old)
     for record in added:
         key = record.task.id
@@ -71,10 +74,10 @@ def unite_tasks(old: Mapping[str, TaskRecord], added: Iterable[TaskRecord]) -> d
 
 
 def read_content_sum(connection: duckdb.DuckDBPyConnection) -> int:
-    """The sum of the ids of all trials and tasks, which is kept; added up anew where what is kept is no number."""
-    kept = read_setting(connection, "content") or "0"
+    """The stored sum of the ids of all trials and tasks; computed again if the stored text is not a number."""
+    stored = read_setting(connection, "content") or "0"
     try:
-        return int(kept, 16)
+        return int(stored, 16)
     except ValueError:
         everything = select_tasks(connection).records
         return sum_content(0, select_ids(connection), {}, everything)
@@ -83,9 +86,9 @@ def read_content_sum(connection: duckdb.DuckDBPyConnection) -> int:
 def sum_content(
     total: int, new_trials: Iterable[str], old: Mapping[str, TaskRecord], new: Mapping[str, TaskRecord]
 ) -> int:
-    """The sum of all ids after some trials and tasks were added: the same for any order and any batches."""
-    change = sum(map(_number, new_trials)) + sum(_number(record.fingerprint) for record in new.values())
-    return (total + change - sum(_number(record.fingerprint) for record in old.values())) % _MODULUS
+    """The sum of all ids after trials and tasks were added. Order and batches make no difference."""
+    change = sum(map(_parse_id, new_trials)) + sum(_parse_id(record.fingerprint) for record in new.values())
+    return (total + change - sum(_parse_id(record.fingerprint) for record in old.values())) % _MODULUS
 
 
 def read_setting(connection: duckdb.DuckDBPyConnection, key: str) -> str | None:
@@ -100,13 +103,13 @@ def set_setting(connection: duckdb.DuckDBPyConnection, key: str, value: str) -> 
 
 
 def find_ingested(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> set[str]:
-    """Which of these segments were ingested before."""
+    """The names of these segments that were ingested before."""
     rows = connection.execute("SELECT name FROM segments WHERE name IN (SELECT unnest(?::VARCHAR[]))", [list(names)])
     return {name for (name,) in rows.fetchall()}
 
 
 def mark_ingested(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> None:
-    """Remember these segments."""
+    """Store the names of ingested segments."""
     connection.execute("INSERT INTO segments SELECT unnest(?::VARCHAR[]) ON CONFLICT DO NOTHING", [list(names)])
 
 
@@ -124,7 +127,7 @@ def select_tasks(connection: duckdb.DuckDBPyConnection, ids: Iterable[str] | Non
 
 
 def find_known_trials(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> set[str]:
-    """Which of these trials it has."""
+    """The ids of these trials that are stored."""
     rows = connection.execute("SELECT id FROM trials WHERE id IN (SELECT unnest(?::VARCHAR[]))", [list(ids)])
     return {key for (key,) in rows.fetchall()}
 
@@ -132,7 +135,7 @@ def find_known_trials(connection: duckdb.DuckDBPyConnection, ids: Sequence[str])
 def select_trials(
     connection: duckdb.DuckDBPyConnection, task: str | None, learner: str | None, ids: Sequence[str] | None = None
 ) -> Known[Trial]:
-    """The trials of one task or learner, those with these `ids`, or all."""
+    """Trials of one task, of one learner or with these `ids`; None selects all."""
     wanted: dict[str, Any] = {
         name: value for name, value in (("task", task), ("learner", learner)) if value is not None
     }
@@ -149,7 +152,7 @@ def select_trials(
 def select_columns(
     connection: duckdb.DuckDBPyConnection, learners: Sequence[str], tasks: Sequence[str] | None = None
 ) -> tuple[TrialColumns, dict[str, str]]:
-    """The trials of some learners, and of some tasks where these are given; also why other rows are none, by id."""
+    """Trials of some learners, and of some tasks if given; also the faults of invalid rows by id."""
     wanted = {"learners": list(learners)} if tasks is None else {"learners": list(learners), "tasks": list(tasks)}
     of_tasks = "" if tasks is None else "AND task IN (SELECT unnest($tasks::VARCHAR[]))"
     table = connection.sql(
@@ -160,7 +163,7 @@ def select_columns(
 
 
 def sum_trials(connection: duckdb.DuckDBPyConnection, learners: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """By task how many trials of some learners there are, and the sum of the first digits of their ids."""
+    """Number of trials of some learners by task, and the sum of the first digits of their ids."""
     rows = connection.execute(
         f"SELECT task, count(*), sum(TRY_CAST('0x' || substr(id, 1, {SUMMED_DIGITS}) AS BIGINT)) FROM trials "
         "WHERE learner IN (SELECT unnest(?::VARCHAR[])) GROUP BY task",
@@ -170,14 +173,14 @@ def sum_trials(connection: duckdb.DuckDBPyConnection, learners: Sequence[str]) -
 
 
 def count_trials(connection: duckdb.DuckDBPyConnection) -> list[Count]:
-    """Learner, state and origin of trials, and how many have them."""
+    """Rows of learner, state, origin, and number of trials."""
     return connection.execute("SELECT learner, state, origin, count(*) FROM trials GROUP BY ALL").fetchall()
 
 
 def count_configurations(connection: duckdb.DuckDBPyConnection, metrics: Mapping[TaskType, str]) -> list[Tally]:
-    """Trials of tables by configuration and task type; `metrics` are those that complete ones should have.
+    """Trials on tables by configuration and task type; `metrics` names the expected metric of complete trials.
 
-    A row that is no configuration counts for nothing: readers of records tell of it.
+    Rows with an invalid configuration are not counted; functions that read trials report them.
     """
     rows = connection.execute(
         """
@@ -204,7 +207,7 @@ def count_configurations(connection: duckdb.DuckDBPyConnection, metrics: Mapping
 
 
 def find_task_type(name: str | None) -> TaskType | None:
-    """The type called `name`; None where there is none."""
+    """The task type with this name; None if there is none."""
     return TaskType(name) if name in set(TaskType) else None
 
 
@@ -219,17 +222,17 @@ def select_ids(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def read_everything(connection: duckdb.DuckDBPyConnection) -> None:
-    """Read every value of every table, so that DuckDB looks at the checksum of every page that holds one."""
+    """Read every value of every table, so that DuckDB verifies the checksum of every page with values."""
     columns = connection.execute(
         "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE NOT internal GROUP BY table_name"
     ).fetchall()
     for table, names in columns:
-        hashes = ", ".join(f"bit_xor(hash({_quoted(name)}))" for name in names)
-        connection.execute(f"SELECT {hashes} FROM {_quoted(table)}").fetchall()
+        hashes = ", ".join(f"bit_xor(hash({_quote(name)}))" for name in names)
+        connection.execute(f"SELECT {hashes} FROM {_quote(table)}").fetchall()
 
 
 def count_blocks(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    """How many blocks the file has, and how many of them are free."""
+    """Number of blocks of the file, and number of free blocks."""
     rows = connection.execute("SELECT total_blocks, free_blocks FROM pragma_database_size()").fetchall()
     return int(rows[0][0]), int(rows[0][1])
 
@@ -241,8 +244,8 @@ def _gather_records(table: pa.Table, records: Sequence[Record | None], faults: S
 
 
 def _name_faults(table: pa.Table, faults: Sequence[Fault]) -> dict[str, str]:
-    """Why rows are no records, by their ids."""
-    return {str(table["id"][fault.place].as_py()): fault.reason for fault in faults}
+    """Reasons of faults by id of the row."""
+    return {str(table["id"][fault.position].as_py()): fault.reason for fault in faults}
 
 
 def _insert_table(connection: duckdb.DuckDBPyConnection, statement: str, table: pa.Table) -> list[tuple[Any, ...]]:
@@ -250,18 +253,18 @@ def _insert_table(connection: duckdb.DuckDBPyConnection, statement: str, table: 
     try:
         return connection.execute(statement.format(", ".join(f'"{name}"' for name in table.column_names))).fetchall()
     finally:
-        # Fails after an error of the statement, and would hide it.
+        # `unregister` fails after a failed statement, and would hide its error.
         with contextlib.suppress(duckdb.Error):
             connection.unregister("incoming")
 
 
-def _number(key: str) -> int:
-    """An id as a number; 0 for one that somebody else made up, which then does not count."""
+def _parse_id(key: str) -> int:
+    """An id as a number; 0 for an id that is not hexadecimal, which then has no effect on the sum."""
     try:
         return int(key, 16)
     except ValueError:
         return 0
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'

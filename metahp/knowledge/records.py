@@ -1,4 +1,4 @@
-"""What the knowledge base keeps of a task: its description, never its rows, values or column names."""
+"""Records of the knowledge base. A task record describes a table, without its rows, values or column names."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from metahp.core.checks import MAX_INT32, check_integer, check_kind, check_text,
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, MetahpError
 from metahp.core.task import Task, TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 
 # Prefix of the entries of `TaskRecord.metafeatures` that hold a constant prediction's loss, by metric.
 BASELINE = "baseline:"
@@ -18,27 +18,27 @@ _REASON_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a record cannot be read; `place` is its line in a segment, from 1, or its row in a table, from 0."""
+    """Why a record cannot be read; `position` is its line in a segment, from 1, or its row in a table, from 0."""
 
-    place: int
+    position: int
     reason: str
 
     @classmethod
-    def of(cls, place: int, error: Exception) -> "Fault":
-        """The fault that an error tells of, in one short line."""
-        text = " ".join(encodable(str(error)).split())[:_REASON_LENGTH]
+    def of(cls, position: int, error: Exception) -> "Fault":
+        """The fault for an error; the reason is one short line."""
+        text = " ".join(make_encodable(str(error)).split())[:_REASON_LENGTH]
         if isinstance(error, KeyError):
             text = f"it lacks {text}"
         elif not isinstance(error, MetahpError):
             text = f"{type(error).__name__}: {text}"
-        return cls(place, text.rstrip("."))
+        return cls(position, text.rstrip("."))
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many trials there are of a configuration on tables of one task type, None where that is not known.
+    """Number of trials of a configuration on tables of one task type; the type is None if unknown.
 
-    `n_unmeasured` of them are complete and have no loss of a metric that was asked for.
+    `n_unmeasured` of the trials are complete, but have no loss of the requested metric.
     """
 
     configuration: Configuration
@@ -49,13 +49,13 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
-    """A task with its meta-features, where its table came from and under which licence.
+    """A task with its meta-features, and the source and licence of its table.
 
-    `metafeatures` may hold NaN (a group that was skipped); `metafeatures_version` is that of the code that made
-    them, 0 where there are none. `source` is a repository and path, or empty for a user's own table.
+    `metafeatures` may contain NaN (skipped groups). `metafeatures_version` is the version of the code that computed
+    them, 0 if there are none. `source` is a repository and path, or empty for a user's own table.
 
     Raises:
-        InputError: a value is of another type or cannot be.
+        InputError: a value has another type or is out of range.
     """
 
     task: Task
@@ -72,24 +72,23 @@ class TaskRecord:
         for name, value in self.metafeatures.items():
             check_text(name, "The name of a meta-feature")
             if not _is_real(value):
-                raise InputError(f"The meta-feature '{name}' is a number, got {show(value)}.")
+                raise InputError(f"The meta-feature '{name}' must be a number, got {show(value)}.")
         check_integer(self.metafeatures_version, "The version of the meta-features", most=MAX_INT32)
         check_text(self.source, "The source of a task record")
         check_text(self.licence, "The licence of a task record")
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what makes this record another one: the task and the version of its meta-features."""
+        """Hash of the task and the version of its meta-features."""
         text = f"{self.task.id} {self.metafeatures_version}"
         return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def combine(old: TaskRecord, new: TaskRecord) -> TaskRecord:
-    """One record of two that describe the same task.
+    """One record from two records of the same task.
 
-    The newer meta-features win, and blank names, groups, sources and licences are filled from the other one, so that
-    a user's description of a known table does not wipe out where it came from. Returns `old` itself where `new` adds
-    nothing.
+    The newer meta-features are kept. Empty names, groups, sources and licences are filled from the other record, so
+    that a user's description of a known table does not remove its source. Returns `old` itself if `new` adds nothing.
     """
     kept, other = (new, old) if new.metafeatures_version > old.metafeatures_version else (old, new)
     names = {
@@ -106,7 +105,7 @@ def combine(old: TaskRecord, new: TaskRecord) -> TaskRecord:
 
 
 def _is_real(value: object) -> bool:
-    """Whether it is a number, of whatever type, that a float can hold."""
+    """Whether the value is a real number of any type that fits a float."""
     try:
         return isinstance(value, Real) and isinstance(float(value), float)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Tasks and trials read from Arrow tables, each row on its own: one that is not valid is told, and the others stay."""
+"""Tasks and trials from Arrow tables. Every row is read separately: an invalid row becomes a fault, others are kept."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,48 +25,55 @@ from metahp.core.trial import (
     Protocol,
     Trial,
     TrialState,
-    trial_id,
+    compute_trial_id,
 )
 from metahp.core.trial_columns import LossLists, NumberLists, TrialColumns
-from metahp.knowledge.columns import TASK_SCHEMA, conform, drop_ids, trial_schema
+from metahp.knowledge.columns import TASK_SCHEMA, conform, drop_ids, make_trial_schema
 from metahp.knowledge.records import Fault, TaskRecord
 
-_FIELDS = tuple(each.name for each in fields(Trial))
-_CURVE_PLACE = _FIELDS.index("curve")
+_FIELDS = tuple(field.name for field in fields(Trial))
+_CURVE_POSITION = _FIELDS.index("curve")
 _PROTOCOL = ("folds", "repeats", "seed", "max_rows", "splits")
 # States that need no reason.
 _ENDED_WELL = pa.array([TrialState.COMPLETE, TrialState.PRUNED], pa.string())
 
 
 def read_tasks(table: pa.Table) -> tuple[list[TaskRecord | None], list[Fault]]:
-    """The records of a table with the columns of `TASK_SCHEMA`, None where a row is not valid, and what is wrong there.
+    """Task records of a table with the columns of `TASK_SCHEMA`.
+
+    Returns:
+        One record per row, None for an invalid row; and the faults of invalid rows.
 
     Raises:
         KnowledgeBaseError: a column is missing or of another type.
     """
-    rows = _pylist(conform(table, TASK_SCHEMA, "tasks"), "tasks")
+    rows = _list_rows(conform(table, TASK_SCHEMA, "tasks"), "tasks")
     records: list[TaskRecord | None] = []
     faults = []
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         try:
             records.append(_build_task(row))
         except Exception as error:
             records.append(None)
-            faults.append(Fault.of(place, error))
+            faults.append(Fault.of(position, error))
     return records, faults
 
 
 def read_trials(table: pa.Table) -> tuple[list[Trial | None], list[Fault]]:
-    """The trials of a table with the columns of `trial_schema`, None where a row is not valid, and what is wrong there.
+    """Trials of a table with the columns of `make_trial_schema`.
 
-    Ids are not read but follow from the content. Configurations and protocols that repeat are one object, nested
-    columns are cut from flat lists and most rows are checked by columns: 40,000 trials with curves take about a second.
+    Ids are not read, but computed from the content. For speed, equal configurations and protocols share one object,
+    nested columns are cut from flat lists, and most rows are checked by column: 40,000 trials with curves take about a
+    second.
+
+    Returns:
+        One trial per row, None for an invalid row; and the faults of invalid rows.
 
     Raises:
         KnowledgeBaseError: a column is missing or of another type.
     """
     table = _conform_trials(table)
-    with _clear_errors():
+    with _translate_errors():
         parsed = _Parsed.of(table)
         is_sound = _is_sound(table, parsed)
         values = _read_fields(table, parsed)
@@ -74,62 +81,64 @@ def read_trials(table: pa.Table) -> tuple[list[Trial | None], list[Fault]]:
         _build_unchecked(fields) if sound else None for sound, fields in zip(is_sound.tolist(), values, strict=True)
     ]
     faults = []
-    for place in np.flatnonzero(~is_sound).tolist():
+    for position in np.flatnonzero(~is_sound).tolist():
         try:
-            trials[place] = _build_trial(values[place])
+            trials[position] = _build_trial(values[position])
         except Exception as error:
-            faults.append(Fault.of(place, error))
+            faults.append(Fault.of(position, error))
     return trials, faults
 
 
 def read_columns(table: pa.Table) -> tuple[TrialColumns, list[Fault]]:
-    """The valid trials of a table with the columns of `trial_schema`, as columns, and what is wrong with other rows.
+    """The valid trials of a table with the columns of `make_trial_schema`, as columns, and the faults of other rows.
 
-    Only rows that are not certainly valid become objects, which decide themselves.
+    Only rows that fail the check by column are built as `Trial` objects, which decide whether the row is valid.
 
     Raises:
         KnowledgeBaseError: a column is missing or of another type.
     """
     ids = table["id"].to_pylist()
     table = _conform_trials(table)
-    with _clear_errors():
+    with _translate_errors():
         parsed = _Parsed.of(table)
         is_sound = _is_sound(table, parsed)
-        places = np.flatnonzero(is_sound)
+        positions = np.flatnonzero(is_sound)
         sound = TrialColumns.from_fields(
-            ids=_take(ids, places),
-            tasks=_take(table["task"].to_pylist(), places),
-            configurations=_take(parsed.configurations, places),
-            protocols=_take(parsed.protocols, places),
-            states=_take(parsed.states, places),
-            origins=_take(parsed.origins, places),
-            fit_seconds=_to_numpy(table["fit_seconds"])[places],
-            fold_losses=_read_losses(_to_array(table["fold_losses"])).take(places),
-            checkpoints=_read_lists(_to_array(table["curve_checkpoints"])).take(places),
-            curve_losses=_read_losses(_to_array(table["curve_losses"])).take(places),
+            ids=_take(ids, positions),
+            tasks=_take(table["task"].to_pylist(), positions),
+            configurations=_take(parsed.configurations, positions),
+            protocols=_take(parsed.protocols, positions),
+            states=_take(parsed.states, positions),
+            origins=_take(parsed.origins, positions),
+            fit_seconds=_to_numpy(table["fit_seconds"])[positions],
+            fold_losses=_read_losses(_to_array(table["fold_losses"])).take(positions),
+            checkpoints=_read_lists(_to_array(table["curve_checkpoints"])).take(positions),
+            curve_losses=_read_losses(_to_array(table["curve_losses"])).take(positions),
         )
         others = np.flatnonzero(~is_sound)
-        values = _read_fields(table.take(others), _Parsed(*(_take(each, others) for each in parsed)))
+        values = _read_fields(table.take(others), _Parsed(*(_take(column, others) for column in parsed)))
     trials: dict[int, Trial] = {}
     faults = []
-    for place, row in zip(others.tolist(), values, strict=True):
+    for position, row in zip(others.tolist(), values, strict=True):
         try:
-            trials[place] = _build_trial(row)
+            trials[position] = _build_trial(row)
         except Exception as error:
-            faults.append(Fault.of(place, error))
+            faults.append(Fault.of(position, error))
     if not trials:
         return sound, faults
-    built = replace(TrialColumns.of(trials.values()), ids=np.array([ids[place] for place in trials], dtype=object))
+    built = replace(
+        TrialColumns.of(trials.values()), ids=np.array([ids[position] for position in trials], dtype=object)
+    )
     return TrialColumns.join([sound, built]), faults
 
 
 def _conform_trials(table: pa.Table) -> pa.Table:
-    return conform(table, drop_ids(trial_schema(pa.float64())), "trials").combine_chunks()
+    return conform(table, drop_ids(make_trial_schema(pa.float64())), "trials").combine_chunks()
 
 
 @contextmanager
-def _clear_errors() -> Iterator[None]:
-    """Turn what Arrow says of columns that cannot be read into an error of the knowledge base."""
+def _translate_errors() -> Iterator[None]:
+    """Turn an error of Arrow about unreadable columns into a `KnowledgeBaseError`."""
     try:
         yield
     except (pa.ArrowException, ValueError) as error:
@@ -137,10 +146,10 @@ def _clear_errors() -> Iterator[None]:
 
 
 def tasks_from_table(table: pa.Table) -> list[TaskRecord]:
-    """The records of a table, all of them.
+    """The task records of a table; every row must be valid.
 
     Raises:
-        KnowledgeBaseError: a column is missing or of another type, or a value is none that a task can have.
+        KnowledgeBaseError: a column is missing or of another type, or a row is not a valid task.
     """
     records, faults = read_tasks(table)
     _refuse(faults, "task")
@@ -148,10 +157,10 @@ def tasks_from_table(table: pa.Table) -> list[TaskRecord]:
 
 
 def trials_from_table(table: pa.Table) -> list[Trial]:
-    """The trials of a table, all of them.
+    """The trials of a table; every row must be valid.
 
     Raises:
-        KnowledgeBaseError: a column is missing or of another type, or a value is none that a trial can have.
+        KnowledgeBaseError: a column is missing or of another type, or a row is not a valid trial.
     """
     trials, faults = read_trials(table)
     _refuse(faults, "trial")
@@ -159,24 +168,26 @@ def trials_from_table(table: pa.Table) -> list[Trial]:
 
 
 def add_ids(table: pa.Table) -> pa.Table:
-    """A table of trials with losses as float64 and the ids of configurations and trials, computed from the content.
+    """The table of trials with losses as float64, and with the ids of configurations and trials.
 
     Raises:
         KnowledgeBaseError: a column is missing or of another type, or a configuration or protocol is not valid.
     """
-    table = conform(table, drop_ids(trial_schema(pa.float64())), "trials")
-    configurations, protocols = _configurations(table), _protocols(table)
+    table = conform(table, drop_ids(make_trial_schema(pa.float64())), "trials")
+    configurations, protocols = _read_configurations(table), _read_protocols(table)
     wrong = [
-        Fault.of(place, each)
-        for place, pair in enumerate(zip(configurations, protocols, strict=True))
-        for each in pair
-        if isinstance(each, Exception)
+        Fault.of(position, value)
+        for position, pair in enumerate(zip(configurations, protocols, strict=True))
+        for value in pair
+        if isinstance(value, Exception)
     ]
     _refuse(wrong, "trial")
-    ids = [trial_id(*values) for values in zip(table["task"].to_pylist(), configurations, protocols, strict=True)]
+    ids = [
+        compute_trial_id(*values) for values in zip(table["task"].to_pylist(), configurations, protocols, strict=True)
+    ]
     table = table.append_column("id", pa.array(ids, pa.string()))
     table = table.append_column("configuration_id", pa.array([c.id for c in configurations], pa.string()))
-    return table.select(trial_schema(pa.float64()).names)
+    return table.select(make_trial_schema(pa.float64()).names)
 
 
 def _refuse(faults: list[Fault], what: str) -> None:
@@ -184,7 +195,7 @@ def _refuse(faults: list[Fault], what: str) -> None:
         raise KnowledgeBaseError(f"A {what} of this knowledge base is not valid: {faults[0].reason}.")
 
 
-def _pylist(table: pa.Table, what: str) -> list[dict[str, Any]]:
+def _list_rows(table: pa.Table, what: str) -> list[dict[str, Any]]:
     try:
         return table.to_pylist()
     except (pa.ArrowException, ValueError) as error:
@@ -212,9 +223,9 @@ def _build_task(row: Mapping[str, Any]) -> TaskRecord:
 
 
 class _Parsed(NamedTuple):
-    """The fields of `Trial` that come from texts or several columns, each as a list over the rows.
+    """Fields of `Trial` that are built from texts or several columns, each a list over the rows.
 
-    Where one cannot be read, the exception has its place.
+    If a value cannot be read, the list holds the exception in its position.
     """
 
     configurations: list[Any]
@@ -225,19 +236,21 @@ class _Parsed(NamedTuple):
 
     @classmethod
     def of(cls, table: pa.Table) -> "_Parsed":
-        """The fields in the rows of a table of trials."""
+        """The fields of all rows of a table of trials."""
         return cls(
-            _configurations(table),
-            _protocols(table),
-            _interned(table["state"].to_pylist(), TrialState),
-            _interned(table["origin"].to_pylist(), Origin),
-            _interned(table["versions"].to_pylist(), _versions),
+            _read_configurations(table),
+            _read_protocols(table),
+            _read_once(table["state"].to_pylist(), TrialState),
+            _read_once(table["origin"].to_pylist(), Origin),
+            _read_once(table["versions"].to_pylist(), _read_versions),
         )
 
 
 def _read_fields(table: pa.Table, parsed: _Parsed) -> list[tuple[Any, ...]]:
-    """The fields of `Trial` in each row, with checkpoints and losses for a curve."""
-    curves = zip(_lists(_to_array(table["curve_checkpoints"])), _losses(_to_array(table["curve_losses"])), strict=True)
+    """The fields of `Trial` for each row; the curve is a pair of checkpoints and losses."""
+    curves = zip(
+        _list_tuples(_to_array(table["curve_checkpoints"])), _list_losses(_to_array(table["curve_losses"])), strict=True
+    )
     columns = [
         table["task"].to_pylist(),
         parsed.configurations,
@@ -245,7 +258,7 @@ def _read_fields(table: pa.Table, parsed: _Parsed) -> list[tuple[Any, ...]]:
         table["n_rows"].to_pylist(),
         parsed.states,
         parsed.origins,
-        _losses(_to_array(table["fold_losses"])),
+        _list_losses(_to_array(table["fold_losses"])),
         curves,
         *(table[name].to_pylist() for name in ("fit_seconds", "predict_seconds", "reason", "space_version")),
         parsed.versions,
@@ -255,7 +268,9 @@ def _read_fields(table: pa.Table, parsed: _Parsed) -> list[tuple[Any, ...]]:
 
 
 def _build_unchecked(values: tuple[Any, ...]) -> Trial:
-    return Trial.unchecked(*values[:_CURVE_PLACE], Curve.unchecked(*values[_CURVE_PLACE]), *values[_CURVE_PLACE + 1 :])
+    return Trial.unchecked(
+        *values[:_CURVE_POSITION], Curve.unchecked(*values[_CURVE_POSITION]), *values[_CURVE_POSITION + 1 :]
+    )
 
 
 def _build_trial(values: tuple[Any, ...]) -> Trial:
@@ -267,7 +282,7 @@ def _build_trial(values: tuple[Any, ...]) -> Trial:
 
 
 def _is_sound(table: pa.Table, parsed: _Parsed) -> np.ndarray:
-    """Which rows, shape (n,), a `Trial` would surely not refuse; about the others it decides itself."""
+    """Rows, shape (n,), that `Trial` certainly accepts; other rows may be valid too."""
     sound = np.ones(table.num_rows, dtype=bool)
     for values in parsed:
         sound &= np.fromiter((not isinstance(value, Exception) for value in values), bool, len(sound))
@@ -286,7 +301,7 @@ def _is_sound(table: pa.Table, parsed: _Parsed) -> np.ndarray:
     sound &= _to_numpy(pc.or_(pc.is_in(table["state"], _ENDED_WELL), pc.greater(pc.binary_length(table["reason"]), 0)))
     sound &= ~_to_numpy(pc.equal(table["splits"], OBJECTIVE_SPLITS))
     n_folds = _to_numpy(table["folds"]).astype(float) * _to_numpy(table["repeats"])
-    n_checkpoints, is_increasing = _checkpoints(_to_array(table["curve_checkpoints"]))
+    n_checkpoints, is_increasing = _read_checkpoints(_to_array(table["curve_checkpoints"]))
     is_complete = _to_numpy(pc.equal(table["state"], TrialState.COMPLETE))
     sound &= is_increasing & _has_losses(_to_array(table["curve_losses"]), n_checkpoints, n_checkpoints)
     folds = _to_array(table["fold_losses"])
@@ -295,7 +310,7 @@ def _is_sound(table: pa.Table, parsed: _Parsed) -> np.ndarray:
 
 
 def _has_losses(array: pa.MapArray, fewest: np.ndarray, most: np.ndarray) -> np.ndarray:
-    """Rows (n,) of which each metric has between `fewest` and `most` losses (n,), all of them possible ones."""
+    """Rows, shape (n,), in which each metric has `fewest` to `most` losses, shape (n,), all in the metric's range."""
     edges, lists = array.offsets.to_numpy(), array.items
     if lists.null_count or lists.values.null_count:
         return np.zeros(len(array), dtype=bool)
@@ -317,8 +332,8 @@ def _has_losses(array: pa.MapArray, fewest: np.ndarray, most: np.ndarray) -> np.
     return np.bincount(row[bad], minlength=len(array)) == 0
 
 
-def _checkpoints(array: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
-    """The number of checkpoints of each row (n,), and whether they increase from 1 on."""
+def _read_checkpoints(array: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
+    """Number of checkpoints of each row, shape (n,), and whether they are at least 1 and increasing, shape (n,)."""
     edges = array.offsets.to_numpy()
     if array.values.null_count:
         return np.diff(edges), np.zeros(len(array), dtype=bool)
@@ -330,48 +345,48 @@ def _checkpoints(array: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _to_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """A column as numbers or truth values; missing ones are False, or NaN."""
+    """A column as numbers or booleans; missing numbers are NaN, missing booleans False."""
     if pa.types.is_boolean(column.type):
         column = pc.fill_null(column, False)
     return column.to_numpy(zero_copy_only=False)
 
 
 def read_configuration(learner: str, text: str) -> Configuration:
-    """The configuration whose values are a JSON text; raises whatever is wrong with it."""
-    return Configuration.of(learner, _parsed(json.loads(text)))
+    """The configuration with these values, a JSON text. An invalid text can raise any exception."""
+    return Configuration.of(learner, _check_names(json.loads(text)))
 
 
-def _configurations(table: pa.Table) -> list[Any]:
+def _read_configurations(table: pa.Table) -> list[Any]:
     keys = zip(table["learner"].to_pylist(), table["configuration"].to_pylist(), strict=True)
-    return _interned(keys, lambda key: read_configuration(*key))
+    return _read_once(keys, lambda key: read_configuration(*key))
 
 
-def _protocols(table: pa.Table) -> list[Any]:
+def _read_protocols(table: pa.Table) -> list[Any]:
     keys = zip(*(table[name].to_pylist() for name in _PROTOCOL), strict=True)
-    return _interned(keys, lambda key: Protocol(**dict(zip(_PROTOCOL, key, strict=True))))
+    return _read_once(keys, lambda key: Protocol(**dict(zip(_PROTOCOL, key, strict=True))))
 
 
-def _interned(keys: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
-    """What `read` makes of each key, one object for equal keys; the exception where it raises one."""
+def _read_once(keys: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
+    """The result of `read` for each key, the same object for equal keys; the exception if `read` raises one."""
     known: dict[Any, Any] = {}
-    found = []
+    values = []
     for key in keys:
         if key not in known:
             try:
                 known[key] = read(key)
             except Exception as error:
                 known[key] = error
-        found.append(known[key])
-    return found
+        values.append(known[key])
+    return values
 
 
-def _versions(text: str) -> dict[str, Any]:
-    versions = _parsed(json.loads(text))
+def _read_versions(text: str) -> dict[str, Any]:
+    versions = _check_names(json.loads(text))
     check_texts(versions, "The versions of a trial")
     return versions
 
 
-def _parsed(values: object) -> dict[str, Any]:
+def _check_names(values: object) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"Expected an object of names and values, got {show(values)}.")
     return values
@@ -381,8 +396,8 @@ def _to_array(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
 
 
-def _losses(array: pa.MapArray) -> list[dict[str, tuple[float, ...]]]:
-    names, losses = array.keys.to_pylist(), _lists(array.items)
+def _list_losses(array: pa.MapArray) -> list[dict[str, tuple[float, ...]]]:
+    names, losses = array.keys.to_pylist(), _list_tuples(array.items)
     edges = array.offsets.to_pylist()
     return [dict(zip(names[start:stop], losses[start:stop], strict=True)) for start, stop in pairwise(edges)]
 
@@ -405,10 +420,10 @@ def _read_lists(array: pa.ListArray) -> NumberLists:
     return NumberLists(starts=edges[:-1], counts=np.diff(edges), values=values)
 
 
-def _take(values: Sequence[Any], places: np.ndarray) -> list[Any]:
-    return [values[place] for place in places.tolist()]
+def _take(values: Sequence[Any], positions: np.ndarray) -> list[Any]:
+    return [values[position] for position in positions.tolist()]
 
 
-def _lists(array: pa.ListArray) -> list[tuple[Any, ...]]:
+def _list_tuples(array: pa.ListArray) -> list[tuple[Any, ...]]:
     values, edges = array.values.to_pylist(), array.offsets.to_pylist()
     return [tuple(values[start:stop]) for start, stop in pairwise(edges)]

@@ -1,4 +1,4 @@
-"""The seed: the knowledge that metahp ships with, as Parquet files."""
+"""The seed: the tasks and trials that are shipped with metahp, as Parquet files."""
 
 import hashlib
 import re
@@ -12,20 +12,20 @@ import pyarrow.parquet as pq
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.trial import Trial
 from metahp.files import sweep, write_file
-from metahp.knowledge.columns import tasks_to_table, trial_schema, trials_to_table
+from metahp.knowledge.columns import make_trial_schema, tasks_to_table, trials_to_table
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.rows import add_ids, read_tasks, read_trials, tasks_from_table, trials_from_table
 
 TASKS_FILE = "tasks.parquet"
-# Under this key a knowledge base remembers which seed it has.
+# Key of the setting that stores which seed a knowledge base contains.
 SEED_KEY = "seed"
 _PACKAGE = Path(__file__).resolve().parents[1]
-# Inside the package in a wheel, beside it in a checkout, an editable install and an unpacked sdist.
-_PLACES = (_PACKAGE / "knowledge_base", _PACKAGE.parent / "knowledge_base")
+# The first is for a wheel; the second for a checkout, an editable install and an unpacked sdist.
+_FOLDERS = (_PACKAGE / "knowledge_base", _PACKAGE.parent / "knowledge_base")
 
 
 class Readable(Protocol):
-    """What a seed is written from: a knowledge base."""
+    """Source of an exported seed: a knowledge base."""
 
     def tasks(self) -> list[TaskRecord]:
         """All task records."""
@@ -35,35 +35,35 @@ class Readable(Protocol):
 
 
 class Writable(Protocol):
-    """What a seed is read into: a knowledge base."""
+    """Destination of an imported seed: a knowledge base."""
 
     def add(self, tasks: Sequence[TaskRecord], trials: pa.Table, settings: Mapping[str, str]) -> int:
-        """Add everything in one transaction; how many trials were new."""
+        """Add everything in one transaction; the number of new trials."""
 
 
-def seed_folder() -> Path:
-    """The folder of the seed that this installation came with.
+def find_seed_folder() -> Path:
+    """The folder of the seed of this installation.
 
     Raises:
         KnowledgeBaseError: there is none.
     """
-    for folder in _PLACES:
+    for folder in _FOLDERS:
         if (folder / TASKS_FILE).is_file():
             return folder
     raise KnowledgeBaseError(
         f"This installation of metahp lacks its seed: expected {TASKS_FILE} in "
-        f"{' or '.join(map(str, _PLACES))}. Install metahp again."
+        f"{' or '.join(map(str, _FOLDERS))}. Install metahp again."
     )
 
 
 def export_seed(source: Readable | tuple[Sequence[TaskRecord], Sequence[Trial]], folder: Path) -> None:
     """Write tasks and trials to `folder`: `tasks.parquet` and one `trials-<learner>.parquet` per learner.
 
-    The same content makes the same bytes, whatever its order. Losses and seconds are rounded to float32; ids are left
-    out, since they follow from the rest. Files of learners that have no trial any more are removed.
+    Equal content gives equal bytes, in any order. Losses and seconds are rounded to float32. Ids are left out, because
+    they can be computed. Files of learners without trials are removed.
 
     Raises:
-        KnowledgeBaseError: a learner's name cannot be part of a file name.
+        KnowledgeBaseError: a learner's name cannot be used in a file name.
     """
     tasks, trials = source if isinstance(source, tuple) else (source.tasks(), source.trials())
     by_learner: dict[str, list[Trial]] = {}
@@ -84,67 +84,67 @@ def export_seed(source: Readable | tuple[Sequence[TaskRecord], Sequence[Trial]],
         path = folder / f"trials-{learner}.parquet"
         _write(trials_to_table(its_trials, pa.float32()).drop_columns(["id", "configuration_id"]), path)
         written.add(path)
-    for path in set(_trial_files(folder)) - written:
+    for path in set(_list_trial_files(folder)) - written:
         path.unlink()
 
 
 def read_seed(folder: Path, learners: Sequence[str] | None = None) -> tuple[list[TaskRecord], list[Trial]]:
-    """The tasks and trials of a seed folder; with `learners` the trials of these alone, which takes less time.
+    """The tasks and trials of a seed folder; `learners` limits the trials to these learners, which is faster.
 
     Raises:
-        KnowledgeBaseError: the folder holds no seed, or a file or value is not valid.
+        KnowledgeBaseError: the folder has no seed, or a file or value is not valid.
     """
-    tasks, trials = _tables(folder, learners)
+    tasks, trials = _read_tables(folder, learners)
     return tasks_from_table(tasks), trials_from_table(trials)
 
 
 def read_seed_rows(folder: Path) -> tuple[list[TaskRecord], list[Trial], list[str]]:
-    """The tasks and trials of a seed folder that can be read, and what is wrong with the others.
+    """The valid tasks and trials of a seed folder, and the faults of invalid rows.
 
     Raises:
-        KnowledgeBaseError: the folder holds no seed, or a file has other columns.
+        KnowledgeBaseError: the folder has no seed, or a file has other columns.
     """
-    task_table, trial_table = _tables(folder)
+    task_table, trial_table = _read_tables(folder)
     tasks, wrong_tasks = read_tasks(task_table)
     trials, wrong_trials = read_trials(trial_table)
-    faults = [f"task {fault.place + 1}: {fault.reason}" for fault in wrong_tasks]
-    faults += [f"trial {fault.place + 1}: {fault.reason}" for fault in wrong_trials]
+    faults = [f"task {fault.position + 1}: {fault.reason}" for fault in wrong_tasks]
+    faults += [f"trial {fault.position + 1}: {fault.reason}" for fault in wrong_trials]
     return [task for task in tasks if task], [trial for trial in trials if trial], faults
 
 
 def import_seed(kb: Writable, folder: Path) -> int:
-    """Add a seed to `kb` in one transaction, straight from its columns; how many trials were new.
+    """Add a trusted seed to `kb` in one transaction; the number of new trials.
 
-    For a seed that can be trusted: values are not looked at one by one (`merge` does).
+    Trial columns are copied without checking every value (`merge` checks them).
 
     Raises:
-        KnowledgeBaseError: the folder holds no seed, or `kb` cannot be written.
+        KnowledgeBaseError: the folder has no seed, or `kb` cannot be written.
     """
-    tasks, trials = _tables(folder)
-    return kb.add(tasks_from_table(tasks), add_ids(trials), {SEED_KEY: seed_hash(folder)})
+    tasks, trials = _read_tables(folder)
+    return kb.add(tasks_from_table(tasks), add_ids(trials), {SEED_KEY: hash_seed(folder)})
 
 
-def seed_hash(folder: Path) -> str:
+def hash_seed(folder: Path) -> str:
     """Hash of the files of a seed."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in (folder / TASKS_FILE, *_trial_files(folder)):
+    for path in (folder / TASKS_FILE, *_list_trial_files(folder)):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _tables(folder: Path, learners: Sequence[str] | None = None) -> tuple[pa.Table, pa.Table]:
+def _read_tables(folder: Path, learners: Sequence[str] | None = None) -> tuple[pa.Table, pa.Table]:
     if not (folder / TASKS_FILE).is_file():
         raise KnowledgeBaseError(f"{folder} holds no seed: expected {TASKS_FILE} and trials-<learner>.parquet there.")
-    schema = trial_schema(pa.float32())
+    schema = make_trial_schema(pa.float32())
     expected = pa.schema([field for field in schema if field.name not in ("id", "configuration_id")])
     trials = [expected.empty_table()]
-    for path in _trial_files(folder):
+    for path in _list_trial_files(folder):
         if learners is not None and path.stem.removeprefix("trials-") not in learners:
             continue
         table = _read(path)
         if "splits" not in table.column_names and "max_rows" in table.column_names:
-            # Written before splits had names, when all trials had the default ones.
+            # An old file, written before splits had names: all trials have the default splits.
             position = table.column_names.index("max_rows") + 1
             table = table.add_column(position, expected.field("splits"), pa.array([""] * len(table), pa.string()))
         if not table.schema.equals(expected):
@@ -156,7 +156,7 @@ def _tables(folder: Path, learners: Sequence[str] | None = None) -> tuple[pa.Tab
     return _read(folder / TASKS_FILE), pa.concat_tables(trials)
 
 
-def _trial_files(folder: Path) -> list[Path]:
+def _list_trial_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("trials-*.parquet"))
 
 
@@ -168,9 +168,10 @@ def _read(path: Path) -> pa.Table:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    # Bytes of like significance side by side: losses of one task share their exponents, and zstd sees it.
-    floats = [column.path for column in _leaves(table) if column.physical_type in ("FLOAT", "DOUBLE")]
-    others = [column.path for column in _leaves(table) if column.physical_type not in ("FLOAT", "DOUBLE")]
+    # Byte stream split stores bytes of equal significance next to each other. Losses of a task have similar exponents,
+    # so zstd compresses these bytes well.
+    floats = [column.path for column in _list_leaves(table) if column.physical_type in ("FLOAT", "DOUBLE")]
+    others = [column.path for column in _list_leaves(table) if column.physical_type not in ("FLOAT", "DOUBLE")]
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -185,7 +186,7 @@ def _write(table: pa.Table, path: Path) -> None:
     write_file(path, sink.getvalue().to_pybytes())
 
 
-def _leaves(table: pa.Table) -> list[pq.ColumnSchema]:
+def _list_leaves(table: pa.Table) -> list[pq.ColumnSchema]:
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, table.schema, store_schema=False):
         pass

@@ -1,7 +1,7 @@
-"""One file of the journal: JSON lines, each with a checksum over its own bytes, each read on its own.
+"""One file of the journal: JSON lines, each with its own checksum, each read separately.
 
-A line of format 2 says which of how many it is, and ends in `,"check":"…"}`, a hash of all bytes before. Lines of
-format 1, which older versions wrote, have neither.
+A line of format 2 contains its number and the number of lines, and ends in `,"check":"…"}`, a hash of all bytes before
+it. Lines of format 1, which older versions wrote, have none of these.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ from typing import Any
 
 from metahp.core.errors import InputError
 from metahp.core.trial import Trial
-from metahp.knowledge.codec import FORMAT_VERSION, task_from_dict, task_to_dict, trial_from_dict, trial_to_dict
+from metahp.knowledge.codec import FORMAT_VERSION, make_task_from_dict, task_to_dict, trial_from_dict, trial_to_dict
 from metahp.knowledge.records import Fault, TaskRecord
 
-# A larger file is none that metahp wrote, and would need many times its size in memory.
+# metahp writes no larger segments. A larger file would need many times its size in memory.
 MAX_BYTES = 128 * 2**20
-# More records than this many bytes make several segments.
+# Records with more bytes than this are written to several segments.
 BYTES_AT_ONCE = 16 * 2**20
 _CHECK = re.compile(rb',"check":"([0-9a-f]{32})"}')
 _CHECK_LENGTH = len(b',"check":""}') + 32
@@ -29,7 +29,7 @@ _CHECK_LENGTH = len(b',"check":""}') + 32
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record and the line that it was read from, counted from 1."""
+    """A record and the number of its line, from 1."""
 
     line: int
     record: Trial | TaskRecord
@@ -37,10 +37,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """What one file of the journal holds: its readable records, and what is wrong with the other lines.
+    """Content of one file of the journal: its readable records, and the faults of other lines.
 
-    `n_missing` counts lines that were cut off. `newer` is the format of a segment that a newer version wrote, which has
-    no entries then; 0 elsewhere. `is_unfit` says that there is no segment at all under this name.
+    `n_missing` is the number of lines that are absent. `newer` is the format of a segment of a newer version, which has
+    no entries; else 0. `is_unfit` marks a file that is no segment.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -61,20 +61,20 @@ class Segment:
 
     @property
     def n_lost(self) -> int:
-        """How many records cannot be read."""
+        """Number of records that cannot be read."""
         return len(self.faults) + self.n_missing
 
     @property
     def first_fault(self) -> str:
-        """Where the first fault is, and what; empty where there is none."""
+        """Line and reason of the first fault; empty if there is none."""
         if self.faults:
-            place, reason = self.faults[0].place, self.faults[0].reason
-            return reason if self.is_unfit else f"line {place}: {reason}"
-        return f"{self.n_missing} lines at its end or among them are gone" if self.n_missing else ""
+            number, reason = self.faults[0].position, self.faults[0].reason
+            return reason if self.is_unfit else f"line {number}: {reason}"
+        return f"{self.n_missing} line(s) are missing" if self.n_missing else ""
 
 
 def make_segments(trials: Sequence[Trial], tasks: Sequence[TaskRecord] = ()) -> Iterator[bytes]:
-    """The contents of the segments that hold `tasks` and `trials`: one, or several where they are large."""
+    """The contents of new segments with `tasks` and `trials`: one segment, or several if they are large."""
     batch: list[dict[str, Any]] = []
     size = 0
     for values in (*map(task_to_dict, tasks), *map(trial_to_dict, trials)):
@@ -88,10 +88,10 @@ def make_segments(trials: Sequence[Trial], tasks: Sequence[TaskRecord] = ()) -> 
 
 
 def read_segment(path: Path) -> Segment:
-    """The readable records of one segment, and what is wrong with the others.
+    """The readable records of one segment, and the faults of the others.
 
     Raises:
-        FileNotFoundError: it is gone, which means that another process has ingested it.
+        FileNotFoundError: the segment does not exist, because another process has ingested it.
         OSError: it cannot be read at present.
     """
     try:
@@ -102,10 +102,10 @@ def read_segment(path: Path) -> Segment:
 
 
 def parse_segment(content: bytes) -> Segment:
-    """The readable records in the content of a segment, and what is wrong with the others."""
+    """The readable records in the content of a segment, and the faults of the others."""
     entries, faults, newest, n_unplaced = [], [], 0, 0
     numbers: dict[int, set[int]] = {}
-    for place, line in split_lines(content):
+    for number, line in split_lines(content):
         values: dict[str, Any] = {}
         is_checked = False
         try:
@@ -115,13 +115,13 @@ def parse_segment(content: bytes) -> Segment:
                 return Segment(newer=newest)
             if is_checked:
                 numbers.setdefault(int(values["lines"]), set()).add(int(values["line"]))
-            entries.append(Entry(place, _build_record(values)))
+            entries.append(Entry(number, _build_record(values)))
         except MemoryError:
             raise
         except Exception as error:
-            faults.append(Fault.of(place, error))
+            faults.append(Fault.of(number, error))
             n_unplaced += not is_checked
-    # Damaged lines cannot say which they are: they are some of those that were not seen.
+    # A damaged line has no readable number, so it is one of the absent numbers; do not count it twice.
     n_missing = sum(expected - len(seen) for expected, seen in numbers.items()) - n_unplaced
     return Segment(entries=tuple(entries), faults=tuple(faults), n_missing=max(0, n_missing))
 
@@ -130,15 +130,15 @@ def read_bytes(path: Path) -> bytes:
     """The content of a segment.
 
     Raises:
-        InputError: what has this name cannot be a segment.
+        InputError: the file cannot be a segment.
         OSError: it cannot be read at present.
     """
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
-        raise InputError("it is a link, a folder or another thing that is no file")
+        raise InputError("it is not a regular file")
     if status.st_size > MAX_BYTES:
-        raise InputError(f"it has {status.st_size:,} bytes, more than the {MAX_BYTES:,} that a segment may have")
-    # Should a pipe or a link take the place of the file meanwhile, this neither waits nor follows.
+        raise InputError(f"it has {status.st_size:,} bytes; a segment has at most {MAX_BYTES:,}")
+    # If a pipe or a link has replaced the file meanwhile, these flags neither wait for the pipe nor follow the link.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         content = file.read(MAX_BYTES)
@@ -148,16 +148,16 @@ def read_bytes(path: Path) -> bytes:
 
 
 def split_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not empty, with their numbers from 1."""
-    for place, line in enumerate(content.split(b"\n"), start=1):
+    """Numbers, from 1, and bytes of the lines that are not empty."""
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if line:
-            yield place, line
+            yield number, line
 
 
-def select_lines(content: bytes, places: Iterable[int]) -> bytes:
-    """Some of the lines, byte for byte, each with a line break."""
-    wanted = set(places)
-    return b"".join(line + b"\n" for place, line in split_lines(content) if place in wanted)
+def select_lines(content: bytes, numbers: Iterable[int]) -> bytes:
+    """The lines with these numbers, byte for byte, each with a line break."""
+    wanted = set(numbers)
+    return b"".join(line + b"\n" for number, line in split_lines(content) if number in wanted)
 
 
 def _sign_lines(records: Sequence[dict[str, Any]]) -> bytes:
@@ -177,30 +177,30 @@ def _hash(content: bytes) -> bytes:
 
 
 def _parse_line(line: bytes) -> tuple[dict[str, Any], bool]:
-    """What a line says, and whether it has a checksum, which is then right."""
+    """The values of a line, and whether it has a checksum; a wrong checksum raises `InputError`."""
     start, end = line[:-_CHECK_LENGTH], line[-_CHECK_LENGTH:]
     match = _CHECK.fullmatch(end)
     if match is not None and match[1] != _hash(start):
-        raise InputError("its checksum does not fit, so that some of its bytes have changed")
+        raise InputError("its checksum does not fit, so some of its bytes have changed")
     values = json.loads(line.decode("utf-8"))
     if not isinstance(values, dict):
-        raise InputError("it is no object of names and values")
+        raise InputError("it is not a JSON object")
     return values, match is not None
 
 
 def _check_format(values: dict[str, Any], is_checked: bool) -> int:
     number = values["format"]
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise InputError("its format is no number of one")
+        raise InputError("its format is not a positive integer")
     if not is_checked and 1 < number <= FORMAT_VERSION:
-        raise InputError("its checksum is gone, so that some of its bytes have changed")
+        raise InputError("its checksum is missing, so some of its bytes have changed")
     return number
 
 
 def _build_record(values: dict[str, Any]) -> Trial | TaskRecord:
     if values.get("kind", "trial") == "task":
-        return task_from_dict(values)
+        return make_task_from_dict(values)
     trial = trial_from_dict(values)
     if trial.id != values["id"]:
-        raise InputError("its id does not follow from its content, so that some of its bytes have changed")
+        raise InputError("its id does not fit its content, so some of its bytes have changed")
     return trial

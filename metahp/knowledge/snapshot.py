@@ -1,4 +1,4 @@
-"""A snapshot: what a knowledge base holds at one moment, from one open of its file and one listing of its journal."""
+"""Snapshot: the content of a knowledge base at one moment, from one open of its file and one listing of its journal."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ from metahp.knowledge.journal import Pending
 from metahp.knowledge.records import Tally, TaskRecord
 from metahp.knowledge.warn_once import WarnOnce
 
-# Long enough for another process to ingest a long journal, short enough that a person learns who holds the file.
+# Long enough for another process to ingest a long journal; short enough to tell a person soon who holds the file.
 WAIT_SECONDS = 10.0
 
 Result = TypeVar("Result")
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """All tasks and trials that can be read, and what is wrong with the records that cannot."""
+    """All readable tasks and trials, and the faults of other records."""
 
     tasks: list[TaskRecord]
     trials: list[Trial]
@@ -36,19 +36,19 @@ class Content:
 
 
 class Snapshot:
-    """Tasks and trials of the file `file` and of the segments `pending`, which were listed before it is opened.
+    """Tasks and trials of the file `file` and of the journal `pending`, which was listed before the file is opened.
 
-    The file is open, in one read transaction, until the snapshot is closed; other processes wait that long to write.
-    A file that does not exist reads as empty. A context manager; closing it twice does no harm.
+    The file stays open, in one read transaction, until the snapshot is closed; until then, other processes wait to
+    write. A missing file is read as an empty one. A context manager; it may be closed twice.
 
-    Each record is read on its own: one that is not valid is left out, and named once in a logged warning.
+    Each record is read separately: invalid ones are left out, and reported once in a logged warning.
 
     Attributes:
-        folder: The folder of the knowledge base, where trained models are kept too.
+        folder: The folder of the knowledge base, which also contains trained models.
 
     Raises:
         BusyError: another process holds the file for longer than `WAIT_SECONDS`.
-        KnowledgeBaseError: the file is none of ours, damaged, or of a newer version.
+        KnowledgeBaseError: the file is not a knowledge base, is damaged, or is of a newer version.
     """
 
     def __init__(self, file: Path, pending: Pending, warn: WarnOnce) -> None:
@@ -73,13 +73,13 @@ class Snapshot:
         self.close()
 
     def close(self) -> None:
-        """Give up the file; what was read stays."""
+        """Close the file; values that were read stay valid."""
         self._connection = None
         self._stack.close()
 
     @cached_property
     def content_hash(self) -> str:
-        """A hash of which trials and task descriptions there are: the same for any order, before and after ingest."""
+        """A hash of all trials and task records. Their order, and an ingest, do not change it."""
         stored = self._stored
         added = self._pending_trials.keys() - stored.known
         new = queries.unite_tasks(stored.tasks, self._pending.tasks)
@@ -87,9 +87,10 @@ class Snapshot:
 
     @cached_property
     def totals(self) -> dict[str, Any]:
-        """What there is: path, size, counts of tasks by type and of trials by learner, state and origin, journal.
+        """Path, size, numbers of tasks by type and of trials by learner, state and origin, and the journal.
 
-        `defaults_by_learner` counts trials of library defaults: those of nearly every task that a learner was tried on.
+        `defaults_by_learner` counts trials of library defaults, which is nearly the number of tasks that a learner was
+        tried on.
         """
         counts = self._read(queries.count_trials) or []
         counts += [
@@ -117,42 +118,42 @@ class Snapshot:
 
     @cached_property
     def tasks(self) -> list[TaskRecord]:
-        """All task records, in the order of their ids."""
+        """All task records, sorted by id."""
         known = self._read_tasks()
-        self._warn.of_rows(self._file, known.faults, "task(s)")
+        self._warn.warn_of_rows(self._file, known.faults, "task(s)")
         return [known.records[key] for key in sorted(known.records)]
 
     def read_task(self, id: str) -> TaskRecord | None:
-        """The record of one task, by its content hash; None where it is unknown."""
+        """The record of the task with this content hash; None if it is unknown."""
         known = self._read(lambda connection: queries.select_tasks(connection, [id]))
         records = known.records if known else {}
         return queries.unite_tasks(records, (record for record in self._pending.tasks if record.task.id == id)).get(id)
 
     def read_trials(self, *, task: str | None = None, learner: str | None = None) -> list[Trial]:
-        """All trials, or those of one task or learner, in the order of their ids."""
+        """All trials, or those of one task or learner, sorted by id."""
         known = self._read_trials(task, learner)
-        self._warn.of_rows(self._file, known.faults, "trial(s)")
+        self._warn.warn_of_rows(self._file, known.faults, "trial(s)")
         return [known.records[key] for key in sorted(known.records)]
 
     def read_columns(self, learners: Sequence[str], tasks: Sequence[str] | None = None) -> TrialColumns:
-        """The trials of some learners, and of some tasks where these are given, in the order of their ids."""
+        """The trials of some learners, and of some tasks if given, sorted by id."""
         wanted = None if tasks is None else set(tasks)
         pending = TrialColumns.of(
             trial
             for trial in self._pending_trials.values()
             if trial.configuration.learner in learners and (wanted is None or trial.task in wanted)
         )
-        found = self._read(lambda connection: queries.select_columns(connection, learners, tasks))
-        if found is not None:
-            stored, faults = found
-            self._warn.of_rows(self._file, faults, "trial(s)")
+        selected = self._read(lambda connection: queries.select_columns(connection, learners, tasks))
+        if selected is not None:
+            stored, faults = selected
+            self._warn.warn_of_rows(self._file, faults, "trial(s)")
             known = set(stored.ids)
             pending = pending.take(np.array([key not in known for key in pending.ids], dtype=bool))
             pending = TrialColumns.join([stored, pending]) if len(pending) else stored
         return pending.take(np.argsort(pending.ids, kind="stable"))
 
     def sum_trials(self, learners: Sequence[str]) -> dict[str, str]:
-        """By task a text that changes with its description and with its trials of some learners."""
+        """For each task id, a text that changes with the task's record and with its trials of some learners."""
         counted = self._read(lambda connection: queries.sum_trials(connection, learners)) or {}
         for key, trial in self._pending_trials.items():
             if trial.configuration.learner in learners and key not in self._stored.known:
@@ -164,7 +165,7 @@ class Snapshot:
         }
 
     def read_content(self) -> Content:
-        """Everything that can be read, in the order of ids, and why the rest cannot, which no warning says then."""
+        """All readable records, sorted by id, and the faults of the others, without logged warnings."""
         tasks, trials = self._read_tasks(), self._read_trials(None, None)
         faults = [message for _, message in self._pending.describe_faults()]
         faults += [f"task {key}: {reason}" for key, reason in tasks.faults.items()]
@@ -180,13 +181,13 @@ class Snapshot:
         return {*(self._read(queries.select_ids) or []), *self._pending_trials}
 
     def read_setting(self, key: str) -> str | None:
-        """A value that `KnowledgeBase.add` kept."""
+        """A setting that `KnowledgeBase.add` stored."""
         return self._read(lambda connection: queries.read_setting(connection, key))
 
     def count_configurations(self, metrics: Mapping[TaskType, str]) -> list[Tally]:
-        """How many trials of tables there are of each configuration on each type of task.
+        """Numbers of trials on tables, by configuration and task type.
 
-        Complete ones without a loss of the metric that `metrics` names for their type are counted too.
+        Complete trials without a loss of the metric that `metrics` names for their type are also counted separately.
         """
         tallies = self._read(lambda connection: queries.count_configurations(connection, metrics)) or []
         for key, trial in self._pending_trials.items():
@@ -200,7 +201,7 @@ class Snapshot:
 
     @cached_property
     def _pending_trials(self) -> dict[str, Trial]:
-        """The trials of the journal by id, of each the first."""
+        """The trials of the journal by id; of equal ids, the first."""
         trials: dict[str, Trial] = {}
         for trial in self._pending.trials:
             trials.setdefault(trial.id, trial)
@@ -208,7 +209,7 @@ class Snapshot:
 
     @cached_property
     def _stored(self) -> "_Stored":
-        """What the file has of the journal."""
+        """The part of the file's content that concerns the journal."""
 
         def look_up(connection: duckdb.DuckDBPyConnection) -> _Stored:
             trials = sorted(self._pending_trials)
@@ -239,18 +240,18 @@ class Snapshot:
         return queries.Known(trials, known.faults if known else {})
 
     def _read(self, function: Callable[[duckdb.DuckDBPyConnection], Result]) -> Result | None:
-        """What `function` finds in the file; None where there is no file yet."""
+        """The result of `function` for the open file; None if there is no file yet."""
         if not self._exists:
             return None
         if self._connection is None:
             raise KnowledgeBaseError(f"The snapshot of {self._file} is closed, so nothing more can be read from it.")
-        with database.clear_errors(self._file):
+        with database.translate_errors(self._file):
             return function(self._connection)
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What the file has of a journal: the sum of all its ids, the trials that it knows, and the tasks by id."""
+    """Sum of all ids in the file, and the journal's trials (ids) and tasks (by id) that the file contains too."""
 
     total: int
     known: set[str]

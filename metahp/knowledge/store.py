@@ -1,4 +1,4 @@
-"""The knowledge base: tasks and trials in one DuckDB file, with a journal beside it that needs no lock."""
+"""The knowledge base: tasks and trials in one DuckDB file, and a journal that is written without a lock."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -12,7 +12,7 @@ from metahp.core.errors import KnowledgeBaseError
 from metahp.core.trial import Trial
 from metahp.files import sweep
 from metahp.knowledge import database, ingest, pages, queries
-from metahp.knowledge.journal import FILE_NAME, Journal, journal_folder
+from metahp.knowledge.journal import FILE_NAME, Journal, find_journal_folder
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.segment import Segment
 from metahp.knowledge.snapshot import WAIT_SECONDS, Content, Snapshot
@@ -22,15 +22,15 @@ Result = TypeVar("Result")
 
 
 class KnowledgeBase:
-    """Tasks and trials, in `path` (a folder, or a `.duckdb` file), with the journal beside it.
+    """Tasks and trials in `path` (a folder, or a `.duckdb` file), with the journal in the same folder.
 
-    Recording writes to the journal only and never waits. Reading sees the file and the journal together, opens the
-    file for a moment, and waits a bounded time where a writer has it; what needs several answers takes a snapshot,
-    which opens it once. Nothing is touched until a method is called, and a knowledge base that does not exist yet reads
-    as empty.
+    `record` writes only to the journal and never waits. Methods that read combine the file and the journal. They open
+    the file briefly, and wait for a limited time if another process writes to it. For several reads take a snapshot,
+    which opens the file once. The constructor does not access the disk. A knowledge base that does not exist yet is
+    read as empty.
 
-    Every record is read on its own: one that is not valid is left out, and named once in a logged warning. A journal
-    that belongs to another knowledge base is refused by every method that reads or writes it (KnowledgeBaseError).
+    Every record is read separately: invalid ones are left out, and reported once in a logged warning. Every method that
+    reads or writes the journal raises `KnowledgeBaseError` if the journal belongs to another knowledge base.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,21 +38,21 @@ class KnowledgeBase:
         is_file = path.suffix in (".duckdb", ".db") or path.is_file()
         self.file = path if is_file else path / FILE_NAME
         self.folder = self.file.parent
-        self.journal = Journal(journal_folder(self.file))
+        self.journal = Journal(find_journal_folder(self.file))
         self._segments: Mapping[str, Segment] = {}
         self._warn = WarnOnce()
 
     def take_snapshot(self) -> Snapshot:
-        """What the file and the journal hold now; the file is open until the snapshot is closed.
+        """Current content of the file and the journal; the file is open until the snapshot is closed.
 
         Raises:
-            BusyError: another process holds the file (the message says who).
+            BusyError: another process holds the file (the message names it).
             KnowledgeBaseError: the file or the journal cannot be used.
         """
         return self._take_snapshot()
 
     def record(self, trials: Sequence[Trial] = (), tasks: Sequence[TaskRecord] = ()) -> None:
-        """Write trials and tasks to the journal: at once, without a lock, safe after a kill.
+        """Write trials and tasks to the journal: immediately, without a lock, and safe from a later kill.
 
         Raises:
             KnowledgeBaseError: the folder cannot be written.
@@ -60,46 +60,47 @@ class KnowledgeBase:
         if not trials and not tasks:
             return
         self.journal.check_owner(self.file)
-        with self._clear_errors():
+        with self._translate_errors():
             self.journal.append(trials, tasks)
             self.journal.claim(self.file)
 
     def ingest(self, wait_seconds: float = WAIT_SECONDS) -> int:
-        """Move the journal into the file; how many trials were new.
+        """Move the journal into the file; the number of new trials.
 
-        Doing it twice, or a second time after a kill, changes nothing. What cannot be read is set aside, with one
-        logged warning for each segment, and the rest goes on; a segment of a newer version stays. What was taken in is
-        archived, and deleted by a later ingest that finds it in the file.
+        Repeating it, also after a kill, changes nothing. Unreadable records are moved to separate files, with one
+        logged warning for each segment; segments of a newer version stay. Ingested segments are archived; a later
+        ingest deletes them when their records are found in the file.
 
         Raises:
-            BusyError: another process holds the file for longer than `wait_seconds` (the message says who).
+            BusyError: another process holds the file for longer than `wait_seconds` (the message names it).
             KnowledgeBaseError: the file or the journal cannot be used.
         """
         self.journal.check_owner(self.file)
         count = 0
-        with self._clear_errors():
+        with self._translate_errors():
             self.sweep()
             if not self.file.exists():
-                ingest.bring_back(self.journal, self.journal.archived())
-            waiting = self.journal.segments()
+                ingest.bring_back(self.journal, self.journal.list_archived())
+            waiting = self.journal.list_segments()
             batches = list(ingest.split_batches(waiting))
             if self._can_read_back():
-                # The file is opened once for both, and for reading only where nothing is to be written.
+                # Open the file once for both steps, and only for reading if there is nothing to write.
                 with self._open(read_only=not waiting, wait_seconds=wait_seconds) as connection:
                     ingest.read_back(connection, self.journal)
-                    batches = list(ingest.split_batches(self.journal.segments()))
+                    batches = list(ingest.split_batches(self.journal.list_segments()))
                     if waiting and batches:
                         count += self._take_in(connection, batches.pop(0))
             for batch in batches:
                 if not self.file.exists():
-                    # Empty at first: what is moved out of the journal has to be in the file that stands in the end.
+                    # Create it empty, then ingest: another process may create the file too, and trials must be added to
+                    # the file that is kept.
                     database.create(self.file, lambda connection: None)
                 with self._open(read_only=False, wait_seconds=wait_seconds) as connection:
                     count += self._take_in(connection, batch)
         return count
 
     def sweep(self) -> None:
-        """Remove what processes that have ended left unfinished in the folder and the journal."""
+        """Remove unfinished files of processes that have ended, from the folder and the journal."""
         sweep(self.folder, self.file.name)
         self.journal.sweep()
 
@@ -110,9 +111,9 @@ class KnowledgeBase:
         settings: Mapping[str, str] | None = None,
         wait_seconds: float = WAIT_SECONDS,
     ) -> int:
-        """Add tasks and a table of trials (columns as `columns.trial_schema`) past the journal, in one transaction.
+        """Add tasks and a table of trials directly to the file, without the journal; the number of new trials.
 
-        `settings` are kept in the same transaction. Returns how many trials were new.
+        Tasks, trials (columns as `columns.make_trial_schema`) and `settings` are written in one transaction.
 
         Raises:
             KnowledgeBaseError: another process holds the file for longer than `wait_seconds`.
@@ -127,23 +128,23 @@ class KnowledgeBase:
         return self._write(fill, wait_seconds)
 
     def tasks(self) -> list[TaskRecord]:
-        """All task records, in the order of their ids."""
+        """All task records, sorted by id."""
         with self.take_snapshot() as snapshot:
             return snapshot.tasks
 
     def task(self, id: str) -> TaskRecord | None:
-        """The record of one task, by its content hash; None where it is unknown."""
+        """The record of the task with this content hash; None if it is unknown."""
         with self.take_snapshot() as snapshot:
             return snapshot.read_task(id)
 
     def trials(self, *, task: str | None = None, learner: str | None = None) -> list[Trial]:
-        """All trials, or those of one task or learner, in the order of their ids."""
+        """All trials, or those of one task or learner, sorted by id."""
         with self.take_snapshot() as snapshot:
             return snapshot.read_trials(task=task, learner=learner)
 
     def content(self) -> Content:
-        """Everything that can be read, in the order of ids, and why the rest cannot, which no warning says then."""
-        with self._take_snapshot(is_told=False) as snapshot:
+        """All readable records, sorted by id, and the faults of the others, without logged warnings."""
+        with self._take_snapshot(has_warnings=False) as snapshot:
             return snapshot.read_content()
 
     def trial_ids(self) -> set[str]:
@@ -152,30 +153,30 @@ class KnowledgeBase:
             return snapshot.list_trial_ids()
 
     def content_hash(self) -> str:
-        """A hash of which trials and task descriptions there are: the same for any order, before and after ingest."""
+        """A hash of all trials and task records. Their order, and an ingest, do not change it."""
         with self.take_snapshot() as snapshot:
             return snapshot.content_hash
 
     def info(self) -> dict[str, Any]:
-        """What there is, as `Snapshot.totals`."""
+        """Path, size and numbers of tasks and trials, as `Snapshot.totals`."""
         with self.take_snapshot() as snapshot:
             return snapshot.totals
 
     def verify(self) -> list[str]:
-        """What is damaged in the file, every page of it read; empty where nothing is.
+        """Descriptions of the damage in the file, after reading every page; empty if there is none.
 
-        What was ingested before is then read back, so that the archive of the journal can go.
+        Without damage, archived segments are compared with the file and deleted.
 
         Raises:
             BusyError: another process holds the file.
-            KnowledgeBaseError: it is none of ours, or of a newer version.
+            KnowledgeBaseError: the file is not a knowledge base, or is of a newer version.
         """
         if not self.file.exists():
             return []
         damage = pages.find_damage(self.file, WAIT_SECONDS)
         if not damage:
             self.journal.check_owner(self.file)
-            with self._clear_errors():
+            with self._translate_errors():
                 if self._can_read_back():
                     with self._open(read_only=True, wait_seconds=WAIT_SECONDS) as connection:
                         ingest.read_back(connection, self.journal)
@@ -183,19 +184,19 @@ class KnowledgeBase:
 
     def _write(self, function: Callable[[duckdb.DuckDBPyConnection], Result], wait_seconds: float) -> Result:
         if not self.file.exists():
-            is_ours, result = database.create(self.file, function)
-            if is_ours:
+            is_kept, result = database.create(self.file, function)
+            if is_kept:
                 return result
         with self._open(read_only=False, wait_seconds=wait_seconds) as connection:
             return function(connection)
 
-    def _take_snapshot(self, *, is_told: bool = True) -> Snapshot:
-        """A snapshot; a warning names the segments of which some records cannot be read, where it `is_told`."""
+    def _take_snapshot(self, *, has_warnings: bool = True) -> Snapshot:
+        """A snapshot; with `has_warnings`, a warning names each segment with unreadable records."""
         self.journal.check_owner(self.file)
-        # Before the file is opened: a segment that goes away meanwhile is then in the file.
+        # Read the journal before the file: a segment that disappears meanwhile is then in the file.
         pending = self.journal.read(self._segments)
         self._segments = pending.segments
-        for key, message in (*pending.errors.items(), *(pending.describe_faults() if is_told else ())):
+        for key, message in (*pending.errors.items(), *(pending.describe_faults() if has_warnings else ())):
             self._warn(key, message)
         return Snapshot(self.file, pending, self._warn)
 
@@ -207,12 +208,12 @@ class KnowledgeBase:
         return ingest.take_in(connection, self.journal, paths, self._warn)
 
     def _can_read_back(self) -> bool:
-        """Whether the archive can be compared with the file: no log may be beside it before it is opened."""
-        return bool(self.journal.archived()) and not database.wal_path(self.file).exists()
+        """Whether there is an archive that can be compared with the file: the file must have no write-ahead log."""
+        return bool(self.journal.list_archived()) and not database.make_wal_path(self.file).exists()
 
     @contextmanager
-    def _clear_errors(self) -> Iterator[None]:
-        """Turn what the system says of the journal into one line that names it."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Turn an error of the system into a `KnowledgeBaseError` that names the journal."""
         try:
             yield
         except OSError as error:

@@ -99,7 +99,7 @@ def find_reference(name: str) -> LearnerReference:
     return _learners.references[name]
 
 
-def registered_references() -> tuple[LearnerReference, ...]:
+def list_references() -> tuple[LearnerReference, ...]:
     """References of all learners that are not metahp's own, for another process."""
     return tuple(reference for name, reference in _learners.references.items() if name not in _SHIPPED)
 

@@ -57,15 +57,15 @@ def plan_steps(view: View) -> list[Step]:
 def _measure_information(sample: Sample) -> Values:
     target = _cut_into_bins(sample.y.astype(float), sample.task_type is TaskType.REGRESSION)
     n_target = int(target.max()) + 1
-    target_entropy = _entropy(np.bincount(target))
+    target_entropy = _compute_entropy(np.bincount(target))
     if target_entropy == 0:
         raise ValueError("the target is constant in the sample")
     informations, entropies, joint_entropies = [], [], []
     for column, is_category in zip(sample.X.T, sample.is_categorical, strict=True):
         codes = _cut_into_bins(column, not is_category)
         table = np.bincount(codes * n_target + target, minlength=(int(codes.max()) + 1) * n_target)
-        column_entropy = _entropy(np.bincount(codes))
-        joint_entropy = _entropy(table)
+        column_entropy = _compute_entropy(np.bincount(codes))
+        joint_entropy = _compute_entropy(table)
         # Miller and Madow's correction (1955): plug-in entropies are too low by (cells − 1) / 2n.
         bias = ((table > 0).sum() - codes.max() - n_target) / (2 * len(codes))
         informations.append(max(column_entropy + target_entropy - joint_entropy - bias, 0.0))
@@ -119,7 +119,7 @@ def _bin_categories(codes: np.ndarray) -> np.ndarray:
     return np.minimum(rank, MAX_LEVELS - 1)[codes]
 
 
-def _entropy(counts: np.ndarray) -> float:
+def _compute_entropy(counts: np.ndarray) -> float:
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 
@@ -128,14 +128,14 @@ def _measure_association(sample: Sample) -> Values:
     X = sample.X[:, ~sample.is_categorical]
     if X.shape[1] == 0:
         return dict.fromkeys(_ASSOCIATION, 0.0)
-    linear = _explained_variance(standardise(X), sample.y, sample.n_classes)
+    linear = _compute_explained_variance(standardise(X), sample.y, sample.n_classes)
     X, y = X[:RANK_ROWS], sample.y[:RANK_ROWS]
     ranks = np.where(np.isnan(X), np.nan, rankdata(np.where(np.isnan(X), np.inf, X), axis=0))
-    rank = _explained_variance(standardise(ranks), y if sample.n_classes else rankdata(y), sample.n_classes)
+    rank = _compute_explained_variance(standardise(ranks), y if sample.n_classes else rankdata(y), sample.n_classes)
     return dict(zip(_ASSOCIATION, (linear.mean(), linear.max(), rank.mean(), rank.max()), strict=True))
 
 
-def _explained_variance(Z: np.ndarray, y: np.ndarray, n_classes: int) -> np.ndarray:
+def _compute_explained_variance(Z: np.ndarray, y: np.ndarray, n_classes: int) -> np.ndarray:
     """Share of the variance of each column that the target explains, shape (d,), between 0 and 1.
 
     This is the squared correlation for regression (`n_classes` 0) and the correlation ratio η² for classes.

@@ -13,7 +13,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from metahp.core.task import TaskType
-from metahp.metafeatures.probes import add_floor, predict_constant, row_losses
+from metahp.metafeatures.probes import add_floor, compute_row_losses, predict_constant
 from metahp.metafeatures.statistical import standardise
 from metahp.metafeatures.view import Sample, Step, Values, View
 
@@ -62,10 +62,10 @@ def _pool_targets(targets: np.ndarray, fold: EncodedFold) -> np.ndarray:
 
 def _smooth_counts(counts: np.ndarray, fold: EncodedFold) -> np.ndarray:
     """Probabilities from class counts, shape (n_test, n_classes); the class shares count as `PRIOR_ROWS` more rows."""
-    return (counts + PRIOR_ROWS * _class_shares(fold)) / (counts.sum(axis=1, keepdims=True) + PRIOR_ROWS)
+    return (counts + PRIOR_ROWS * _compute_class_shares(fold)) / (counts.sum(axis=1, keepdims=True) + PRIOR_ROWS)
 
 
-def _class_shares(fold: EncodedFold) -> np.ndarray:
+def _compute_class_shares(fold: EncodedFold) -> np.ndarray:
     return (np.bincount(fold.y_train, minlength=fold.n_classes) + 1.0) / (len(fold.y_train) + fold.n_classes)
 
 
@@ -88,7 +88,7 @@ def _predict_naive_bayes(fold: EncodedFold) -> np.ndarray:
     y = fold.y_train
     if (fold.X_train == fold.X_train[0]).all():  # no variance to fit
         n_test = len(fold.X_test)
-        return np.tile(_class_shares(fold), (n_test, 1)) if fold.n_classes else np.full(n_test, y.mean())
+        return np.tile(_compute_class_shares(fold), (n_test, 1)) if fold.n_classes else np.full(n_test, y.mean())
     if not fold.n_classes:
         edges = np.unique(np.quantile(y, np.linspace(0, 1, TARGET_BINS + 1)[1:-1]))
         y = np.searchsorted(edges, y)
@@ -98,7 +98,7 @@ def _predict_naive_bayes(fold: EncodedFold) -> np.ndarray:
         return probabilities @ np.array([fold.y_train[y == c].mean() for c in model.classes_])
     full = np.zeros((len(fold.X_test), fold.n_classes))
     full[:, model.classes_] = probabilities
-    return (1.0 - SMOOTHING) * full + SMOOTHING * _class_shares(fold)
+    return (1.0 - SMOOTHING) * full + SMOOTHING * _compute_class_shares(fold)
 
 
 def _predict_linear(fold: EncodedFold) -> np.ndarray:
@@ -191,8 +191,8 @@ class _Landmarks:
                 n_classes=sample.n_classes,
                 seed=self._view.seed,
             )
-            losses.append(row_losses(sample, test, _to_raw(_LANDMARKS[landmark](fold), sample.task_type)))
-            constant_losses.append(row_losses(sample, test, predict_constant(sample, train, len(test))))
+            losses.append(compute_row_losses(sample, test, _to_raw(_LANDMARKS[landmark](fold), sample.task_type)))
+            constant_losses.append(compute_row_losses(sample, test, predict_constant(sample, train, len(test))))
         constant_loss = float(np.concatenate(constant_losses).mean())
         loss = float(np.concatenate(losses).mean())
         skill = math.log(add_floor(loss, constant_loss) / add_floor(constant_loss, constant_loss))
@@ -212,7 +212,7 @@ def encode(sample: Sample) -> np.ndarray:
 
 
 def _to_raw(prediction: np.ndarray, task_type: TaskType) -> np.ndarray:
-    """Raw scores as `row_losses` takes them, from probabilities or numbers."""
+    """Raw scores as `compute_row_losses` takes them, from probabilities or numbers."""
     if task_type is TaskType.REGRESSION:
         return prediction
     logarithms = np.log(np.maximum(prediction, np.finfo(float).tiny))

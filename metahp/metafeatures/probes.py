@@ -160,8 +160,8 @@ class _Probes:
         losses = np.empty(len(self._sample.y))
         order_losses = []
         for (_, test, _), prediction in zip(self._folds, raw, strict=True):
-            losses[test] = row_losses(self._sample, test, prediction)
-            order_losses.append(order_loss(self._sample, test, prediction))
+            losses[test] = compute_row_losses(self._sample, test, prediction)
+            order_losses.append(compute_order_loss(self._sample, test, prediction))
         return losses, float(np.mean(order_losses))
 
     def _train(self, change: dict[str, Any], iterations: int) -> list[lightgbm.Booster]:
@@ -190,18 +190,18 @@ class _Probes:
         }
         train_loss = np.mean(
             [
-                row_losses(self._sample, train, _predict_raw(booster, self._sample.X[train], usual)).mean()
+                compute_row_losses(self._sample, train, _predict_raw(booster, self._sample.X[train], usual)).mean()
                 for booster, (train, _, _) in zip(boosters, self._folds, strict=True)
             ]
         )
         by_fold = [math.log(add_floor(losses[test].mean(), constant_losses.mean())) for _, test, _ in self._folds]
         best_share = min((*curve.items(), (1.0, loss)), key=lambda item: item[1])[0]
         return {
-            "probe_skill": self._log_ratio(loss, constant_losses.mean()),
-            "probe_order_skill": _log_order_ratio(order, constant_order, constant_order),
-            **{f"probe_{stage}": self._log_ratio(curve[share], loss) for stage, share in _CURVE.items()},
+            "probe_skill": self._compute_log_ratio(loss, constant_losses.mean()),
+            "probe_order_skill": _compute_log_order_ratio(order, constant_order, constant_order),
+            **{f"probe_{stage}": self._compute_log_ratio(curve[share], loss) for stage, share in _CURVE.items()},
             "probe_best_iteration": math.log2(best_share),
-            "probe_train_gap": self._log_ratio(train_loss, loss),
+            "probe_train_gap": self._compute_log_ratio(train_loss, loss),
             "probe_fold_spread": float(np.std(by_fold)),
         }
 
@@ -210,9 +210,9 @@ class _Probes:
         boosters = self._train(_CONTRASTS[name], self._iterations)
         losses, order = self._measure_losses(self._predict(boosters, self._iterations))
         self._row_losses[name] = losses
-        values = {f"probe_{name}": self._log_ratio(losses.mean(), self._row_losses["reference"].mean())}
+        values = {f"probe_{name}": self._compute_log_ratio(losses.mean(), self._row_losses["reference"].mean())}
         if name in _ORDERED:
-            values[f"probe_order_{name}"] = _log_order_ratio(order, self._order, self._constant_losses[1])
+            values[f"probe_order_{name}"] = _compute_log_order_ratio(order, self._order, self._constant_losses[1])
         if name == "large_trees":
             values["probe_noise"] = self._measure_noise("four_leaves", name)
         return values
@@ -224,7 +224,7 @@ class _Probes:
         difference = self._row_losses[first] - self._row_losses[second]
         return float(difference.std() / math.sqrt(difference.size) / self._constant_losses[0].mean())
 
-    def _log_ratio(self, loss: float, other: float) -> float:
+    def _compute_log_ratio(self, loss: float, other: float) -> float:
         scale = float(self._constant_losses[0].mean())
         return math.log(add_floor(loss, scale) / add_floor(other, scale))
 
@@ -240,7 +240,7 @@ def add_floor(loss: float, scale: float) -> float:
     return float(loss) + FLOOR * float(scale)
 
 
-def _log_order_ratio(loss: float, other: float, scale: float) -> float:
+def _compute_log_order_ratio(loss: float, other: float, scale: float) -> float:
     return math.log(add_floor(loss, scale) / add_floor(other, scale))
 
 
@@ -260,7 +260,7 @@ def predict_constant(sample: Sample, train: np.ndarray, n_test: int) -> np.ndarr
     return np.tile(np.log(shares), (n_test, 1))
 
 
-def row_losses(sample: Sample, rows: np.ndarray, raw: np.ndarray) -> np.ndarray:
+def compute_row_losses(sample: Sample, rows: np.ndarray, raw: np.ndarray) -> np.ndarray:
     """Log loss or squared error of each of `rows`, shape (len(rows),), for raw scores."""
     y = sample.y[rows]
     if sample.task_type is TaskType.REGRESSION:
@@ -272,7 +272,7 @@ def row_losses(sample: Sample, rows: np.ndarray, raw: np.ndarray) -> np.ndarray:
     return np.minimum(log_sum - raw[np.arange(len(rows)), y], MAX_ROW_LOSS)
 
 
-def order_loss(sample: Sample, rows: np.ndarray, raw: np.ndarray) -> float:
+def compute_order_loss(sample: Sample, rows: np.ndarray, raw: np.ndarray) -> float:
     """1 − ROC AUC (binary), error rate (multiclass) or mean absolute error (regression) on `rows`."""
     y = sample.y[rows]
     if sample.task_type is TaskType.REGRESSION:

@@ -74,23 +74,23 @@ def _log_cardinality_max(table: Table) -> float:
     return math.log(max(_list_cardinalities(table) or [1]) or 1)
 
 
-def _class_shares(table: Table) -> np.ndarray:
+def _compute_class_shares(table: Table) -> np.ndarray:
     return np.bincount(table.y, minlength=table.task.n_classes) / len(table.y)
 
 
 def _minority_share(table: Table) -> float:
-    return float(_class_shares(table).min()) if table.task.type.is_classification else 0.0
+    return float(_compute_class_shares(table).min()) if table.task.type.is_classification else 0.0
 
 
 def _majority_share(table: Table) -> float:
-    return float(_class_shares(table).max()) if table.task.type.is_classification else 0.0
+    return float(_compute_class_shares(table).max()) if table.task.type.is_classification else 0.0
 
 
 def _class_entropy(table: Table) -> float:
     """Entropy of the classes, divided by the entropy of equally frequent classes."""
     if not table.task.type.is_classification:
         return 1.0
-    shares = _class_shares(table)
+    shares = _compute_class_shares(table)
     shares = shares[shares > 0]
     return float(-(shares * np.log(shares)).sum() / math.log(table.task.n_classes))
 

@@ -86,13 +86,13 @@ def measure_columns(X: np.ndarray) -> ColumnStatistics:
     scale = np.where(varies, np.sqrt(variance), 1.0)
     z = np.where(varies, centred / scale, 0.0)
     cubes, fourths = (z**3).sum(axis=0) / count, (z**4).sum(axis=0) / count
-    low, high = _quantile(filled, count, 0.25), _quantile(filled, count, 0.75)
+    low, high = _compute_quantile(filled, count, 0.25), _compute_quantile(filled, count, 0.75)
     reach = FENCE * (high - low)
     is_outlier = present & ((filled < low - reach) | (filled > high + reach))
     distinct = 1 + ((np.diff(ordered, axis=0) > 0) & present[1:]).sum(axis=0)
     return ColumnStatistics(
-        skewness=_signed_log(cubes),
-        kurtosis=_signed_log(np.where(varies, fourths - 3.0, 0.0)),
+        skewness=_compute_signed_log(cubes),
+        kurtosis=_compute_signed_log(np.where(varies, fourths - 3.0, 0.0)),
         outlier_share=is_outlier.sum(axis=0) / count,
         zero_share=(present & (ordered == 0)).sum(axis=0) / count,
         is_integer=((ordered == np.rint(ordered)) | ~present).all(axis=0),
@@ -100,7 +100,7 @@ def measure_columns(X: np.ndarray) -> ColumnStatistics:
     )
 
 
-def _quantile(ordered: np.ndarray, count: np.ndarray, share: float) -> np.ndarray:
+def _compute_quantile(ordered: np.ndarray, count: np.ndarray, share: float) -> np.ndarray:
     """Linearly interpolated quantile of sorted columns, shape (d,); the first `count` values of each are present."""
     position = (count - 1) * share
     below = np.floor(position).astype(int)
@@ -109,7 +109,7 @@ def _quantile(ordered: np.ndarray, count: np.ndarray, share: float) -> np.ndarra
     return ordered[below, columns] + (position - below) * (ordered[above, columns] - ordered[below, columns])
 
 
-def _signed_log(values: np.ndarray) -> np.ndarray:
+def _compute_signed_log(values: np.ndarray) -> np.ndarray:
     return np.sign(values) * np.log1p(np.abs(values))
 
 

@@ -1,4 +1,4 @@
-"""When past tasks are no guide: a task outside of what they have, or one on which nothing cheap has any skill."""
+"""When not to trust past tasks: the task is far larger or smaller than all of them, or no cheap model has skill."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,16 @@ import numpy as np
 
 from metahp.core.task import Task
 
-# With fewer past tasks there is no telling which of them are similar.
+# With fewer past tasks nothing can be said about similarity.
 MIN_PAST_TASKS = 10
-# How far beyond the past tasks' range a number may lie. Rows get more: what changes is how much of them is sampled.
+# Factors by which a count may exceed the past tasks' range. Rows get the larger one, because a larger table only
+# changes how much of it is sampled.
 ROWS_FACTOR, OTHER_FACTOR = 4.0, 2.0
-# A cheap model has skill when its loss is lower than that of a constant prediction by at least this share. White noise
-# of 300 to 3,000 rows gets -.01 to .06 at best of them all, where 98 % of the past tasks get more than .02 of skill.
+# A cheap model has skill when its loss is lower than that of a constant prediction by at least this share. On white
+# noise of 300 to 3,000 rows the best cheap model gets -.01 to .06; 98 % of the past tasks get more than .02.
 LEAST_SKILL = 0.02
 
-# Meta-features that are a log ratio to the loss of a constant prediction.
+# Meta-features: log ratios of a cheap model's loss to that of a constant prediction.
 _SKILLS = (
     "probe_skill",
     "landmark_linear",
@@ -23,33 +24,39 @@ _SKILLS = (
     "landmark_shallow_tree",
     "landmark_naive_bayes",
 )
-# Log ratios to the reference probe, of the probes that overfit least.
+# Meta-features of the probes that overfit least: log ratios of their loss to that of the reference probe.
 _CAUTIOUS = ("probe_quarter", "probe_slow", "probe_four_leaves", "probe_ridge")
 
 
-def why_abstain(
+def find_reason_to_abstain(
     task: Task, past: Sequence[Task], metafeatures: np.ndarray, names: Sequence[str], *, has_copy: bool = False
 ) -> str:
-    """Why the `past` tasks are no guide for `task`, as words for the user; empty where they are.
+    """The reason not to trust the past tasks, in words for the user; empty where they can be trusted.
 
-    Where a past task is a near copy of it (`has_copy`), that nothing cheap has any skill is no reason.
+    The distance of the meta-features to those of past tasks is not used: white noise lies among the past tasks, no
+    farther from its nearest neighbour than they are from each other.
 
-    That its meta-features (m,) called `names` lie far from those of all past tasks is no such reason: white noise lies
-    in their midst, no farther from its nearest past task than these from each other.
+    Args:
+        task: The new task.
+        past: The past tasks.
+        metafeatures: Of the new task, shape (m,).
+        names: Names of the meta-features.
+        has_copy: Whether a past task is a near copy; the skill of cheap models then does not matter.
     """
     if len(past) < MIN_PAST_TASKS:
         return f"only {len(past)} past tasks are known"
-    for what, factor, value, seen in (
+    for what, factor, value, past_values in (
         ("rows", ROWS_FACTOR, task.n_rows, [other.n_rows for other in past]),
         ("features", OTHER_FACTOR, task.n_features, [other.n_features for other in past]),
         ("classes", OTHER_FACTOR, max(task.n_classes, 1), [max(other.n_classes, 1) for other in past]),
-        ("rows per class", ROWS_FACTOR, _rows_per_class(task), [_rows_per_class(other) for other in past]),
+        ("rows per class", ROWS_FACTOR, _count_rows_per_class(task), [_count_rows_per_class(other) for other in past]),
     ):
-        if not min(seen) / factor <= value <= max(seen) * factor:
-            return f"{value:,} {what} lie outside of what the past tasks have ({min(seen):,} to {max(seen):,})"
+        lowest, highest = min(past_values), max(past_values)
+        if not lowest / factor <= value <= highest * factor:
+            return f"{value:,} {what} lie outside of what the past tasks have ({lowest:,} to {highest:,})"
     if has_copy:
         return ""
-    best = _best_log_ratio(dict(zip(names, metafeatures.tolist(), strict=True)))
+    best = _find_best_log_ratio(dict(zip(names, metafeatures.tolist(), strict=True)))
     if best > np.log1p(-LEAST_SKILL):
         return (
             "no cheap model predicts the target better than a constant does "
@@ -58,12 +65,12 @@ def why_abstain(
     return ""
 
 
-def _rows_per_class(task: Task) -> int:
+def _count_rows_per_class(task: Task) -> int:
     return task.n_rows // max(task.n_classes, 1)
 
 
-def _best_log_ratio(values: dict[str, float]) -> float:
-    """Lowest log ratio of a cheap model's loss to that of a constant prediction; NaN where none was run."""
+def _find_best_log_ratio(values: dict[str, float]) -> float:
+    """Lowest log ratio of a cheap model's loss to that of a constant prediction; NaN where no cheap model was run."""
     reference = values.get("probe_skill", np.nan)
     ratios = [values.get(name, np.nan) for name in _SKILLS]
     ratios += [reference + values.get(name, np.nan) for name in _CAUTIOUS]

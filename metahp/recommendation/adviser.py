@@ -1,4 +1,4 @@
-"""The adviser: past tasks and a forecast; it turns a task's meta-features into k candidates and what to expect."""
+"""The adviser: it turns the meta-features of a task into k candidates with their expected losses."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,28 +7,43 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from metahp.core.task import Task
-from metahp.recommendation.abstention import why_abstain
+from metahp.recommendation.abstention import find_reason_to_abstain
 from metahp.recommendation.result import Neighbour, TrackRecord
 from metahp.surrogate.evidence import Evidence
-from metahp.surrogate.forecast import Forecast, Levels, relative
+from metahp.surrogate.forecast import Forecast, Levels, compute_log_ratios
 from metahp.surrogate.metamodel import MetaModel, to_bytes
 from metahp.surrogate.prior import PastTasks, Prior
-from metahp.surrogate.validation import batch_regret, group_folds, n_random, random_regret, worth_in_random_trials
+from metahp.surrogate.validation import (
+    compute_batch_regret,
+    compute_random_regret,
+    compute_worth_in_random_trials,
+    count_random,
+    make_group_folds,
+)
 
 VALIDATION_FOLDS = 5
 TRACK_RECORD_K = 5
 INTERVAL = (0.1, 0.9)
 N_NEIGHBOURS = 3
-# A past task this nearly a copy is one.
-IS_COPY = 0.5
+# A past task that is a copy of the task to at least this degree (1 for an exact copy) counts as a near copy.
+COPY_THRESHOLD = 0.5
 N_REASONS = 3
-# From fewer residuals the ends of an interval are luck.
+# With fewer residuals the ends of an interval are random.
 LEAST_RESIDUALS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Advised:
-    """One candidate of an advice: its column, and its expected loss, interval and default as losses."""
+class AdvisedCandidate:
+    """One candidate of an advice.
+
+    Attributes:
+        column: Place in `Prior.candidates`.
+        loss: Expected loss.
+        low: Lower end of the 80 % interval of the loss; NaN without a validation.
+        high: Upper end of the 80 % interval of the loss; NaN without a validation.
+        default_loss: Expected loss of the same learner's default.
+        fit_seconds: Expected seconds of one training on all rows.
+    """
 
     column: int
     loss: float
@@ -40,9 +55,16 @@ class Advised:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Advice:
-    """The candidates to try first, with reasons, and the prior from which they come."""
+    """The candidates to try first, and why.
 
-    items: tuple[Advised, ...]
+    Attributes:
+        items: The candidates in order.
+        neighbours: The most similar past tasks, the most similar first.
+        reasons: The meta-features that speak most for the first candidate, each as `name = value`.
+        prior: The prior that chose the candidates.
+    """
+
+    items: tuple[AdvisedCandidate, ...]
     neighbours: tuple[Neighbour, ...]
     reasons: tuple[str, ...]
     prior: Prior
@@ -50,10 +72,15 @@ class Advice:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Validation:
-    """How well the advice for some learners did on past tasks, each left out with its group.
+    """How good the advice for some learners was on past tasks, each left out with its group.
 
-    `residuals` are errors of the forecast's log relative loss for the first candidates of a batch, shape
-    (t, TRACK_RECORD_K), NaN where unknown; `learners` (t, TRACK_RECORD_K) are places in `names`, -1 where unknown.
+    Attributes:
+        names: Names of the learners.
+        residuals: Measured minus forecast log relative loss of the first candidates of a batch, shape
+            (t, TRACK_RECORD_K); NaN where it is unknown.
+        learners: Learner of each of these candidates as its place in `names`, shape (t, TRACK_RECORD_K); -1 where it
+            is unknown.
+        track_record: Summary for the user; None where it is unknown.
     """
 
     names: tuple[str, ...]
@@ -62,34 +89,34 @@ class Validation:
     track_record: TrackRecord | None
 
     @classmethod
-    def nothing(cls) -> "Validation":
-        """What there is before anything was validated: no interval and no track record."""
+    def make_empty(cls) -> "Validation":
+        """A validation without results: no interval and no track record."""
         shape = (0, TRACK_RECORD_K)
         return cls(names=(), residuals=np.zeros(shape), learners=np.zeros(shape, dtype=np.int8), track_record=None)
 
-    def of(self, names: Iterable[str]) -> "Validation":
-        """What of it holds for advice that is chosen from these learners only.
+    def restrict_to(self, names: Iterable[str]) -> "Validation":
+        """The part of the validation that holds for advice from these learners only.
 
-        Of too few residuals of theirs no interval could be made, and those of all learners stand for them.
+        Where they have too few residuals for an interval, the residuals of all learners are kept.
         """
         wanted = frozenset(names)
         if wanted == frozenset(self.names):
             return self
         is_wanted = np.array([name in wanted for name in self.names] + [False])
-        theirs = np.where(is_wanted[self.learners], self.residuals, np.nan)
-        n_known = np.isfinite(theirs).sum(axis=0)
+        wanted_residuals = np.where(is_wanted[self.learners], self.residuals, np.nan)
+        n_known = np.isfinite(wanted_residuals).sum(axis=0)
         is_enough = min(n_known[0], n_known[1:].sum()) >= LEAST_RESIDUALS
-        return replace(self, residuals=theirs if is_enough else self.residuals, track_record=None)
+        return replace(self, residuals=wanted_residuals if is_enough else self.residuals, track_record=None)
 
-    def intervals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Quantiles `INTERVAL` of the residuals, each (2,): of the first candidate of a batch, and of later ones.
+    def compute_intervals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles `INTERVAL` of the residuals, each (2,): for the first candidate of a batch, and for later ones.
 
-        What a batch adds to its first is chosen for being unlike it, and its losses are told less well.
+        Later candidates are chosen to differ from the first, and their losses are forecast less well.
         """
-        return _quantiles(self.residuals[:, :1]), _quantiles(self.residuals[:, 1:])
+        return _compute_quantiles(self.residuals[:, :1]), _compute_quantiles(self.residuals[:, 1:])
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything as plain arrays; `from_arrays` reads them."""
+        """The validation as plain arrays; `from_arrays` reads them."""
         record = asdict(self.track_record) if self.track_record else None
         about = to_bytes(json.dumps({"names": self.names, "track_record": record}))
         return {"about": about, "residuals": self.residuals.astype(np.float32), "learners": self.learners}
@@ -109,7 +136,7 @@ class Validation:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Adviser:
-    """Past tasks, a forecast, and how well both did on past tasks that were left out."""
+    """Past tasks, a forecast of losses, and how good both were on left-out past tasks."""
 
     past: PastTasks
     forecast: Forecast
@@ -117,8 +144,8 @@ class Adviser:
 
     @classmethod
     def of(cls, past: PastTasks, levels: Levels, validation: Validation | None = None) -> "Adviser":
-        """The adviser of past tasks; without a validation no score has an interval."""
-        return cls(past=past, forecast=Forecast.of(past, levels), validation=validation or Validation.nothing())
+        """The adviser made of past tasks; without a validation no score has an interval."""
+        return cls(past=past, forecast=Forecast.of(past, levels), validation=validation or Validation.make_empty())
 
     def advise(
         self,
@@ -130,20 +157,26 @@ class Adviser:
         *,
         among: np.ndarray | None = None,
     ) -> Advice:
-        """The first `k` candidates for `task`, where a constant prediction has the loss `constant`.
+        """The `k` candidates to try first on a task.
 
-        They are chosen from the candidates `among`, from all where it is None.
+        Args:
+            task: The new task.
+            metafeatures: Of the task, shape (m,).
+            names: Names of the meta-features.
+            constant: Loss of a constant prediction on the task.
+            k: Number of candidates.
+            among: Places of the candidates to choose from; None for all.
         """
-        prior = self.prior(task, metafeatures, names, constant)
+        prior = self.make_prior(task, metafeatures, names, constant)
         batch = prior.batch(k, among)
-        first, later = self.validation.intervals()
+        first, later = self.validation.compute_intervals()
         items = []
         for rank, (column, (loss, default)) in enumerate(
             zip(batch, self.forecast.relative_loss(batch, metafeatures, prior), strict=True)
         ):
             low, high = later if rank else first
             items.append(
-                Advised(
+                AdvisedCandidate(
                     column=column,
                     loss=float(constant * np.exp(loss)),
                     low=float(constant * np.exp(loss + low)),
@@ -155,34 +188,34 @@ class Adviser:
         similar: dict[str, float] = {}
         for i in np.argsort(-prior.similarity, kind="stable"):
             past_task = self.past.evidence.tasks[i]
-            # A task with several numbers of rows counts once.
+            # A past task that was measured on several numbers of rows counts once.
             similar.setdefault(past_task.name or past_task.id, float(prior.similarity[i]))
         neighbours = tuple(Neighbour(*pair) for pair in list(similar.items())[:N_NEIGHBOURS])
-        reasons = () if prior.abstained else self._reasons(metafeatures, names, batch[0])
+        reasons = () if prior.abstained else self._find_reasons(metafeatures, names, batch[0])
         return Advice(items=tuple(items), neighbours=neighbours, reasons=reasons, prior=prior)
 
-    def prior(self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], constant: float) -> Prior:
-        """The prior of `task`, which abstains where past tasks are no guide; arguments as of `advise`."""
-        has_copy = bool(self.past.copied(metafeatures).max() >= IS_COPY)
-        abstained = why_abstain(task, self.past.evidence.tasks, metafeatures, names, has_copy=has_copy)
+    def make_prior(self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], constant: float) -> Prior:
+        """The prior of `task`; it abstains where past tasks cannot be trusted. Arguments as in `advise`."""
+        has_copy = bool(self.past.copied(metafeatures).max() >= COPY_THRESHOLD)
+        abstained = find_reason_to_abstain(task, self.past.evidence.tasks, metafeatures, names, has_copy=has_copy)
         if self.past.model.surrogate is None:
             abstained = abstained or "no model of them is trained"
         return self.past.prior(metafeatures, unit=constant, abstained=abstained)
 
-    def _reasons(self, metafeatures: np.ndarray, names: tuple[str, ...], first: int) -> tuple[str, ...]:
-        """The meta-features that speak most for the first candidate against its learner's default."""
+    def _find_reasons(self, metafeatures: np.ndarray, names: tuple[str, ...], first: int) -> tuple[str, ...]:
+        """The meta-features that speak most for the first candidate and against its learner's default."""
         surrogate, evidence = self.past.model.surrogate, self.past.evidence
         default = evidence.defaults.get(evidence.candidates[first].learner, first)
         if default == first or surrogate is None:
             return ()
         chosen, other = surrogate.contributions(metafeatures, self.past.encoded[[first, default]])
-        moved = chosen - other
-        strongest = np.argsort(moved, kind="stable")[:N_REASONS]
-        return tuple(f"{names[i]} = {metafeatures[i]:.3g}" for i in strongest if moved[i] < 0)
+        difference = chosen - other
+        strongest = np.argsort(difference, kind="stable")[:N_REASONS]
+        return tuple(f"{names[i]} = {metafeatures[i]:.3g}" for i in strongest if difference[i] < 0)
 
 
 @dataclass(frozen=True, eq=False)
-class LeftOut:
+class LeftOutModel:
     """A meta-model that was trained without some groups of past tasks."""
 
     groups: frozenset[str]
@@ -190,23 +223,26 @@ class LeftOut:
 
 
 def split_groups(evidence: Evidence, *, seed: int) -> Iterator[tuple[Evidence, frozenset[str]]]:
-    """The evidence without each of `VALIDATION_FOLDS` sets of groups, and that set."""
+    """For each of `VALIDATION_FOLDS` sets of groups: the evidence without that set, and the set."""
     groups = evidence.groups
-    for train, test in group_folds(groups, VALIDATION_FOLDS, seed=seed):
+    for train, test in make_group_folds(groups, VALIDATION_FOLDS, seed=seed):
         yield evidence.rows(train), frozenset(groups[row] for row in test)
 
 
-def validate(evidence: Evidence, parts: Sequence[LeftOut], *, seed: int) -> Validation:
-    """How well the advice does on past tasks whose groups the parts were trained without.
+def validate(evidence: Evidence, parts: Sequence[LeftOutModel], *, seed: int) -> Validation:
+    """How good the advice is on past tasks whose groups the models were not trained on.
 
-    `evidence` may be of another metric than the parts were trained for, and about some of their learners.
+    Args:
+        evidence: Past tasks; it may have another metric than the models, and only some of their learners.
+        parts: Models, each trained without some groups.
+        seed: For the forecasts' models.
     """
     groups = np.array(evidence.groups)
     n, names = len(evidence.tasks), tuple(evidence.spaces)
     residuals = np.full((n, TRACK_RECORD_K), np.nan)
     learners = np.full((n, TRACK_RECORD_K), -1, dtype=np.int8)
     regret = np.full((n, 2), np.nan)
-    # Others say nothing of how learners compare.
+    # Only tasks on which the default of every learner was measured say how learners compare.
     whole = ~np.isnan(evidence.losses[:, list(evidence.defaults.values())]).any(axis=1)
     for part in parts:
         is_test = np.isin(groups, sorted(part.groups))
@@ -224,28 +260,28 @@ def validate(evidence: Evidence, parts: Sequence[LeftOut], *, seed: int) -> Vali
             batch = prior.batch(TRACK_RECORD_K, measured)
             losses = evidence.losses[row, columns[batch]]
             if whole[row]:
-                regret[row] = batch_regret(evidence, int(row), columns[batch].tolist(), (1, TRACK_RECORD_K))
+                regret[row] = compute_batch_regret(evidence, int(row), columns[batch].tolist(), (1, TRACK_RECORD_K))
             expected = forecast.relative_loss(batch, evidence.metafeatures[row], prior)
-            found = relative(losses, evidence.constants[row])
-            residuals[row, : len(batch)] = found - [loss for loss, _ in expected]
+            measured_loss = compute_log_ratios(losses, evidence.constants[row])
+            residuals[row, : len(batch)] = measured_loss - [loss for loss, _ in expected]
             learners[row, : len(batch)] = [names.index(prior.candidates[column].learner) for column in batch]
-    # As a file has them: a model that was kept says the same as one that was just trained.
+    # Rounded as in a file, so that a stored model gives the same advice as one that was just trained.
     residuals = residuals.astype(np.float32).astype(float)
     return Validation(
-        names=names, residuals=residuals, learners=learners, track_record=_track_record(evidence, regret, names)
+        names=names, residuals=residuals, learners=learners, track_record=_make_track_record(evidence, regret, names)
     )
 
 
-def _quantiles(residuals: np.ndarray) -> np.ndarray:
-    """The quantiles `INTERVAL`, corrected for their number: a further residual lies between with that probability.
+def _compute_quantiles(residuals: np.ndarray) -> np.ndarray:
+    """The quantiles `INTERVAL` of the residuals, shape (2,); NaN where no residual is known.
 
-    NaN where no residual is known.
+    They are corrected for the number of residuals, so that a further one lies between them with that probability.
     """
     known = residuals[np.isfinite(residuals)]
     return np.quantile(known, INTERVAL, method="weibull") if known.size else np.full(len(INTERVAL), np.nan)
 
 
-def _track_record(evidence: Evidence, regret: np.ndarray, names: tuple[str, ...]) -> TrackRecord | None:
+def _make_track_record(evidence: Evidence, regret: np.ndarray, names: tuple[str, ...]) -> TrackRecord | None:
     flat = np.zeros(len(regret), dtype=bool) if evidence.flat is None else evidence.flat
     live = np.flatnonzero(~flat & ~np.isnan(regret[:, 0]))
     if not live.size:
@@ -254,10 +290,10 @@ def _track_record(evidence: Evidence, regret: np.ndarray, names: tuple[str, ...]
     wins = float((first < 1).mean() + 0.5 * (first == 1).mean())
     worth = float("nan")
     if len(names) == 1:
-        counts = range(1, min(n_random(evidence, int(row)) for row in live) + 1)
-        curve = np.mean([random_regret(evidence, int(row), counts) for row in live], axis=0)
-        # At least so many: those that were counted may not reach it.
-        worth = min(worth_in_random_trials(curve, float(regret[live, 1].mean())), float(len(curve)))
+        counts = range(1, min(count_random(evidence, int(row)) for row in live) + 1)
+        curve = np.mean([compute_random_regret(evidence, int(row), counts) for row in live], axis=0)
+        # The curve may end above the regret of the advice; the number of trials is then a lower bound.
+        worth = min(compute_worth_in_random_trials(curve, float(regret[live, 1].mean())), float(len(curve)))
     return TrackRecord(
         learner="+".join(names),
         metric=evidence.metric,

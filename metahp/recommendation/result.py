@@ -1,4 +1,4 @@
-"""What a recommendation is: configurations in order, what to expect of each, and why."""
+"""The value that `recommend` gives back: configurations in order, the expected score of each, and the reasons."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +18,19 @@ SCHEMA_VERSION = 1
 class Recommended:
     """One recommended configuration.
 
-    Scores are in the metric's own sign, greater is better: `score` is expected, and `low` to
-    `high` is its 80 % interval; all three are NaN where nothing is known. `default_score` is what the learner's
-    library default is expected to reach.
+    Scores are in the metric's own sign; greater is better. On a known table (`Recommendation.is_known_task`) scores and
+    times are measured instead of expected.
+
+    Attributes:
+        rank: Place in the order in which to try the configurations; 1 is the first.
+        configuration: The learner and its hyperparameters.
+        score: Expected score; NaN where it is unknown.
+        low: Lower end of the 80 % interval of `score`; NaN where it is unknown.
+        high: Upper end of the 80 % interval of `score`; NaN where it is unknown.
+        default_score: Expected score of the same learner's library default; NaN where it is unknown.
+        fit_seconds: Expected seconds of one training on all rows; NaN where they are unknown.
+        origin: Where the configuration came from: `surrogate` for past tasks like this one, `portfolio` for what is
+            good in general, `default` for the library default; on a known table the origin of the measured trial.
     """
 
     rank: int
@@ -39,13 +49,18 @@ class Recommended:
 
     @property
     def gain(self) -> float:
-        """Expected score above the same learner's default."""
+        """Expected score minus that of the same learner's default; above zero is better, NaN where it is unknown."""
         return self.score - self.default_score
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A past task and its similarity to this one, 1 for the same."""
+    """A past task that is similar to this one.
+
+    Attributes:
+        task: Name of the past task; its id where it has no name.
+        similarity: From 0 to 1; 1 is the same task.
+    """
 
     task: str
     similarity: float
@@ -53,11 +68,18 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackRecord:
-    """How the same advice did on past tasks, each left out with its group.
+    """How good the same advice was on past tasks, each left out with its group.
 
-    `win_rate` is the share of tasks that are not flat on which the first configuration beat the default (ties half);
-    `random_trials` is how many random trials reach the mean regret of `k` recommended ones (NaN across learners,
-    where it is not defined what a random trial is).
+    Flat tasks do not count: on them the default is as good as the best known configuration, within the noise.
+
+    Attributes:
+        learner: Names of the learners, joined by `+`.
+        metric: Name of the metric.
+        n_tasks: Number of past tasks that count.
+        k: Number of recommended configurations that `random_trials` is about.
+        win_rate: Share of the tasks on which the first configuration beat the default, from 0 to 1; a tie counts half.
+        random_trials: Number of random trials that reach the mean regret of `k` recommended ones. NaN for several
+            learners, because a random trial is defined for one learner only.
     """
 
     learner: str
@@ -70,7 +92,27 @@ class TrackRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """The `k` configurations to try first on a task, in order."""
+    """The `k` configurations to try first on a task, in order.
+
+    Attributes:
+        task: The task of the table: its type and size.
+        target: Name of the target column.
+        metric: The metric of all scores.
+        items: The recommended configurations with their expected scores, the first to try first.
+        neighbours: The most similar past tasks, the most similar first; empty for a known table.
+        reasons: For a new table the meta-features that speak most for the first configuration, each as `name = value`.
+            For a known table one sentence that says so. May be empty.
+        track_record: How good the advice was on past tasks; None where that is unknown.
+        abstained: Whether metahp does not trust the past tasks on this table; `items` are then configurations that are
+            good in general, and `warnings` say why.
+        is_known_task: Whether `items` are the best trials of this very table that the knowledge base has.
+        n_past_tasks: Number of tasks in the knowledge base.
+        n_past_trials: Number of trials in the knowledge base.
+        numeric: Names of the numeric feature columns, in the order of the table.
+        categorical: Names of the categorical feature columns, in the order of the table.
+        warnings: What a user should know about the table and the advice, one sentence each.
+        seed: Seed of the estimators that `estimators` makes.
+    """
 
     task: Task
     target: str
@@ -128,7 +170,7 @@ class Recommendation:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form; a number that is not known is None."""
+        """The recommendation as JSON data; an unknown number is None."""
         return {
             "schema_version": SCHEMA_VERSION,
             "task": {
@@ -143,10 +185,14 @@ class Recommendation:
                 {
                     "rank": item.rank,
                     "learner": item.learner,
-                    "configuration": arguments_of(item.configuration),
-                    "expected": {"score": _known(item.score), "low": _known(item.low), "high": _known(item.high)},
-                    "default_score": _known(item.default_score),
-                    "fit_seconds": _known(item.fit_seconds),
+                    "configuration": make_arguments(item.configuration),
+                    "expected": {
+                        "score": _round_known(item.score),
+                        "low": _round_known(item.low),
+                        "high": _round_known(item.high),
+                    },
+                    "default_score": _round_known(item.default_score),
+                    "fit_seconds": _round_known(item.fit_seconds),
                     "origin": str(item.origin),
                 }
                 for item in self.items
@@ -157,12 +203,13 @@ class Recommendation:
         }
 
 
-def arguments_of(configuration: Configuration) -> dict[str, Any]:
-    """The configuration as shown to a user: what its learner's constructor takes; of an objective, its values."""
+def make_arguments(configuration: Configuration) -> dict[str, Any]:
+    """The arguments of the learner's constructor; for a user's own objective, the values of the configuration."""
     if configuration.learner in LEARNERS:
         return find_learner(configuration.learner).constructor_arguments(configuration)
     return configuration.values
 
 
-def _known(number: float) -> float | None:
+def _round_known(number: float) -> float | None:
+    """The number with six significant digits; None for NaN."""
     return None if number != number else float(f"{number:.6g}")

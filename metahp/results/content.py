@@ -25,12 +25,12 @@ import pandas as pd
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
-from metahp.core.statistics import standard_error
+from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.learners.registry import find_learner
-from metahp.recommendation.result import arguments_of
+from metahp.recommendation.result import make_arguments
 from metahp.results.model import TunedModel
 from metahp.results.script import ScriptFolds, make_training_script
 
@@ -105,7 +105,7 @@ class ResultContent:
         return self.model is not None and len(self.model.members) > 1
 
 
-def trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
+def make_trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
     """One row per trial in the order given: scores in the metric's own sign, seconds summed over the folds.
 
     Only a complete trial has a score; `fold_scores` of a pruned one are those of the folds that were run.
@@ -126,7 +126,7 @@ def trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
                 "reason": trial.reason,
                 "origin": str(trial.origin),
                 "score": metric.score(trial.loss(metric.name)) if is_complete else math.nan,
-                "standard_error": standard_error(scores) if is_complete else math.nan,
+                "standard_error": compute_standard_error(scores) if is_complete else math.nan,
                 "fold_scores": scores,
                 "curve_iterations": list(trial.curve.checkpoints),
                 "curve_scores": [metric.score(loss) for loss in trial.curve.losses.get(metric.name, ())],
@@ -145,7 +145,7 @@ def make_files(content: ResultContent) -> dict[str, bytes]:
     if script is not None:
         files[SCRIPT] = script.encode()
     buffer = BytesIO()
-    trials_frame(content.trials, content.metric).to_parquet(buffer, index=False)
+    make_trials_frame(content.trials, content.metric).to_parquet(buffer, index=False)
     files[TRIALS] = buffer.getvalue()
     files[BEST] = _write_json(_describe_best(content, list(files)))
     return files
@@ -218,11 +218,11 @@ def _describe_best(content: ResultContent, files: list[str]) -> dict[str, Any]:
         "task": _describe_task(content),
         "best": {
             "learner": content.best.learner,
-            "configuration": arguments_of(content.best),
+            "configuration": make_arguments(content.best),
             "trial": trial.id,
             "origin": str(trial.origin),
             "score": _round_score(metric.score(trial.loss(metric.name))),
-            "standard_error": _round_score(standard_error(scores)),
+            "standard_error": _round_score(compute_standard_error(scores)),
             "score_is": f"{'cross-validated' if is_table else 'what the objective gave'} and selected on",
             "test_score": None if is_ensemble else test_score,
         },

@@ -15,12 +15,12 @@ from metahp.core.errors import InputError
 from metahp.evaluation import interrupts
 from metahp.files import (
     HeldError,
+    hold_lock,
     is_unfinished,
-    locked,
+    make_unfinished_folder,
+    make_unfinished_path,
     sweep,
     sync_folder,
-    unfinished_folder,
-    unfinished_path,
     write_files,
     write_synced,
 )
@@ -98,7 +98,7 @@ def hold_directory(directory: str | Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             study.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(study / LOCK))
+            stack.enter_context(hold_lock(study / LOCK))
             stack.callback(_remove_if_unused, study, new)
             _refuse_links(study)
             sweep(path.absolute().parent, path.absolute().name)
@@ -110,7 +110,7 @@ def hold_directory(directory: str | Path) -> Iterator[None]:
                 f"'{path}' is in use by {error}; wait until it is done, or name another directory with `output`."
             ) from None
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise _make_write_error(path, error) from error
         yield
 
 
@@ -139,7 +139,7 @@ def _check_space(folder: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    probe = unfinished_path(folder / "space")
+    probe = make_unfinished_path(folder / "space")
     try:
         write_synced(probe, bytes(SPACE_BYTES))
     finally:
@@ -177,19 +177,19 @@ def write_result(directory: str | Path, content: ResultContent) -> None:
     try:
         home = target if target.is_dir() else target.parent
         home.mkdir(parents=True, exist_ok=True)
-        with unfinished_folder(home / target.name) as staging:
+        with make_unfinished_folder(home / target.name) as staging:
             write_files(staging, files)
-            with interrupts.shielded():
+            with interrupts.shield():
                 if home is not target:
                     staging.rename(target)
                 else:
                     _replace(target, staging, list(files))
                 sync_folder(home)
     except OSError as error:
-        raise _unwritable(directory, error) from error
+        raise _make_write_error(directory, error) from error
 
 
-def _unwritable(directory: str | Path, error: OSError) -> InputError:
+def _make_write_error(directory: str | Path, error: OSError) -> InputError:
     return InputError(
         f"The result cannot be written to '{directory}' ({error.strerror}); "
         "name a directory that you may write to, on a disk with space left."
@@ -202,7 +202,7 @@ def _replace(target: Path, staging: Path, names: list[str]) -> None:
     `best.json` comes last: it names the earlier files, so after a kill it still lists what has to be removed.
     """
     *others, best = names
-    obsolete = [name for name in _manifest(target) if name not in names]
+    obsolete = [name for name in _list_result_files(target) if name not in names]
     for name in others:
         path = target / name
         path.parent.mkdir(exist_ok=True)
@@ -215,7 +215,7 @@ def _replace(target: Path, staging: Path, names: list[str]) -> None:
     (staging / best).replace(target / best)
 
 
-def _manifest(target: Path) -> list[str]:
+def _list_result_files(target: Path) -> list[str]:
     """The files that the result in `target` names as its own, where a result can have files of these names."""
     try:
         described = parse_json(read_file(target / BEST, MAX_DESCRIPTION_BYTES))

@@ -20,16 +20,16 @@ def load_model(data: bytes, name: str, expected: Expected) -> Any:
         return learner.load(data, expected)
     except ForeignError as error:
         raise InputError(
-            f"'{name}' holds {reason_of(error)}, which no model of metahp does; it is not loaded."
+            f"'{name}' holds {describe_error(error)}, which no model of metahp does; it is not loaded."
         ) from None
     except Exception as error:
         # A crafted or damaged file, or one of another version of a library, fails in as many ways as there are classes.
         raise InputError(
             f"'{name}' is not a {learner.file_format} model that metahp wrote for this result "
-            f"({reason_of(error)}); use the versions in best.json, or tune again."
+            f"({describe_error(error)}); use the versions in best.json, or tune again."
         ) from None
 
 
-def reason_of(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".") or type(error).__name__

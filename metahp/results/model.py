@@ -13,7 +13,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.task import TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.datasets.columns import read_labels
 from metahp.datasets.portable import make_number_label, parse_numbers
 from metahp.datasets.preparation import Preparation
@@ -22,7 +22,7 @@ from metahp.datasets.table import Table
 from metahp.evaluation.losses import compute_losses
 from metahp.learners.base import fill_missing_classes, fit_quietly
 from metahp.learners.registry import find_learner
-from metahp.results.formats import reason_of
+from metahp.results.formats import describe_error
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class TunedModel:
     @property
     def classes_(self) -> np.ndarray:
         """The classes in the order of the columns of `predict_proba`: numbers or booleans where they read as such."""
-        labels = _labels(self.classes)
+        labels = _convert_labels(self.classes)
         return labels[np.argsort(labels, kind="stable")]
 
     def read(self, X: Any) -> pd.DataFrame:
@@ -114,12 +114,12 @@ class TunedModel:
         total = sum(member.weight for member in self.members)
         combined: np.ndarray | float = 0.0
         for member in self.members:
-            output = self._output(member, features)
+            output = self._predict_with(member, features)
             if self.is_voting and self.task_type.is_classification:
                 output = np.eye(len(self.classes))[output.argmax(axis=1)]
             combined = combined + (member.weight / total) * output
         combined = np.asarray(combined)
-        return combined[:, np.argsort(_labels(self.classes), kind="stable")] if self.classes else combined
+        return combined[:, np.argsort(_convert_labels(self.classes), kind="stable")] if self.classes else combined
 
     def decided(self, outputs: np.ndarray) -> np.ndarray:
         """What `outputs` gave as predictions, shape (n,)."""
@@ -141,14 +141,16 @@ class TunedModel:
     def score_of(self, outputs: np.ndarray, frame: pd.DataFrame, y: Any = None) -> tuple[float, int]:
         """Score of `outputs` on the rows whose target is known, and how many these are."""
         if y is None:
-            names = {encodable(str(name)).strip(): name for name in frame.columns}
+            names = {make_encodable(str(name)).strip(): name for name in frame.columns}
             if self.target not in names:
                 raise InputError(f"A score needs the target, and there is no column '{self.target}'.")
             y = frame[names[self.target]]
         texts = read_labels(pd.Series(y))
         if self.classes:
-            labels = [text if text in self.classes else _plain_label(text) for text in texts]
-            sorted_classes = np.array(self.classes, dtype=object)[np.argsort(_labels(self.classes), kind="stable")]
+            labels = [text if text in self.classes else _normalise_label(text) for text in texts]
+            sorted_classes = np.array(self.classes, dtype=object)[
+                np.argsort(_convert_labels(self.classes), kind="stable")
+            ]
             actual = pd.Index(sorted_classes).get_indexer(pd.Index(labels, dtype=object))
             known = actual >= 0
         else:
@@ -159,13 +161,13 @@ class TunedModel:
         loss = compute_losses(actual[known], outputs[known], self.task_type)[self.metric.name]
         return self.metric.score(loss), int(known.sum())
 
-    def _output(self, member: Member, features: pd.DataFrame) -> np.ndarray:
+    def _predict_with(self, member: Member, features: pd.DataFrame) -> np.ndarray:
         try:
             output = find_learner(member.configuration.learner).outputs(member.model, features, self.task_type)
         except Exception as error:
             # A loaded model may be of another version of its library, or damaged where no check looks.
             raise InputError(
-                f"The {member.configuration.learner} model cannot predict ({reason_of(error)}); "
+                f"The {member.configuration.learner} model cannot predict ({describe_error(error)}); "
                 "use the versions in best.json, or tune again."
             ) from error
         expected = (len(features), len(member.seen)) if self.classes else (len(features),)
@@ -221,7 +223,7 @@ def fit_model(
     )
 
 
-def _plain_label(text: str | None) -> str | None:
+def _normalise_label(text: str | None) -> str | None:
     """The class that a target's text stands for: `1.0` and `1` are one."""
     if text is None:
         return None
@@ -229,7 +231,7 @@ def _plain_label(text: str | None) -> str | None:
     return make_number_label(number) if np.isfinite(number) else text
 
 
-def _labels(classes: tuple[str, ...]) -> np.ndarray:
+def _convert_labels(classes: tuple[str, ...]) -> np.ndarray:
     """The classes as numbers or booleans where all of them are what such a target is called by, else as text."""
     if set(classes) == {"False", "True"}:
         return np.array([name == "True" for name in classes])

@@ -7,14 +7,14 @@ from typing import Any
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, MetahpError
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.task import TaskType
 from metahp.datasets.preparation import DATE_PARTS, Preparation
 from metahp.learners.expected import Expected
 from metahp.learners.registry import LEARNERS, find_learner
 from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, MAX_MODEL_BYTES, parse_json, read_file
 from metahp.results.content import BEST, MODELS, PREPARATION, SCHEMA_VERSION
-from metahp.results.formats import load_model, reason_of
+from metahp.results.formats import describe_error, load_model
 from metahp.results.model import Member, TunedModel
 
 # An ensemble is chosen from at most 50 configurations.
@@ -32,34 +32,34 @@ def load_result(directory: str | Path) -> TunedModel:
         UnknownNameError: there is no such metric, or no such learner; one of your own must be registered first.
     """
     folder = Path(directory)
-    found = _described(folder, BEST)
+    found = _read_description(folder, BEST)
     try:
         best, has_model = found["best"], PREPARATION in found["files"]
         params, score = dict(best["configuration"]), best["score"]
     except Exception as error:
-        raise InputError(_damaged(folder / BEST, error)) from None
+        raise InputError(_describe_damage(folder / BEST, error)) from None
     if not has_model:
         raise InputError(f"'{folder}' has no model: an objective was tuned there. What was found is in its {BEST}.")
-    described = _described(folder, PREPARATION)
+    described = _read_description(folder, PREPARATION)
     try:
-        return _tuned_model(folder, described, params, score)
+        return _load_tuned_model(folder, described, params, score)
     except MetahpError as error:
         if len(str(error).splitlines()) <= 1:
             raise
         # It quotes a text of the description that has several lines.
-        raise InputError(_damaged(folder / PREPARATION, error)) from None
+        raise InputError(_describe_damage(folder / PREPARATION, error)) from None
     except Exception as error:
         # The description may be anything that JSON can say, and fails in as many ways.
-        raise InputError(_damaged(folder / PREPARATION, error)) from None
+        raise InputError(_describe_damage(folder / PREPARATION, error)) from None
 
 
-def _tuned_model(folder: Path, described: dict[str, Any], params: dict[str, Any], score: Any) -> TunedModel:
+def _load_tuned_model(folder: Path, described: dict[str, Any], params: dict[str, Any], score: Any) -> TunedModel:
     task_type = TaskType(described["task_type"])
-    classes = _classes(task_type, described["classes"])
-    metric = metric_for(task_type, described["metric"])
+    classes = _read_classes(task_type, described["classes"])
+    metric = find_metric(task_type, described["metric"])
     preparation = Preparation.from_dict(described)
     _check_columns(preparation)
-    members = _list(described["members"], "members")
+    members = _check_list(described["members"], "members")
     if len(members) > MAX_MEMBERS:
         raise ValueError(f"{len(members):,} members, expected at most {MAX_MEMBERS}")
     stems = ["model"] if len(members) == 1 else [f"{MODELS}/{index}" for index in range(len(members))]
@@ -70,7 +70,7 @@ def _tuned_model(folder: Path, described: dict[str, Any], params: dict[str, Any]
         metric=metric,
         preparation=preparation,
         members=tuple(
-            _member(folder, stem, values, task_type, preparation, len(classes))
+            _load_member(folder, stem, values, task_type, preparation, len(classes))
             for stem, values in zip(stems, members, strict=True)
         ),
         is_voting=bool(described["is_voting"]),
@@ -79,7 +79,7 @@ def _tuned_model(folder: Path, described: dict[str, Any], params: dict[str, Any]
     )
 
 
-def _described(folder: Path, name: str) -> dict[str, Any]:
+def _read_description(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
@@ -94,7 +94,7 @@ def _described(folder: Path, name: str) -> dict[str, Any]:
     try:
         described = parse_json(data)
     except Exception as error:
-        raise InputError(_damaged(path, error)) from None
+        raise InputError(_describe_damage(path, error)) from None
     found = described.get("schema_version") if isinstance(described, dict) else None
     if found != SCHEMA_VERSION:
         raise InputError(
@@ -104,14 +104,14 @@ def _described(folder: Path, name: str) -> dict[str, Any]:
     return dict(described)
 
 
-def _list(value: Any, what: str) -> list[Any]:
+def _check_list(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"{what} that are no list")
     return value
 
 
-def _classes(task_type: TaskType, described: Any) -> tuple[str, ...]:
-    classes = tuple(map(str, _list(described, "classes")))
+def _read_classes(task_type: TaskType, described: Any) -> tuple[str, ...]:
+    classes = tuple(map(str, _check_list(described, "classes")))
     least, most = {TaskType.BINARY: (2, 2), TaskType.MULTICLASS: (2, MAX_CLASSES)}.get(task_type, (0, 0))
     if not least <= len(classes) <= most or len(set(classes)) < len(classes):
         raise ValueError(f"{len(classes):,} classes of a {task_type} task, expected {least} to {most:,} different ones")
@@ -129,7 +129,7 @@ def _check_columns(preparation: Preparation) -> None:
         raise ValueError("expected at least one feature, and each once")
 
 
-def _member(
+def _load_member(
     folder: Path, stem: str, values: dict[str, Any], task_type: TaskType, preparation: Preparation, n_classes: int
 ) -> Member:
     name = str(values["file"])
@@ -148,7 +148,7 @@ def _member(
     data = read_file(path, MAX_MODEL_BYTES)
     if hashlib.blake2b(data, digest_size=16).hexdigest() != values["blake2b"]:
         raise InputError(f"'{path}' was changed after it was written, so it is not loaded; restore it, or tune again.")
-    seen = _list(values["seen_classes"], "seen classes")
+    seen = _check_list(values["seen_classes"], "seen classes")
     is_subset = all(type(code) is int and 0 <= code < n_classes for code in seen) and sorted(set(seen)) == seen
     if not is_subset or bool(seen) != bool(n_classes):
         raise InputError(f"'{folder / PREPARATION}' has classes {str(seen)[:60]} of {n_classes}; it is damaged.")
@@ -156,11 +156,13 @@ def _member(
     if not isinstance(weight, int | float) or not math.isfinite(weight):
         raise ValueError("a weight that is no number")
     configuration = Configuration.of(learner.name, values["configuration"])
-    expected = _expected(configuration, task_type, preparation, len(seen))
+    expected = _make_expected(configuration, task_type, preparation, len(seen))
     return Member(configuration, float(weight), load_model(data, str(path), expected), tuple(seen))
 
 
-def _expected(configuration: Configuration, task_type: TaskType, preparation: Preparation, n_classes: int) -> Expected:
+def _make_expected(
+    configuration: Configuration, task_type: TaskType, preparation: Preparation, n_classes: int
+) -> Expected:
     features = preparation.feature_names
     names = find_learner(configuration.learner).fitted_names(features)
     categories = {column.name: column.categories for column in preparation.columns if column.kind == "category"}
@@ -175,6 +177,6 @@ def _expected(configuration: Configuration, task_type: TaskType, preparation: Pr
     )
 
 
-def _damaged(path: Path, error: Exception) -> str:
-    what = f"no {reason_of(error)}" if isinstance(error, KeyError) else reason_of(error)
+def _describe_damage(path: Path, error: Exception) -> str:
+    what = f"no {describe_error(error)}" if isinstance(error, KeyError) else describe_error(error)
     return f"'{path}' is damaged ({what}); restore it, or tune again."

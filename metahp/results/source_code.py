@@ -52,7 +52,7 @@ def write_value(value: Any, imports: set[tuple[str, str]], *, depth: int = 0, pr
     if isinstance(value, BaseEstimator) or type(value).__module__.startswith("sklearn."):
         kind = type(value)
         imports.add((_find_public_home(kind), kind.__name__))
-        arguments = _changed_arguments(value)
+        arguments = _find_changed_arguments(value)
         if len(arguments) == 1:
             [(name, given)] = arguments.items()
             return f"{kind.__name__}({name}={write_value(given, imports, depth=depth)})"
@@ -84,7 +84,7 @@ def _find_public_home(kind: type) -> str:
     return next(home for home in homes if getattr(sys.modules.get(home), kind.__name__, None) is kind)
 
 
-def _changed_arguments(value: Any) -> dict[str, Any]:
+def _find_changed_arguments(value: Any) -> dict[str, Any]:
     """Constructor arguments that differ from their defaults."""
     signature = inspect.signature(type(value).__init__).parameters
     given = (

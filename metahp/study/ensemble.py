@@ -10,8 +10,8 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.trial import TrialState
 from metahp.datasets.table import Table
-from metahp.recommendation.result import arguments_of
-from metahp.refinement.ensemble import Gain, cross_fitted_gain, loss_of_many, select_ensemble, votes
+from metahp.recommendation.result import make_arguments
+from metahp.refinement.ensemble import Gain, cast_votes, compute_cross_fitted_gain, make_batch_loss, select_ensemble
 from metahp.study.trials import StudyTrials
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Ensemble:
             "members": [
                 {
                     "learner": configuration.learner,
-                    "configuration": arguments_of(configuration),
+                    "configuration": make_arguments(configuration),
                     "weight": weight,
                 }
                 for configuration, weight in self.members
@@ -71,15 +71,15 @@ def choose_ensemble(trials: StudyTrials, table: Table, *, is_voting: bool, seed:
         rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_ROWS, replace=False))
     singles = np.stack([trials.predictions[trial.id][rows] for trial in library])
     is_voting = is_voting and table.task.type.is_classification
-    predictions = votes(singles) if is_voting else singles
-    loss = loss_of_many(trials.metric.name, table.task.type)
+    predictions = cast_votes(singles) if is_voting else singles
+    loss = make_batch_loss(trials.metric.name, table.task.type)
     try:
         weights = select_ensemble(predictions, table.y[rows], loss, seed=seed)
     except InputError as error:
         logger.warning("no ensemble: %s", error)
         return None
     try:
-        gain = cross_fitted_gain(predictions, table.y[rows], loss, singles=singles, seed=seed)
+        gain = compute_cross_fitted_gain(predictions, table.y[rows], loss, singles=singles, seed=seed)
     except InputError as error:
         logger.warning("the gain of the ensemble cannot be told: %s", error)
         gain = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from metahp.core.space import SearchSpace
-from metahp.core.statistics import standard_error
+from metahp.core.statistics import compute_standard_error
 from metahp.core.trial import Trial, TrialState
 from metahp.evaluation import interrupts
 from metahp.evaluation.backend import Backend, JobT, Outcome
@@ -28,7 +28,7 @@ class TrialLog(Protocol):
     def n_since_best(self) -> int:
         """How many trials have finished since the best one did; 0 where none has a loss."""
 
-    def observations(self) -> Iterable[Observation]:
+    def list_observations(self) -> Iterable[Observation]:
         """What a strategy is told of the trials so far."""
 
     def add(self, outcome: Outcome) -> Observation:
@@ -67,7 +67,7 @@ class MemoryLog:
         """How many trials have finished since the best one did; 0 where none has a loss."""
         return count_since_best(self.trials, self._metric)
 
-    def observations(self) -> Iterable[Observation]:
+    def list_observations(self) -> Iterable[Observation]:
         """What a strategy is told of the trials so far."""
         return [self._observe(trial) for trial in self.trials]
 
@@ -86,7 +86,7 @@ def observe(trial: Trial, metric: str, space: SearchSpace) -> Observation:
     loss = trial.loss(metric)
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not math.isfinite(loss):
         return Observation(trial.configuration, math.inf)
-    noise = standard_error(trial.fold_losses[metric]) if trial.state is TrialState.COMPLETE else math.nan
+    noise = compute_standard_error(trial.fold_losses[metric]) if trial.state is TrialState.COMPLETE else math.nan
     run = trial.asked(space)
     return Observation(trial.configuration, loss, noise, None if run == trial.configuration else run)
 
@@ -114,7 +114,7 @@ def run_search(
     log: TrialLog,
     budget: Budget,
     *,
-    job_of: Callable[[Suggestion], JobT],
+    make_job: Callable[[Suggestion], JobT],
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> str:
     """Evaluate what the strategy asks for until the budget ends; why it ended.
@@ -127,13 +127,13 @@ def run_search(
         backend: Evaluates.
         log: The trials so far.
         budget: When to end; its clock runs already.
-        job_of: What the backend is given for a suggestion.
+        make_job: What the backend is given for a suggestion.
         on_trial: Called after every trial.
 
     Returns:
         trials, timeout, patience, or exhausted where nothing is left to try.
     """
-    for observation in log.observations():
+    for observation in log.list_observations():
         strategy.tell(observation)
     while True:
         interrupts.check()
@@ -145,17 +145,17 @@ def run_search(
                 if suggestion is None:
                     ended = "exhausted"
                 else:
-                    backend.submit(job_of(suggestion))
+                    backend.submit(make_job(suggestion))
         if ended in ("timeout", "patience") or not backend.n_pending:
             return ended
-        outcome = backend.next_done(None if budget.timeout is None else max(0.0, budget.seconds_left))
+        outcome = backend.await_outcome(None if budget.timeout is None else max(0.0, budget.seconds_left))
         if outcome is None:
             return "timeout"
         while outcome is not None:
             strategy.tell(log.add(outcome))
             on_trial(outcome.trial)
             # Others may have finished meanwhile: they too go on record before anything new begins.
-            outcome = backend.next_done(0.0) if backend.n_pending else None
+            outcome = backend.await_outcome(0.0) if backend.n_pending else None
 
 
 def _find_end(log: TrialLog, n_pending: int, budget: Budget) -> str:

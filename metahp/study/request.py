@@ -95,7 +95,7 @@ class Budget:
     @property
     def seconds_left(self) -> float:
         """Seconds until the time limit, negative after it; infinite where there is none."""
-        return self._countdown.left()
+        return self._countdown.measure_left()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,11 @@ import pandas as pd
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
-from metahp.core.statistics import standard_error
+from metahp.core.statistics import compute_standard_error
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.table import Table
-from metahp.recommendation.result import arguments_of
-from metahp.results.content import trials_frame
+from metahp.recommendation.result import make_arguments
+from metahp.results.content import make_trials_frame
 from metahp.results.model import TunedModel
 from metahp.study.ensemble import Ensemble
 from metahp.study.trials import WARM, StudyTrials
@@ -106,7 +106,7 @@ class TuneResult:
     @property
     def best_standard_error_(self) -> float:
         """Standard error of `best_score_` over the folds; NaN for fewer than two."""
-        return standard_error(self.best_trial_.fold_losses[self.metric.name])
+        return compute_standard_error(self.best_trial_.fold_losses[self.metric.name])
 
     @property
     def best_learner_(self) -> str:
@@ -116,7 +116,7 @@ class TuneResult:
     @property
     def best_params_(self) -> dict[str, Any]:
         """The best configuration as arguments of the library's constructor, or of the objective."""
-        return arguments_of(self.best_trial_.configuration)
+        return make_arguments(self.best_trial_.configuration)
 
     @cached_property
     def best_estimator_(self) -> TunedModel:
@@ -151,7 +151,7 @@ class TuneResult:
 
     def trials_frame(self) -> pd.DataFrame:
         """One row per trial: learner, configuration, state, origin, score, standard error, fold scores, seconds."""
-        return trials_frame(self.trials, self.metric)
+        return make_trials_frame(self.trials, self.metric)
 
     def warm_start(self) -> dict[str, Any] | None:
         """What the warm start and the refinement after it reached; None where no warm point is among the trials."""

@@ -44,7 +44,7 @@ class Rows:
     split_column: str = ""
 
 
-def part_rows(
+def split_rows(
     X: Any, y: Any = None, *, target: str | None = None, task: str | None = None, folds: Folds = DEFAULT_FOLDS
 ) -> Rows:
     """The rows of a table, in folds; X, y, target and task are those of `metahp.tune`.
@@ -79,7 +79,7 @@ def part_rows(
         return Rows(table=table, protocol=protocol, outer=outer, whole=whole)
     return Rows(
         table=table,
-        protocol=splits.protocol(seed=seed, max_rows=cap),
+        protocol=splits.make_protocol(seed=seed, max_rows=cap),
         splits=splits,
         outer=outer,
         whole=whole,

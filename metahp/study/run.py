@@ -21,7 +21,7 @@ def run_study(
     trials: StudyTrials,
     strategy: Strategy,
     backend: Backend[JobT],
-    job_of: Callable[[Suggestion], JobT],
+    make_job: Callable[[Suggestion], JobT],
     held: Held,
     *,
     hint: str,
@@ -35,7 +35,7 @@ def run_study(
         trials: The trials so far; new ones are added.
         strategy: Chooses.
         backend: Evaluates.
-        job_of: What the backend is given for a suggestion.
+        make_job: What the backend is given for a suggestion.
         held: Holds signals back around the run.
         hint: What to try where no trial is complete, for the message.
 
@@ -44,14 +44,14 @@ def run_study(
         KeyboardInterrupt: interrupted before any trial was complete.
     """
     try:
-        with held.released():
+        with held.release_signals():
             clock = Countdown(math.inf)
 
             def show(trial: Trial | None) -> None:
                 request.on_trial(find_progress(trials, trial, request.budget, clock))
 
             show(None)
-            ended = run_search(strategy, backend, trials, request.budget, job_of=job_of, on_trial=show)
+            ended = run_search(strategy, backend, trials, request.budget, make_job=make_job, on_trial=show)
     except KeyboardInterrupt:
         ended = "interrupted"
     best = trials.find_best()
@@ -68,7 +68,7 @@ def find_progress(trials: StudyTrials, last: Trial | None, budget: Budget, clock
     default = trials.find_best_default()
     warm = trials.find_best(lambda trial: trial.origin in WARM)
     n_new, n_missing = trials.n_trials - trials.n_earlier, max(0, budget.trials - trials.n_trials)
-    seconds_left = clock.spent() / n_new * n_missing if n_new else math.nan
+    seconds_left = clock.measure_spent() / n_new * n_missing if n_new else math.nan
     if budget.timeout is not None:
         # The smaller one, or the one that is known.
         seconds_left = float(np.fmin(seconds_left, max(0.0, budget.seconds_left)))
@@ -80,7 +80,7 @@ def find_progress(trials: StudyTrials, last: Trial | None, budget: Budget, clock
         n_trials=budget.trials,
         n_earlier=trials.n_earlier,
         best=best,
-        best_number=trials.number_of(best) if best else 0,
+        best_number=trials.find_number(best) if best else 0,
         default_score=score(default.loss(name)) if default else math.nan,
         warm_score=score(warm.loss(name)) if warm else math.nan,
         seconds_left=seconds_left,

@@ -19,7 +19,7 @@ from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import find_pruning
 from metahp.evaluation.runner import Job, Limits, Workload
 from metahp.learners.registry import find_learner
-from metahp.recommendation.result import arguments_of
+from metahp.recommendation.result import make_arguments
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.results.content import ResultContent
@@ -114,7 +114,7 @@ def tune_table(
             warnings=warnings,
         )
     )
-    with interrupts.held_back() as held:
+    with interrupts.hold_signals() as held:
         best, ended = _run_trials(request, table_request, trials, strategy, held)
         ensemble = choose_ensemble(trials, rows.table, is_voting=table_request.is_voting, seed=request.seed)
         members = _choose_members(table_request, trials, best, ensemble)
@@ -129,12 +129,12 @@ def tune_table(
             n_past_tasks=past.n_past_tasks,
             directory=storage.directory,
             ensemble=ensemble,
-            test=None if rows.outer is None else _test(fit(), rows.outer),
+            test=None if rows.outer is None else _score_outer_rows(fit(), rows.outer),
             warnings=warnings,
             fit=fit,
         )
         if storage.directory is not None:
-            _write(storage.directory, request, table_request, result)
+            _write_result(storage.directory, request, table_request, result)
         storage.ingest()
         return replace(result, ended="interrupted") if held.is_waiting else result
 
@@ -164,19 +164,21 @@ def _run_trials(
     """The best trial, and why the run ended."""
     with TrialProcesses(request.n_jobs) as backend:
         best, ended = run_study(
-            request, trials, strategy, backend, _make_job_of(table_request, trials), held, hint=HINT
+            request, trials, strategy, backend, _prepare_jobs(table_request, trials), held, hint=HINT
         )
     if ended == "interrupted":
-        logger.warning("%s: the best result so far is being written; once more ends at once", interrupts.ending())
+        logger.warning(
+            "%s: the best result so far is being written; once more ends at once", interrupts.describe_signal()
+        )
     return best, ended
 
 
-def _make_job_of(table_request: TableRequest, trials: StudyTrials) -> Callable[[Suggestion], Job]:
+def _prepare_jobs(table_request: TableRequest, trials: StudyTrials) -> Callable[[Suggestion], Job]:
     """What makes a job of a suggestion."""
     rows, metric = table_request.rows, table_request.metric
     workload = Workload(rows.table, rows.splits)
 
-    def job_of(suggestion: Suggestion) -> Job:
+    def make_job(suggestion: Suggestion) -> Job:
         # Others are compared with these, so they are measured to the end, and as they are.
         is_whole = suggestion.origin in (Origin.USER, Origin.DEFAULT)
         return Job(
@@ -191,7 +193,7 @@ def _make_job_of(table_request: TableRequest, trials: StudyTrials) -> Callable[[
             early_stopping=metric.name if table_request.stops_early and not is_whole else "",
         )
 
-    return job_of
+    return make_job
 
 
 def _choose_members(
@@ -234,12 +236,12 @@ def _prepare_fit(
             n_jobs=request.n_jobs,
         )
         score = table_request.metric.score(best.loss(table_request.metric.name))
-        return replace(model, best_params_=arguments_of(best.configuration), best_score_=score)
+        return replace(model, best_params_=make_arguments(best.configuration), best_score_=score)
 
     return fit
 
 
-def _test(model: TunedModel, outer: pd.DataFrame) -> tuple[float, int]:
+def _score_outer_rows(model: TunedModel, outer: pd.DataFrame) -> tuple[float, int]:
     """Score on outer rows, and how many rows it is of: the model has no score on a class that it has not seen."""
     frame = model.read(outer)
     try:
@@ -249,7 +251,7 @@ def _test(model: TunedModel, outer: pd.DataFrame) -> tuple[float, int]:
         return math.nan, 0
 
 
-def _write(directory: Path, request: Request, table_request: TableRequest, result: TuneResult) -> None:
+def _write_result(directory: Path, request: Request, table_request: TableRequest, result: TuneResult) -> None:
     ensemble = result.ensemble_
     write_result(
         directory,

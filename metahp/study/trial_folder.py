@@ -37,9 +37,9 @@ class TrialFolder:
 
     def read_trials(self) -> list[Trial]:
         """All readable trials, of any task and protocol."""
-        return list(self._journal.trials())
+        return list(self._journal.read_trials())
 
-    def number_of(self, trial_id: str) -> int:
+    def find_number(self, trial_id: str) -> int:
         """The number of the archive of a trial; -1 where it has none."""
         return self._numbers.get(trial_id, -1)
 
@@ -65,7 +65,7 @@ class TrialFolder:
         np.savez(buffer, **arrays)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_file(self._path_of(self._next_number, trial_id), buffer.getvalue())
+            write_file(self._make_path(self._next_number, trial_id), buffer.getvalue())
         except OSError as error:
             raise self._explain(error) from error
         self._numbers[trial_id] = self._next_number
@@ -76,7 +76,7 @@ class TrialFolder:
         number = self._numbers.get(trial_id)
         if number is None:
             return None
-        path = self._path_of(number, trial_id)
+        path = self._make_path(number, trial_id)
         try:
             with zipfile.ZipFile(path) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > MAX_ARCHIVE_BYTES:
@@ -98,7 +98,7 @@ class TrialFolder:
         names = [_ARCHIVE_NAME.fullmatch(path.name) for path in self._folder.iterdir()]
         return {name[2]: int(name[1]) for name in names if name}
 
-    def _path_of(self, number: int, trial_id: str) -> Path:
+    def _make_path(self, number: int, trial_id: str) -> Path:
         return self._folder / f"{number:05d}-{trial_id}.npz"
 
     def _explain(self, error: OSError) -> InputError:

@@ -74,7 +74,7 @@ class StudyTrials:
         self._n_unrecorded = 0
         # Archives are named by the ids under which trials were recorded, whatever version of the space these are of.
         by_id = {trial.id: upgraded for trial, upgraded in self._read_earlier(recorded)}
-        numbers = {key: self._folder.number_of(key) if self._folder else -1 for key in by_id}
+        numbers = {key: self._folder.find_number(key) if self._folder else -1 for key in by_id}
         ordered = sorted(by_id, key=lambda key: (numbers[key], key))
         self.trials += [by_id[key] for key in ordered]
         self.n_earlier, self._n_unrecorded = len(self.trials), 0
@@ -97,7 +97,7 @@ class StudyTrials:
         """How many trials have finished since the best one did; 0 where none has a loss."""
         return count_since_best(self.trials, self.metric.name)
 
-    def observations(self) -> list[Observation]:
+    def list_observations(self) -> list[Observation]:
         """What a strategy is told of the trials so far."""
         return [self._observe(trial) for trial in self.trials]
 
@@ -108,7 +108,7 @@ class StudyTrials:
             MetahpError: it can be written nowhere.
         """
         trial = outcome.trial
-        with interrupts.shielded():
+        with interrupts.shield():
             # The predictions first: a trial that is on record without them would never be in the ensemble.
             if self._folder is not None:
                 self._folder.write_predictions(trial.id, outcome.predictions)
@@ -131,7 +131,7 @@ class StudyTrials:
         defaults = {space.default for space in self.spaces.values()}
         return self.find_best(lambda trial: trial.configuration in defaults)
 
-    def number_of(self, trial: Trial) -> int:
+    def find_number(self, trial: Trial) -> int:
         """The position of a trial among all, from 1."""
         return self.trials.index(trial) + 1
 

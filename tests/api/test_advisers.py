@@ -52,7 +52,7 @@ def asked(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a knowledge base that has been asked of both learners, for ROC AUC and accuracy."""
     folder = tmp_path_factory.mktemp("asked") / "kb"
     with pytest.MonkeyPatch.context() as bare:
-        bare.setattr("metahp.knowledge.seed._PLACES", (folder / "no seed",))
+        bare.setattr("metahp.knowledge.seed._FOLDERS", (folder / "no seed",))
         base = tiny.base(folder)
         for metric in ("roc_auc", "accuracy"):
             assert TRAINED in tiny.ask(base, metric)[2][0]

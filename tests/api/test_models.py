@@ -73,7 +73,7 @@ def test_the_best_model_knows_few_other_learners_then_many_tasks_then_is_the_use
     shipped = tmp_path / "seed"
     shipped.mkdir()
     (shipped / "tasks.parquet").touch()
-    monkeypatch.setattr("metahp.knowledge.seed._PLACES", (shipped,))
+    monkeypatch.setattr("metahp.knowledge.seed._FOLDERS", (shipped,))
     evidence = past.evidence("accuracy", ["linear"])
     prefix = make_model_key(evidence, "x").partition("-linear-")[0]
     names = {

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from metahp.cli import recommend as command
 from metahp.cli.main import main
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
 from metahp.datasets.load import load
@@ -65,7 +65,7 @@ def make_recommendation(path: Path) -> tuple[Recommendation, object]:
     recommendation = Recommendation(
         task=table.task,
         target=table.target,
-        metric=metric_for(TaskType.BINARY),
+        metric=find_metric(TaskType.BINARY),
         items=items,
         neighbours=(Neighbour("telco", 0.91), Neighbour("bank", 0.874)),
         reasons=("probe_small = 0.3",),
@@ -87,7 +87,7 @@ def test_the_report_is_readable_at_this_width(table_file: Path, width: int) -> N
     recommendation, table = make_recommendation(table_file)
     text = StringIO()
     console = Console(file=text, width=width, highlight=False)
-    for part in command.report(recommendation, table, str(table_file), 0.7, width, "metahp recommend table.csv"):
+    for part in command.make_report(recommendation, table, str(table_file), 0.7, width, "metahp recommend table.csv"):
         console.print(part)
     printed = text.getvalue()
     assert max(map(len, printed.splitlines())) <= width
@@ -106,7 +106,7 @@ def test_the_report_is_readable_at_this_width(table_file: Path, width: int) -> N
         "library default",
         "The list is a set: each entry hedges against those above it.",
         "Why: most like telco (0.91), bank (0.87); probe_small = 0.3.",
-        "425 past tasks (roc_auc), each left out: #1 beat the default on 88 %; the first 5 were worth 31 random",
+        "425 past tasks (roc_auc), each left out of training: #1 beat the default on 88 %; the first 5 were worth 31",
         "Next: metahp recommend table.csv",
     ):
         assert words in flat
@@ -137,7 +137,7 @@ def test_a_score_has_as_many_decimals_as_its_interval_gives_meaning(
         fit_seconds=1.0,
         origin=Origin.DEFAULT,
     )
-    assert command.expected(item) == shown
+    assert command.format_expected(item) == shown
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_score_has_as_many_decimals_as_its_interval_gives_meaning(
     ],
 )
 def test_seconds_are_shown_as_a_person_reads_them(seconds: float, shown: str) -> None:
-    assert command.duration(seconds) == shown
+    assert command.format_fit_seconds(seconds) == shown
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import metahp
-from metahp.cli.options import option_of, reword, reword_error
+from metahp.cli.options import find_option, reword, reword_error
 from metahp.core.errors import InputError, MetahpError
 
 PACKAGE = Path(metahp.__file__).parent
@@ -33,7 +33,7 @@ def test_an_error_ends_with_the_option_that_its_message_does_not_name() -> None:
     )
     assert reword_error(InputError("Expected 2 classes.", argument="task")) == "Expected 2 classes. (see --task)"
     assert reword_error(InputError("Expected a number.", argument="metafeatures")) == "Expected a number."
-    assert option_of("knowledge_base") == "--kb"
+    assert find_option("knowledge_base") == "--kb"
 
 
 def test_python_speaks_of_arguments(raw_frame: pd.DataFrame) -> None:

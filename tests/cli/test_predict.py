@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from metahp.cli.main import main
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.load import load
 from metahp.learners.registry import find_learner
@@ -26,7 +26,7 @@ def make_result(raw_frame: pd.DataFrame, tmp_path: Path):
         path = tmp_path / "table.csv"
         raw_frame[["signal", "gaps", "colour", target]].to_csv(path, index=False)
         table = load(path, target=target)
-        metric = metric_for(table.task.type)
+        metric = find_metric(table.task.type)
         best = find_learner("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
         trial = Trial(
             task=table.task.id,
@@ -99,7 +99,7 @@ def test_unknown_values_are_warned_of_unless_quiet(make_result, tmp_path: Path, 
         (["{folder}", "{file}"], "not a directory that metahp tune wrote"),
         (["{folder}/nowhere", "{file}"], "does not exist"),
         (["{folder}/result", "{folder}/nothing.csv"], "There is no file"),
-        (["{folder}/result", "{file}", "--proba"], "--proba needs a model of classes"),
+        (["{folder}/result", "{file}", "--proba"], "--proba needs a classification model"),
         (["{folder}/result", "{folder}/short.csv"], "columns that the model needs are missing: gaps, colour"),
         (["{folder}/result", "{folder}/short.csv", "--output", "{folder}/no/out.csv"], "are missing"),
         (["{folder}/result"], "Missing argument"),

@@ -18,7 +18,7 @@ from metahp.cli import tune as command
 from metahp.cli.main import main
 from metahp.core.trial import Trial
 from metahp.knowledge.columns import trials_to_table
-from metahp.knowledge.seed import SEED_KEY, seed_folder, seed_hash
+from metahp.knowledge.seed import SEED_KEY, find_seed_folder, hash_seed
 from metahp.knowledge.store import KnowledgeBase
 from metahp.results.content import TRIALS
 
@@ -36,7 +36,7 @@ def file(tmp_path: Path) -> Path:
 def base(tmp_path: Path) -> KnowledgeBase:
     """An empty knowledge base that believes it has the seed, so that no test waits for its import."""
     kb = KnowledgeBase(tmp_path / "kb")
-    kb.add([], trials_to_table([]), {SEED_KEY: seed_hash(seed_folder())})
+    kb.add([], trials_to_table([]), {SEED_KEY: hash_seed(find_seed_folder())})
     return kb
 
 
@@ -84,12 +84,12 @@ def test_a_run_and_the_run_after_it(file: Path, base: KnowledgeBase, capsys: pyt
     assert "120 rows × 4 features, target 'target'" in printed.err
     assert "30 more rows set aside for the test" in printed.err
     assert "cold start · strategy random" in printed.err
-    assert "journal on" in printed.err
+    assert "trials recorded" in printed.err
     assert "trial 1/3  " in printed.err
     assert "(user)" in printed.err
-    assert re.search(r"^best -0\.\d+ ± 0\.\d+ neg_log_loss \(cross-validated, and selected on it\)", printed.out)
+    assert re.search(r"^best -0\.\d+ ± 0\.\d+ neg_log_loss \(cross-validated; optimistic, ", printed.out)
     assert re.search(r"^default -0\.\d+", printed.out, re.MULTILINE)
-    assert re.search(r"^test -0\.\d+ neg_log_loss on 30 rows that took no part$", printed.out, re.MULTILINE)
+    assert re.search(r"^test -0\.\d+ neg_log_loss on 30 rows not used for tuning$", printed.out, re.MULTILINE)
     assert "3 trials added to your knowledge base" in printed.out
     assert "script.py" in printed.out
     described = json.loads((file.parent / "out" / "best.json").read_text())
@@ -98,7 +98,7 @@ def test_a_run_and_the_run_after_it(file: Path, base: KnowledgeBase, capsys: pyt
 
     assert main([*words, "--trials", "3"]) == 0
     printed = capsys.readouterr()
-    assert "nothing left to do: 3 trials are there already" in printed.err
+    assert "nothing left to do: 3 trials exist already" in printed.err
     assert "added to your knowledge base" not in printed.out
 
     assert main([*words, "--trials", "4", "--quiet", "--ensemble"]) == 0
@@ -159,7 +159,7 @@ def test_when_no_trial_is_complete_the_code_is_1(
     [("data/churn.csv", "churn.metahp"), ("a.b.csv.gz", "a.b.metahp"), ("-", "stdin.metahp"), ("x", "x.metahp")],
 )
 def test_the_result_is_named_after_the_file(file: str, name: str) -> None:
-    assert command._directory_name(file) == name
+    assert command._make_directory_name(file) == name
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_backend_gives_one_outcome_for_each_job(backend: Backend[Suggestion]) 
     for number, suggestion in enumerate(SUGGESTIONS, start=1):
         backend.submit(suggestion)
         assert backend.n_pending == number
-    outcomes = [backend.next_done(10.0) for _ in SUGGESTIONS]
+    outcomes = [backend.await_outcome(10.0) for _ in SUGGESTIONS]
     assert backend.n_pending == 0
     assert {outcome.trial.configuration for outcome in outcomes} == {each.configuration for each in SUGGESTIONS}
     for outcome in outcomes:
@@ -60,7 +60,7 @@ def test_a_backend_gives_one_outcome_for_each_job(backend: Backend[Suggestion]) 
 
 def test_a_backend_without_jobs_has_no_outcome(backend: Backend[Suggestion]) -> None:
     with pytest.raises(InputError, match="No trial is pending"):
-        backend.next_done()
+        backend.await_outcome()
 
 
 def test_as_many_calls_run_side_by_side_as_there_are_jobs() -> None:
@@ -73,7 +73,7 @@ def test_as_many_calls_run_side_by_side_as_there_are_jobs() -> None:
     with threads_of(together, 2) as backend:
         for suggestion in SUGGESTIONS[:2]:
             backend.submit(suggestion)
-        assert [backend.next_done().trial.state for _ in range(2)] == [TrialState.COMPLETE] * 2
+        assert [backend.await_outcome().trial.state for _ in range(2)] == [TrialState.COMPLETE] * 2
 
 
 def test_threads_that_are_not_done_in_time_stay_pending() -> None:
@@ -85,10 +85,10 @@ def test_threads_that_are_not_done_in_time_stay_pending() -> None:
 
     with threads_of(wait, 2) as backend:
         backend.submit(SUGGESTIONS[0])
-        assert backend.next_done(0.01) is None
+        assert backend.await_outcome(0.01) is None
         assert backend.n_pending == 1
         release.set()
-        assert backend.next_done(10.0).trial.state is TrialState.COMPLETE
+        assert backend.await_outcome(10.0).trial.state is TrialState.COMPLETE
 
 
 def fail(values: dict) -> float:
@@ -112,7 +112,7 @@ def fill_memory(values: dict) -> float:
 def test_what_an_objective_cannot_do_is_a_trial(function: ObjectiveFunction, state: TrialState, reason: str) -> None:
     with threads_of(function, 1) as backend:
         backend.submit(SUGGESTIONS[0])
-        trial = backend.next_done().trial
+        trial = backend.await_outcome().trial
     assert trial.state is state
     assert trial.reason.startswith(reason)
     assert not trial.fold_losses
@@ -122,7 +122,7 @@ def test_a_score_per_fold_becomes_a_loss_per_fold_by_the_sign_of_the_metric() ->
     for sign, losses in ((1, (-3.0, -1.0)), (-1, (3.0, 1.0))):
         with threads_of(lambda values: [3.0, 1.0], 1, Metric("score", 0.0, (), sign=sign)) as backend:
             backend.submit(SUGGESTIONS[0])
-            assert backend.next_done().trial.fold_losses == {"score": losses}
+            assert backend.await_outcome().trial.fold_losses == {"score": losses}
 
 
 def test_an_interrupt_reaches_the_one_call_that_is_waited_for() -> None:
@@ -132,4 +132,4 @@ def test_an_interrupt_reaches_the_one_call_that_is_waited_for() -> None:
     with threads_of(interrupt, 1) as backend:
         backend.submit(SUGGESTIONS[0])
         with pytest.raises(KeyboardInterrupt):
-            backend.next_done(0.0)
+            backend.await_outcome(0.0)

@@ -4,12 +4,12 @@ import pytest
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from metahp.core.errors import InputError
-from metahp.core.metric import METRICS, metrics_for
+from metahp.core.metric import METRICS, find_metrics
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol
 from metahp.datasets.infer import build_table
 from metahp.evaluation.design import make_design
-from metahp.evaluation.protocol import folds, measure, sample_rows
+from metahp.evaluation.protocol import make_folds, measure, sample_rows
 from metahp.learners.base import Learner
 from metahp.learners.registry import LEARNERS, find_learner
 
@@ -47,7 +47,7 @@ def test_folds_are_the_same_every_time_and_partition_the_rows(raw_frame: pd.Data
     table = _table(raw_frame, target)
     protocol = Protocol(folds=3, repeats=2)
     rows = sample_rows(table, protocol)
-    first, second = (list(folds(table, rows, protocol)) for _ in range(2))
+    first, second = (list(make_folds(table, rows, protocol)) for _ in range(2))
     assert len(first) == 6
     for (train, test), (train_again, test_again) in zip(first, second, strict=True):
         np.testing.assert_array_equal(train, train_again)
@@ -74,7 +74,7 @@ def test_a_measurement_agrees_with_scikit_learns_cross_validation(raw_frame: pd.
     estimator = learner.estimator(
         configuration, TaskType.BINARY, numeric=["signal", "gaps"], categorical=["colour"], seed=0
     )
-    for metric in metrics_for(TaskType.BINARY):
+    for metric in find_metrics(TaskType.BINARY):
         scores = cross_val_score(
             estimator, table.features, table.y, scoring=metric.name, cv=StratifiedKFold(3, shuffle=True, random_state=0)
         )
@@ -99,7 +99,7 @@ def test_a_class_with_fewer_rows_than_folds_still_has_losses(raw_frame: pd.DataF
 def test_a_sample_without_a_class_for_every_fold_is_refused(raw_frame: pd.DataFrame) -> None:
     table = _table(raw_frame, "multiclass")
     with pytest.raises(InputError, match=r"Of 8 rows the largest class has \d, fewer than 7 folds"):
-        list(folds(table, np.arange(8), Protocol(folds=7)))
+        list(make_folds(table, np.arange(8), Protocol(folds=7)))
 
 
 @pytest.mark.parametrize("target", ["binary", "regression"])
@@ -107,7 +107,7 @@ def test_early_stopping_keeps_the_iterations_that_measured_by_themselves_are_bes
     raw_frame: pd.DataFrame, target: str
 ) -> None:
     table = _table(raw_frame, target)
-    learner, metric = find_learner("lightgbm"), metrics_for(table.task.type)[0].name
+    learner, metric = find_learner("lightgbm"), find_metrics(table.task.type)[0].name
     asked = learner.space(table.task.type).configuration(
         {"n_estimators": 300, "learning_rate": 0.5, "min_child_samples": 2}
     )

@@ -70,7 +70,7 @@ def test_a_best_trial_is_hardly_ever_lost_and_hopeless_ones_are_found(rng: np.ra
         n_folds = 0
         for number, row in enumerate(losses):
             pruning = find_pruning(done, "roc_auc")
-            stops = [n for n in range(1, 5) if pruning and pruning.reason(row[:n])]
+            stops = [n for n in range(1, 5) if pruning and pruning.explain(row[:n])]
             n_folds += stops[0] if stops else 5
             if not stops:
                 done.append(trial(*row, number=number))

@@ -63,7 +63,7 @@ def test_limits_crashes_and_errors_are_trials_and_the_next_job_runs(source: Tabl
         gone = runner.run(job(TableSource(path=str(tmp_path / "gone.parquet"))))
         assert runner._worker is not None
         runner._worker.kill()
-        runner._worker.exit_code()
+        runner._worker.await_exit()
         after_crash = runner.run(job(source))
     assert first.state is TrialState.COMPLETE
     assert late.state is TrialState.TIMEOUT
@@ -135,7 +135,7 @@ def test_a_table_in_memory_is_sent_once_to_a_worker_and_measured_as_one_that_is_
 def test_splits_predictions_and_pruning_reach_the_worker_and_come_back(source: TableSource) -> None:
     table = source.load()
     splits = split_by_time(table, np.arange(3000), 3)
-    timed = replace(job(source), source=Workload(table, splits), protocol=splits.protocol(max_rows=3000))
+    timed = replace(job(source), source=Workload(table, splits), protocol=splits.make_protocol(max_rows=3000))
     here = measure(table, FOREST, timed.configuration, timed.protocol, splits=splits, keep_predictions=True)
     with Runner() as runner:
         outcome = runner.evaluate(replace(timed, keep_predictions=True))
@@ -158,7 +158,7 @@ def test_a_job_whose_parts_do_not_fit_together_is_refused(source: TableSource) -
     splits = split_by_time(table, np.arange(3000), 3)
     plain = job(source)
     with pytest.raises(InputError, match="names the splits that its table comes with"):
-        replace(plain, protocol=splits.protocol())
+        replace(plain, protocol=splits.make_protocol())
     with pytest.raises(InputError, match="names the splits that its table comes with"):
         replace(plain, source=Workload(table, splits))
     with pytest.raises(InputError, match="a threshold for every fold but the last, 2; got 1"):
@@ -175,12 +175,12 @@ def test_a_pool_gives_back_every_trial_and_goes_on_after_one_that_met_a_limit(so
         for one in (late, *jobs):
             pool.submit(one)
         assert pool.n_pending == 4
-        outcomes = [pool.next_done() for _ in range(4)]
+        outcomes = [pool.await_outcome() for _ in range(4)]
         with pytest.raises(InputError, match="No trial is pending"):
-            pool.next_done()
+            pool.await_outcome()
         # The loop of a strategy: the next one is chosen as soon as one has ended.
         pool.submit(jobs[0])
-        again = pool.next_done(timeout=60)
+        again = pool.await_outcome(timeout=60)
     by_id = {outcome.trial.id: outcome for outcome in outcomes}
     assert set(by_id) == {trial.id for trial in run_jobs([late, *jobs], n_jobs=1)}
     states = sorted(outcome.trial.state for outcome in outcomes)
@@ -193,10 +193,10 @@ def test_a_pool_that_is_left_kills_what_still_runs(source: TableSource) -> None:
     long = job(source, 300, max_depth=None, max_features=1.0)
     with TrialProcesses(2) as pool:
         pool.submit(job(source))
-        pool.next_done()
+        pool.await_outcome()
         for _ in range(3):
             pool.submit(long)
-        assert pool.next_done(timeout=0.01) is None
+        assert pool.await_outcome(timeout=0.01) is None
         workers = psutil.Process().children()
         assert workers
     assert not [worker for worker in workers if worker.is_running()]
@@ -236,11 +236,11 @@ def job(**values):
 with TrialProcesses(2) as pool:
     pool.submit(job(n_estimators=10, max_depth=3))
     pool.submit(job(n_estimators=11, max_depth=3))
-    pool.next_done(), pool.next_done()
+    pool.await_outcome(), pool.await_outcome()
     pool.submit(job(n_estimators=299))
     pool.submit(job(n_estimators=300))
     print(*[child.pid for child in psutil.Process().children()], flush=True)
-    pool.next_done()
+    pool.await_outcome()
 """
 
 

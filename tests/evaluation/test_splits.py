@@ -8,7 +8,7 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Protocol
 from metahp.datasets.infer import build_table
 from metahp.datasets.table import Table
-from metahp.evaluation.protocol import folds, measure, sample_rows
+from metahp.evaluation.protocol import make_folds, measure, sample_rows
 from metahp.evaluation.splits import Splits, split_by_group, split_by_time, split_with
 from metahp.learners.registry import find_learner
 
@@ -45,7 +45,7 @@ def test_a_name_tells_the_parts_and_nothing_else(raw_frame: pd.DataFrame) -> Non
         split_by_time(table, np.arange(90), 5),
     ]
     assert len({splits.name for splits in (first, *others)}) == 6
-    assert first.protocol(seed=3) == Protocol(folds=5, seed=3, splits=first.name)
+    assert first.make_protocol(seed=3) == Protocol(folds=5, seed=3, splits=first.name)
 
 
 def test_folds_by_time_train_on_the_past_and_test_on_what_follows(
@@ -112,8 +112,8 @@ def test_parts_that_cannot_be_used_are_refused_with_what_was_expected(
 def test_the_default_folds_given_as_parts_give_the_same_losses(raw_frame: pd.DataFrame) -> None:
     table, protocol = table_of(raw_frame), Protocol(max_rows=60)
     configuration = FOREST.space(TaskType.BINARY).configuration({"n_estimators": 10})
-    splits = split_with(table, folds(table, sample_rows(table, protocol), protocol))
-    explicit = measure(table, FOREST, configuration, splits.protocol(), splits=splits)
+    splits = split_with(table, make_folds(table, sample_rows(table, protocol), protocol))
+    explicit = measure(table, FOREST, configuration, splits.make_protocol(), splits=splits)
     default = measure(table, FOREST, configuration, protocol)
     assert explicit.fold_losses == default.fold_losses
     assert explicit.n_rows == default.n_rows == 60
@@ -124,13 +124,13 @@ def test_a_sample_of_the_rows_keeps_the_parts_apart(raw_frame: pd.DataFrame) -> 
     configuration = FOREST.space(TaskType.BINARY).configuration({"n_estimators": 10})
     splits = split_by_group(table, np.arange(90) % 10, 3, seed=0)
     measurement = measure(
-        table, FOREST, configuration, splits.protocol(max_rows=50), splits=splits, keep_predictions=True
+        table, FOREST, configuration, splits.make_protocol(max_rows=50), splits=splits, keep_predictions=True
     )
     assert measurement.n_rows == 50
     assert np.isfinite(measurement.predictions[:, 0]).sum() == 50
     lonely = Splits("custom:x", ((np.arange(89), np.array([89])), (np.arange(1, 90), np.array([0]))))
     with pytest.raises(InputError, match=r"leaves a part of fold \d empty"):
-        measure(table, FOREST, configuration, lonely.protocol(max_rows=10), splits=lonely)
+        measure(table, FOREST, configuration, lonely.make_protocol(max_rows=10), splits=lonely)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -141,10 +141,10 @@ def test_predictions_are_those_of_models_that_did_not_see_the_row(raw_frame: pd.
 
     def predictions(seed: int, repeats: int = 1) -> np.ndarray:
         protocol = Protocol(seed=seed, repeats=repeats)
-        parts = list(folds(table, np.arange(90), protocol))
+        parts = list(make_folds(table, np.arange(90), protocol))
         # One learner seed for both, so that the mean over repeats can be had from single runs.
         splits = split_with(table, parts)
-        found = measure(table, FOREST, configuration, splits.protocol(), splits=splits, keep_predictions=True)
+        found = measure(table, FOREST, configuration, splits.make_protocol(), splits=splits, keep_predictions=True)
         return found.predictions
 
     once, other, twice = predictions(0), predictions(1), predictions(0, repeats=2)
@@ -159,6 +159,6 @@ def test_rows_that_are_never_tested_have_no_prediction(raw_frame: pd.DataFrame) 
     table = table_of(raw_frame, "regression")
     splits = split_by_time(table, np.arange(90), 2)
     configuration = FOREST.space(TaskType.REGRESSION).configuration({"n_estimators": 10})
-    measurement = measure(table, FOREST, configuration, splits.protocol(), splits=splits, keep_predictions=True)
+    measurement = measure(table, FOREST, configuration, splits.make_protocol(), splits=splits, keep_predictions=True)
     np.testing.assert_array_equal(np.isnan(measurement.predictions), np.arange(90) < 30)
-    assert measure(table, FOREST, configuration, splits.protocol(), splits=splits).predictions is None
+    assert measure(table, FOREST, configuration, splits.make_protocol(), splits=splits).predictions is None

@@ -20,7 +20,7 @@ MOMENTS = {
     "recording the task": ("metahp.knowledge.journal.Journal.append", 1),
     "starting a worker": ("metahp.evaluation.worker_process.WorkerProcess.__init__", 1),
     "submitting a trial": ("metahp.evaluation.processes.TrialProcesses.submit", 2),
-    "waiting for a trial": ("metahp.evaluation.processes.TrialProcesses.next_done", 2),
+    "waiting for a trial": ("metahp.evaluation.processes.TrialProcesses.await_outcome", 2),
     "writing predictions": ("metahp.study.trial_folder.TrialFolder.write_predictions", 2),
     "trial in the result directory": ("metahp.study.trial_folder.TrialFolder.append!", 2),
     "inside an early fsync": ("os.fsync", 2),
@@ -46,7 +46,7 @@ OF_RECOMMEND = {
     "printing": ("metahp.cli.output.write_rich", 1),
 }
 OF_REFRESH = {
-    "measuring": ("metahp.evaluation.processes.TrialProcesses._next_done", 3),
+    "measuring": ("metahp.evaluation.processes.TrialProcesses._await_outcome", 3),
     "taking in": ("metahp.knowledge.database.transaction!", 1),
     "describing tables": ("metahp.evaluation.runner.Runner.call!", 1),
     "inside the seed": ("os.replace", 12),

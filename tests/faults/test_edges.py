@@ -19,9 +19,9 @@ from metahp.cli.main import main
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import METRICS
 from metahp.core.trial import TrialState
-from metahp.files import HeldError, locked, sweep, unfinished_path, write_file
+from metahp.files import HeldError, hold_lock, make_unfinished_path, sweep, write_file
 from metahp.knowledge.store import KnowledgeBase
-from metahp.results.content import trials_frame
+from metahp.results.content import make_trials_frame
 from metahp.study.trials import StudyTrials
 
 Known = Any  # the class of the fixture, which `conftest.py` has
@@ -100,7 +100,7 @@ def test_a_terminal_that_knows_ascii_only_gets_ascii(known: Known, tmp_path: Pat
     assert run(["tune", str(table), *OPTIONS, "--kb", home, "-o", out], PYTHONIOENCODING="ascii").returncode == 0
     done = run(["predict", out, str(table)], PYTHONIOENCODING="ascii")
     assert done.returncode == 2
-    assert "Standard output takes ascii only, and a value holds" in done.stderr
+    assert "which standard output (ascii) cannot show" in done.stderr
     assert run(["predict", out, str(table), "-o", str(tmp_path / "p.csv")], PYTHONIOENCODING="ascii").returncode == 0
     assert "já" in (tmp_path / "p.csv").read_text(encoding="utf-8")
 
@@ -114,7 +114,7 @@ def test_any_width_of_the_terminal_can_be_written_to(
     assert main(["recommend", str(known.table), "--learner", "linear", "--kb", home]) == 0
     assert main(["tune", str(known.table), *OPTIONS, "--kb", home, "-o", str(tmp_path / "out")]) == 0
     assert "best " in capsys.readouterr().out
-    assert output.width() >= output.MIN_WIDTH
+    assert output.find_width() >= output.MIN_WIDTH
 
 
 # Paths
@@ -249,7 +249,7 @@ def test_a_pruned_trial_has_no_score(known: Known) -> None:
         fold_losses={"roc_auc": (0.01,)},
         reason="pruned after 1 of 3 folds",
     )
-    frame = trials_frame([complete, pruned], METRICS["roc_auc"])
+    frame = make_trials_frame([complete, pruned], METRICS["roc_auc"])
     assert frame["score"].notna().tolist() == [True, False]
     assert frame["standard_error"].notna().tolist() == [True, False]
     assert list(map(len, frame["fold_scores"])) == [3, 1]
@@ -265,8 +265,8 @@ def known_trials(known: Known) -> list[metahp.Trial]:
 def test_a_second_run_with_the_same_output_says_who_holds_it(known: Known, tmp_path: Path) -> None:
     (tmp_path / "out" / "study").mkdir(parents=True)
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys, time; from pathlib import Path; from metahp.files import locked\n"
-         "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)",
+        [sys.executable, "-c", "import sys, time; from pathlib import Path; from metahp.files import hold_lock\n"
+         "with hold_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)",
          str(tmp_path / "out" / "study" / "lock")],
         stdout=subprocess.PIPE,
     )  # fmt: skip
@@ -287,12 +287,12 @@ def test_a_second_run_with_the_same_output_says_who_holds_it(known: Known, tmp_p
 
 def test_a_lock_is_held_by_one_and_free_after_it(tmp_path: Path) -> None:
     with (
-        locked(tmp_path / "lock"),
+        hold_lock(tmp_path / "lock"),
         pytest.raises(HeldError, match=f"process {os.getpid()} of"),
-        locked(tmp_path / "lock"),
+        hold_lock(tmp_path / "lock"),
     ):
         pass
-    with locked(tmp_path / "lock"):
+    with hold_lock(tmp_path / "lock"):
         pass
 
 
@@ -302,7 +302,7 @@ def test_a_lock_is_held_by_one_and_free_after_it(tmp_path: Path) -> None:
 def test_only_what_ended_processes_left_is_swept(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    ours = unfinished_path(tmp_path / "result")
+    ours = make_unfinished_path(tmp_path / "result")
     theirs = ours.with_name(ours.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-"))
     link = ours.with_name(ours.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")[:-12] + "00000000.tmp")
     precious = tmp_path / "precious"
@@ -346,7 +346,7 @@ def test_a_text_of_half_characters_becomes_a_reason_that_can_be_kept(known: Know
         name="na\udc80me",
     )  # fmt: skip
     assert [trial.state for trial in result.trials].count(TrialState.FAILED) == 1
-    assert base.journal.segments() == []
+    assert base.journal.list_segments() == []
     assert r"half a character: \udc80" in next(t.reason for t in base.trials(learner="mine") if t.reason)
 
 

@@ -93,7 +93,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kb(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KnowledgeBase:
-    monkeypatch.setattr(seed, "_PLACES", (tmp_path / "no seed",))
+    monkeypatch.setattr(seed, "_FOLDERS", (tmp_path / "no seed",))
     shutil.copytree(built, tmp_path / "kb")
     return KnowledgeBase(tmp_path / "kb")
 
@@ -340,7 +340,7 @@ def test_malformed_segments_and_what_is_none_stop_nothing(kb: KnowledgeBase, cap
     caplog.clear()
     assert other.ingest() == 0
     assert_all_good(other, n_more=1)
-    assert (caplog.records, other.journal.segments(), other.journal.archived()) == ([], [], [])
+    assert (caplog.records, other.journal.list_segments(), other.journal.list_archived()) == ([], [], [])
     for kind, path in bad.items():
         assert os.path.lexists(path.with_suffix(".unreadable")), kind
     for kind, before in content.items():
@@ -374,7 +374,7 @@ def test_a_segment_whose_name_is_not_utf8_is_ingested_like_others(kb: KnowledgeB
     (kb.journal.folder / "bad\udcff.jsonl").write_bytes(next(make_segments([trial])))
     assert_all_good(kb, n_more=1)
     assert (kb.ingest(), kb.ingest()) == (1, 0)
-    assert kb.journal.archived() == []
+    assert kb.journal.list_archived() == []
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may read everything")
@@ -602,7 +602,7 @@ def kept(built: Path, frame: pd.DataFrame, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("kept") / "kb"
     shutil.copytree(built, folder)
     with pytest.MonkeyPatch.context() as bare:
-        bare.setattr(seed, "_PLACES", (folder / "no seed",))
+        bare.setattr(seed, "_FOLDERS", (folder / "no seed",))
         advised = recommended(KnowledgeBase(folder), frame)
     [model] = (folder / cache.FOLDER_NAME).glob("*-model-*")
     (folder / seed.TASKS_FILE).write_bytes(b"")
@@ -684,8 +684,8 @@ def test_a_kept_model_that_fails_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(seed, "_PLACES", (kept.folder,))
-    bad = cache.cache_path(kb.folder, kept.model.stem)
+    monkeypatch.setattr(seed, "_FOLDERS", (kept.folder,))
+    bad = cache.make_cache_path(kb.folder, kept.model.stem)
     bad.parent.mkdir()
     MODELS[kind](kept.model, bad, random.Random(kind))
     assert recommended(kb, frame) == kept.advised
@@ -695,7 +695,7 @@ def test_a_kept_model_that_fails_is_not_used(
 def test_a_kept_model_that_fails_is_trained_again_and_then_works(
     kb: KnowledgeBase, kept: Kept, frame: pd.DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bad = cache.cache_path(kb.folder, kept.model.stem)
+    bad = cache.make_cache_path(kb.folder, kept.model.stem)
     bad.parent.mkdir()
     MODELS["length scales of another shape"](kept.model, bad, random.Random(0))
     assert recommended(kb, frame) == kept.advised
@@ -708,8 +708,8 @@ def test_a_kept_model_that_fails_is_trained_again_and_then_works(
 def test_a_folder_in_the_place_of_a_kept_model_stops_nothing(
     kb: KnowledgeBase, kept: Kept, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seed, "_PLACES", (kept.folder,))
-    cache.cache_path(kb.folder, kept.model.stem).mkdir(parents=True)
+    monkeypatch.setattr(seed, "_FOLDERS", (kept.folder,))
+    cache.make_cache_path(kb.folder, kept.model.stem).mkdir(parents=True)
     assert recommended(kb, frame) == kept.advised
 
 
@@ -720,7 +720,7 @@ def test_a_file_from_the_future_is_pruned_and_is_not_the_newest(kb: KnowledgeBas
         assert path is not None
         at = path.stat().st_mtime - 1000 + number
         os.utime(path, (at, at))
-    future = cache.cache_path(kb.folder, "key-0")
+    future = cache.make_cache_path(kb.folder, "key-0")
     os.utime(future, (future.stat().st_mtime + days * 86_400,) * 2)
     assert [path.stem for path, _ in cache.find_newest(kb.folder, "key-*")] == ["key-2", "key-1", "key-0"]
     written = cache.save(kb.folder, "key-3", {"a": np.ones(2)}, newest_kept=2)

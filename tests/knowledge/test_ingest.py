@@ -13,7 +13,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
-from metahp.files import unfinished_path
+from metahp.files import make_unfinished_path
 from metahp.knowledge import database, ingest
 from metahp.knowledge.columns import trials_to_table
 from metahp.knowledge.records import TaskRecord
@@ -54,16 +54,16 @@ def kb(tmp_path: Path) -> KnowledgeBase:
 
 def test_what_was_taken_in_is_archived_and_deleted_by_the_next_ingest(kb: KnowledgeBase) -> None:
     kb.record([a_trial(0), a_trial(1)], [a_task()])
-    [segment] = kb.journal.segments()
+    [segment] = kb.journal.list_segments()
     content = segment.read_bytes()
     assert kb.ingest() == 2
-    assert kb.journal.segments() == []
-    [archived] = kb.journal.archived()
+    assert kb.journal.list_segments() == []
+    [archived] = kb.journal.list_archived()
     assert (archived.name, archived.read_bytes()) == (segment.name, content)
     assert kb.info()["pending_segments"] == 0
     assert kb.trial_ids() == ids(0, 1)
     assert kb.ingest() == 0
-    assert kb.journal.archived() == []
+    assert kb.journal.list_archived() == []
     assert (kb.trial_ids(), len(kb.tasks())) == (ids(0, 1), 1)
 
 
@@ -73,9 +73,9 @@ def test_a_task_that_newer_descriptions_have_replaced_is_found(
     kb.record([], [a_task(1, "first")])
     kb.record([], [replace(a_task(2), metafeatures={"skew": 0.7})])
     kb.ingest()
-    assert len(kb.journal.archived()) == 2
+    assert len(kb.journal.list_archived()) == 2
     kb.ingest()
-    assert (kb.journal.archived(), caplog.records) == ([], [])
+    assert (kb.journal.list_archived(), caplog.records) == ([], [])
 
 
 def test_a_trial_that_was_known_before_is_not_archived(kb: KnowledgeBase, caplog: pytest.LogCaptureFixture) -> None:
@@ -85,10 +85,10 @@ def test_a_trial_that_was_known_before_is_not_archived(kb: KnowledgeBase, caplog
     kb.record([a_trial(0, loss=0.7)])
     kb.record([a_trial(0, loss=0.8), a_trial(1)])
     assert kb.ingest() == 1
-    [archived] = kb.journal.archived()
+    [archived] = kb.journal.list_archived()
     assert len(archived.read_bytes().splitlines()) == 1
     kb.ingest()
-    assert (kb.journal.archived(), kb.journal.segments(), caplog.records) == ([], [], [])
+    assert (kb.journal.list_archived(), kb.journal.list_segments(), caplog.records) == ([], [], [])
     assert kb.trials()[0].fold_losses["r2"][0] == 0.1
 
 
@@ -110,7 +110,7 @@ def test_a_database_that_is_gone_is_filled_again_from_the_archive(
     [warning] = caplog.records
     assert f"{2 if is_replaced else 3} archived segment(s)" in warning.message
     kb.ingest()
-    assert kb.journal.archived() == []
+    assert kb.journal.list_archived() == []
 
 
 def test_a_database_that_was_rolled_back_gets_its_trials_again(kb: KnowledgeBase) -> None:
@@ -140,19 +140,19 @@ def test_a_row_that_was_changed_is_noticed_and_one_that_cannot_be_read_is_replac
     assert kb.content_hash() == before
     caplog.clear()
     kb.ingest()
-    assert (kb.journal.archived(), caplog.records) == ([], [])
+    assert (kb.journal.list_archived(), caplog.records) == ([], [])
 
 
 def test_only_what_was_in_no_log_counts_as_read_back(kb: KnowledgeBase) -> None:
     kb.record([a_trial()])
     kb.ingest()
-    log = database.wal_path(kb.file)
+    log = database.make_wal_path(kb.file)
     log.write_bytes(b"")
     kb.ingest()
-    assert len(kb.journal.archived()) == 1
+    assert len(kb.journal.list_archived()) == 1
     log.unlink(missing_ok=True)
     kb.ingest()
-    assert kb.journal.archived() == []
+    assert kb.journal.list_archived() == []
 
 
 def test_reading_back_is_done_in_portions(kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_reading_back_is_done_in_portions(kb: KnowledgeBase, monkeypatch: pytest
     left = []
     for _ in range(3):
         kb.ingest()
-        left.append(len(kb.journal.archived()))
+        left.append(len(kb.journal.list_archived()))
     assert left == [3, 1, 0]
 
 
@@ -178,7 +178,7 @@ def test_an_archive_that_cannot_be_written_stops_nothing(kb: KnowledgeBase, capl
     assert "cannot be moved" in warning.message
     kb.journal.archive.unlink()
     kb.ingest()
-    assert kb.journal.segments() == []
+    assert kb.journal.list_segments() == []
 
 
 def test_a_record_that_the_database_refuses_is_set_aside_and_the_others_go_in(
@@ -194,7 +194,7 @@ def test_a_record_that_the_database_refuses_is_set_aside_and_the_others_go_in(
         connection.execute("DROP TABLE earlier")
     kb.record([a_trial(1), a_trial(2, n_rows=2000), a_trial(3)], [a_task()])
     kb.record([a_trial(4)])
-    refused = next(path for path in kb.journal.segments() if len(path.read_bytes().splitlines()) == 4)
+    refused = next(path for path in kb.journal.list_segments() if len(path.read_bytes().splitlines()) == 4)
     line = refused.read_bytes().splitlines(keepends=True)[2]
     assert kb.ingest() == 3
     assert (kb.trial_ids(), len(kb.tasks())) == (ids(0, 1, 3, 4), 1)
@@ -202,9 +202,9 @@ def test_a_record_that_the_database_refuses_is_set_aside_and_the_others_go_in(
     assert "1 record(s)" in warning.message
     assert "line 3: ConstraintException" in warning.message
     assert refused.with_suffix(".unreadable").read_bytes() == line
-    assert len(kb.journal.archived()) == 2
+    assert len(kb.journal.list_archived()) == 2
     kb.ingest()
-    assert kb.journal.archived() == []
+    assert kb.journal.list_archived() == []
 
 
 def test_a_full_disk_or_a_broken_database_sets_no_record_aside(
@@ -219,7 +219,7 @@ def test_a_full_disk_or_a_broken_database_sets_no_record_aside(
         full.setattr(ingest.queries, "insert", fail)
         with pytest.raises(KnowledgeBaseError, match="No space left"):
             kb.ingest()
-    assert len(kb.journal.segments()) == 2
+    assert len(kb.journal.list_segments()) == 2
     assert kb.ingest() == 2
 
 
@@ -279,7 +279,7 @@ def test_a_kill_between_two_steps_loses_nothing_and_doubles_nothing(
     assert {trial.fold_losses["r2"][0] for trial in kb.trials()} == {0.1}
     assert len(kb.tasks()) == 1
     assert (kb.journal.folder / "bad.unreadable").read_bytes() == b"bad\n"
-    assert (kb.journal.segments(), kb.journal.archived()) == ([], [])
+    assert (kb.journal.list_segments(), kb.journal.list_archived()) == ([], [])
     assert not [path for path in kb.folder.rglob("*") if path.name.endswith((".tmp", ".wal"))]
 
 
@@ -305,7 +305,7 @@ def test_a_copied_database_is_written_back_and_waits_for_its_turn(tmp_path: Path
     kb = KnowledgeBase(tmp_path / "a?b")
     kb.record([a_trial(0)])
     kb.ingest()
-    with database.locked(kb.file.with_name("kb.duckdb.lock")):
+    with database.hold_lock(kb.file.with_name("kb.duckdb.lock")):
         assert kb.trial_ids() == ids(0)
         with pytest.raises(KnowledgeBaseError, match=r"in use by process .*gave up after 0\.05 s"):
             kb.add([a_task()], trials_to_table([]), wait_seconds=0.05)
@@ -329,7 +329,7 @@ def test_what_ended_processes_left_unfinished_is_removed(kb: KnowledgeBase) -> N
     kb.ingest()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    living = unfinished_path(kb.file).name
+    living = make_unfinished_path(kb.file).name
     name = living.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
     (kb.folder / name).mkdir()
     (kb.folder / name / "kb.duckdb").write_text("")

@@ -80,13 +80,13 @@ def test_every_flipped_bit_of_a_used_block_is_told_and_none_of_a_free_one(kb: Kn
     rng = random.Random(0)
     places = [rng.randrange(kb.file.stat().st_size) for _ in range(N_FLIPS)]
     # Of each block one, of all that is used; and of each header.
-    places += [pages._start(block, size) + rng.randrange(size) for block in range(n_blocks)]
+    places += [pages._find_start(block, size) + rng.randrange(size) for block in range(n_blocks)]
     places += [header * 4096 + rng.randrange(4096) for header in range(3)]
     for place in places:
         bit = rng.randrange(8)
         flip(kb, place, bit)
         damage = kb.verify()
-        is_free = (place - pages._start(0, size)) // size in free
+        is_free = (place - pages._find_start(0, size)) // size in free
         assert bool(damage) != is_free, place
         assert all("\n" not in part for part in damage)
         flip(kb, place, bit)
@@ -110,9 +110,9 @@ def test_a_layout_that_is_not_known_is_left_to_duckdb(kb: KnowledgeBase, monkeyp
     assert kb.verify() == []
     found = []
     for block in set(range(n_blocks)) - free:
-        flip(kb, pages._start(block, size) + 1000, 3)
+        flip(kb, pages._find_start(block, size) + 1000, 3)
         found.append(bool(kb.verify()))
-        flip(kb, pages._start(block, size) + 1000, 3)
+        flip(kb, pages._find_start(block, size) + 1000, 3)
     # Blocks of indexes are the ones that reading all values does not reach.
     assert sum(found) > len(found) / 2
 
@@ -125,7 +125,7 @@ def test_many_damaged_blocks_are_counted(kb: KnowledgeBase, monkeypatch: pytest.
     # The first ones hold the catalogue, without which the file does not open.
     bad = sorted(set(range(2, n_blocks)) - free)
     for block in bad:
-        flip(kb, pages._start(block, size) + 77, 1)
+        flip(kb, pages._find_start(block, size) + 77, 1)
     with kb.file.open("rb") as raw:
         told = pages._find_bad_blocks(raw, counts)
     assert len(told) == 4
@@ -152,6 +152,6 @@ def test_what_is_no_knowledge_base_is_not_called_a_damaged_one(tmp_path: Path) -
 def test_verifying_reads_back_what_was_ingested(kb: KnowledgeBase) -> None:
     kb.record(some_trials(np.random.default_rng(9), 2, "t"))
     kb.ingest()
-    assert len(kb.journal.archived()) == 1
+    assert len(kb.journal.list_archived()) == 1
     assert kb.verify() == []
-    assert kb.journal.archived() == []
+    assert kb.journal.list_archived() == []

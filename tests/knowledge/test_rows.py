@@ -116,7 +116,7 @@ CHANGES: list[tuple[str, str, Callable[[Any], Any], bool]] = [
 def test_a_bad_row_is_told_and_the_others_stay(column: str, change: Callable[[Any], Any], is_valid: bool) -> None:
     expected = some_trials()
     trials, faults = read_trials(changed(trials_to_table(expected), column, change))
-    assert [fault.place for fault in faults] == ([] if is_valid else [4])
+    assert [fault.position for fault in faults] == ([] if is_valid else [4])
     assert all(fault.reason and "\n" not in fault.reason for fault in faults)
     assert (trials[4] is not None) == is_valid
     assert repr(trials[:4] + trials[5:]) == repr(expected[:4] + expected[5:])

@@ -79,14 +79,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A seed that this installation has."""
-    monkeypatch.setattr(seed, "_PLACES", (folder,))
+    monkeypatch.setattr(seed, "_FOLDERS", (folder,))
     return folder
 
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installation without a seed."""
-    monkeypatch.setattr(seed, "_PLACES", (tmp_path / "nowhere",))
+    monkeypatch.setattr(seed, "_FOLDERS", (tmp_path / "nowhere",))
 
 
 @settings(max_examples=20, deadline=None)
@@ -171,7 +171,7 @@ def test_first_use_creates_a_knowledge_base_with_the_seed(
     assert by_id(kb.trials()) == by_id(some_trials((0.5, 0.25, 0.125)))
     assert find_home(tmp_path / "explicit").folder == tmp_path / "explicit"
     monkeypatch.delenv(locate.VARIABLE)
-    assert locate.knowledge_base_path().name == "metahp"
+    assert locate.find_knowledge_base_path().name == "metahp"
 
 
 def test_a_new_seed_joins_an_existing_knowledge_base(installed: Path, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ import sys
 from pathlib import Path
 from metahp.knowledge import seed
 from metahp.knowledge.locate import open_snapshot
-seed._PLACES = (Path(sys.argv[1]),)
+seed._FOLDERS = (Path(sys.argv[1]),)
 _, snapshot = open_snapshot(Path(sys.argv[2]))
 with snapshot:
     assert len(snapshot.read_trials()) == 12
@@ -214,7 +214,7 @@ def test_a_missing_seed_is_said_and_leaves_the_user_with_their_own_trials(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(KnowledgeBaseError, match=r"lacks its seed: expected tasks\.parquet"):
-        seed.seed_folder()
+        seed.find_seed_folder()
     assert find_home(tmp_path / "home").trials() == []
     assert "your own trials only" in caplog.text
 
@@ -303,7 +303,7 @@ def test_the_cache_gives_back_what_it_keeps_and_only_the_newest(tmp_path: Path) 
 def test_the_cache_looks_into_the_seed_too(installed: Path, tmp_path: Path) -> None:
     cache.save(installed, "shipped", {"a": np.ones(2)})
     [(path, arrays)] = cache.find(tmp_path / "home", "shipped")
-    assert path == cache.cache_path(installed, "shipped")
+    assert path == cache.make_cache_path(installed, "shipped")
     assert arrays["a"].tolist() == [1.0, 1.0]
     assert not (tmp_path / "home").exists()
 

@@ -62,7 +62,7 @@ def test_lines_of_the_first_format_are_read(tmp_path: Path) -> None:
     assert len(found.tasks) == 1
     changed = lines[0].replace('"seed": 0', '"seed": 1')
     [fault] = read_segment(written(tmp_path, changed.encode())).faults
-    assert "its id does not follow from its content" in fault.reason
+    assert "its id does not fit its content" in fault.reason
 
 
 def test_every_flipped_bit_is_noticed() -> None:
@@ -85,7 +85,7 @@ def test_a_segment_that_was_cut_between_lines_tells_how_many_are_gone(tmp_path: 
     for kept in (lines[:n_left], lines[3 - n_left :]):
         found = read_segment(written(tmp_path, b"".join(kept)))
         assert (len(found.trials), found.n_missing, found.faults) == (n_left, 3 - n_left, ())
-        assert "are gone" in found.first_fault
+        assert "missing" in found.first_fault
 
 
 def test_a_bad_line_costs_no_other_line(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_bad_line_costs_no_other_line(tmp_path: Path) -> None:
     lines[1] = lines[1].replace(b"0.25", b"0.35")
     found = read_segment(written(tmp_path, b"\n".join(lines)))
     assert found.trials == [a_trial(0), a_trial(2)]
-    assert [fault.place for fault in found.faults] == [2]
+    assert [fault.position for fault in found.faults] == [2]
     assert found.n_lost == 1
     assert found.first_fault.startswith("line 2: its checksum does not fit")
 
@@ -143,7 +143,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(segment, "MAX_BYTES", len(content) - 1)
     found = read_segment(written(tmp_path, content))
     assert found.is_unfit
-    assert "more than the" in found.first_fault
+    assert "at most" in found.first_fault
 
 
 def test_a_trial_with_numbers_that_json_does_not_know_survives(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_journal_and_file_give_back_the_trials_that_went_in(
     assert kb.trials() == copies(values)
     assert kb.ingest() == len(copies(values))
     assert kb.trials() == copies(values)
-    assert kb.journal.segments() == []
+    assert kb.journal.list_segments() == []
 
 
 def test_a_knowledge_base_that_does_not_exist_reads_as_empty_and_is_not_created(kb: KnowledgeBase) -> None:
@@ -222,7 +222,7 @@ def test_reads_filter_by_task_and_learner_in_the_file_and_in_the_journal(kb: Kno
 
 def test_ingesting_a_replayed_segment_changes_nothing(kb: KnowledgeBase) -> None:
     kb.record([a_trial(0), a_trial(1)], [a_task()])
-    segment = kb.journal.segments()[0]
+    segment = kb.journal.list_segments()[0]
     content = segment.read_bytes()
     assert kb.ingest() == 2
     before = kb.content_hash(), kb.trials(), kb.tasks()
@@ -231,7 +231,7 @@ def test_ingesting_a_replayed_segment_changes_nothing(kb: KnowledgeBase) -> None
         assert (kb.content_hash(), kb.trials(), kb.tasks()) == before
         assert kb.ingest() == 0
         assert (kb.content_hash(), kb.trials(), kb.tasks()) == before
-    assert kb.journal.segments() == []
+    assert kb.journal.list_segments() == []
 
 
 def test_an_unfinished_segment_of_a_killed_writer_is_ignored(kb: KnowledgeBase) -> None:
@@ -252,7 +252,7 @@ def test_a_corrupt_segment_is_set_aside_with_a_warning_and_the_rest_goes_on(
         assert KnowledgeBase(kb.folder).ingest() == 1
     assert "are kept in" in caplog.text
     assert (kb.journal.folder / "bad.unreadable").read_bytes() == content.rstrip(b"\n") + b"\n"
-    assert kb.journal.segments() == []
+    assert kb.journal.list_segments() == []
 
 
 def test_a_segment_of_a_newer_version_stays_and_stops_nothing(
@@ -264,7 +264,7 @@ def test_a_segment_of_a_newer_version_stays_and_stops_nothing(
     for _ in range(2):
         assert kb.trials() == [a_trial()]
         kb.ingest()
-    assert kb.journal.segments() == [newer]
+    assert kb.journal.list_segments() == [newer]
     [warning] = caplog.records
     assert "newer metahp" in warning.message
 
@@ -393,7 +393,7 @@ def test_a_file_from_before_splits_had_names_keeps_its_trials_and_takes_new_ones
 
 def test_a_segment_from_before_splits_had_names_is_read(kb: KnowledgeBase) -> None:
     kb.record([a_trial()])
-    [path] = kb.journal.segments()
+    [path] = kb.journal.list_segments()
     assert "splits" not in path.read_text(encoding="utf-8")
     assert kb.trials() == [a_trial()]
 

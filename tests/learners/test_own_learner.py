@@ -33,7 +33,7 @@ MOST_LINES = 40
 N_TABLES = 3
 
 
-def job_of(workload: Workload, configuration: Configuration) -> Job:
+def make_job(workload: Workload, configuration: Configuration) -> Job:
     return Job(source=workload, task="t", configuration=configuration, protocol=Protocol(), origin=Origin.DEFAULT)
 
 
@@ -125,7 +125,7 @@ def test_it_fits_every_type_of_task(neighbours: type[metahp.Learner], task_type:
     }[task_type]
     loaded = api.load(frame, target="target", task=str(task_type))
     configuration = neighbours().space(task_type).default
-    [trial] = run_jobs([job_of(Workload(loaded), configuration)], n_jobs=1)
+    [trial] = run_jobs([make_job(Workload(loaded), configuration)], n_jobs=1)
     assert trial.state is TrialState.COMPLETE, trial.reason
 
 
@@ -167,10 +167,10 @@ def test_a_worker_looks_into_the_folders_of_a_learner_last_and_only_for_that_lea
     path_of_modules = "__import__('sys').path"
     with Runner() as runner:
         plain = find_learner("linear").space(TaskType.BINARY).default
-        runner.run(job_of(workload, plain))
+        runner.run(make_job(workload, plain))
         before = runner.call(eval, path_of_modules)
         own_default = neighbours().space(TaskType.BINARY).default
-        runner.run(job_of(workload, own_default))
+        runner.run(make_job(workload, own_default))
         after = runner.call(eval, path_of_modules)
     assert str(HOME.parent) not in before
     assert after[: len(before)] == before
@@ -198,7 +198,7 @@ def test_a_worker_that_cannot_import_a_learner_says_so(
     monkeypatch.setattr(registry._learners, "references", {**registry._learners.references, "gone": reference})
     monkeypatch.setitem(registry._learners._loaded, "gone", neighbours())
     workload = Workload(load(new_table, target="target"))
-    [trial] = run_jobs([job_of(workload, configuration)], n_jobs=1)
+    [trial] = run_jobs([make_job(workload, configuration)], n_jobs=1)
     assert trial.state is TrialState.FAILED
     assert trial.reason == (
         "InputError: The learner 'gone' cannot be imported as gone_module:Neighbours "

@@ -17,7 +17,7 @@ from metahp.learners.registry import (
     adopt,
     find_learner,
     find_reference,
-    registered_references,
+    list_references,
 )
 
 
@@ -47,7 +47,7 @@ def test_an_unknown_learner_is_named_with_the_closest_and_with_what_to_do() -> N
 def test_another_process_adopts_what_was_registered_here(
     neighbours: type[metahp.Learner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [reference] = registered_references()
+    [reference] = list_references()
     assert (reference.name, reference.target) == ("neighbours", "nearest_neighbours:Neighbours")
     assert reference.path[0] == str(Path(__file__).parent)
     assert Path(reference.file).name == "nearest_neighbours.py"

@@ -11,7 +11,7 @@ from metahp.core.task import Task, TaskType
 from metahp.datasets.table import Table
 from metahp.metafeatures import probes
 from metahp.metafeatures.extract import extract
-from metahp.metafeatures.probes import order_loss, predict_constant, row_losses
+from metahp.metafeatures.probes import compute_order_loss, compute_row_losses, predict_constant
 from metahp.metafeatures.view import MODEL_CLASSES, Sample, View
 
 PLENTY = 1e6
@@ -39,20 +39,23 @@ def sample(y: list[float], n_classes: int) -> Sample:
 def test_row_losses_by_hand() -> None:
     binary = sample([0, 1], 2)
     np.testing.assert_allclose(
-        row_losses(binary, np.arange(2), np.array([0.0, math.log(3)])), [math.log(2), -math.log(0.75)]
+        compute_row_losses(binary, np.arange(2), np.array([0.0, math.log(3)])), [math.log(2), -math.log(0.75)]
     )
     classes = sample([2, 0], 3)
     np.testing.assert_allclose(
-        row_losses(classes, np.arange(2), np.log([[0.2, 0.3, 0.5], [0.1, 0.4, 0.5]])), [-math.log(0.5), -math.log(0.1)]
+        compute_row_losses(classes, np.arange(2), np.log([[0.2, 0.3, 0.5], [0.1, 0.4, 0.5]])),
+        [-math.log(0.5), -math.log(0.1)],
     )
-    np.testing.assert_allclose(row_losses(sample([1.0, 2.0], 0), np.arange(2), np.zeros(2)), [1.0, 4.0])
+    np.testing.assert_allclose(compute_row_losses(sample([1.0, 2.0], 0), np.arange(2), np.zeros(2)), [1.0, 4.0])
 
 
 def test_order_loss_by_hand() -> None:
     # Of four pairs, one is in the wrong order and one is a tie.
-    assert order_loss(sample([0, 0, 1, 1], 2), np.arange(4), np.array([1.0, 3.0, 3.0, 2.0])) == pytest.approx(1.5 / 4)
-    assert order_loss(sample([0, 0], 2), np.arange(2), np.zeros(2)) == 0.5
-    assert order_loss(sample([0, 1, 2, 2], 3), np.arange(4), np.eye(3)[[0, 1, 2, 0]]) == 0.25
+    assert compute_order_loss(sample([0, 0, 1, 1], 2), np.arange(4), np.array([1.0, 3.0, 3.0, 2.0])) == pytest.approx(
+        1.5 / 4
+    )
+    assert compute_order_loss(sample([0, 0], 2), np.arange(2), np.zeros(2)) == 0.5
+    assert compute_order_loss(sample([0, 1, 2, 2], 3), np.arange(4), np.eye(3)[[0, 1, 2, 0]]) == 0.25
 
 
 def test_constant_prediction_is_smoothed_class_shares() -> None:

@@ -11,13 +11,13 @@ from metahp.core.space import Float, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
 from metahp.metafeatures.extract import NAMES
-from metahp.recommendation.abstention import MIN_PAST_TASKS, why_abstain
+from metahp.recommendation.abstention import MIN_PAST_TASKS, find_reason_to_abstain
 from metahp.recommendation.adviser import Adviser
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.forecast import Levels
 from metahp.surrogate.metamodel import MetaModel
 from metahp.surrogate.prior import PastTasks
-from metahp.surrogate.selection import greedy_batch
+from metahp.surrogate.selection import choose_greedy_batch
 
 SPACE = SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5),))
 N_TASKS = 30
@@ -72,7 +72,7 @@ def _advice(adviser, table):
 
 def _portfolio(adviser):
     losses = adviser.past.values
-    return greedy_batch(losses, np.full(len(losses), 1 / len(losses)), 3)
+    return choose_greedy_batch(losses, np.full(len(losses), 1 / len(losses)), 3)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -110,7 +110,7 @@ def test_few_rows_per_class_are_outside_even_where_rows_and_classes_are_not():
         Task(id=f"t{i}", type=TaskType.MULTICLASS, n_rows=100 * 2**i, n_features=5, n_classes=2 + i)
         for i in range(MIN_PAST_TASKS)
     ]
-    words = why_abstain(
+    words = find_reason_to_abstain(
         Task(id="new", type=TaskType.MULTICLASS, n_rows=33, n_features=5, n_classes=11), past, np.zeros(0), ()
     )
     assert "3 rows per class" in words
@@ -121,7 +121,7 @@ def test_without_any_cheap_model_skill_is_unknown_and_no_reason():
         Task(id=f"t{i}", type=TaskType.BINARY, n_rows=100 + i, n_features=5, n_classes=2) for i in range(MIN_PAST_TASKS)
     ]
     task = Task(id="new", type=TaskType.BINARY, n_rows=105, n_features=5, n_classes=2)
-    assert why_abstain(task, past, np.array([np.nan]), ("probe_skill",)) == ""
-    assert "constant" in why_abstain(task, past, np.array([0.01]), ("probe_skill",))
+    assert find_reason_to_abstain(task, past, np.array([np.nan]), ("probe_skill",)) == ""
+    assert "constant" in find_reason_to_abstain(task, past, np.array([0.01]), ("probe_skill",))
     # A cautious probe may have the skill that the reference lost by overfitting.
-    assert why_abstain(task, past, np.array([0.01, -0.1]), ("probe_skill", "probe_slow")) == ""
+    assert find_reason_to_abstain(task, past, np.array([0.01, -0.1]), ("probe_skill", "probe_slow")) == ""

@@ -9,7 +9,7 @@ from metahp.core.space import Float, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
 from metahp.recommendation import adviser as adviser_module
-from metahp.recommendation.adviser import TRACK_RECORD_K, Adviser, LeftOut, Validation, split_groups, validate
+from metahp.recommendation.adviser import TRACK_RECORD_K, Adviser, LeftOutModel, Validation, split_groups, validate
 from metahp.recommendation.result import TrackRecord
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.forecast import Levels
@@ -59,8 +59,8 @@ def past() -> Evidence:
 
 
 @pytest.fixture(scope="module")
-def parts(past) -> list[LeftOut]:
-    return [LeftOut(groups, MetaModel.fit(part, seed=0)) for part, groups in split_groups(past, seed=0)]
+def parts(past) -> list[LeftOutModel]:
+    return [LeftOutModel(groups, MetaModel.fit(part, seed=0)) for part, groups in split_groups(past, seed=0)]
 
 
 @pytest.fixture(scope="module")
@@ -138,36 +138,36 @@ def test_a_validation_of_some_learners_has_the_residuals_of_their_candidates_alo
         learners=np.array([[0, 1, 0, -1, -1], [1, 1, 1, 0, 0]], dtype=np.int8),
         track_record=record,
     )
-    assert validation.of(["second", "first"]) is validation
-    first = validation.of(["first"])
+    assert validation.restrict_to(["second", "first"]) is validation
+    first = validation.restrict_to(["first"])
     np.testing.assert_array_equal(
         first.residuals, [[0.1, np.nan, 0.3, np.nan, np.nan], [np.nan, np.nan, np.nan, 0.7, 0.8]]
     )
     # How the advice of all did says nothing of the advice of one.
     assert first.track_record is None
-    np.testing.assert_array_equal(first.intervals()[0], [0.1, 0.1])
+    np.testing.assert_array_equal(first.compute_intervals()[0], [0.1, 0.1])
     # Of too few no interval can be made: those of all stand for them.
-    np.testing.assert_array_equal(validation.of(["third"]).residuals, validation.residuals)
+    np.testing.assert_array_equal(validation.restrict_to(["third"]).residuals, validation.residuals)
     monkeypatch.setattr(adviser_module, "LEAST_RESIDUALS", 2)
-    np.testing.assert_array_equal(validation.of(["first"]).residuals, validation.residuals)
+    np.testing.assert_array_equal(validation.restrict_to(["first"]).residuals, validation.residuals)
 
 
 def test_nothing_validated_is_no_interval():
-    nothing = Validation.nothing()
+    nothing = Validation.make_empty()
     assert nothing.track_record is None
-    assert np.isnan(nothing.intervals()).all()
-    assert np.isnan(nothing.of(["first"]).intervals()).all()
+    assert np.isnan(nothing.compute_intervals()).all()
+    assert np.isnan(nothing.restrict_to(["first"]).compute_intervals()).all()
 
 
 def test_an_interval_holds_four_of_five_further_residuals():
     residuals = np.linspace(-1.0, 1.0, 9)[:, None] * np.ones(5)
-    low, high = replace(Validation.nothing(), residuals=residuals).intervals()[0]
+    low, high = replace(Validation.make_empty(), residuals=residuals).compute_intervals()[0]
     # The first and the last but one of ten gaps that nine residuals leave are outside.
     assert (low, high) == (pytest.approx(-1.0), pytest.approx(1.0))
 
 
 def test_a_validation_comes_back_from_its_arrays(adviser):
-    for validation in (adviser.validation, Validation.nothing()):
+    for validation in (adviser.validation, Validation.make_empty()):
         arrays = validation.to_arrays()
         assert not any(array.dtype.hasobject for array in arrays.values())
         again = Validation.from_arrays(arrays)

@@ -4,8 +4,8 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from metahp.refinement.acquisition import expected_best_loss, log_expected_improvement, log_mixture
-from metahp.surrogate.selection import greedy_batch
+from metahp.refinement.acquisition import compute_expected_best_loss, compute_log_mixture, log_expected_improvement
+from metahp.surrogate.selection import choose_greedy_batch
 
 
 def tensor(values) -> torch.Tensor:
@@ -34,7 +34,7 @@ def test_log_expected_improvement_falls_without_a_jump_far_into_the_tail():
 
 
 def test_a_mixture_improves_by_the_weighted_mean_of_its_components():
-    values = log_mixture(tensor([0.25, 0.75]).log(), tensor([[1.0, 2.0], [3.0, 4.0]]).log())
+    values = compute_log_mixture(tensor([0.25, 0.75]).log(), tensor([[1.0, 2.0], [3.0, 4.0]]).log())
     np.testing.assert_allclose(values.exp(), [2.5, 3.5])
 
 
@@ -42,6 +42,6 @@ def test_expected_best_loss_chooses_the_greedy_batch(rng):
     scenarios, weights = rng.random((6, 20)), rng.dirichlet(np.ones(6))
     chosen: list[int] = []
     for _ in range(4):
-        expected = expected_best_loss(tensor(scenarios), tensor(weights), tensor(scenarios[:, chosen]))
+        expected = compute_expected_best_loss(tensor(scenarios), tensor(weights), tensor(scenarios[:, chosen]))
         chosen.append(int(expected.argmin()))
-    assert chosen == greedy_batch(scenarios, weights, 4)
+    assert chosen == choose_greedy_batch(scenarios, weights, 4)

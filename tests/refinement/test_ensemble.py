@@ -4,10 +4,10 @@ import pytest
 from metahp.core.errors import InputError, UnknownNameError
 from metahp.core.task import TaskType
 from metahp.evaluation.losses import compute_losses
-from metahp.refinement.ensemble import combine, cross_fitted_gain, loss_of_many, select_ensemble, votes
+from metahp.refinement.ensemble import cast_votes, combine, compute_cross_fitted_gain, make_batch_loss, select_ensemble
 
-SQUARED = loss_of_many("neg_root_mean_squared_error", TaskType.REGRESSION)
-LOG = loss_of_many("neg_log_loss", TaskType.BINARY)
+SQUARED = make_batch_loss("neg_root_mean_squared_error", TaskType.REGRESSION)
+LOG = make_batch_loss("neg_log_loss", TaskType.BINARY)
 
 
 def noisy_models(
@@ -40,7 +40,7 @@ CASES = [
 def test_losses_of_many_are_those_of_each(task_type: TaskType, metric: str, rng: np.random.Generator) -> None:
     predictions, y = noisy_models(rng, 4, 60, task_type)
     predictions = predictions.round(1)
-    many = loss_of_many(metric, task_type)(y, predictions)
+    many = make_batch_loss(metric, task_type)(y, predictions)
     assert many == pytest.approx([compute_losses(y, each, task_type)[metric] for each in predictions])
 
 
@@ -50,7 +50,7 @@ def test_never_worse_than_the_best_single_model_on_the_rows_it_is_chosen_on(
     task_type: TaskType, metric: str, bags: int, rng: np.random.Generator
 ) -> None:
     predictions, y = noisy_models(rng, 8, 50, task_type)
-    loss = loss_of_many(metric, task_type)
+    loss = make_batch_loss(metric, task_type)
     weights = select_ensemble(predictions, y, loss, size=12, bags=bags)
     assert weights.sum() == pytest.approx(1.0)
     assert (weights >= 0).all()
@@ -107,7 +107,7 @@ def test_no_more_models_than_size(rng: np.random.Generator) -> None:
 
 def test_votes_are_counted_by_weight() -> None:
     probabilities = np.array([[[0.9, 0.1], [0.4, 0.6]], [[0.2, 0.8], [0.3, 0.7]], [[np.nan, np.nan], [0.6, 0.4]]])
-    cast = votes(probabilities)
+    cast = cast_votes(probabilities)
     assert cast[:2].tolist() == [[[1, 0], [0, 1]], [[0, 1], [0, 1]]]
     assert np.isnan(cast[2, 0]).all()
     assert cast[2, 1].tolist() == [1, 0]
@@ -116,7 +116,7 @@ def test_votes_are_counted_by_weight() -> None:
 
 def test_the_gain_of_independent_noise_averaged_away_is_clear(rng: np.random.Generator) -> None:
     predictions, y = noisy_models(rng, 10, 600, TaskType.REGRESSION)
-    gain = cross_fitted_gain(predictions, y, SQUARED, size=20)
+    gain = compute_cross_fitted_gain(predictions, y, SQUARED, size=20)
     assert gain.parts == 5
     assert gain.gain > 3 * gain.standard_error > 0
     assert gain.gain == pytest.approx(gain.single_loss - gain.ensemble_loss)
@@ -124,7 +124,7 @@ def test_the_gain_of_independent_noise_averaged_away_is_clear(rng: np.random.Gen
 
 def test_copies_of_one_model_gain_nothing(rng: np.random.Generator) -> None:
     predictions, y = noisy_models(rng, 1, 60)
-    gain = cross_fitted_gain(np.repeat(predictions, 4, axis=0), y, LOG)
+    gain = compute_cross_fitted_gain(np.repeat(predictions, 4, axis=0), y, LOG)
     assert (gain.gain, gain.standard_error) == (0.0, 0.0)
 
 
@@ -132,17 +132,17 @@ def test_the_gain_is_measured_on_rows_that_did_not_choose(rng: np.random.Generat
     n = 60
     positive = rng.random((40, n))
     predictions, y = np.stack([1 - positive, positive], axis=2), rng.permutation(np.repeat([0, 1], n // 2))
-    auc = loss_of_many("roc_auc", TaskType.BINARY)
+    auc = make_batch_loss("roc_auc", TaskType.BINARY)
     flattering = auc(y, combine(predictions, select_ensemble(predictions, y, auc))[None])[0]
-    honest = cross_fitted_gain(predictions, y, auc).ensemble_loss
+    honest = compute_cross_fitted_gain(predictions, y, auc).ensemble_loss
     assert flattering < 0.3
     assert honest > 0.4
 
 
 def test_votes_are_compared_with_the_model_itself_not_with_its_votes(rng: np.random.Generator) -> None:
     predictions, y = noisy_models(rng, 5, 100)
-    gain = cross_fitted_gain(votes(predictions), y, LOG, singles=predictions)
-    assert gain.single_loss == pytest.approx(cross_fitted_gain(predictions, y, LOG).single_loss)
+    gain = compute_cross_fitted_gain(cast_votes(predictions), y, LOG, singles=predictions)
+    assert gain.single_loss == pytest.approx(compute_cross_fitted_gain(predictions, y, LOG).single_loss)
     # Votes that are wrong are wrong without any doubt.
     assert gain.gain < 0
 
@@ -154,8 +154,8 @@ def test_what_cannot_be_chosen_is_refused(rng: np.random.Generator) -> None:
     with pytest.raises(InputError, match="at least one model"):
         select_ensemble(predictions[:0], y, LOG)
     with pytest.raises(InputError, match="not defined on these 20 rows"):
-        select_ensemble(predictions, np.zeros(20, dtype=int), loss_of_many("roc_auc", TaskType.BINARY))
+        select_ensemble(predictions, np.zeros(20, dtype=int), make_batch_loss("roc_auc", TaskType.BINARY))
     with pytest.raises(InputError, match="two are needed"):
-        cross_fitted_gain(predictions, y, LOG, parts=1)
+        compute_cross_fitted_gain(predictions, y, LOG, parts=1)
     with pytest.raises(UnknownNameError, match="'r2' is not a metric of binary"):
-        loss_of_many("r2", TaskType.BINARY)
+        make_batch_loss("r2", TaskType.BINARY)

@@ -4,7 +4,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from metahp.refinement.posterior import JITTER, Observed, Points
+from metahp.refinement.posterior import JITTER, ObservedTrials, Points
 from metahp.refinement.task_process import CLIP, TaskProcess
 
 
@@ -14,9 +14,9 @@ def points_of(inputs, mean=None) -> Points:
     return Points.of(np.asarray(inputs), scenarios[None], torch.ones(1, dtype=torch.float64))
 
 
-def observed_of(points: Points, losses) -> Observed:
+def observed_of(points: Points, losses) -> ObservedTrials:
     losses = torch.as_tensor(losses, dtype=torch.float64)
-    return Observed(points, losses, torch.full_like(losses, torch.nan))
+    return ObservedTrials(points, losses, torch.full_like(losses, torch.nan))
 
 
 def problem(seed: int, n: int = 12, n_pending: int = 0, n_new: int = 7):
@@ -55,7 +55,7 @@ def test_it_agrees_with_a_plain_solve_and_the_improvement_with_an_integral():
         quad(lambda loss, m=m, s=s: (losses.min() - loss) * norm.pdf(loss, m, s), m - 9 * s, losses.min())[0]
         for m, s in zip(mean.tolist(), deviation.tolist(), strict=True)
     ]
-    np.testing.assert_allclose(process.log_improvement(points).exp(), improvement, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(process.compute_log_improvement(points).exp(), improvement, rtol=1e-4, atol=1e-9)
 
 
 def test_scenarios_that_fit_get_a_slope_and_scenarios_that_do_not_lose_it(rng):
@@ -73,18 +73,18 @@ def test_the_unit_of_the_loss_changes_nothing_but_the_unit():
     one, ten = (TaskProcess(observed_of(observed.points, 7.0 + scale * observed.losses)) for scale in (1.0, 10.0))
     assert ten.relevance.slope == pytest.approx(one.relevance.slope, rel=1e-3)
     torch.testing.assert_close(
-        ten.log_improvement(points) - np.log(10), one.log_improvement(points), rtol=1e-3, atol=1e-3
+        ten.compute_log_improvement(points) - np.log(10), one.compute_log_improvement(points), rtol=1e-3, atol=1e-3
     )
 
 
 def test_a_pending_trial_leaves_the_mean_and_takes_the_interest_away_from_its_place():
     observed, points = problem(3, n_new=30)
     free = TaskProcess(observed)
-    favourite = int(free.log_improvement(points).argmax())
-    waiting = Points.join([observed.points, points.part([favourite])])
-    believing = TaskProcess(Observed(waiting, observed.losses, observed.noise))
+    favourite = int(free.compute_log_improvement(points).argmax())
+    waiting = Points.join([observed.points, points.select([favourite])])
+    believing = TaskProcess(ObservedTrials(waiting, observed.losses, observed.noise))
     torch.testing.assert_close(free.predict(points)[0], believing.predict(points)[0])
-    drop = free.log_improvement(points).exp() - believing.log_improvement(points).exp()
+    drop = free.compute_log_improvement(points).exp() - believing.compute_log_improvement(points).exp()
     assert int(drop.argmax()) == favourite
     assert float(drop.min()) > -1e-9
 
@@ -95,9 +95,9 @@ def test_a_failed_trial_counts_as_one_far_from_the_best():
     # Above the median, which is that of the trials that did not fail.
     worst = int(failed.argmax())
     failed[worst], far[worst] = torch.inf, 1e6
-    one, other = (TaskProcess(Observed(observed.points, each, observed.noise)) for each in (failed, far))
-    assert int(one.log_improvement(points).argmax()) == int(other.log_improvement(points).argmax())
-    assert bool(torch.isfinite(one.log_improvement(points)).all())
+    one, other = (TaskProcess(ObservedTrials(observed.points, each, observed.noise)) for each in (failed, far))
+    assert int(one.compute_log_improvement(points).argmax()) == int(other.compute_log_improvement(points).argmax())
+    assert bool(torch.isfinite(one.compute_log_improvement(points)).all())
 
 
 def test_where_most_trials_are_equal_the_others_still_count(rng):
@@ -111,7 +111,7 @@ def test_where_most_trials_are_equal_the_others_still_count(rng):
 
 def test_trials_that_say_nothing_leave_something_to_ask(rng):
     process = TaskProcess(observed_of(points_of(rng.uniform(size=(6, 3))), np.full(6, 0.3)))
-    assert bool(torch.isfinite(process.log_improvement(points_of(rng.uniform(size=(4, 3))))).all())
+    assert bool(torch.isfinite(process.compute_log_improvement(points_of(rng.uniform(size=(4, 3))))).all())
 
 
 @pytest.mark.gpu
@@ -122,6 +122,6 @@ def test_cuda_agrees_with_the_cpu():
     def moved(points: Points) -> Points:
         return Points(*(each.cuda() for each in (points.inputs, points.scenarios, points.mean, points.deviations)))
 
-    there = TaskProcess(Observed(moved(observed.points), observed.losses.cuda(), observed.noise.cuda()))
-    expected = TaskProcess(observed).log_improvement(points)
-    torch.testing.assert_close(there.log_improvement(moved(points)).cpu(), expected, rtol=1e-6, atol=1e-6)
+    there = TaskProcess(ObservedTrials(moved(observed.points), observed.losses.cuda(), observed.noise.cuda()))
+    expected = TaskProcess(observed).compute_log_improvement(points)
+    torch.testing.assert_close(there.compute_log_improvement(moved(points)).cpu(), expected, rtol=1e-6, atol=1e-6)

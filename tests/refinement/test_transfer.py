@@ -11,9 +11,9 @@ from metahp.refinement.pool import (
     N_FIXED,
     SMALLEST_SIDE,
     START_SIDE,
-    fixed_pool,
-    trust_region,
-    trust_region_side,
+    compute_trust_region_side,
+    make_fixed_pool,
+    sample_trust_region,
 )
 from metahp.refinement.strategy import Observation, Suggestion
 from metahp.refinement.transfer import Transfer
@@ -187,7 +187,7 @@ def test_a_run_that_was_stopped_early_is_not_pending_any_more_and_told_again_it_
     for _ in range(3):
         told.append(stopped(search.ask()))
         search.tell(told[-1])
-    assert search._pending() == []
+    assert search._find_pending() == []
     for observation in told:
         again.tell(observation)
     suggestion = again.ask()
@@ -238,31 +238,31 @@ def test_no_space_or_one_learner_twice_is_refused():
 
 
 def test_the_fixed_pool_is_large_keeps_the_known_and_gives_every_space_its_share(space):
-    pool = fixed_pool([BOWL, space], grid(), seed=1)
+    pool = make_fixed_pool([BOWL, space], grid(), seed=1)
     assert len(pool) >= N_FIXED
     assert len({each.id for each in pool}) == len(pool)
     assert {each.id for each in grid()} <= {each.id for each in pool}
     assert sum(each.learner == "toy" for each in pool) >= 0.4 * N_FIXED
-    assert pool == fixed_pool([BOWL, space], grid(), seed=1)
+    assert pool == make_fixed_pool([BOWL, space], grid(), seed=1)
 
 
 def test_a_small_space_is_a_small_pool():
     coin = SearchSpace("coin", 1, (Categorical("side", ("heads", "tails"), "heads"),))
-    assert len(fixed_pool([coin], [], seed=0)) == 2
+    assert len(make_fixed_pool([coin], [], seed=0)) == 2
 
 
 def test_the_trust_region_grows_after_successes_and_shrinks_after_failures():
-    assert trust_region_side([3, 2, 1], 2) > START_SIDE
-    assert trust_region_side([1, 2, 3, 4, 5], 2) < START_SIDE
-    assert trust_region_side([1, *range(2, 9)], 20) == START_SIDE
-    sides = [trust_region_side([1] * n, 2) for n in range(1, 60)]
+    assert compute_trust_region_side([3, 2, 1], 2) > START_SIDE
+    assert compute_trust_region_side([1, 2, 3, 4, 5], 2) < START_SIDE
+    assert compute_trust_region_side([1, *range(2, 9)], 20) == START_SIDE
+    sides = [compute_trust_region_side([1] * n, 2) for n in range(1, 60)]
     assert min(sides) >= SMALLEST_SIDE
     assert sides.count(START_SIDE) > 5
 
 
 def test_trust_region_points_lie_within_half_a_side_and_change_only_some_axes(space, rng):
     incumbent = space.configuration({"rate": 0.03, "depth": 7, "penalty": 0.3})
-    points = trust_region(space, incumbent, 0.2, 300, known={incumbent.id}, rng=rng)
+    points = sample_trust_region(space, incumbent, 0.2, 300, known={incumbent.id}, rng=rng)
     assert len(points) > 100
     assert incumbent.id not in {each.id for each in points}
     moved = np.abs(space.to_unit(points)[:, 0] - space.to_unit([incumbent])[0, 0])

@@ -16,7 +16,7 @@ from metahp.evaluation.lookup import Lookup
 from metahp.evaluation.threads import ObjectiveThreads
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import find_learner
-from metahp.refinement.strategies import make_strategy
+from metahp.refinement.strategies import make_named_strategy
 from metahp.refinement.strategy import Observation, Suggestion
 from metahp.study.loop import MemoryLog, observe, run_search
 from metahp.study.objective import PROTOCOL, make_metric, make_task
@@ -45,7 +45,7 @@ def look_up(budget: Budget, log: MemoryLog, configurations: list[Configuration] 
     """Why a search of the table ended, and its strategy."""
     strategy = InOrder(configurations)
     backend = Lookup(TABLE, metric="score")
-    return run_search(strategy, backend, log, budget, job_of=lambda suggestion: suggestion), strategy
+    return run_search(strategy, backend, log, budget, make_job=lambda suggestion: suggestion), strategy
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_trial_is_on_record_before_the_strategy_is_told_and_the_next_one_start
         InTurn(evaluate),
         log,
         Budget(trials=2),
-        job_of=lambda suggestion: suggestion,
+        make_job=lambda suggestion: suggestion,
         on_trial=lambda trial: events.append("shown"),
     )
     assert events == ["run", "recorded", "told", "shown"] * 2
@@ -153,12 +153,14 @@ def test_the_time_limit_abandons_what_still_runs(base: KnowledgeBase) -> None:
     trials = StudyTrials(
         task.id, PROTOCOL, metric, [BOWL_SPACE], base=base, recorded=base.trials(task=task.id), folder=None
     )
-    strategy = make_strategy("random", [BOWL_SPACE], seed=0, warm=[Suggestion(BOWL_SPACE.default, Origin.DEFAULT)])
+    strategy = make_named_strategy(
+        "random", [BOWL_SPACE], seed=0, warm=[Suggestion(BOWL_SPACE.default, Origin.DEFAULT)]
+    )
     try:
         with ObjectiveThreads(
             objective, BOWL_SPACE, task=task.id, protocol=PROTOCOL, metric=metric, n_jobs=2
         ) as backend:
-            ended = run_search(strategy, backend, trials, Budget(trials=9, timeout=1.0), job_of=lambda each: each)
+            ended = run_search(strategy, backend, trials, Budget(trials=9, timeout=1.0), make_job=lambda each: each)
     finally:
         release.set()
     assert (ended, trials.n_trials, len(base.trials())) == ("timeout", 1, 1)

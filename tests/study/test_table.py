@@ -20,7 +20,7 @@ from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import find_learner
 from metahp.study.request import Folds
 from metahp.study.result import Plan
-from metahp.study.rows import part_rows
+from metahp.study.rows import split_rows
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_the_outer_rows_take_no_part(tuned) -> None:
     assert second.n_test_rows == 45
     assert base.tasks()[0].task.n_rows == 105
     assert {trial.n_rows for trial in second.trials} == {105}
-    rows = part_rows(path, target="kind", folds=Folds(test_size=0.3, cv=3))
+    rows = split_rows(path, target="kind", folds=Folds(test_size=0.3, cv=3))
     assert second.test_score_ == pytest.approx(second.best_estimator_.score(rows.outer))
     assert first.test_score_ == pytest.approx(first.best_estimator_.score(rows.outer))
 
@@ -174,7 +174,7 @@ def test_meta_features_are_written_back(tuned) -> None:
 
 def test_the_next_recommendation_knows_the_table(tuned) -> None:
     _, base, _, _, second = tuned
-    inner = part_rows(tuned[0], target="kind", folds=Folds(test_size=0.3, cv=3)).table
+    inner = split_rows(tuned[0], target="kind", folds=Folds(test_size=0.3, cv=3)).table
     recommendation = metahp.recommend(inner, learners=["linear"], k=1, knowledge_base=base)
     assert recommendation.is_known_task
     assert recommendation.best.configuration == second.best_trial_.configuration
@@ -261,8 +261,8 @@ def test_a_strategy_that_computes_says_before_it_starts_where(contrary) -> None:
     metahp.tune(frame, **options, strategy="transfer", device="cpu", record=False, on_start=plans.append)
     metahp.tune(frame, **options, strategy="random", cold=True, record=False, on_start=plans.append)
     assert [(plan.strategy, plan.device) for plan in plans] == [("transfer", "cpu"), ("random", None)]
-    assert format_plan(plans[0])[2].endswith("past tasks · strategy transfer · device cpu · nothing recorded")
-    assert format_plan(plans[1])[2] == "cold start · strategy random · nothing recorded"
+    assert format_plan(plans[0])[2].endswith("past tasks · strategy transfer · device cpu · trials not recorded")
+    assert format_plan(plans[1])[2] == "cold start · strategy random · trials not recorded"
 
 
 def test_a_metric_that_a_fold_does_not_define_is_refused_before_any_trial(
