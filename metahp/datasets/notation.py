@@ -53,9 +53,9 @@ _BOUND = re.compile(r"[<>≤≥~≈]|\d\s*\+$")
 _CODE = re.compile(r"[-+]?0\d+")
 _PHONE = re.compile(r"\+\d{9,}")
 _HAS_CLOCK = re.compile(r"\d:\d\d|\d\s*[ap]\.?m\b|\d\s*days?\b|\d\s*h.*\d\s*m|^pt?\d", re.IGNORECASE)
+_POINT_IS_DECIMAL = re.compile(r"\.\d{1,2}(?!\d)|\.\d{4,}")
 _COMMA_IS_DECIMAL = re.compile(r"(?<!\d)[-+−]?0,\d{3}(?!\d)")
 
-_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:tember)?|oct(?:ober)?"
     r"|nov(?:ember)?|dec(?:ember)?)"
@@ -167,9 +167,9 @@ def _find_candidates(
         return
     if max(map(len, sample)) > 4 * MAX_LENGTH:
         return
-    if np.average([_HAS_CLOCK.search(text) is not None for text in sample], weights=weights) >= 1 - MAX_ODD_SHARE:
-        if _fits(parse_seconds(sample), weights):
-            yield CLOCK
+    clocks = np.array([_HAS_CLOCK.search(text) is not None for text in sample])
+    if np.average(clocks, weights=weights) >= 1 - MAX_ODD_SHARE and _fits(parse_seconds(sample), weights):
+        yield CLOCK
     dates = _find_dates(sample, weights, day_first)
     if dates is not None:
         yield dates
@@ -197,7 +197,7 @@ def _are_codes(texts: np.ndarray) -> bool:
     )
 
 
-def _are_groups_of_three(texts: Sequence[str]) -> bool:
+def _are_groups_of_three(texts: Sequence[str] | np.ndarray) -> bool:
     return all(re.fullmatch(r"[-+]?[1-9]\d{0,2}(\.\d{3})+|[-+]?\d{1,3}", text) for text in texts) and any(
         "." in text for text in texts
     )
@@ -245,12 +245,14 @@ def find_decimal_mark(texts: Sequence[str] | np.ndarray) -> str:
     """The decimal mark that the texts show; empty where they show none or both."""
     has_comma = has_point = False
     for text in texts:
-        if "," not in text and "." not in text or len(text) > MAX_LENGTH:
+        if ("," not in text and "." not in text) or len(text) > MAX_LENGTH:
             continue
         is_point = split_number(text, ".") is not None and _COMMA_IS_DECIMAL.search(text) is None
         is_comma = split_number(text, ",") is not None
         has_comma |= is_comma and not is_point
-        has_point |= is_point and not is_comma or is_point and re.search(r"\.\d{1,2}(?!\d)|\.\d{4,}", text) is not None
+        has_point |= (is_point and not is_comma) or (
+            is_point and re.search(r"\.\d{1,2}(?!\d)|\.\d{4,}", text) is not None
+        )
     return "" if has_comma == has_point else "," if has_comma else "."
 
 
@@ -295,7 +297,7 @@ def _rank_orders(texts: np.ndarray, day_first: bool | None) -> tuple[str, ...]:
 
 
 def _find_formats(text: str) -> dict[str, str]:
-    """Formats of a text by what comes first (d, m or y), under `""` where only one is possible; empty if it is no date."""
+    """Formats of a text by what comes first (d, m or y), under `""` where there is one only; empty if it is no date."""
     if _OF_A_LOG.fullmatch(text):
         zone = (
             " %z" if re.search(r" [+-]\d{4} ", text) else " UTC" if "UTC" in text else " GMT" if "GMT" in text else ""
@@ -303,7 +305,7 @@ def _find_formats(text: str) -> dict[str, str]:
         return {"": f"%a %b %d %H:%M:%S{zone} %Y"}
     weekday, clock = "", ""
     if match := _WEEKDAY.match(text):
-        weekday = ("%A" if match[2] else "%a") + text[len((match[1] + (match[2] or ""))) : match.end()]
+        weekday = ("%A" if match[2] else "%a") + text[len(match[1] + (match[2] or "")) : match.end()]
         text = text[match.end() :]
     if match := _TIME.search(text):
         clock, text = _write_clock(match), text[: match.start()]

@@ -1,7 +1,7 @@
 """Read raw columns as texts, numbers, categories and parts of dates, in tables and in exported scripts alike.
 
-Scripts contain the source code of these functions (`inspect.getsource`). So a function here uses only numpy, pandas,
-`MISSING` and functions of this file, and its docstring has to make sense to the reader of a script.
+Scripts contain the source code of these functions (`inspect.getsource`). So a function here uses only `re`, numpy,
+pandas, `MISSING` and functions of this file, and its docstring has to make sense to the reader of a script.
 """
 
 import re
@@ -9,14 +9,18 @@ import re
 import numpy as np
 import pandas as pd
 
-# Texts that count as missing values, whatever the file's format.
-MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "?")
+# Texts that count as missing values in files, whatever the format: what pandas takes for one, and what spreadsheets,
+# statistics programs and instruments write. A frame from Python says itself what is missing.
+_OF_PANDAS = "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null|NaT"
+_OF_PROGRAMS = "?|-|--|.|N.A.|n.a.|NONE|Null|missing|Missing|MISSING"
+_OF_SPREADSHEETS = "#DIV/0!|#VALUE!|#REF!|#NAME?|#NULL!|#NUM!"
+MISSING = tuple(f"|{_OF_PANDAS}|{_OF_PROGRAMS}|{_OF_SPREADSHEETS}".split("|"))
 
 
-def read_texts(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+def read_texts(column: pd.Series, missing: tuple[str, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The distinct texts of a column without surrounding spaces, and for each cell the position of its text.
 
-    Empty cells and texts in MISSING become None; the last text is always None.
+    Empty cells and texts in `missing` (MISSING by default) become None; the last text is always None.
     """
     markers = MISSING if missing is None else missing
     if column.dtype == object:
@@ -89,10 +93,11 @@ def read_written_numbers(column: pd.Series, decimal: str, units: dict[str, float
 
 
 def parse_seconds(texts: np.ndarray) -> np.ndarray:
-    """Clock times and durations (`12:30:00`, `10:15 AM`, `1 day, 2:00:00`, `2h 30m`) as seconds; NaN for other texts."""
+    """Clock times and durations (`12:30:00`, `10:15 AM`, `1 day, 2:00:00`, `2h 30m`) as seconds; NaN for others."""
     days = r"(?:(-)?(\d+)\s*(?:days?|d)\b,?\s*)"
     clock = r"([-+])?(\d{1,4}):(\d{2})(?::(\d{2}(?:[.,]\d+)?))?\s*(?:([ap])\.?m\.?)?"
-    spoken = r"(?:(\d+)\s*h(?:ours?|rs?)?)?\s*(?:(\d+)\s*m(?:in(?:utes?|s)?)?)?\s*(?:(\d+(?:[.,]\d+)?)\s*s(?:ec(?:onds?|s)?)?)?"
+    spoken = r"(?:(\d+)\s*h(?:ours?|rs?)?)?\s*(?:(\d+)\s*m(?:in(?:utes?|s)?)?)?"
+    spoken += r"\s*(?:(\d+(?:[.,]\d+)?)\s*s(?:ec(?:onds?|s)?)?)?"
     hour_only = r"(\d{1,2})\s*([ap])\.?m\.?"
     pattern = re.compile(rf"{days}?(?:{clock}|{hour_only}|p?t?{spoken})", re.IGNORECASE)
     seconds = np.full(len(texts), np.nan)
@@ -133,12 +138,17 @@ def read_categories(column: pd.Series, known: tuple[str, ...] | None = None) -> 
     return parse_categories(texts, known)[positions]
 
 
-def parse_dates(texts: np.ndarray) -> pd.DatetimeIndex:
-    """Texts as dates, in UTC where a text names a time zone; NaT where a text is not a date."""
-    return pd.DatetimeIndex(pd.to_datetime(texts, errors="coerce", format="mixed", utc=True)).tz_localize(None)
+def parse_dates(texts: np.ndarray, formats: tuple[str, ...] = ("mixed",)) -> pd.DatetimeIndex:
+    """Texts as dates by the first of `formats` that fits, in UTC where a text names a zone; NaT for other texts."""
+    dates = pd.Series(pd.NaT, index=range(len(texts)), dtype="datetime64[us]")
+    for form in formats:
+        gaps = dates.isna().to_numpy()
+        parsed = pd.DatetimeIndex(pd.to_datetime(texts[gaps], errors="coerce", format=form, utc=True))
+        dates[gaps] = parsed.tz_localize(None).as_unit("us")
+    return pd.DatetimeIndex(dates)
 
 
-def read_date_parts(column: pd.Series) -> dict[str, np.ndarray]:
+def read_date_parts(column: pd.Series, formats: tuple[str, ...] = ("mixed",)) -> dict[str, np.ndarray]:
     """Parts of dates as numbers: days since 1970, month, day of the week and hour; NaN where a cell is not a date."""
     if not pd.api.types.is_datetime64_any_dtype(column):
         texts, positions = read_texts(column)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from metahp.core.errors import InputError
 from metahp.core.text import join_names, make_encodable
+from metahp.datasets.columns import FILE_RULES, ColumnRules
 from metahp.datasets.limits import check_columns
 from metahp.datasets.portable import MISSING
 
@@ -93,6 +94,9 @@ class RawTable:
         name: Name of the task in results.
         read: How a script can read the file again.
         warnings: One line for each thing that a user should know.
+        rules: How cells become values.
+        drop: Columns to leave out.
+        id_column: The column that names a row, kept beside predictions; empty where there is none.
     """
 
     frame: pd.DataFrame
@@ -100,6 +104,9 @@ class RawTable:
     name: str = ""
     read: ReadOptions = ReadOptions()
     warnings: tuple[str, ...] = ()
+    rules: ColumnRules = FILE_RULES
+    drop: tuple[str, ...] = ()
+    id_column: str = ""
 
     @classmethod
     def of(
@@ -110,6 +117,7 @@ class RawTable:
         name: str = "",
         read: ReadOptions = ReadOptions(),
         warnings: Sequence[str] = (),
+        rules: ColumnRules = FILE_RULES,
     ) -> "RawTable":
         """The raw table of a frame, which is not changed; columns with an empty or repeated name get a new name.
 
@@ -121,7 +129,14 @@ class RawTable:
         warnings = list(warnings)
         if renamed:
             warnings.append(f"{len(renamed)} empty or repeated column name(s) renamed: {join_names(renamed.values())}")
-        return cls(frame=frame, target=target, name=name, read=replace(read, renamed=renamed), warnings=tuple(warnings))
+        return cls(
+            frame=frame,
+            target=target,
+            name=name,
+            read=replace(read, renamed=renamed),
+            warnings=tuple(warnings),
+            rules=rules,
+        )
 
 
 def name_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
