@@ -11,7 +11,7 @@ from metahp.core.errors import KnowledgeBaseError
 from metahp.core.text import make_printable
 
 if TYPE_CHECKING:
-    from metahp.api.training import Trained
+    from metahp.api.training import TrainingOutcome
 
 app = typer.Typer(help="Show the knowledge base, and train its models.")
 
@@ -89,12 +89,12 @@ def train(
     again to continue after an interruption. New trials are used without training; train again after a few dozen new
     tasks.
     """
-    from metahp.api.training import Trained, TrainingProgress
+    from metahp.api.training import TrainingOutcome, TrainingProgress
     from metahp.api.training import train as train_models
 
     output.set_quiet(quiet=quiet)
 
-    def on_progress(progress: TrainingProgress, trained: Trained | None) -> None:
+    def on_progress(progress: TrainingProgress, trained: TrainingOutcome | None) -> None:
         if quiet:
             return
         if trained is not None:
@@ -111,7 +111,7 @@ def train(
     output.write(f"trained: {n_trained}\n" if n_trained else "nothing to train: all models are up to date\n")
 
 
-def describe_trained(trained: "Trained") -> str:
+def describe_trained(trained: "TrainingOutcome") -> str:
     """One line about a model: its kind, metric and learners, and how good its advice is."""
     text = make_printable(f"{trained.kind} {trained.metric} {' + '.join(trained.learners)}".replace("  ", " "))
     if trained.why_not:

@@ -165,7 +165,7 @@ BAD: dict[str, tuple[str, bytes | str, str]] = {
     "ragged after quoted line break": ("t.csv", 'a,b,y\n1,"x\ny",a\n1,2\n' + rows(), "line 4: expected 3 .* found 2"),
     "ragged after blank lines": ("t.csv", "\n\na,b,y\n" + rows(10) + "1,2\n" + rows(), "line 14: .* found 2"),
     "open quote": ("t.csv", 'a,b,y\n1,"x,2\n' + rows(), "line 2"),
-    "not guessable": ("t.csv", CONTROL, "is not UTF-8, and has too many .* Save it as UTF-8"),
+    "not guessable": ("t.csv", CONTROL, "is not UTF-8, and has too many control characters .* Save it as UTF-8"),
     "NUL byte": ("t.csv", b"a,b\n1,\0\n", "binary file, expected text .a NUL byte at position 6"),
     "Excel": ("t.csv", b"PK\x03\x04" + CONTROL, "an Excel workbook .* save the sheet as CSV"),
     "half UTF-16": ("t.csv", b"\xff\xfea\0,", "starts as UTF-16 but is not valid"),
