@@ -258,7 +258,7 @@ class TrialColumns:
             curve_losses=self.curve_losses.take(rows),
         )
 
-    def with_configurations(self, configurations: Sequence[Configuration]) -> "TrialColumns":
+    def replace_configurations(self, configurations: Sequence[Configuration]) -> "TrialColumns":
         """The same trials with each entry of `self.configurations` replaced by the one at the same place."""
         distinct, code_of = _number_configurations(configurations)
         return replace(self, configurations=distinct, configuration_of=code_of[self.configuration_of])

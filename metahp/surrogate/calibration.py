@@ -52,10 +52,10 @@ def predict_unseen(past: PastTasks, evidence: Evidence, rows: Sequence[int]) -> 
     settings = replace(past.model.settings, shift=1.0, trust=1.0)
     trusting = replace(past, model=replace(past.model, settings=settings))
     average = past.values[past.whole].mean(axis=0)
-    part = evidence.columns(evidence.columns_of(past.evidence))
+    part = evidence.columns(evidence.find_columns(past.evidence))
     rows = [row for row in rows if (~np.isnan(part.losses[row])).sum() >= MIN_KNOWN]
     losses, _ = normalise_losses(part.losses[rows], list(part.defaults.values()), clip=DEFAULT_SCALED_CLIP)
-    for own, prior in zip(losses, trusting.priors(evidence.metafeatures[rows]), strict=True):
+    for own, prior in zip(losses, trusting.make_priors(evidence.metafeatures[rows]), strict=True):
         if not past.whole.all() and find_unknown_learners(own[None], past.encoded).any():
             continue
         yield Unseen(average=average, similar=prior.weights @ past.values, moved=prior.shift, losses=own)

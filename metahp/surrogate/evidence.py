@@ -79,7 +79,7 @@ class Evidence:
             defaults={learner: place[column] for learner, column in self.defaults.items() if column in place},
         )
 
-    def columns_of(self, part: "Evidence") -> np.ndarray:
+    def find_columns(self, part: "Evidence") -> np.ndarray:
         """Column of each candidate of `part` in this evidence, shape (c,).
 
         Raises:
@@ -92,7 +92,7 @@ class Evidence:
         pairs = zip(self.candidates, self.is_final.tolist(), strict=True)
         return [(candidate.id, is_final) for candidate, is_final in pairs]
 
-    def measured(self) -> "Evidence":
+    def drop_unmeasured(self) -> "Evidence":
         """The evidence of candidates that at least one task has measured; others may come from left-out tasks."""
         return self.columns(np.flatnonzero(~np.isnan(self.losses).all(axis=0)))
 

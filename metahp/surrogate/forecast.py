@@ -136,7 +136,7 @@ class Forecast:
             most_rows=max(task.n_rows for task in evidence.tasks),
         )
 
-    def relative_loss(
+    def predict_relative_losses(
         self, columns: Sequence[int], metafeatures: np.ndarray, prior: Prior
     ) -> list[tuple[float, float]]:
         """Log relative losses of candidates and of their learner's default, on a task with `metafeatures` (m,).

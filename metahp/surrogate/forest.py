@@ -42,7 +42,7 @@ class SimilarityForest:
         middle = np.zeros(metafeatures.shape[1])
         middle[known] = np.nanmedian(metafeatures[:, known], axis=0)
         if not known.any():
-            return cls.empty(len(middle))
+            return cls.make_empty(len(middle))
         centred = losses - losses.mean(axis=1, keepdims=True)
         u, s, _ = np.linalg.svd(centred - centred.mean(axis=0), full_matrices=False)
         components = (u * s)[:, :N_COMPONENTS]
@@ -72,7 +72,7 @@ class SimilarityForest:
         )
 
     @classmethod
-    def empty(cls, m: int) -> "SimilarityForest":
+    def make_empty(cls, m: int) -> "SimilarityForest":
         """A forest without trees for `m` meta-features; all tasks are equally similar."""
         nothing = np.zeros(0, dtype=np.int32)
         return cls(

@@ -110,7 +110,7 @@ class Measurements:
 
         Of the candidates that only `others` has, the defaults and the best few of each task are kept.
         """
-        others = others.best_candidates(frozenset(_make_keys(self)), len(self.tasks) + len(others.tasks))
+        others = others.keep_best_candidates(frozenset(_make_keys(self)), len(self.tasks) + len(others.tasks))
         place: dict[tuple[str, bool], int] = {}
         for column, key in enumerate(_make_keys(self)):
             place.setdefault(key, column)
@@ -147,7 +147,7 @@ class Measurements:
             },
         )
 
-    def best_candidates(self, known: frozenset[tuple[str, bool]], n_tasks: int) -> "Measurements":
+    def keep_best_candidates(self, known: frozenset[tuple[str, bool]], n_tasks: int) -> "Measurements":
         """The measurements of the `known` candidates, the defaults, and the best few other candidates of each task.
 
         The number per task is that of `choose_best_candidates` for `n_tasks` tasks.

@@ -67,7 +67,7 @@ class MetaModel:
     @classmethod
     def fit(cls, evidence: Evidence, *, seed: int, settings: PriorSettings | None = None) -> "MetaModel":
         """Train on the evidence of past tasks."""
-        evidence = evidence.measured()
+        evidence = evidence.drop_unmeasured()
         spaces = evidence.spaces
         encoded = encode(evidence.candidates, spaces)
         losses, _ = normalise_losses(evidence.losses, list(evidence.defaults.values()), clip=DEFAULT_SCALED_CLIP)
@@ -98,14 +98,14 @@ class MetaModel:
         )
 
     @classmethod
-    def untrained(cls, evidence: Evidence) -> "MetaModel":
+    def make_untrained(cls, evidence: Evidence) -> "MetaModel":
         """A meta-model without training: all past tasks are equally similar, all axes equally important."""
         n_inputs = make_raw_inputs(encode(evidence.candidates[:1], evidence.spaces), evidence.spaces).shape[1]
         nothing = np.zeros((0, evidence.metafeatures.shape[1]))
         return cls(
             metric=evidence.metric,
             kernel=Kernel(evidence.spaces, np.ones(n_inputs)),
-            forest=SimilarityForest.empty(evidence.metafeatures.shape[1]),
+            forest=SimilarityForest.make_empty(evidence.metafeatures.shape[1]),
             surrogate=None,
             metafeatures=nothing,
             averages={},
@@ -114,7 +114,9 @@ class MetaModel:
             settings=PriorSettings(shift=0.0, trust=0.0),
         )
 
-    def shifts(self, metafeatures: np.ndarray, candidates: Sequence[Configuration], encoded: np.ndarray) -> np.ndarray:
+    def compute_shifts(
+        self, metafeatures: np.ndarray, candidates: Sequence[Configuration], encoded: np.ndarray
+    ) -> np.ndarray:
         """Predicted difference of tasks from the average task, in normalised loss, shape (n, c).
 
         Args:

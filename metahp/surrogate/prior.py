@@ -182,7 +182,7 @@ class PastTasks:
 
         `seed` determines the sample of candidates, if one is needed.
         """
-        evidence = evidence.measured()
+        evidence = evidence.drop_unmeasured()
         kernel = model.kernel
         encoded = encode(evidence.candidates, kernel.spaces)
         losses, units = normalise_losses(evidence.losses, list(evidence.defaults.values()), clip=DEFAULT_SCALED_CLIP)
@@ -221,18 +221,18 @@ class PastTasks:
             metafeatures = np.full(self.evidence.metafeatures.shape[1], np.nan)
         shift = np.zeros(len(self.evidence.candidates))
         if not abstained:
-            [shift] = self.model.shifts(metafeatures[None, :], self.evidence.candidates, self.encoded)
+            [shift] = self.model.compute_shifts(metafeatures[None, :], self.evidence.candidates, self.encoded)
         return self._make_prior(metafeatures, shift, unit, abstained)
 
-    def priors(self, metafeatures: np.ndarray) -> Iterator[Prior]:
+    def make_priors(self, metafeatures: np.ndarray) -> Iterator[Prior]:
         """The priors of several tasks with meta-features (n, m); much faster than one by one."""
-        shifts = self.model.shifts(metafeatures, self.evidence.candidates, self.encoded)
+        shifts = self.model.compute_shifts(metafeatures, self.evidence.candidates, self.encoded)
         for vector, shift in zip(metafeatures, shifts, strict=True):
             yield self._make_prior(vector, shift, 1.0, "")
 
     def _make_prior(self, metafeatures: np.ndarray, shift: np.ndarray, unit: float, abstained: str) -> Prior:
         settings, past, whole = self.model.settings, self.evidence.metafeatures, self.whole
-        own_leaves, copied = self.model.forest.leaves(metafeatures[None, :])[0], self.copied(metafeatures)
+        own_leaves, copied = self.model.forest.leaves(metafeatures[None, :])[0], self.measure_copies(metafeatures)
         weights = equal = whole / whole.sum()
         moved = np.zeros(len(whole))
         if not abstained:
@@ -262,7 +262,7 @@ class PastTasks:
             abstained=abstained,
         )
 
-    def copied(self, metafeatures: np.ndarray) -> np.ndarray:
+    def measure_copies(self, metafeatures: np.ndarray) -> np.ndarray:
         """Degree to which each past task is a copy of the task with `metafeatures` (m,), shape (t,); 1 if identical."""
         return measure_copies(metafeatures, self.evidence.metafeatures, self.model.copy_width)
 

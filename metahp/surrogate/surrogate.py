@@ -91,7 +91,7 @@ class Surrogate:
     def _trees(self) -> list[Tree]:
         return read_trees(self._text)
 
-    def contributions(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+    def compute_contributions(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
         """Shapley values of the meta-features (m,) of one task for candidates (c, d), shape (c, m)."""
         X = np.hstack([np.tile(metafeatures, (len(encoded), 1)), encoded])
         return np.asarray(self._booster.predict(X, pred_contrib=True, num_threads=1))[:, : len(metafeatures)]
