@@ -20,7 +20,7 @@ from metahp import api
 from metahp.api.models import FILE_VERSION
 from metahp.api.training import TrainingOutcome, TrainingProgress, train
 from metahp.core.errors import MetahpError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 from metahp.core.trial import Trial, TrialState
 from metahp.evaluation import interrupts
 from metahp.files import write_file
@@ -73,7 +73,7 @@ def main() -> int:
                 return interrupts.get_exit_code()
             if not isinstance(error, MetahpError):
                 raise
-            print(f"refresh: {printable(str(error))}", file=sys.stderr)
+            print(f"refresh: {make_printable(str(error))}", file=sys.stderr)
             return 2
 
 

@@ -14,8 +14,8 @@ from metahp.api.advisers import NamedAdviser, ask_about, find_kept_adviser
 from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
 from metahp.api.tables import describe, load
 from metahp.core.errors import InputError, KnowledgeBaseError
-from metahp.core.metric import Metric, metric_for
-from metahp.core.statistics import standard_error
+from metahp.core.metric import Metric, find_metric
+from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
@@ -68,7 +68,7 @@ def recommend(
     if k < 1:
         raise InputError(f"k is the number of configurations, at least 1, got {k}.")
     table = load(X, y, target=target, task=task)
-    chosen = metric_for(table.task.type, metric)
+    chosen = find_metric(table.task.type, metric)
     _, snapshot = open_snapshot(knowledge_base)
     with snapshot:
         totals = snapshot.totals
@@ -185,7 +185,7 @@ def _rank_known_trials(known_trials: Sequence[Trial], task: Task, metric: Metric
     }
     items = []
     for rank, trial in enumerate(ranked[:k], start=1):
-        half = Z_80 * standard_error(trial.fold_losses[metric.name])
+        half = Z_80 * compute_standard_error(trial.fold_losses[metric.name])
         loss = trial.loss(metric.name)
         seconds = trial.fit_seconds / (trial.protocol.folds - 1) / trial.protocol.repeats
         # Without the number of rows of a trial, the time for all rows is unknown.

@@ -19,9 +19,9 @@ from metahp.api.models import (
 )
 from metahp.api.past_knowledge import MIN_PAST_TASKS, PastKnowledge, describe_error
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import Metric, guiding_metric
+from metahp.core.metric import Metric, find_guiding_metric
 from metahp.core.space import SearchSpace
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.datasets.table import Table
 from metahp.evaluation.countdown import Countdown
 from metahp.evaluation.losses import compute_constant_losses
@@ -146,13 +146,13 @@ def _find_kept_models(knowledge: PastKnowledge) -> Iterator[tuple[str, Model, tu
             # Training again takes only a moment.
             return
         note = f"{n_new} tasks are new since the models were trained; `metahp kb train` learns from them"
-        yield encodable(str(path)), model, (note,) if is_old else ()
+        yield make_encodable(str(path)), model, (note,) if is_old else ()
 
 
 def _train_models(knowledge: PastKnowledge, seconds_left: float) -> Iterator[tuple[str, Model | None, tuple[str, ...]]]:
     """Yield a model trained for a question and kept, if training takes little time; then None."""
     past, evidence = knowledge.past, knowledge.evidence
-    guide = past.evidence(guiding_metric(evidence.metric), list(evidence.spaces))
+    guide = past.evidence(find_guiding_metric(evidence.metric), list(evidence.spaces))
     if len(set(guide.groups)) < MIN_PAST_TASKS:
         yield "", None, (f"past tasks have no losses of {guide.metric}, which a model would be trained on",)
         return
@@ -193,5 +193,5 @@ def _load_model(path: Path, spaces: Mapping[str, SearchSpace]) -> Model | None:
             model = Model.from_arrays(arrays, spaces)
             return model if model.learners else None
         except Exception as error:
-            _log.warning("The kept model %s cannot be used (%s).", encodable(str(path)), describe_error(error))
+            _log.warning("The kept model %s cannot be used (%s).", make_encodable(str(path)), describe_error(error))
     return None

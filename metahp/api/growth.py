@@ -9,7 +9,7 @@ from pathlib import Path
 from metahp.api.tables import describe, make_record
 from metahp.core.errors import InputError
 from metahp.core.task import Task
-from metahp.core.trial import Protocol, Trial, trial_id
+from metahp.core.trial import Protocol, Trial, compute_trial_id
 from metahp.datasets.infer import find_task_type
 from metahp.datasets.read import TableSource
 from metahp.evaluation.runner import Job, Limits
@@ -134,7 +134,7 @@ def refresh(
                 )
                 for protocol, limits in _list_protocols(task.n_rows, rows)
                 for configuration, origin in make_design(find_learner(name), task.type, sizes[name])
-                if trial_id(task.id, configuration, protocol) not in done
+                if compute_trial_id(task.id, configuration, protocol) not in done
             ]
     n_searched = {name: n for name, n in (searches or {}).items() if name in learners}
     total = len(jobs) + sum(

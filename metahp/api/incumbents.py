@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Protocol, Trial
 from metahp.core.upgrade import upgrade_trials
@@ -79,7 +79,7 @@ def run_searches(
 
 
 def _run_planned(record: Callable[[Sequence[Trial]], None], planned: PlannedSearch) -> list[Trial]:
-    metric = metric_for(planned.task.type, METRIC_NAMES[planned.task.type]).name
+    metric = find_metric(planned.task.type, METRIC_NAMES[planned.task.type]).name
     space = find_learner(planned.learner).space(planned.task.type)
 
     def make_job(suggestion: Suggestion) -> Job:

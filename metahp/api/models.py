@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metahp.core.metric import guiding_metric
+from metahp.core.metric import find_guiding_metric
 from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
 from metahp.knowledge import cache
@@ -78,7 +78,7 @@ def train_model(past: Measurements, evidence: Evidence, *, seed: int, is_validat
             if part.tasks
         ]
     meta = MetaModel.fit(evidence, seed=seed, settings=settings)
-    served = [metric for metric in past.losses if guiding_metric(metric) == evidence.metric]
+    served = [metric for metric in past.losses if find_guiding_metric(metric) == evidence.metric]
     evidence_by_metric = {metric: past.evidence(metric, list(evidence.spaces)) for metric in served}
     return Model(
         tasks=frozenset(task.id for task in evidence.tasks),
@@ -116,7 +116,7 @@ def list_kept_models(folder: Path, evidence: Evidence, content: str, learners: f
     Models of fewer learners come first, then those of the present content hash `content`, then those that learned from
     more tasks, then the user's own. Models with learners that are not in `learners` are left out: they cannot be read.
     """
-    prefix = f"{_make_prefix('model', name_kind(evidence.tasks[0].type))}{guiding_metric(evidence.metric)}-"
+    prefix = f"{_make_prefix('model', name_kind(evidence.tasks[0].type))}{find_guiding_metric(evidence.metric)}-"
     candidates = []
     for order, path in enumerate(cache.list_newest(folder, f"{prefix}*")):
         scope, _, tasks_and_content = path.stem.removeprefix(prefix).partition("-")

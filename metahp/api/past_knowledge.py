@@ -10,10 +10,10 @@ import numpy as np
 
 from metahp.api.models import make_measurements_key, name_kind
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import Metric, canonical_metric, kin_metrics, stored_metrics
+from metahp.core.metric import Metric, find_canonical_metric, find_kin_metrics, find_stored_metrics
 from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.core.trial_columns import TrialColumns
 from metahp.knowledge import cache
 from metahp.knowledge.records import BASELINE, TaskRecord
@@ -79,7 +79,7 @@ def find_usable_evidence(past: Measurements, task_type: TaskType, metric: str, l
     Raises:
         KnowledgeBaseError: too few distinct tasks have trials of these learners.
     """
-    evidence = past.evidence(canonical_metric(metric), learners)
+    evidence = past.evidence(find_canonical_metric(metric), learners)
     n_groups = len(set(evidence.groups))
     if n_groups < MIN_PAST_TASKS:
         raise KnowledgeBaseError(
@@ -100,7 +100,9 @@ def measure_past(
 
     Classification learns from classification and regression from regression, as their spaces and designs differ.
     """
-    metrics = {name: kin_metrics(name) for name in stored_metrics(is_classification=task_type.is_classification)}
+    metrics = {
+        name: find_kin_metrics(name) for name in find_stored_metrics(is_classification=task_type.is_classification)
+    }
     like = [
         record
         for record in records
@@ -190,7 +192,7 @@ def _read_kept(
                     continue
                 kept = updated
         except Exception as error:
-            _log.warning("The kept file %s cannot be used (%s).", encodable(str(path)), describe_error(error))
+            _log.warning("The kept file %s cannot be used (%s).", make_encodable(str(path)), describe_error(error))
             continue
         return kept.with_learners(spaces)
     return None
@@ -247,4 +249,4 @@ def find_spaces(task_type: TaskType, learners: Sequence[str]) -> dict[str, Searc
 
 def describe_error(error: Exception) -> str:
     """The class and message of an error in one line."""
-    return f"{type(error).__name__}: {' '.join(encodable(str(error)).split())}"
+    return f"{type(error).__name__}: {' '.join(make_encodable(str(error)).split())}"

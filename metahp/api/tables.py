@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from metahp.core.metric import metrics_for
+from metahp.core.metric import find_metrics
 from metahp.datasets.load import load
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import compute_constant_losses
@@ -28,7 +28,7 @@ def describe(
 def make_record(table: Table, metafeatures: MetaFeatures, *, source: str = "", licence: str = "") -> TaskRecord:
     """The record of a table for the knowledge base: its meta-features, and the losses of a constant prediction."""
     constant = compute_constant_losses(table.y, table.task.type, table.task.n_classes)
-    baselines = {BASELINE + metric.name: constant[metric.name] for metric in metrics_for(table.task.type)}
+    baselines = {BASELINE + metric.name: constant[metric.name] for metric in find_metrics(table.task.type)}
     return TaskRecord(
         task=table.task,
         metafeatures={**metafeatures.values, **baselines},

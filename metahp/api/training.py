@@ -11,9 +11,9 @@ from metahp.api.advice import find_known_learners
 from metahp.api.models import Model, count_cells, estimate_training_seconds, make_model_key, train_model
 from metahp.api.past_knowledge import MIN_PAST_TASKS, keep_measurements, read_past
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import guiding_metric
+from metahp.core.metric import find_guiding_metric
 from metahp.core.task import TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.knowledge import cache
 from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.store import KnowledgeBase
@@ -92,7 +92,7 @@ def train(
                 raise KnowledgeBaseError(
                     f"No file can be kept in {folder}, so no model is trained; name another folder."
                 )
-            for metric in (metric for metric in past.losses if guiding_metric(metric) == metric):
+            for metric in (metric for metric in past.losses if find_guiding_metric(metric) == metric):
                 for scope in dict.fromkeys((*((name,) for name in names), tuple(sorted(names)))):
                     evidence = past.evidence(metric, scope)
                     if len(set(evidence.groups)) < MIN_PAST_TASKS:
@@ -129,7 +129,7 @@ def _is_trained(folder: Path, key: str, past: Measurements, *, is_seed_enough: b
             if Model.from_arrays(arrays, past.spaces).validations:
                 return True
         except Exception as error:
-            _log.warning("The model %s cannot be used (%s), so it is trained again.", encodable(str(path)), error)
+            _log.warning("The model %s cannot be used (%s), so it is trained again.", make_encodable(str(path)), error)
     return False
 
 

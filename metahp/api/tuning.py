@@ -13,7 +13,7 @@ from metahp.api.past_knowledge import PastKnowledge, read_knowledge
 from metahp.api.past_objectives import ask_past_objectives
 from metahp.api.tables import describe, make_record
 from metahp.core.errors import BusyError, InputError, KnowledgeBaseError
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 from metahp.evaluation import interrupts
@@ -154,7 +154,7 @@ def tune(
         table_request = TableRequest(
             rows=rows,
             file=X if isinstance(X, str | Path) else None,
-            metric=metric_for(rows.table.task.type, metric),
+            metric=find_metric(rows.table.task.type, metric),
             learners=choose_learners(learners, study.totals or {"defaults_by_learner": {}}),
             limits=limits,
             is_pruned=prune,

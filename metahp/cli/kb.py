@@ -8,7 +8,7 @@ import typer
 
 from metahp.cli import options, output, phrases
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 
 if TYPE_CHECKING:
     from metahp.api.training import TrainingOutcome
@@ -54,7 +54,9 @@ def _write_contents(contents: dict[str, Any], form: options.Format, out: Path | 
         output.write(output.format_json(contents), out)
     else:
         output.write(
-            printable("".join(f"{_format_title(name)}: {_format_value(value)}\n" for name, value in contents.items())),
+            make_printable(
+                "".join(f"{_format_title(name)}: {_format_value(value)}\n" for name, value in contents.items())
+            ),
             out,
         )
 
@@ -111,9 +113,9 @@ def train(
 
 def describe_trained(trained: "TrainingOutcome") -> str:
     """One line about a model: its kind, metric and learners, and how good its advice is."""
-    text = printable(f"{trained.kind} {trained.metric} {' + '.join(trained.learners)}".replace("  ", " "))
+    text = make_printable(f"{trained.kind} {trained.metric} {' + '.join(trained.learners)}".replace("  ", " "))
     if trained.why_not:
-        return f"{text}: {printable(trained.why_not)}"
+        return f"{text}: {make_printable(trained.why_not)}"
     wins = "" if trained.win_rate != trained.win_rate else f", first beats the default on {trained.win_rate:.0%}"
     return f"{text}: {trained.n_tasks} past tasks{wins}"
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.task import Task, TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.datasets.columns import parse_column
 from metahp.datasets.fingerprint import fingerprint
 from metahp.datasets.limits import MIN_ROWS
@@ -86,8 +86,8 @@ def build_table(
             n_rows=len(frame),
             n_features=features.shape[1],
             n_classes=len(classes),
-            name=encodable(raw.name),
-            group=encodable(group or raw.name),
+            name=make_encodable(raw.name),
+            group=make_encodable(group or raw.name),
         ),
         features=features,
         y=y,
@@ -128,7 +128,7 @@ def find_task_type(name: str | None) -> TaskType | None:
 def _find_target(frame: pd.DataFrame, target: str | None) -> tuple[str, str]:
     names = list(frame.columns)
     if target is not None:
-        target = encodable(target).strip()
+        target = make_encodable(target).strip()
         if target not in names:
             raise UnknownNameError(
                 f"No column is called '{target}'. {did_you_mean(target, names[:50])}", argument="target"

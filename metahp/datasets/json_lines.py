@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from metahp.core.errors import InputError
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.datasets.limits import check_cells, check_columns
 from metahp.datasets.nesting import check_depth, read_line_blocks
 from metahp.datasets.raw import ReadOptions
@@ -169,9 +169,9 @@ def _read_with_python(text: Text) -> list[dict[str, Any]]:
 def _make_encodable(value: Any) -> Any:
     r"""The value, in whose texts and keys each lone surrogate, such as JSON's `"\ud800"`, is written as an escape."""
     if isinstance(value, str):
-        return encodable(value)
+        return make_encodable(value)
     if isinstance(value, list):
         return [_make_encodable(item) for item in value]
     if isinstance(value, dict):
-        return {encodable(key): _make_encodable(item) for key, item in value.items()}
+        return {make_encodable(key): _make_encodable(item) for key, item in value.items()}
     return value

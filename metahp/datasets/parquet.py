@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metahp.core.errors import InputError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 from metahp.datasets.limits import MAX_DEPTH, check_cells, check_columns
 from metahp.datasets.source import Source
 
@@ -61,6 +61,6 @@ def _count_levels(kind: Any) -> int:
 def _make_damage_error(source: Source, error: Exception) -> InputError:
     reason = next(iter(str(error).splitlines()), type(error).__name__)
     return InputError(
-        f"'{source.label}' is not a readable Parquet file ({printable(reason).rstrip('.')}). "
+        f"'{source.label}' is not a readable Parquet file ({make_printable(reason).rstrip('.')}). "
         "Is it cut off, or another format under that name?"
     )

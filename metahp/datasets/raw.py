@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from metahp.core.errors import InputError
-from metahp.core.text import encodable, join_names
+from metahp.core.text import join_names, make_encodable
 from metahp.datasets.limits import check_columns
 from metahp.datasets.portable import MISSING
 
@@ -129,7 +129,7 @@ def name_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
     names, renamed, seen = [], {}, set(map(str, frame.columns))
     used: set[str] = set()
     for index, raw in enumerate(frame.columns):
-        name = encodable(str(raw)).strip()
+        name = make_encodable(str(raw)).strip()
         if not name or name in used or name.startswith("Unnamed: "):
             stem, count = name if name and not name.startswith("Unnamed: ") else "column", 2
             name = f"{stem}_{index + 1}"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from metahp.core.errors import InputError
 from metahp.core.task import TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.datasets.arff import read_arff
 from metahp.datasets.delimited import read_delimited
 from metahp.datasets.infer import build_table
@@ -87,8 +87,8 @@ def make_raw_table(X: Any, y: Any = None, *, target: str | None = None) -> RawTa
     values = _make_series(y)
     if len(values) != len(frame):
         raise InputError(f"X and y differ in length: {len(frame):,} rows and {len(values):,} targets.")
-    name = encodable(target or (str(values.name) if values.name is not None else "target")).strip() or "target"
-    used_names = {encodable(str(column)).strip() for column in frame.columns}
+    name = make_encodable(target or (str(values.name) if values.name is not None else "target")).strip() or "target"
+    used_names = {make_encodable(str(column)).strip() for column in frame.columns}
     while name in used_names:
         name += "_"
     frame = pd.concat([frame.reset_index(drop=True), values.reset_index(drop=True).rename(name)], axis=1)

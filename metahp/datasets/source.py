@@ -16,7 +16,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from metahp.core.errors import InputError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 from metahp.datasets.limits import PYTHON_SHARE, compute_memory_bound, format_gibibytes
 
 STANDARD_INPUT = "-"
@@ -199,7 +199,7 @@ def _find_mode(path: Path) -> int:
 
 def _format_path(path: str | Path) -> str:
     """The path as text for a one-line message."""
-    return printable(str(path)).replace("\n", "\\n")
+    return make_printable(str(path)).replace("\n", "\\n")
 
 
 def _read_pipe(stream: BinaryIO, what: str) -> bytes:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from metahp.core.metric import METRICS, metrics_for
+from metahp.core.metric import METRICS, find_metrics
 from metahp.core.task import TaskType
 from metahp.evaluation.losses import compute_losses
 
@@ -48,7 +48,7 @@ def test_losses_of_numbers_agree_with_scikit_learn(rng: np.random.Generator) -> 
 
 
 def _agree(losses: dict[str, float], scores: dict[str, float], task_type: TaskType) -> None:
-    assert set(losses) == set(scores) == {metric.name for metric in metrics_for(task_type)}
+    assert set(losses) == set(scores) == {metric.name for metric in find_metrics(task_type)}
     for name, loss in losses.items():
         assert METRICS[name].score(loss) == pytest.approx(scores[name], abs=1e-9), name
 
