@@ -141,7 +141,7 @@ def sweep(folder: Path, name: str = "") -> list[Path]:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether the name of `path` is one that `unfinished_path` gives."""
+    """Whether the name of `path` is one that `make_unfinished_path` gives."""
     return _UNFINISHED.fullmatch(path.name) is not None
 
 

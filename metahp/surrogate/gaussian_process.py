@@ -122,8 +122,11 @@ def find_minimum(objective: Objective, start: np.ndarray, bounds: np.ndarray, n_
 class Kernel:
     """Covariance of a task's losses at two configurations, learned from past tasks.
 
-    `spaces` are the search spaces by learner, `length_scales` (p,) belong to the columns of `raw_inputs`, `amplitude`
-    is the variance of a task's losses and `noise` that of a measurement, both in units of that variance.
+    Attributes:
+        spaces: Search space by learner.
+        length_scales: One for each column of `make_raw_inputs`, shape (p,).
+        amplitude: Variance of a task's losses, in units of that variance.
+        noise: Variance of a measurement, in the same unit.
     """
 
     spaces: Mapping[str, SearchSpace]
@@ -137,7 +140,7 @@ class Kernel:
 
         Args:
             spaces: Search space by learner.
-            inputs: `raw_inputs` of the columns of `losses`, shape (c, p).
+            inputs: `make_raw_inputs` of the columns of `losses`, shape (c, p).
             losses: Normalised, shape (t, c), NaN where not measured.
             seed: Chooses the tasks and points that are looked at.
         """

@@ -124,7 +124,7 @@ class Prior:
     @cached_property
     def log_scale(self) -> tuple[float, float]:
         """Mean and standard deviation of the log of what a normalised loss of 1 was worth on past tasks, in `unit`."""
-        # A task whose losses are all the same has no scale, but `normalised_losses` gives it the tiniest unit.
+        # A task whose losses are all the same has no scale, but `normalise_losses` gives it the tiniest unit.
         scaled = (self.units > np.sqrt(np.finfo(float).tiny)) & (self.weights > 0)
         if not scaled.any():
             return 0.0, 1.0

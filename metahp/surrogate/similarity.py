@@ -14,8 +14,8 @@ def compute_similarities(apart: np.ndarray, shared: np.ndarray, *, near: float) 
     """Weights of past tasks as scenarios, shape (t,), summing to one.
 
     Args:
-        apart: Distances of meta-features, shape (t,), as `feature_distances` gives them.
-        shared: How much of the new task's leaves of a forest is each past task's, shape (t,), as `shared_leaves` gives.
+        apart: Distances of meta-features, shape (t,), as `compute_feature_distances` gives them.
+        shared: Share of each past task in the leaves of the new task, shape (t,), as `compute_leaf_shares` gives it.
         near: Squared distance of meta-features at which a weight by them alone would have fallen by exp(-1).
 
     A weight is the square root of the product of the two: a past task is similar where the tables look alike, and where

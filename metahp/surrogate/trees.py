@@ -93,7 +93,7 @@ def predict_trees(trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.n
 
 
 def average_trees(trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
-    """The mean of `predictions` over the tasks, shape (c,)."""
+    """The mean of `predict_trees` over the tasks, shape (c,)."""
     return _sum_predictions(trees, metafeatures, encoded, np.full((1, len(metafeatures)), 1 / len(metafeatures)))[0]
 
 
