@@ -51,6 +51,7 @@ class ColumnRules:
 
 
 FILE_RULES = ColumnRules()
+FRAME_RULES = ColumnRules(is_typed=True, missing=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

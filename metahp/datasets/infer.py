@@ -22,7 +22,7 @@ from metahp.datasets.limits import MIN_ROWS
 from metahp.datasets.preparation import Preparation, make_target_column
 from metahp.datasets.raw import RawTable
 from metahp.datasets.table import Table
-from metahp.datasets.target import encode_target, find_target, find_task_type, parse_target
+from metahp.datasets.target import encode_target, find_target, find_task_type, is_junk, parse_target
 
 # Warn above this many columns: every later step takes longer.
 WIDE_COLUMNS = 1000
@@ -84,6 +84,7 @@ def build_table(
     if raw.id_column:
         useless[raw.id_column] = "the id of a row"
     names = [str(name) for name in frame.columns if name != target]
+    useless |= {name: "nothing but separators" for name in names if is_junk(frame[name]) and frame[name].notna().any()}
     columns = _parse_columns(frame, [name for name in names if name not in useless], raw.rules, useless)
     rows = np.flatnonzero(has_target.to_numpy())
     warnings += _describe(columns, parsed, raw.rules, rows)

@@ -20,6 +20,8 @@ from metahp.datasets.portable import (
 
 # At most this share of the cells may be something else: they are missing values then.
 MAX_ODD_SHARE = 0.05
+# Fewer different numbers beside other texts are names.
+MIN_DISTINCT = 3
 # Notations are found on this many distinct texts first; only a column that fits them is parsed whole.
 PEEK = 1000
 # This many texts rule out numbers in most text columns.
@@ -148,7 +150,10 @@ def find_notation(
             whole = _find_dates(texts, counts, day_first)
         if whole is None or (whole.kind == "number" and _are_codes(texts)):
             continue
-        n_odd = _count_odd(whole.parse(texts), counts)
+        parsed = whole.parse(texts)
+        n_odd = _count_odd(parsed, counts)
+        if (n_odd or whole.kind == "written") and len(pd.unique(parsed[~np.asarray(pd.isna(parsed))])) < MIN_DISTINCT:
+            continue
         if n_odd == 0:
             return whole
         if n_odd < fewest or (best is None and n_odd <= fewest):
@@ -228,6 +233,8 @@ def _find_units(by_unit: Counter[str], total: float) -> dict[str, float] | None:
     """The factor of each unit; None where some do not measure the same."""
     frequent = {unit: count for unit, count in by_unit.items() if count > MAX_ODD_SHARE * total or unit == ""}
     named = [unit for unit in frequent if unit]
+    if any(not _is_unit(unit, by_unit) for unit in named):
+        return None
     if len(named) > 1:
         scale = next((scale for scale in SCALES if set(named) <= scale.keys()), None)
         if scale is None:
@@ -239,6 +246,12 @@ def _find_units(by_unit: Counter[str], total: float) -> dict[str, float] | None:
     if named and "" in frequent and named[0] in THOUSANDS:
         return {"": 1.0, named[0]: THOUSANDS[named[0]]}
     return dict.fromkeys(sorted(frequent) or [""], 1.0)
+
+
+def _is_unit(unit: str, by_unit: Counter[str]) -> bool:
+    """Whether a text is a unit: a usual one, or one that stands at most of the numbers."""
+    is_usual = re.search(r"[%°$€£¥₹]", unit) is not None or any(unit in scale for scale in SCALES)
+    return unit[0] != "_" and (is_usual or 2 * by_unit[unit] > sum(by_unit.values()))
 
 
 def find_decimal_mark(texts: Sequence[str] | np.ndarray) -> str:

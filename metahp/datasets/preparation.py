@@ -42,6 +42,7 @@ KINDS = (*NUMBERS, "category", "date")
 # A column of different whole numbers in whose name one of these words stands is an id.
 ID_WORDS = frozenset({"id", "ids", "uid", "uuid", "guid", "key", "pk", "index", "idx", "nr", "no", "num", "number"})
 ID_WORDS |= {"serial", "row", "rowid", "record", "code", "account", "invoice", "ssn", "unnamed", "column"}
+ROW_NUMBER, NUMERIC_ID = "row number", "id: a different whole number in every row"
 DATE_PARTS = tuple(read_date_parts(pd.Series(dtype="datetime64[s]")))
 
 
@@ -143,6 +144,7 @@ class Preparation:
         """
         used: dict[str, Column] = {}
         dropped: dict[str, str] = dict(useless)
+        numbered: dict[str, Column] = {}
         infinite, mixed = [], []
         for name, parsed in columns.items():
             if name in useless:
@@ -172,8 +174,14 @@ class Preparation:
                 why = "" if parts else "no value" if cells.isna().all() else "constant"
             if why:
                 dropped[name] = why
+                if column.kind in NUMBERS and why in (ROW_NUMBER, NUMERIC_ID):
+                    numbered[name] = column
             else:
                 used[name] = column
+        if not used:
+            # A table of nothing else is about them.
+            used = {name: column for name, column in numbered.items() if name not in useless}
+            dropped = {name: why for name, why in dropped.items() if name not in used}
         _keep_names_apart(used)
         notes = []
         if infinite:
@@ -363,9 +371,9 @@ def _explain_useless_number(name: str, values: np.ndarray) -> str:
     is_full = present.size == values.size and values.size > MIN_ROWS
     # Rows may be in any order. The range comes first: it saves sorting most columns.
     if is_full and np.ptp(values) == values.size - 1 and (np.diff(np.sort(values)) == 1).all():
-        return "row number"
+        return ROW_NUMBER
     if is_full and _is_called_id(name) and (values == np.round(values)).all() and len(np.unique(values)) == values.size:
-        return "id: a different whole number in every row"
+        return NUMERIC_ID
     return ""
 
 

@@ -69,14 +69,14 @@ def find_target(frame: pd.DataFrame, target: str | None) -> tuple[str, str]:
                 f"No column is called '{target}'. {did_you_mean(target, names[:50])}", argument="target"
             )
         return target, "given"
-    candidates = [name for name in names if not _is_junk(name, frame[name])] or names
+    candidates = [name for name in names if not is_junk(frame[name])] or names
     ratings = [_rate_target(name, candidates) for name in candidates]
     best = max(range(len(candidates)), key=lambda index: (ratings[index], index))
     is_named = ratings[best] >= LIKELY
     return candidates[best], "guessed: its name" if is_named else "guessed: last column"
 
 
-def _is_junk(name: str, column: pd.Series) -> bool:
+def is_junk(column: pd.Series) -> bool:
     """Whether a column can be no target: nothing but separators and missing values."""
     if pd.api.types.is_numeric_dtype(column.dtype):
         return bool(column.isna().all())

@@ -14,9 +14,9 @@ from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.task import TaskType
 from metahp.core.text import make_encodable
-from metahp.datasets.columns import read_labels
+from metahp.datasets.columns import normalise_column, read_labels, replace_markers
 from metahp.datasets.portable import make_number_label, parse_numbers
-from metahp.datasets.preparation import Preparation
+from metahp.datasets.preparation import Column, Preparation
 from metahp.datasets.read import make_frame, read_frame
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import compute_losses

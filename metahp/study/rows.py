@@ -12,10 +12,10 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.trial import Protocol
 from metahp.datasets.columns import parse_column
-from metahp.datasets.target import parse_target
 from metahp.datasets.infer import build_table
 from metahp.datasets.load import load, read
 from metahp.datasets.table import Table
+from metahp.datasets.target import parse_target
 from metahp.evaluation.splits import Splits, check_complete, split_by_group, split_by_time, split_with
 from metahp.study.request import Folds
 
