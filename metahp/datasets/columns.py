@@ -111,8 +111,10 @@ def parse_column(column: pd.Series, rules: ColumnRules = FILE_RULES) -> ParsedCo
     return _parse_text(column, rules)
 
 
-def normalise_column(column: pd.Series) -> pd.Series:
+def normalise_column(column: pd.Series, *, is_strict: bool = True) -> pd.Series:
     """The column with one of numpy's types or pandas' text and categories, the same cells and no time zone.
+
+    Without `is_strict`, lists and other objects are left as they are.
 
     Raises:
         InputError: the column holds complex numbers, or lists and other objects.
@@ -130,7 +132,7 @@ def normalise_column(column: pd.Series) -> pd.Series:
         if getattr(column.dtype, "tz", None) is not None:
             return column.dt.tz_convert("UTC").dt.tz_localize(None)
         return column
-    return _convert_objects(column) if column.dtype == object else column
+    return _convert_objects(column, is_strict=is_strict) if column.dtype == object else column
 
 
 def _convert_arrow(column: pd.Series) -> pd.Series:
@@ -157,12 +159,14 @@ def _convert_arrow(column: pd.Series) -> pd.Series:
     return column.astype(object)
 
 
-def _convert_objects(column: pd.Series) -> pd.Series:
+def _convert_objects(column: pd.Series, *, is_strict: bool) -> pd.Series:
     """A column of Python's objects: all numbers, all dates or all durations as such, bytes as text."""
     kinds = {type(cell) for cell, gone in zip(column, column.isna(), strict=True) if not gone}
     if not kinds or kinds == {str}:
         return column
     if any(issubclass(kind, list | tuple | dict | set | np.ndarray) for kind in kinds):
+        if not is_strict:
+            return column.map(str, na_action="ignore")
         raise InputError(_describe_nested(str(column.name)))
     if all(issubclass(kind, numbers.Real | decimal.Decimal) and not issubclass(kind, bool) for kind in kinds):
         if all(issubclass(kind, numbers.Integral) for kind in kinds) and not column.isna().any():
@@ -285,10 +289,14 @@ def describe_columns(columns: Sequence[ParsedColumn], rules: ColumnRules) -> Ite
     written = [
         f"{column.name} ({column.example})"
         for column in columns
-        if column.notation and column.notation.kind == "written"
+        if column.notation is not None
+        and column.notation.kind == "written"
+        and (column.notation.decimal, set(column.notation.units)) != (",", {""})
     ]
     if written:
         yield f"read as numbers: {join_names(written)}"
+    if any(column.notation is not None and column.notation.decimal == "," for column in columns):
+        yield "decimal commas read as decimal points"
     forced = [column.name for column in columns if column.is_forced]
     if forced:
         yield f"text read as numbers, since nearly every value is different: {join_names(forced)}"

@@ -19,6 +19,7 @@ from metahp.datasets.columns import (
 from metahp.datasets.fingerprint import fingerprint
 from metahp.datasets.leaks import find_copies, find_giveaways
 from metahp.datasets.limits import MIN_ROWS
+from metahp.datasets.portable import make_number_label, parse_numbers
 from metahp.datasets.preparation import Preparation, make_target_column
 from metahp.datasets.raw import RawTable
 from metahp.datasets.table import Table
@@ -88,7 +89,7 @@ def build_table(
     columns = _parse_columns(frame, [name for name in names if name not in useless], raw.rules, useless)
     rows = np.flatnonzero(has_target.to_numpy())
     warnings += _describe(columns, parsed, raw.rules, rows)
-    task_id = fingerprint([column.cells for column in columns.values()], cells, kind)
+    task_id = fingerprint([column.cells for column in columns.values()], _make_numbers(cells), kind)
     useless |= find_copies(columns, y, kind)
     renamed = [name for name in raw.read.renamed.values() if name != target]
     preparation, notes = Preparation.fit(columns, renamed, useless=useless, missing=raw.rules.missing)
@@ -135,6 +136,17 @@ def _check_size(frame: pd.DataFrame) -> None:
         )
     if len(frame) == 0:
         raise InputError(f"Expected at least {MIN_ROWS} rows, found a header and no rows.")
+
+
+def _make_numbers(cells: pd.Series) -> pd.Series:
+    """A target whose classes are called like numbers as these: 0 and 1 are the same task, be they text or not."""
+    if not isinstance(cells.dtype, pd.CategoricalDtype):
+        return cells
+    labels = cells.cat.categories.to_numpy(dtype=object)
+    numbers = parse_numbers(labels)
+    if not np.isfinite(numbers).all() or [make_number_label(number) for number in numbers] != list(labels):
+        return cells
+    return pd.Series(numbers[cells.cat.codes.to_numpy()], index=cells.index, name=cells.name)
 
 
 def _parse_columns(

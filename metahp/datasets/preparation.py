@@ -249,7 +249,7 @@ class Preparation:
         notes = []
         for column in self.columns:
             cells = frame[column.name]
-            cells = replace_markers(normalise_column(cells), self.missing)
+            cells = replace_markers(normalise_column(cells, is_strict=False), self.missing)
             cells = label_numbers(cells) if column.kind == "category" else cells
             column_features = column.make_features(cells)
             features |= column_features

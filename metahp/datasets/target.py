@@ -11,6 +11,7 @@ from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.task import TaskType
 from metahp.core.text import make_encodable
 from metahp.datasets.columns import ColumnRules, ParsedColumn, parse_column
+from metahp.datasets.notation import PEEK
 from metahp.datasets.portable import MISSING, make_number_label
 
 # Names of targets, and how sure they make: a column of the first group is the target wherever it stands.
@@ -69,7 +70,7 @@ def find_target(frame: pd.DataFrame, target: str | None) -> tuple[str, str]:
                 f"No column is called '{target}'. {did_you_mean(target, names[:50])}", argument="target"
             )
         return target, "given"
-    candidates = [name for name in names if not is_junk(frame[name])] or names
+    candidates = [name for name in names if _is_likely(name) or not is_junk(frame[name])] or names
     ratings = [_rate_target(name, candidates) for name in candidates]
     best = max(range(len(candidates)), key=lambda index: (ratings[index], index))
     is_named = ratings[best] >= LIKELY
@@ -82,8 +83,17 @@ def is_junk(column: pd.Series) -> bool:
         return bool(column.isna().all())
     if column.dtype != object and not pd.api.types.is_string_dtype(column.dtype):
         return False
-    texts = {str(text).strip() for text in column.dropna().unique()} - set(MISSING)
-    return not any(re.search(r"\w", text) for text in texts)
+    present = column.dropna()
+    # The first cells settle it for nearly all columns.
+    return not any(map(_has_word, present.head(PEEK))) and not any(map(_has_word, present))
+
+
+def _has_word(cell: object) -> bool:
+    return not isinstance(cell, str) or (re.search(r"\w", cell) is not None and cell.strip() not in MISSING)
+
+
+def _is_likely(name: str) -> bool:
+    return _rate_target(name, [name]) >= LIKELY + LAST
 
 
 def _rate_target(name: str, names: Sequence[str]) -> float:

@@ -84,7 +84,7 @@ CELLS = st.one_of(
 @given(st.one_of(*(st.lists(cell, min_size=1, max_size=12) for cell in (CELLS, NUMBERS, DATES))))
 def test_a_parsed_column_is_what_the_functions_read(cells: list[object]) -> None:
     column = pd.Series(cells, dtype=object)
-    parsed = parse_column(column)
+    parsed = parse_column(column).cells
     if pd.api.types.is_datetime64_any_dtype(parsed.dtype):
         for part, values in read_date_parts(parsed).items():
             np.testing.assert_array_equal(read_date_parts(column)[part], values)
