@@ -87,7 +87,7 @@ def parse_column(column: pd.Series, rules: ColumnRules = FILE_RULES) -> ParsedCo
     """The column as values, whatever the format of its file. Each distinct text is parsed once.
 
     Raises:
-        InputError: the column holds complex numbers, or lists and other objects.
+        InputError: the column holds complex numbers.
     """
     column = replace_markers(normalise_column(column), rules.missing)
     dtype = column.dtype
@@ -111,13 +111,11 @@ def parse_column(column: pd.Series, rules: ColumnRules = FILE_RULES) -> ParsedCo
     return _parse_text(column, rules)
 
 
-def normalise_column(column: pd.Series, *, is_strict: bool = True) -> pd.Series:
+def normalise_column(column: pd.Series) -> pd.Series:
     """The column with one of numpy's types or pandas' text and categories, the same cells and no time zone.
 
-    Without `is_strict`, lists and other objects are left as they are.
-
     Raises:
-        InputError: the column holds complex numbers, or lists and other objects.
+        InputError: the column holds complex numbers.
     """
     dtype: Any = column.dtype
     if isinstance(dtype, pd.ArrowDtype):
@@ -132,7 +130,7 @@ def normalise_column(column: pd.Series, *, is_strict: bool = True) -> pd.Series:
         if getattr(column.dtype, "tz", None) is not None:
             return column.dt.tz_convert("UTC").dt.tz_localize(None)
         return column
-    return _convert_objects(column, is_strict=is_strict) if column.dtype == object else column
+    return _convert_objects(column) if column.dtype == object else column
 
 
 def _convert_arrow(column: pd.Series) -> pd.Series:
@@ -140,7 +138,7 @@ def _convert_arrow(column: pd.Series) -> pd.Series:
 
     kind = cast(pd.ArrowDtype, column.dtype).pyarrow_dtype
     if pa.types.is_nested(kind):
-        raise InputError(_describe_nested(str(column.name)))
+        return _convert_objects(column.astype(object))
     if pa.types.is_decimal(kind):
         return pd.Series(column.to_numpy(dtype=float, na_value=np.nan), index=column.index, name=column.name)
     if pa.types.is_date(kind):
@@ -159,15 +157,13 @@ def _convert_arrow(column: pd.Series) -> pd.Series:
     return column.astype(object)
 
 
-def _convert_objects(column: pd.Series, *, is_strict: bool) -> pd.Series:
+def _convert_objects(column: pd.Series) -> pd.Series:
     """A column of Python's objects: all numbers, all dates or all durations as such, bytes as text."""
     kinds = {type(cell) for cell, gone in zip(column, column.isna(), strict=True) if not gone}
     if not kinds or kinds == {str}:
         return column
     if any(issubclass(kind, list | tuple | dict | set | np.ndarray) for kind in kinds):
-        if not is_strict:
-            return column.map(str, na_action="ignore")
-        raise InputError(_describe_nested(str(column.name)))
+        return pd.Series([_write_object(cell) for cell in column], index=column.index, name=column.name, dtype=object)
     if all(issubclass(kind, numbers.Real | decimal.Decimal) and not issubclass(kind, bool) for kind in kinds):
         if all(issubclass(kind, numbers.Integral) for kind in kinds) and not column.isna().any():
             try:
@@ -186,8 +182,10 @@ def _convert_objects(column: pd.Series, *, is_strict: bool) -> pd.Series:
     return column
 
 
-def _describe_nested(name: str) -> str:
-    return f"Column '{name}' holds lists or other objects; expected one value per cell. Drop it, or split it."
+def _write_object(cell: Any) -> str | None:
+    """A list or another object as text; None where the cell is missing."""
+    is_missing = not isinstance(cell, list | tuple | dict | set | np.ndarray) and pd.isna(cell)
+    return None if is_missing else str(cell)
 
 
 def _is_beyond_exact(column: pd.Series) -> bool:

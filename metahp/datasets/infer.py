@@ -86,11 +86,12 @@ def build_table(
         useless[raw.id_column] = "the id of a row"
     names = [str(name) for name in frame.columns if name != target]
     useless |= {name: "nothing but separators" for name in names if is_junk(frame[name]) and frame[name].notna().any()}
-    columns = _parse_columns(frame, [name for name in names if name not in useless], raw.rules, useless)
+    columns = _parse_columns(frame, [name for name in names if name not in useless], raw.rules)
     rows = np.flatnonzero(has_target.to_numpy())
     warnings += _describe(columns, parsed, raw.rules, rows)
     task_id = fingerprint([column.cells for column in columns.values()], _make_numbers(cells), kind)
-    useless |= find_copies(columns, y, kind)
+    copies = find_copies(columns, y, kind)
+    useless |= copies if len(copies) < len(columns) else {}
     renamed = [name for name in raw.read.renamed.values() if name != target]
     preparation, notes = Preparation.fit(columns, renamed, useless=useless, missing=raw.rules.missing)
     if not preparation.columns:
@@ -149,18 +150,8 @@ def _make_numbers(cells: pd.Series) -> pd.Series:
     return pd.Series(numbers[cells.cat.codes.to_numpy()], index=cells.index, name=cells.name)
 
 
-def _parse_columns(
-    frame: pd.DataFrame, names: Sequence[str], rules: ColumnRules, useless: dict[str, str]
-) -> dict[str, ParsedColumn]:
-    """The columns as values; what holds lists or objects becomes useless, with the reason."""
-    columns: dict[str, ParsedColumn] = {}
-    for name in names:
-        try:
-            columns[name] = parse_column(frame[name], rules)
-        except InputError as error:
-            if pd.api.types.is_complex_dtype(frame[name].dtype):
-                raise
-            useless[name] = str(error).split("; ")[0].removeprefix(f"Column '{name}' ")
+def _parse_columns(frame: pd.DataFrame, names: Sequence[str], rules: ColumnRules) -> dict[str, ParsedColumn]:
+    columns = {name: parse_column(frame[name], rules) for name in names}
     day_first = settle_day_first(list(columns.values())) if rules.day_first is None else None
     if day_first is not None:
         for name, column in columns.items():

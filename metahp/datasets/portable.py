@@ -153,7 +153,8 @@ def read_date_parts(column: pd.Series, formats: tuple[str, ...] = ("mixed",)) ->
     if not pd.api.types.is_datetime64_any_dtype(column):
         texts, positions = read_texts(column)
         column = pd.Series(parse_dates(texts, formats)[positions])
-    column = column.dt.tz_localize(None)
+    if column.dt.tz is not None:
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     # In seconds, since nanoseconds only reach the year 2262.
     days = (column - pd.Timestamp(0).as_unit("s")) / pd.Timedelta(days=1)
     parts = {"days": days, "month": column.dt.month, "weekday": column.dt.day_of_week, "hour": column.dt.hour}

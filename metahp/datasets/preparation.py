@@ -249,7 +249,7 @@ class Preparation:
         notes = []
         for column in self.columns:
             cells = frame[column.name]
-            cells = replace_markers(normalise_column(cells, is_strict=False), self.missing)
+            cells = replace_markers(normalise_column(cells), self.missing)
             cells = label_numbers(cells) if column.kind == "category" else cells
             column_features = column.make_features(cells)
             features |= column_features
@@ -273,7 +273,7 @@ class Preparation:
             "renamed": list(self.renamed),
             "dropped": dict(self.dropped),
             "missing": list(self.missing),
-            "target": None if self.target is None else _write_column(self.target),
+            "target_column": None if self.target is None else _write_column(self.target),
         }
 
     @classmethod
@@ -286,7 +286,7 @@ class Preparation:
         columns = tuple(map(_make_column, values["columns"]))
         dropped = {str(name): str(why) for name, why in values.get("dropped", {}).items()}
         missing = tuple(map(str, values.get("missing", MISSING)))
-        target = values.get("target")
+        target = values.get("target_column")
         return cls(
             columns,
             tuple(map(str, values["renamed"])),

@@ -89,7 +89,7 @@ def is_junk(column: pd.Series) -> bool:
 
 
 def _has_word(cell: object) -> bool:
-    return not isinstance(cell, str) or (re.search(r"\w", cell) is not None and cell.strip() not in MISSING)
+    return not isinstance(cell, str) or (cell.strip(" ,;|\t") != "" and cell.strip() not in MISSING)
 
 
 def _is_likely(name: str) -> bool:
@@ -119,7 +119,7 @@ def parse_target(column: pd.Series, rules: ColumnRules, wanted: TaskType | None)
     like, or numbers but for a few cells, is a number only where it makes a regression: classes keep their names.
 
     Raises:
-        InputError: the column holds complex numbers, or lists and other objects.
+        InputError: the column holds complex numbers.
     """
     name = str(column.name)
     if wanted is TaskType.REGRESSION:

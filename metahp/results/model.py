@@ -156,7 +156,7 @@ class TunedModel:
             known = actual >= 0
         else:
             column = self.preparation.target or Column(name=self.target, kind="number")
-            actual = column.make_features(normalise_column(y, is_strict=False))[column.name]
+            actual = column.make_features(normalise_column(y))[column.name]
             known = np.isfinite(actual)
         if not known.any():
             raise InputError(f"No value of the target '{self.target}' is one that the model knows.")
