@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
-from metahp.core.task import Task, TaskType
+from metahp.core.task import Task, TaskType, find_task_type
 from metahp.core.text import make_encodable
 from metahp.datasets.columns import parse_column
 from metahp.datasets.fingerprint import fingerprint
@@ -109,20 +109,6 @@ def _check_size(frame: pd.DataFrame) -> None:
         )
     if len(frame) == 0:
         raise InputError(f"Expected at least {MIN_ROWS} rows, found a header and no rows.")
-
-
-def find_task_type(name: str | None) -> TaskType | None:
-    """The task type called `name`; None stays None.
-
-    Raises:
-        UnknownNameError: no such task type.
-    """
-    if name is None:
-        return None
-    known = [str(kind) for kind in TaskType]
-    if name not in known:
-        raise UnknownNameError(f"No `task` is called '{name}'. {did_you_mean(name, known)}", argument="task")
-    return TaskType(name)
 
 
 def _find_target(frame: pd.DataFrame, target: str | None) -> tuple[str, str]:
