@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from metahp.core.errors import InputError
-from metahp.core.task import Task, TaskType
+from metahp.core.task import Task, TaskType, find_task_type
 from metahp.core.text import join_names, make_encodable
 from metahp.datasets.columns import (
     ColumnRules,
@@ -23,7 +23,7 @@ from metahp.datasets.portable import make_number_label, parse_numbers
 from metahp.datasets.preparation import Preparation, make_target_column
 from metahp.datasets.raw import RawTable
 from metahp.datasets.table import Table
-from metahp.datasets.target import encode_target, find_target, find_task_type, is_junk, parse_target
+from metahp.datasets.target import encode_target, find_target, is_junk, parse_target
 
 # Warn above this many columns: every later step takes longer.
 WIDE_COLUMNS = 1000

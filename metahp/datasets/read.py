@@ -20,8 +20,9 @@ from metahp.datasets.infer import build_table
 from metahp.datasets.json_lines import read_json
 from metahp.datasets.limits import check_cells, check_columns
 from metahp.datasets.parquet import read_parquet
+from metahp.datasets.paths import is_pipe
 from metahp.datasets.raw import RawTable, ReadOptions, name_column
-from metahp.datasets.source import is_pipe, open_source, open_text
+from metahp.datasets.source import open_source, open_text
 from metahp.datasets.table import Table
 
 PARQUET_MAGIC = b"PAR1"

@@ -42,20 +42,6 @@ MIN_ROWS_PER_CLASS = 5
 _PLAIN_NAMES = ("class", "y", "classes")
 
 
-def find_task_type(name: str | None) -> TaskType | None:
-    """The task type called `name`; None stays None.
-
-    Raises:
-        UnknownNameError: no such task type.
-    """
-    if name is None:
-        return None
-    known = [str(kind) for kind in TaskType]
-    if name not in known:
-        raise UnknownNameError(f"No `task` is called '{name}'. {did_you_mean(name, known)}", argument="task")
-    return TaskType(name)
-
-
 def find_target(frame: pd.DataFrame, target: str | None) -> tuple[str, str]:
     """Name of the target, and how it was found: it was given, or name and place of a column say so.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
-from metahp.datasets.source import make_local_path
+from metahp.datasets.paths import make_local_path
 from metahp.datasets.table import Table
 from metahp.learners.base import Learner
 from metahp.learners.registry import find_learner
