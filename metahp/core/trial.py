@@ -30,7 +30,7 @@ from metahp.core.space import SearchSpace
 # `Protocol.splits` of a user's own objective, which decides by itself how many numbers it gives.
 OBJECTIVE_SPLITS = "objective"
 # Metrics whose loss is at most 1; all other losses have no upper bound.
-BOUNDED_METRICS = frozenset({"roc_auc", "roc_auc_ovr", "accuracy", "balanced_accuracy", "f1_macro"})
+BOUNDED_METRICS = frozenset({"roc_auc", "roc_auc_ovr", "accuracy", "balanced_accuracy", "f1_macro", "f1"})
 # A score that is rounded, to float32 as in the seed, may pass the perfect one by this much.
 ROUNDING = 1e-9
 
