@@ -14,12 +14,12 @@ from metahp.metafeatures import probes
 from metahp.metafeatures.extract import GROUP_OF, GROUPS, NAMES
 from metahp.surrogate.calibration import OF_TABLES
 from metahp.surrogate.evidence import Evidence
-from metahp.surrogate.forest import shared_leaves
+from metahp.surrogate.forest import compute_leaf_shares
 from metahp.surrogate.metamodel import MetaModel, PriorSettings
 from metahp.surrogate.prior import PastTasks, Prior
-from metahp.surrogate.similarity import feature_distances, near_width, similarities
+from metahp.surrogate.similarity import compute_feature_distances, compute_near_width, compute_similarities
 from metahp.surrogate.surrogate import ROUNDS, Surrogate
-from metahp.surrogate.validation import batch_regret
+from metahp.surrogate.validation import compute_batch_regret
 
 # Of the similarity of two tasks, which is the root of their product.
 PARTS = ("distance", "forest")
@@ -158,14 +158,14 @@ def make_reader(guide: Evidence, *, seed: int) -> Reader:
 def make_priors(past: PastTasks, variant: Variant, metafeatures: np.ndarray) -> Iterator[Prior]:
     """The priors of tasks with meta-features (n, m): the library's, but for what the variant says of similarity."""
     known, whole, settings = past.evidence.metafeatures, past.whole, past.model.settings
-    near = near_width(known) if "distance" in variant.similarity else 0.0
+    near = compute_near_width(known) if "distance" in variant.similarity else 0.0
     past_leaves, leaves = past.model.forest.leaves(known)[whole], past.model.forest.leaves(metafeatures)
     if "forest" not in variant.similarity:
         past_leaves, leaves = past_leaves[:, :0], leaves[:, :0]
     for own, its_leaves, prior in zip(metafeatures, leaves, past.priors(metafeatures), strict=True):
-        apart = feature_distances(own, known)[whole]
+        apart = compute_feature_distances(own, known)[whole]
         weights = np.zeros(len(whole))
-        weights[whole] = similarities(apart, shared_leaves(its_leaves, past_leaves), near=near)
+        weights[whole] = compute_similarities(apart, compute_leaf_shares(its_leaves, past_leaves), near=near)
         weights = settings.trust * weights + (1 - settings.trust) * whole / whole.sum()
         copied = past.copied(own) if variant.near_copies else np.zeros(len(whole))
         if (nearest := float(copied.max())) > 0:
@@ -206,7 +206,7 @@ def score_variants(
         for row, own, prior in zip(rows, metafeatures, make_priors(past, variant, metafeatures), strict=True):
             among = np.flatnonzero(~np.isnan(evidence.losses[row, columns]))
             batch = columns[choose(past, variant, prior, own, among, max(ks))].tolist()
-            found.append(batch_regret(evidence, int(row), batch, ks))
+            found.append(compute_batch_regret(evidence, int(row), batch, ks))
         regrets[name] = np.array(found)
     return regrets
 

@@ -14,7 +14,7 @@ from metahp import api
 from metahp.metafeatures.extract import NAMES, replace_n_rows
 from metahp.recommendation.adviser import Adviser
 from metahp.surrogate.evidence import Evidence
-from metahp.surrogate.validation import batch_regret
+from metahp.surrogate.validation import compute_batch_regret
 
 # Task id to meta-features (b, m) and the processor seconds that they took (b,), for b budgets.
 Described = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -63,7 +63,7 @@ def _regret(
     regrets = []
     for vector in replace_n_rows(vectors, np.full(len(vectors), task.n_rows)):
         batch = adviser.make_prior(task, vector, NAMES, constant).batch(max(ks), among)
-        regrets.append(batch_regret(evidence, row, columns[batch].tolist(), ks))
+        regrets.append(compute_batch_regret(evidence, row, columns[batch].tolist(), ks))
     return regrets
 
 

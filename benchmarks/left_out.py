@@ -12,13 +12,13 @@ from benchmarks.tables import Past, is_scored
 from metahp.api.advisers import make_adviser
 from metahp.api.models import train_model
 from metahp.api.past_knowledge import measure_past
-from metahp.core.metric import METRICS, canonical_metric, guiding_metric
+from metahp.core.metric import METRICS, find_canonical_metric, find_guiding_metric
 from metahp.core.trial_columns import TrialColumns
 from metahp.learners.registry import LEARNERS
 from metahp.recommendation.adviser import Adviser
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.measurements import Measurements
-from metahp.surrogate.validation import group_folds
+from metahp.surrogate.validation import make_group_folds
 
 # Figures about some left-out rows of one metric: the rows (n,), and by name values of shape (n, …).
 Judged = tuple[np.ndarray, dict[str, np.ndarray]]
@@ -95,15 +95,15 @@ def score_by_guide(
             name_model_learners(learners),
         )
         known = tuple(sorted({candidate.learner for candidate in measured.candidates}))
-        for guide in dict.fromkeys(map(guiding_metric, of_kind)):
+        for guide in dict.fromkeys(map(find_guiding_metric, of_kind)):
             scored = {}
-            for metric in (name for name in of_kind if guiding_metric(name) == guide):
-                evidence = measured.evidence(canonical_metric(metric), learners)
+            for metric in (name for name in of_kind if find_guiding_metric(name) == guide):
+                evidence = measured.evidence(find_canonical_metric(metric), learners)
                 wanted = is_scored(evidence, past.records, rows)
                 wanted &= [names is None or task.name in names for task in evidence.tasks]
                 wanted &= np.isfinite(evidence.losses[:, list(evidence.defaults.values())]).all(axis=1)
                 scored[metric] = Scored(evidence=evidence, wanted=wanted)
-            used = {guide, *map(canonical_metric, scored)}
+            used = {guide, *map(find_canonical_metric, scored)}
             # Losses of single folds are in the way of the processes that the rest is sent to.
             needed = replace(
                 measured,
@@ -126,7 +126,7 @@ def judge_left_out(
         tasks = each.past.tasks
         groups = [task.group or task.id for task in tasks]
         for seed in range(n_seeds):
-            for fold, (_, test) in enumerate(group_folds(groups, n_folds, seed=seed)):
+            for fold, (_, test) in enumerate(make_group_folds(groups, n_folds, seed=seed)):
                 left_out = frozenset(tasks[i].id for i in test)
                 if any(each.rows(name, left_out).size for name in each.scored):
                     jobs.append((place, left_out, seed, fold))

@@ -33,7 +33,7 @@ from metahp.study.request import Budget, Start
 from metahp.study.strategy import make_strategy, order_suggestions
 from metahp.surrogate.calibration import fit_calibrated
 from metahp.surrogate.prior import PastTasks, Prior, Scenarios, draw_scenarios
-from metahp.surrogate.selection import greedy_batch
+from metahp.surrogate.selection import choose_greedy_batch
 
 # The budget that `recommend` and `tune` give the meta-features.
 BUDGET_SECONDS = 2.0
@@ -102,7 +102,7 @@ ADVICE: Mapping[str, Callable[[NewTask, int], list[int]]] = {
 
 def choose_batch(prior: Prior, scenarios: Scenarios, k: int) -> list[int]:
     """Places of the first k of the configurations that the scenarios are of, as metahp chooses them."""
-    return greedy_batch(*draw_scenarios(scenarios, local=prior.local), k)
+    return choose_greedy_batch(*draw_scenarios(scenarios, local=prior.local), k)
 
 
 def run_trials(

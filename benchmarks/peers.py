@@ -64,9 +64,9 @@ from benchmarks.tables import (
     tables_by_kind,
 )
 from metahp import MetahpError, describe
-from metahp.core.regret import default_scaled_regret
+from metahp.core.regret import compute_default_scaled_regret
 from metahp.surrogate.evidence import Evidence
-from metahp.surrogate.validation import expected_best_of_random, is_random
+from metahp.surrogate.validation import compute_expected_best_of_random, is_random
 
 KS = (1, 3, 5, 10, 15, 25, 30, 50)
 SECONDS = (1, 3, 10, 30, 100)
@@ -258,14 +258,14 @@ class Scores:
     def add(self, traces: Mapping[str, Trace], start: float, best: float, default: float) -> None:
         """Score one table; metahp's first trial begins at `start`."""
         best = float(np.nanmin([best, *(trial.loss for trace in traces.values() for trial in trace)]))
-        regret = partial(default_scaled_regret, best=best, default=default)
+        regret = partial(compute_default_scaled_regret, best=best, default=default)
         for name, trace in traces.items():
             losses = np.array([trial.loss for trial in trace])
             if np.isnan(losses).all():
                 self.n_failed += 1
                 after_trials, after_seconds = [np.nan] * len(KS), [np.nan] * len(SECONDS)
             elif name == "random":
-                after_trials = expected_best_of_random(regret(losses), KS)
+                after_trials = compute_expected_best_of_random(regret(losses), KS)
                 after_seconds = random_regret_after(trace, regret)
             else:
                 values = np.minimum.accumulate(regret(losses))

@@ -66,7 +66,12 @@ from metahp import MetahpError, api
 from metahp.core.metric import METRICS
 from metahp.learners.registry import LEARNERS
 from metahp.metafeatures.extract import NAMES
-from metahp.surrogate.validation import batch_regret, n_random, random_regret, worth_in_random_trials
+from metahp.surrogate.validation import (
+    compute_batch_regret,
+    compute_random_regret,
+    compute_worth_in_random_trials,
+    count_random,
+)
 
 KS = (1, 3, 5, 10, 25)
 # Where the negative-transfer rate is taken.
@@ -95,7 +100,7 @@ def judge(guided: Guided, left_out: frozenset[str], seed: int, *, has_intervals:
             batches = {rival: ADVICE[rival](task, max(KS)) for rival in RIVALS}
             batches["metahp"] = [item.column for item in advice.items]
             for method, batch in batches.items():
-                regret[method][i] = batch_regret(evidence, row, columns[batch].tolist(), KS)
+                regret[method][i] = compute_batch_regret(evidence, row, columns[batch].tolist(), KS)
             for j, item in enumerate(advice.items):
                 inside[i, j] = item.low <= evidence.losses[row, columns[item.column]] <= item.high
             abstained[i] = bool(advice.prior.abstained)
@@ -108,7 +113,7 @@ def tabulate_methods(
 ) -> Figures:
     """How all methods do by some metrics."""
     splits = {name: pool(scored, found, name) for name in ("metahp", *RIVALS)}
-    random = [np.array([[random_regret(each.evidence, int(row), KS) for row in each.rows]]) for each in scored]
+    random = [np.array([[compute_random_regret(each.evidence, int(row), KS) for row in each.rows]]) for each in scored]
     splits["random"] = np.concatenate([some for some in random if some.size], axis=1)
     splits["default"] = np.ones_like(splits["random"])
     rows: Cells = []
@@ -165,13 +170,13 @@ def _notes(
 def _worth(scored: Sequence[Scored], regret: np.ndarray) -> list[tuple[int, int, list[float]]]:
     """Tasks, most trials counted and worth at each k, on nearly all tasks and on those with the longest design."""
     places = [(each.evidence, int(row)) for each in scored for row in each.rows]
-    sizes = np.array([n_random(evidence, row) for evidence, row in places])
+    sizes = np.array([count_random(evidence, row) for evidence, row in places])
     found: dict[int, tuple[int, int, list[float]]] = {}
     for depth in (np.median(sizes), sizes.max()):
         chosen = np.flatnonzero(sizes >= 0.9 * depth)
         most = int(sizes[chosen].min())
-        curve = np.mean([random_regret(*places[i], range(1, most + 1)) for i in chosen], axis=0)
-        worth = [worth_in_random_trials(curve, float(value)) for value in regret[chosen].mean(axis=0)]
+        curve = np.mean([compute_random_regret(*places[i], range(1, most + 1)) for i in chosen], axis=0)
+        worth = [compute_worth_in_random_trials(curve, float(value)) for value in regret[chosen].mean(axis=0)]
         found.setdefault(most, (chosen.size, most, worth))
     return list(found.values())
 

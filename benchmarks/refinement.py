@@ -25,8 +25,8 @@ from benchmarks.suites import Suite, make_suite_parser, read_suites
 from benchmarks.tables import LEARNER
 from metahp import Configuration, TaskType
 from metahp.core.errors import UnknownNameError, did_you_mean
-from metahp.core.regret import range_scaled_regret
-from metahp.core.statistics import standard_error
+from metahp.core.regret import compute_range_scaled_regret
+from metahp.core.statistics import compute_standard_error
 from metahp.evaluation.backend import InTurn, Outcome
 from metahp.evaluation.design import make_design
 from metahp.evaluation.lookup import Lookup
@@ -34,7 +34,7 @@ from metahp.refinement.strategy import Observation, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.surrogate.gaussian_process import Interpolation, Kernel
 from metahp.surrogate.prior import Prior
-from metahp.surrogate.validation import group_folds
+from metahp.surrogate.validation import make_group_folds
 
 KS = (1, 3, 5, 10, 15, 20, 25, 30, 50, 100)
 QUICK_TASKS, QUICK_EVALUATIONS = 4, 10
@@ -56,7 +56,7 @@ def search_tasks(
         table = Lookup({configuration: (loss,) for configuration, loss in pairs}, metric=METRIC)
         trials = run_trials(search_of(task), table, n, METRIC, suite.spaces)
         best = np.minimum.accumulate([trial.loss(METRIC) for trial in trials])
-        curve = range_scaled_regret(best, float(losses.min()), float(losses.max()))
+        curve = compute_range_scaled_regret(best, float(losses.min()), float(losses.max()))
         found.append(np.concatenate([curve, np.full(n - len(curve), curve[-1])]))
     return np.array(found)
 
@@ -68,7 +68,7 @@ def average_curves(
     jobs = [
         (known.tolist(), [task for task in left_out.tolist() if task in tasks], seed)
         for seed in range(n_seeds)
-        for known, left_out in group_folds(suite.tasks, n_folds or len(suite.tasks), seed=seed)
+        for known, left_out in make_group_folds(suite.tasks, n_folds or len(suite.tasks), seed=seed)
     ]
     jobs = [job for job in jobs if job[1]]
     found = workers(delayed(search_tasks)(method, suite, known, its, n, seed) for known, its, seed in jobs)
@@ -124,7 +124,7 @@ def time_overhead(noise: float) -> float:
 
     for configuration in known:
         losses = losses_of(configuration)
-        search.tell(Observation(configuration, float(np.mean(losses)), standard_error(losses)))
+        search.tell(Observation(configuration, float(np.mean(losses)), compute_standard_error(losses)))
     run_trials(search, InTurn(evaluate), OVERHEAD_REPEATS + 1, METRIC, [space])
     # From one trial to the next it is told of the one and asked for the other.
     return float(np.median(seconds[1:]))

@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from benchmarks.common import DATASETS, SEED_FOLDER, make_parser
 from metahp import Configuration, Table, TaskType, Trial, api
 from metahp.api.past_knowledge import measure_past
-from metahp.core.metric import canonical_metric, kin_metrics
+from metahp.core.metric import find_canonical_metric, find_kin_metrics
 from metahp.core.trial_columns import TrialColumns
 from metahp.datasets.columns import parse_column, read_labels
 from metahp.datasets.read import TableSource
@@ -33,7 +33,7 @@ from metahp.surrogate.calibration import OF_TABLES
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.metamodel import MetaModel
 from metahp.surrogate.prior import PastTasks
-from metahp.surrogate.validation import group_folds
+from metahp.surrogate.validation import make_group_folds
 
 LEARNER = find_learner("lightgbm")
 N_FOLDS = 5
@@ -91,7 +91,7 @@ class Past:
     def evidence(self, task_type: TaskType, metric: str) -> Evidence:
         """What they say of `LEARNER`."""
         measured = measure_past(self.records, TrialColumns.of(self.trials), task_type, [LEARNER.name])
-        return measured.evidence(canonical_metric(metric), [LEARNER.name])
+        return measured.evidence(find_canonical_metric(metric), [LEARNER.name])
 
 
 def is_scored(evidence: Evidence, records: Sequence[TaskRecord], rows: str = ROWS[0]) -> np.ndarray:
@@ -152,8 +152,8 @@ def tables_by_kind(past: Past, metrics: Mapping[str, str], choose: Choose) -> It
     """The tables of each kind, by the metric of the kind or its next of kin."""
     for kind, task_type in KINDS.items():
         evidence = past.evidence(task_type, metrics[kind])
-        sources, kin, groups = choose(evidence, task_type), kin_metrics(metrics[kind]), evidence.groups
-        parts = list(group_folds(groups, N_FOLDS, seed=0))
+        sources, kin, groups = choose(evidence, task_type), find_kin_metrics(metrics[kind]), evidence.groups
+        parts = list(make_group_folds(groups, N_FOLDS, seed=0))
         fold_of = {groups[row]: fold for fold, (_, test) in enumerate(parts) for row in test}
         yield Tables(
             evidence=evidence,

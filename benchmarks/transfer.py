@@ -19,12 +19,12 @@ from benchmarks.common import Cells, Figure, Figures, Report, average, mean_and_
 from benchmarks.methods import PORTFOLIO, WEIGHTS, choose_batch
 from benchmarks.suites import Suite, make_suite_parser, read_suites
 from metahp import Configuration
-from metahp.core.regret import range_scaled_regret
+from metahp.core.regret import compute_range_scaled_regret
 from metahp.surrogate.calibration import fit_calibrated
 from metahp.surrogate.gaussian_process import Interpolation
 from metahp.surrogate.prior import Prior, Scenarios
-from metahp.surrogate.selection import greedy_batch
-from metahp.surrogate.validation import expected_best_of_random, group_folds
+from metahp.surrogate.selection import choose_greedy_batch
+from metahp.surrogate.validation import compute_expected_best_of_random, make_group_folds
 
 KS = (1, 3, 5, 10, 25)
 QUICK_TASKS = 3
@@ -33,7 +33,7 @@ METHODS = ("metahp", *WEIGHTS)
 
 def scale(losses: np.ndarray) -> np.ndarray:
     """Regret of the losses of one task; NaN stays."""
-    return range_scaled_regret(losses, float(np.nanmin(losses)), float(np.nanmax(losses)))
+    return compute_range_scaled_regret(losses, float(np.nanmin(losses)), float(np.nanmax(losses)))
 
 
 def choose_batches(suite: Suite, known: np.ndarray, tasks: Sequence[int], seed: int) -> dict[str, list[list[int]]]:
@@ -57,7 +57,7 @@ def choose_batches(suite: Suite, known: np.ndarray, tasks: Sequence[int], seed: 
             losses[:, here] = np.where(np.isnan(measured), losses[:, here], measured)
         for name, weigh in WEIGHTS.items():
             weights = weigh(evidence.metafeatures, features, np.ones(len(known), dtype=bool))
-            found[name].append(greedy_batch(losses, weights, max(KS)))
+            found[name].append(choose_greedy_batch(losses, weights, max(KS)))
     return found
 
 
@@ -80,7 +80,7 @@ def score(suite: Suite, n_folds: int, seed: int, wanted: Sequence[int]) -> dict[
     """Regret by method for one split, shape (t, len(KS)); NaN for tasks that are not wanted."""
     n = len(suite.tasks)
     regret = {method: np.full((n, len(KS)), np.nan) for method in METHODS}
-    for known, left_out in group_folds(suite.tasks, n_folds or n, seed=seed):
+    for known, left_out in make_group_folds(suite.tasks, n_folds or n, seed=seed):
         tasks = [task for task in left_out.tolist() if task in wanted]
         if tasks:
             for method, batches in choose_batches(suite, known, tasks, seed).items():
@@ -94,7 +94,7 @@ def rows_of_suite(suite: Suite, wanted: Sequence[int], n_folds: int, n_seeds: in
     """How all methods do on one suite, a row each."""
     by_seed = Parallel(n_jobs=n_jobs)(delayed(score)(suite, n_folds, seed, wanted) for seed in range(n_seeds))
     regret = {method: np.mean([found[method][wanted] for found in by_seed], axis=0) for method in METHODS}
-    regret["random"] = np.array([expected_best_of_random(scale(suite.losses[task]), KS) for task in wanted])
+    regret["random"] = np.array([compute_expected_best_of_random(scale(suite.losses[task]), KS) for task in wanted])
     rows: Cells = [[suite.name, method, *average(values, "{:.4f} ± {:.4f}")] for method, values in regret.items()]
     portfolio = regret[PORTFOLIO].mean(axis=0)
     # NaN where the portfolio leaves nothing to gain.

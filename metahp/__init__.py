@@ -1,7 +1,7 @@
-"""Starting hyperparameters for a table never seen before, learned from past tasks.
+"""Starting hyperparameters for a new table, learned from past tasks.
 
-What this module exports is public; all other modules may change without notice. Public names are imported on first use:
-`import metahp` alone loads nothing heavy.
+Only the names that this module exports are public; all other modules may change without notice. Names are imported on
+first use: `import metahp` alone loads nothing heavy.
 """
 
 from importlib import import_module
@@ -95,7 +95,7 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        # Not at the top: `importlib.metadata` alone would take a sixth of the time of `metahp --help`.
+        # Not at the top: importing `importlib.metadata` takes a sixth of the time of `metahp --help`.
         from importlib.metadata import version
 
         return version("metahp")

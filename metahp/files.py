@@ -31,7 +31,7 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         OSError: it cannot be written; nothing has changed then.
     """
-    unfinished = unfinished_path(path)
+    unfinished = make_unfinished_path(path)
     try:
         write_synced(unfinished, data)
         os.replace(unfinished, path)
@@ -50,13 +50,13 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def unfinished_folder(path: Path) -> Iterator[Path]:
+def make_unfinished_folder(path: Path) -> Iterator[Path]:
     """A new folder beside `path` for what will take its place; it is removed at the end where it is still there.
 
     Raises:
         OSError: it cannot be made.
     """
-    folder = unfinished_path(path)
+    folder = make_unfinished_path(path)
     try:
         folder.mkdir()
         yield folder
@@ -98,10 +98,10 @@ def claim_name(unfinished: Path, path: Path) -> bool:
     return is_free
 
 
-def unfinished_path(path: Path) -> Path:
+def make_unfinished_path(path: Path) -> Path:
     """A free name beside `path` for what will take its place, which `sweep` knows as this process's."""
     name = path.name.encode(errors="surrogateescape")[:MAX_NAME_BYTES].decode(errors="ignore")
-    return path.with_name(f".{name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{name}.{_hash_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def sync_folder(folder: Path) -> None:
@@ -141,7 +141,7 @@ def sweep(folder: Path, name: str = "") -> list[Path]:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether the name of `path` is one that `unfinished_path` gives."""
+    """Whether the name of `path` is one that `make_unfinished_path` gives."""
     return _UNFINISHED.fullmatch(path.name) is not None
 
 
@@ -150,14 +150,14 @@ class HeldError(Exception):
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Hold the lock file `path` in the body; the system gives it up when this process ends, however it ends.
 
     Raises:
         HeldError: another process, or another part of this one, holds it.
         OSError: the lock file cannot be written, or is a link.
     """
-    handle = _acquired(path)
+    handle = _acquire(path)
     try:
         os.ftruncate(handle, 0)
         os.write(handle, f"process {os.getpid()} of {platform.node()}".encode())
@@ -166,7 +166,7 @@ def locked(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _acquired(path: Path) -> int:
+def _acquire(path: Path) -> int:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
@@ -197,7 +197,7 @@ def _lock(handle: int) -> None:
 
 
 def _is_being_written(host: str, pid: int, written: float) -> bool:
-    if host != _host():
+    if host != _hash_host():
         return time.time() - written < FOREIGN_SECONDS
     if pid == os.getpid():
         return True
@@ -214,5 +214,5 @@ def _is_being_written(host: str, pid: int, written: float) -> bool:
 
 
 @functools.cache
-def _host() -> str:
+def _hash_host() -> str:
     return hashlib.blake2b(platform.node().encode(errors="replace"), digest_size=4).hexdigest()

@@ -18,9 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from metahp import api
 from metahp.api.models import FILE_VERSION
-from metahp.api.training import Trained, TrainingProgress, train
+from metahp.api.training import TrainingOutcome, TrainingProgress, train
 from metahp.core.errors import MetahpError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 from metahp.core.trial import Trial, TrialState
 from metahp.evaluation import interrupts
 from metahp.files import write_file
@@ -73,7 +73,7 @@ def main() -> int:
                 return interrupts.get_exit_code()
             if not isinstance(error, MetahpError):
                 raise
-            print(f"refresh: {printable(str(error))}", file=sys.stderr)
+            print(f"refresh: {make_printable(str(error))}", file=sys.stderr)
             return 2
 
 
@@ -130,7 +130,7 @@ def _measure(rows: list[api.ManifestRow], arguments: argparse.Namespace) -> Know
 def train_shipped(base: KnowledgeBase, out: Path, jobs: int) -> None:
     """Train the models that a fresh installation needs, into `out`; older files go when all are there."""
 
-    def on_progress(progress: TrainingProgress, trained: Trained | None) -> None:
+    def on_progress(progress: TrainingProgress, trained: TrainingOutcome | None) -> None:
         if trained is None:
             print(f"training {progress.n_models} models, {progress.seconds_left:.0f} s of one core", file=sys.stderr)
         else:
@@ -145,7 +145,7 @@ def train_shipped(base: KnowledgeBase, out: Path, jobs: int) -> None:
             path.unlink()
 
 
-def _line(model: Trained) -> str:
+def _line(model: TrainingOutcome) -> str:
     name = " ".join(part for part in (model.kind, model.metric, "+".join(model.learners)) if part)
     if model.why_not:
         return f"{name}: not trained. {model.why_not}"

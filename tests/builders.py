@@ -9,7 +9,7 @@ import pandas as pd
 
 import metahp
 from metahp.core.configuration import Configuration
-from metahp.core.metric import metrics_for
+from metahp.core.metric import find_metrics
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
@@ -45,7 +45,7 @@ def make_task_record(number: int, metafeatures: Mapping[str, float]) -> TaskReco
     """A binary past task in a group of its own; a constant prediction has a loss of 0.69 by every metric."""
     name = f"past{number}"
     task = Task(id=f"{number:024d}", type=TaskType.BINARY, n_rows=80, n_features=30, n_classes=2, name=name, group=name)
-    constants = {BASELINE + metric.name: 0.69 for metric in metrics_for(TaskType.BINARY)}
+    constants = {BASELINE + metric.name: 0.69 for metric in find_metrics(TaskType.BINARY)}
     return TaskRecord(task=task, metafeatures={**constants, **metafeatures}, metafeatures_version=VERSION)
 
 

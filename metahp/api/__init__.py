@@ -1,4 +1,4 @@
-"""The story, one function per verb: load, describe, recommend, tune, tune_objective, train and refresh."""
+"""The main functions: load, describe, recommend, tune, tune_objective, train and refresh."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ __all__ = [
     "tune_objective",
 ]
 
-# Imported on first use: a recommendation searches nothing and writes no result.
+# Imported on first use: a recommendation needs neither search nor results.
 _LAZY_MODULES = {
     **dict.fromkeys(
         ("LARGE_LIMITS", "SEED_LIMITS", "SEED_PROTOCOL", "ManifestRow", "read_manifest", "refresh"), "api.growth"

@@ -1,4 +1,4 @@
-"""Recommend: what past tasks say about a table."""
+"""Recommend configurations for a table, from past tasks."""
 
 import logging
 import math
@@ -14,8 +14,8 @@ from metahp.api.advisers import NamedAdviser, ask_about, find_kept_adviser
 from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
 from metahp.api.tables import describe, load
 from metahp.core.errors import InputError, KnowledgeBaseError
-from metahp.core.metric import Metric, metric_for
-from metahp.core.statistics import standard_error
+from metahp.core.metric import Metric, find_metric
+from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
@@ -26,9 +26,10 @@ from metahp.learners.registry import LEARNERS, find_learner
 from metahp.recommendation.result import Recommendation, Recommended
 from metahp.surrogate.collecting import find_main_protocols
 
-# 80 % of a normal distribution lie within so many standard deviations.
+# 80 % of a normal distribution lie within this many standard deviations of the mean.
 Z_80 = 1.2816
-# A learner measured on a smaller share of the tasks of the best known one is not recommended unless it is asked for.
+# A learner is recommended only on request if it was measured on fewer tasks than this share of those of the most
+# measured learner.
 MIN_KNOWN_SHARE = 0.15
 _log = logging.getLogger(__name__)
 
@@ -50,23 +51,24 @@ def recommend(
 
     Args:
         X: A path, a frame, an array (n, d), or a `Table`.
-        y: Target of arrays and of frames without it, shape (n,).
-        target: Target column; guessed where it is None.
-        task: binary, multiclass or regression; inferred where it is None.
-        metric: A scikit-learn scorer name; the task type's default where it is None.
-        k: How many.
+        y: Target, shape (n,), where `X` does not contain it.
+        target: Target column; None to guess it.
+        task: binary, multiclass or regression; None to infer it.
+        metric: A scikit-learn scorer name; None for the task type's default.
+        k: Number of configurations.
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
-        knowledge_base: A knowledge base or the path of one; None for the user's own.
-        seed: Of the meta-features' samples and of the estimators; past tasks say the same whatever it is.
+        knowledge_base: A knowledge base or its path; None for the user's own.
+        seed: Seed of the meta-features' samples and of the estimators; does not affect what past tasks say.
         budget_seconds: Work for the meta-features, in seconds of one core of a common machine.
 
     Raises:
-        InputError, UnknownNameError: input that cannot be used; KnowledgeBaseError: no past task of this kind.
+        InputError, UnknownNameError: unusable input.
+        KnowledgeBaseError: no past task of this kind.
     """
     if k < 1:
         raise InputError(f"k is the number of configurations, at least 1, got {k}.")
     table = load(X, y, target=target, task=task)
-    chosen = metric_for(table.task.type, metric)
+    chosen = find_metric(table.task.type, metric)
     _, snapshot = open_snapshot(knowledge_base)
     with snapshot:
         totals = snapshot.totals
@@ -81,30 +83,30 @@ def recommend(
             "numeric": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if not is_cat),
             "categorical": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if is_cat),
         }
-        own = _find_known_trials(snapshot, table.task, chosen, names)
+        known_trials = _find_known_trials(snapshot, table.task, chosen, names)
         measured = None
-        if own:
+        if known_trials:
             measured = Recommendation(
-                items=_rank_known_trials(own, table.task, chosen, k),
+                items=_rank_known_trials(known_trials, table.task, chosen, k),
                 neighbours=(),
                 track_record=None,
                 abstained=False,
-                reasons=(f"this table is in the knowledge base: {len(own)} trials measured on it",),
+                reasons=(f"this table is in the knowledge base: {len(known_trials)} trials measured on it",),
                 is_known_task=True,
                 warnings=table.warnings,
                 **shared,
             )
-            # Fewer, as an interrupted search leaves them, are not all that there is to say; the adviser knows them too.
-            if len(own) >= k and {trial.configuration.learner for trial in own} >= set(names):
+            # An interrupted search may leave fewer; then the adviser, who knows them too, completes the list.
+            if len(known_trials) >= k and {trial.configuration.learner for trial in known_trials} >= set(names):
                 return measured
-        # One thread of linear algebra for both: then sums are the same for any number of cores.
-        with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
-            # Reading what past tasks measured needs no description, and takes about as long.
-            reading = beside.submit(_read_kept, snapshot, table.task.type, chosen, names)
+        # One thread of linear algebra for both: sums are then the same on any number of cores.
+        with threadpool_limits(1), ThreadPoolExecutor(1) as background:
+            # Reading past measurements does not need the description, and takes about as long.
+            reading = background.submit(_read_kept, snapshot, table.task.type, chosen, names)
             metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
         try:
             knowledge, kept = reading.result()
-            # Not beside the description, whose clock would count the reading of all trials as its own time.
+            # Not during the description: its clock measures process time and would count reading all trials.
             knowledge = knowledge or read_knowledge(snapshot, table.task.type, chosen, names)
             snapshot.close()
             adviser, advice, notes = ask_about(knowledge, table, chosen, metafeatures, k, kept=kept)
@@ -143,7 +145,7 @@ def recommend(
 def _read_kept(
     snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]
 ) -> tuple[PastKnowledge | None, NamedAdviser | None]:
-    """What past tasks say and the adviser, where both were kept; the file is closed before the model is read."""
+    """Kept past knowledge and the kept adviser, None where not kept; closes the snapshot before it reads a model."""
     knowledge = read_kept_knowledge(snapshot, task_type, metric, learners)
     if knowledge is None:
         return None, None
@@ -152,14 +154,14 @@ def _read_kept(
 
 
 def _find_known_trials(snapshot: Snapshot, task: Task, metric: Metric, learners: Sequence[str]) -> list[Trial]:
-    """The comparable trials of a known table with a finite loss, and a configuration that its learner takes."""
+    """Comparable trials of a known table with a finite loss and a still valid configuration."""
     spaces = find_spaces(task.type, learners)
     trials = [trial for trial in snapshot.read_trials(task=task.id) if trial.configuration.learner in spaces]
     kept = [trial for _, trial in upgrade_trials(trials, spaces)]
     if len(kept) < len(trials):
         _log.warning(
-            "%d trial(s) of this table are left out: their configuration lies outside its search space or is that of "
-            "another since a hyperparameter was removed.",
+            "%d trial(s) of this table are left out: their configuration is outside the search space, or equals that "
+            "of another trial since a hyperparameter was removed.",
             len(trials) - len(kept),
         )
     main = find_main_protocols([trial.task for trial in kept], [trial.protocol for trial in kept])
@@ -172,21 +174,21 @@ def _find_known_trials(snapshot: Snapshot, task: Task, metric: Metric, learners:
     ]
 
 
-def _rank_known_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int) -> tuple[Recommended, ...]:
-    """The best measured configurations of a known table, with what was measured."""
-    ranked = sorted(own, key=lambda trial: trial.loss(metric.name))
+def _rank_known_trials(known_trials: Sequence[Trial], task: Task, metric: Metric, k: int) -> tuple[Recommended, ...]:
+    """The best measured configurations of a known table, with their measurements."""
+    ranked = sorted(known_trials, key=lambda trial: trial.loss(metric.name))
     default = {name: learner.space(task.type).default.id for name, learner in LEARNERS.items()}
     default_loss = {
         trial.configuration.learner: trial.loss(metric.name)
-        for trial in own
+        for trial in known_trials
         if trial.configuration.id == default.get(trial.configuration.learner)
     }
     items = []
     for rank, trial in enumerate(ranked[:k], start=1):
-        half = Z_80 * standard_error(trial.fold_losses[metric.name])
+        half = Z_80 * compute_standard_error(trial.fold_losses[metric.name])
         loss = trial.loss(metric.name)
         seconds = trial.fit_seconds / (trial.protocol.folds - 1) / trial.protocol.repeats
-        # A trial that does not say on how many rows it was measured does not say how long all of them would take.
+        # Without the number of rows of a trial, the time for all rows is unknown.
         all_rows = task.n_rows / trial.n_rows if trial.n_rows else math.nan
         items.append(
             Recommended(
@@ -204,10 +206,10 @@ def _rank_known_trials(own: Sequence[Trial], task: Task, metric: Metric, k: int)
 
 
 def choose_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]) -> tuple[str, ...]:
-    """The learners of these names, each once, or the known ones where none is named.
+    """The distinct names of learners in `names`; without names, the well-known learners.
 
     Raises:
-        UnknownNameError: there is no learner of a name.
+        UnknownNameError: no learner has one of the names.
     """
     if not names:
         return find_known_learners(totals)
@@ -218,9 +220,9 @@ def choose_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]
 
 
 def find_known_learners(totals: Mapping[str, Any]) -> tuple[str, ...]:
-    """The learners tried on no less than `MIN_KNOWN_SHARE` of the tasks of any, by what `Snapshot.totals` counts.
+    """Learners measured on at least `MIN_KNOWN_SHARE` of the tasks of the most measured learner.
 
-    All of them where nothing is measured: the caller then learns what is missing.
+    `totals` are those of a snapshot. If nothing is measured, all learners: the caller then reports what is missing.
     """
     tasks = {name: totals["defaults_by_learner"].get(name, 0) for name in LEARNERS}
     return tuple(name for name in LEARNERS if tasks[name] >= MIN_KNOWN_SHARE * max(tasks.values()))

@@ -1,4 +1,4 @@
-"""Advisers for a question: its evidence with a model that is kept, or one that is trained now."""
+"""Advisers that answer a question from its evidence, with a kept model or a newly trained one."""
 
 import logging
 import math
@@ -19,9 +19,9 @@ from metahp.api.models import (
 )
 from metahp.api.past_knowledge import MIN_PAST_TASKS, PastKnowledge, describe_error
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import Metric, guiding_metric
+from metahp.core.metric import Metric, find_guiding_metric
 from metahp.core.space import SearchSpace
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.datasets.table import Table
 from metahp.evaluation.countdown import Countdown
 from metahp.evaluation.losses import compute_constant_losses
@@ -33,17 +33,17 @@ from metahp.surrogate.forecast import Levels
 from metahp.surrogate.metamodel import MetaModel
 from metahp.surrogate.prior import PastTasks
 
-# With this many new tasks, as a share of those that a model was trained on, it is worth training again.
+# Train again above this number of new tasks, as a share of the tasks that a model was trained on.
 RETRAIN_SHARE = 0.1
-# Measured cells of past tasks from which a question trains a model, and those with which it validates it too: about
-# eight and two seconds of one core. With more, `train` does it in the open.
+# A question trains a model on at most this many measured cells, and validates it on at most the second number: about
+# eight and two seconds of one core. With more cells the user calls `train`.
 MAX_CELLS_TRAINED, MAX_CELLS_VALIDATED = 60_000, 6_000
-# Of the time that is left to a study, training may take this share.
+# Training may take at most this share of a study's remaining time.
 MAX_SHARE_OF_TIME = 0.1
 _log = logging.getLogger(__name__)
 
 
-# The name of a model, the adviser that it makes, and what a user should know of it.
+# Name of a model, the adviser made of it, and notes for the user.
 NamedAdviser = tuple[str, Adviser, tuple[str, ...]]
 
 
@@ -57,11 +57,11 @@ def ask_about(
     kept: NamedAdviser | None = None,
     seconds_left: float = math.inf,
 ) -> tuple[Adviser, Advice, tuple[str, ...]]:
-    """Ask what past tasks say about a table: the adviser, its advice, and what a user should know of it.
+    """The adviser for a table, its advice, and notes for the user.
 
-    A question trains nothing where a model is kept that knows the learners. Where none is, a small one is trained, with
-    a logged line before, and kept; but not where training would take more than a share of the `seconds_left`. `kept` is
-    what `find_kept_adviser` gave, where that is known.
+    A kept model is used if it knows the learners. Otherwise a small model is trained and kept, with a logged line
+    before, unless training would take more than a share of `seconds_left`. `kept` is the result of
+    `find_kept_adviser`, if known.
     """
     constant = compute_constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
     others = _find_advisers(knowledge, seconds_left)
@@ -81,11 +81,11 @@ def ask_about(
             failed.add(name)
             continue
         return adviser, advice, notes
-    raise AssertionError("the last adviser has no model, and always gives an answer")
+    raise AssertionError("the last adviser has no model, so it always answers")
 
 
 def find_kept_adviser(knowledge: PastKnowledge) -> NamedAdviser | None:
-    """The adviser for a question whose model is kept, and None for any other: nothing is trained or said."""
+    """The adviser of a kept model, None without one; trains and logs nothing."""
     try:
         for name, model, notes in _find_kept_models(knowledge):
             return name, make_adviser(knowledge.evidence, model), notes
@@ -95,7 +95,7 @@ def find_kept_adviser(knowledge: PastKnowledge) -> NamedAdviser | None:
 
 
 def _find_advisers(knowledge: PastKnowledge, seconds_left: float) -> Iterator[NamedAdviser]:
-    """Advisers for a question, the best one first; the last one has no model."""
+    """Yield advisers for a question, the best one first; the last one has no model."""
     for name, model, notes in chain(_find_kept_models(knowledge), _train_models(knowledge, seconds_left)):
         try:
             with threadpool_limits(1):
@@ -110,7 +110,7 @@ def _find_advisers(knowledge: PastKnowledge, seconds_left: float) -> Iterator[Na
 
 
 def make_adviser(evidence: Evidence, model: Model | None) -> Adviser:
-    """The adviser of some evidence by a model, or by none."""
+    """The adviser of some evidence, with a model or without."""
     if model is None:
         return Adviser.of(PastTasks.read(evidence, MetaModel.untrained(evidence)), Levels.fit(evidence, seed=0))
     levels = Levels.from_text(model.levels.get(evidence.metric, "{}"), list(evidence.spaces))
@@ -129,30 +129,30 @@ def _find_known_learners(evidence: Evidence) -> set[str]:
 
 
 def _find_kept_models(knowledge: PastKnowledge) -> Iterator[tuple[str, Model, tuple[str, ...]]]:
-    """Kept models for a question, the best one first, with their names and what a user should know of them."""
+    """Yield kept models for a question, the best one first, with their names and notes for the user."""
     past, evidence = knowledge.past, knowledge.evidence
     tasks = {task.id for task in evidence.tasks}
     for path in list_kept_models(knowledge.folder, evidence, knowledge.content, frozenset(past.spaces)):
         model = _load_model(path, past.spaces)
-        # A model of tasks that are not here says nothing of those that are.
+        # Skip a model of mostly other tasks.
         if model is None or len(model.tasks & tasks) <= (1 - RETRAIN_SHARE) * len(model.tasks):
             continue
-        # Nor does one from the time before a learner had past tasks.
+        # Skip a model trained before one of the learners had past tasks.
         if not _find_known_learners(evidence) <= model.learners:
             continue
         n_new = len(tasks - model.tasks)
         is_old = n_new > RETRAIN_SHARE * len(model.tasks)
         if is_old and count_cells(evidence) <= MAX_CELLS_VALIDATED:
-            # Training again takes a moment.
+            # Training again takes only a moment.
             return
         note = f"{n_new} tasks are new since the models were trained; `metahp kb train` learns from them"
-        yield encodable(str(path)), model, (note,) if is_old else ()
+        yield make_encodable(str(path)), model, (note,) if is_old else ()
 
 
 def _train_models(knowledge: PastKnowledge, seconds_left: float) -> Iterator[tuple[str, Model | None, tuple[str, ...]]]:
-    """A model that is trained for a question and kept, where that takes little time, and none as the last."""
+    """Yield a model trained for a question and kept, if training takes little time; then None."""
     past, evidence = knowledge.past, knowledge.evidence
-    guide = past.evidence(guiding_metric(evidence.metric), list(evidence.spaces))
+    guide = past.evidence(find_guiding_metric(evidence.metric), list(evidence.spaces))
     if len(set(guide.groups)) < MIN_PAST_TASKS:
         yield "", None, (f"past tasks have no losses of {guide.metric}, which a model would be trained on",)
         return
@@ -187,11 +187,11 @@ def _train_models(knowledge: PastKnowledge, seconds_left: float) -> Iterator[tup
 
 
 def _load_model(path: Path, spaces: Mapping[str, SearchSpace]) -> Model | None:
-    """The model in a file; None, with a logged warning, where it cannot be used."""
+    """The model in a file; None, with a logged warning, if it cannot be used."""
     for _, arrays in cache.read([path]):
         try:
             model = Model.from_arrays(arrays, spaces)
             return model if model.learners else None
         except Exception as error:
-            _log.warning("The kept model %s cannot be used (%s).", encodable(str(path)), describe_error(error))
+            _log.warning("The kept model %s cannot be used (%s).", make_encodable(str(path)), describe_error(error))
     return None

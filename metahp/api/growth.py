@@ -1,4 +1,4 @@
-"""Refresh: measure the design of every learner on the tables of a manifest, and write the seed."""
+"""Refresh the seed: measure the design of every learner on the tables of a manifest."""
 
 import csv
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 from metahp.api.tables import describe, make_record
 from metahp.core.errors import InputError
 from metahp.core.task import Task
-from metahp.core.trial import Protocol, Trial, trial_id
+from metahp.core.trial import Protocol, Trial, compute_trial_id
 from metahp.datasets.infer import find_task_type
 from metahp.datasets.read import TableSource
 from metahp.evaluation.runner import Job, Limits
@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 SEED_PROTOCOL = Protocol()
 SEED_LIMITS = Limits(seconds=30.0, memory_mib=4096.0)
-# For trials on more rows than the protocol's.
+# For trials on more rows than `SEED_PROTOCOL` allows.
 LARGE_LIMITS = Limits(seconds=120.0, memory_mib=4096.0)
-# Meta-features of past tasks are extracted without haste: a skipped group would be a gap in all later training.
+# Generous, since a skipped group of meta-features would be missing in all later training.
 SEED_BUDGET_SECONDS = 30.0
 INGEST_EVERY = 500
-# Inside the seed folder, not packaged: the database and journal from which the seed is written.
+# Folder in the seed folder for the database and journal from which the seed is written; not packaged.
 WORK_FOLDER = ".work"
 
 
@@ -43,10 +43,10 @@ class ManifestRow:
 
 
 def read_manifest(path: str | Path) -> list[ManifestRow]:
-    """The tables that a manifest lists (columns name, file, task, target; group, tier, source_* and licence optional).
+    """The tables of a manifest (columns name, file, task, target; optional: group, tier, source_* and licence).
 
     Raises:
-        InputError: no such file, or a column is missing.
+        InputError: the file does not exist, or a column is missing.
     """
     path = Path(path)
     if not path.is_file():
@@ -89,20 +89,20 @@ def refresh(
 ) -> KnowledgeBase:
     """Measure the design of every learner on every table, search further from there, and write the seed folder `out`.
 
-    What is measured already is not measured again: neither what `out` holds, nor what an interrupted call left in its
-    working folder `out/.work`, where each trial is on disk before the next one is counted.
+    Trials that `out` contains are not measured again. Nor are those of an interrupted call: its working folder
+    `out/.work` has each trial on disk before the next one is counted.
 
     Args:
         manifest: The tables.
         out: The seed folder.
-        learners: Which learners.
-        sizes: Number of configurations of the design by learner; the learner's own `design_size` where not named.
-        rows: Numbers of rows on which to measure the design: at most so many, or a share of them where below one.
-        searches: Number of trials of a search that starts from the design, by learner; none where not named.
-        n_jobs: How many trials run side by side.
-        on_trial: Called with trials done, trials in all and the trial, once at the start with None.
+        learners: Names of the learners.
+        sizes: Number of configurations of the design by learner; default: the learner's `design_size`.
+        rows: Maximum numbers of rows for measuring the design; a number below one is a share of the table's rows.
+        searches: Number of trials of a search that starts from the design, by learner; default: no search.
+        n_jobs: Number of trials that run in parallel.
+        on_trial: Called with finished trials, all trials and the trial; once at the start with None as the trial.
     """
-    # Imported here: a recommendation measures nothing and needs neither design nor pool.
+    # Imported here: a recommendation needs neither a design nor a process pool.
     from metahp.api.incumbents import plan_searches, run_searches
     from metahp.evaluation.design import make_design
     from metahp.evaluation.processes import call_each, run_jobs
@@ -134,7 +134,7 @@ def refresh(
                 )
                 for protocol, limits in _list_protocols(task.n_rows, rows)
                 for configuration, origin in make_design(find_learner(name), task.type, sizes[name])
-                if trial_id(task.id, configuration, protocol) not in done
+                if compute_trial_id(task.id, configuration, protocol) not in done
             ]
     n_searched = {name: n for name, n in (searches or {}).items() if name in learners}
     total = len(jobs) + sum(
@@ -149,7 +149,7 @@ def refresh(
             base.record([trial])
             yield trial
         for name, n_trials in n_searched.items():
-            # The design is measured by now, and a search starts from all of it.
+            # The design is measured now; a search starts from all of it.
             base.ingest()
             planned = plan_searches(base, tables, name, n_trials, SEED_PROTOCOL, SEED_LIMITS)
             for trials in run_searches(planned, n_jobs, base.record):
@@ -167,7 +167,7 @@ def refresh(
 
 
 def _list_protocols(n_rows: int, wanted: Sequence[float]) -> list[tuple[Protocol, Limits]]:
-    """The protocols that use as many of `n_rows` rows as are `wanted`, one for each number of rows that comes of it."""
+    """The protocols for the `wanted` numbers of rows of a table with `n_rows`; one for each distinct number of rows."""
     used = {min(n_rows, round(rows * n_rows if rows < 1 else rows)): rows for rows in reversed(wanted)}
     return [
         (replace(SEED_PROTOCOL, max_rows=round(rows * n_rows) if rows < 1 else int(rows)), limits)

@@ -1,10 +1,10 @@
-"""Incumbents: what a short search finds on a table beyond the design, so that the best known is not the design's."""
+"""Search for incumbents: a short search on each table finds better configurations than the design alone."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Protocol, Trial
 from metahp.core.upgrade import upgrade_trials
@@ -20,13 +20,13 @@ from metahp.study.loop import MemoryLog, run_search
 from metahp.study.request import Budget
 
 STRATEGY = "gp"
-# What the search improves: for classes log loss, binary ones too, as every configuration moves it.
+# Metric of the search. Log loss for binary tasks too, since every configuration changes it.
 METRIC_NAMES = {"binary": "neg_log_loss", "multiclass": "neg_log_loss", "regression": "neg_root_mean_squared_error"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedSearch:
-    """`n_trials` further trials of a learner on a table, chosen by what its trials so far, `known`, say."""
+    """`n_trials` further trials of a learner on a table; the strategy learns from its earlier trials, `known`."""
 
     source: TableSource
     task: Task
@@ -45,14 +45,15 @@ def plan_searches(
     protocol: Protocol,
     limits: Limits,
 ) -> Iterator[PlannedSearch]:
-    """What is left of a search of `n_trials` trials on each of the tables."""
+    """Yield the remaining part of a search of `n_trials` trials for each table."""
     known: dict[str, list[Trial]] = {task.id: [] for _, task in tables}
     for trial in base.trials(learner=learner):
         if trial.task in known and trial.protocol == protocol:
             known[trial.task].append(trial)
     for source, task in tables:
-        own = [trial for _, trial in upgrade_trials(known[task.id], {learner: find_learner(learner).space(task.type)})]
-        n_left = n_trials - sum(trial.origin is Origin.POSTERIOR for trial in own)
+        space = find_learner(learner).space(task.type)
+        task_trials = [trial for _, trial in upgrade_trials(known[task.id], {learner: space})]
+        n_left = n_trials - sum(trial.origin is Origin.POSTERIOR for trial in task_trials)
         if n_left > 0:
             yield PlannedSearch(
                 source=source,
@@ -60,7 +61,7 @@ def plan_searches(
                 learner=learner,
                 protocol=protocol,
                 limits=limits,
-                known=tuple(own),
+                known=tuple(task_trials),
                 n_trials=n_left,
             )
 
@@ -68,17 +69,17 @@ def plan_searches(
 def run_searches(
     planned: Iterable[PlannedSearch], n_jobs: int, record: Callable[[Sequence[Trial]], None]
 ) -> Iterator[list[Trial]]:
-    """The trials of each search, in the order in which searches finish.
+    """Yield the trials of each search, in the order in which searches finish.
 
-    Each trial is handed to `record`, in the process that made it, before the next one is chosen. The strategy is
-    Optuna's Gaussian process, which knows nothing of past tasks: what it finds is no echo of the prior.
+    Each trial goes to `record`, in the process that made it, before the strategy chooses the next one. The strategy is
+    Optuna's Gaussian process. It does not use past tasks, so its results do not repeat the prior.
     """
     for _, trials in call_each(functools.partial(_run_planned, record), list(planned), n_jobs=n_jobs):
         yield trials
 
 
 def _run_planned(record: Callable[[Sequence[Trial]], None], planned: PlannedSearch) -> list[Trial]:
-    metric = metric_for(planned.task.type, METRIC_NAMES[planned.task.type]).name
+    metric = find_metric(planned.task.type, METRIC_NAMES[planned.task.type]).name
     space = find_learner(planned.learner).space(planned.task.type)
 
     def make_job(suggestion: Suggestion) -> Job:

@@ -1,4 +1,4 @@
-"""Trained models of past tasks: one for each learner, one between all of them, and how they are kept."""
+"""Train models of past tasks, one for each learner and one for all of them together, and keep them in files."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metahp.core.metric import guiding_metric
+from metahp.core.metric import find_guiding_metric
 from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
 from metahp.knowledge import cache
@@ -18,7 +18,7 @@ from metahp.surrogate.forecast import Levels
 from metahp.surrogate.measurements import Measurements
 from metahp.surrogate.metamodel import MetaModel, to_bytes
 
-# Raised whenever kept arrays change their meaning, so that older files are made again.
+# Increased when kept arrays change their meaning, so that older files are made again.
 FILE_VERSION = 10
 # Seconds of one core that training takes for each measured cell and each task (measured on the seed).
 SECONDS_PER_CELL, SECONDS_PER_TASK = 1.6e-4, 1.5e-2
@@ -26,7 +26,7 @@ SECONDS_PER_CELL, SECONDS_PER_TASK = 1.6e-4, 1.5e-2
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Model:
-    """A meta-model with what was fitted and validated along with it for each metric that it serves.
+    """A meta-model with the fitted levels and the validation for each metric that it serves.
 
     `tasks` are the ids of the tasks that it learned from.
     """
@@ -38,7 +38,7 @@ class Model:
 
     @property
     def learners(self) -> frozenset[str]:
-        """The learners of which it knows what their default is worth."""
+        """The learners for which the loss of the default is known."""
         return frozenset(json.loads(self.levels.get(self.meta.metric, "{}")))
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -68,7 +68,7 @@ class Model:
 
 
 def train_model(past: Measurements, evidence: Evidence, *, seed: int, is_validated: bool = True) -> Model:
-    """Train on the evidence of a default metric, and fit and validate for all metrics that it guides."""
+    """Train on the evidence of a default metric; fit and validate for all metrics that it guides."""
     parts = []
     settings = OF_TABLES if len(evidence.tasks) >= MIN_TASKS else None
     if is_validated:
@@ -78,34 +78,34 @@ def train_model(past: Measurements, evidence: Evidence, *, seed: int, is_validat
             if part.tasks
         ]
     meta = MetaModel.fit(evidence, seed=seed, settings=settings)
-    served = [metric for metric in past.losses if guiding_metric(metric) == evidence.metric]
-    parts_of = {metric: past.evidence(metric, list(evidence.spaces)) for metric in served}
+    served = [metric for metric in past.losses if find_guiding_metric(metric) == evidence.metric]
+    evidence_by_metric = {metric: past.evidence(metric, list(evidence.spaces)) for metric in served}
     return Model(
         tasks=frozenset(task.id for task in evidence.tasks),
         meta=meta,
-        levels={metric: Levels.fit(part, seed=seed).to_text() for metric, part in parts_of.items()},
-        validations={metric: validate(part, parts, seed=seed) for metric, part in parts_of.items() if parts},
+        levels={metric: Levels.fit(part, seed=seed).to_text() for metric, part in evidence_by_metric.items()},
+        validations={metric: validate(part, parts, seed=seed) for metric, part in evidence_by_metric.items() if parts},
     )
 
 
 def estimate_training_seconds(evidence: Evidence, *, is_validated: bool = True) -> float:
-    """About how long `train_model` takes on one core, in seconds."""
+    """Estimated seconds that `train_model` takes on one core."""
     once = SECONDS_PER_CELL * count_cells(evidence) + SECONDS_PER_TASK * len(evidence.tasks)
     return once * (1 + 5 * is_validated)
 
 
 def count_cells(evidence: Evidence) -> int:
-    """Measured losses."""
+    """Number of measured losses."""
     return int((~np.isnan(evidence.losses)).sum())
 
 
 def name_kind(task_type: TaskType) -> str:
-    """Classification or regression, each of which learns from its own past tasks."""
+    """Name the kind of a task type, classification or regression; each learns only from tasks of its kind."""
     return "classification" if task_type.is_classification else "regression"
 
 
 def make_model_key(evidence: Evidence, content: str) -> str:
-    """The name of a kept model: what it is asked for, the number of tasks it learned from, and the content hash."""
+    """The name of a kept model: kind, metric, learners, number of tasks that it learned from, and content hash."""
     prefix = _make_prefix("model", name_kind(evidence.tasks[0].type))
     return f"{prefix}{evidence.metric}-{'.'.join(evidence.spaces)}-{len(evidence.tasks)}-{content}"
 
@@ -113,17 +113,17 @@ def make_model_key(evidence: Evidence, content: str) -> str:
 def list_kept_models(folder: Path, evidence: Evidence, content: str, learners: frozenset[str]) -> list[Path]:
     """Files of models that serve the metric of the evidence and know all its learners, the best one first.
 
-    That is one of fewer learners, then one of the knowledge base as it is, whose content hash is `content`, then one
-    that learned from more tasks, then one of the user's own. Models of other `learners` cannot be read here.
+    Models of fewer learners come first, then those of the present content hash `content`, then those that learned from
+    more tasks, then the user's own. Models with learners that are not in `learners` are left out: they cannot be read.
     """
-    prefix = f"{_make_prefix('model', name_kind(evidence.tasks[0].type))}{guiding_metric(evidence.metric)}-"
-    found = []
+    prefix = f"{_make_prefix('model', name_kind(evidence.tasks[0].type))}{find_guiding_metric(evidence.metric)}-"
+    candidates = []
     for order, path in enumerate(cache.list_newest(folder, f"{prefix}*")):
-        scope, _, rest = path.stem.removeprefix(prefix).partition("-")
-        names, (n_tasks, _, learned_from) = set(scope.split(".")), rest.partition("-")
+        scope, _, tasks_and_content = path.stem.removeprefix(prefix).partition("-")
+        names, (n_tasks, _, learned_from) = set(scope.split(".")), tasks_and_content.partition("-")
         if set(evidence.spaces) <= names <= learners and n_tasks.isdigit():
-            found.append((len(names), learned_from != content, -int(n_tasks), order, path))
-    return [path for *_, path in sorted(found)]
+            candidates.append((len(names), learned_from != content, -int(n_tasks), order, path))
+    return [path for *_, path in sorted(candidates)]
 
 
 def make_measurements_key(task_type: TaskType, content: str) -> str:

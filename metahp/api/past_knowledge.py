@@ -1,4 +1,4 @@
-"""What a question needs of past tasks: their measurements, read from what was kept and brought up to date."""
+"""Read the measurements of past tasks: take them from kept files, and update them."""
 
 import json
 import logging
@@ -10,10 +10,10 @@ import numpy as np
 
 from metahp.api.models import make_measurements_key, name_kind
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import Metric, canonical_metric, kin_metrics, stored_metrics
+from metahp.core.metric import Metric, find_canonical_metric, find_kin_metrics, find_stored_metrics
 from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.core.trial_columns import TrialColumns
 from metahp.knowledge import cache
 from metahp.knowledge.records import BASELINE, TaskRecord
@@ -25,22 +25,22 @@ from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.measurements import Measurements
 from metahp.surrogate.metamodel import to_bytes
 
-# One to learn from and one to see whether it helps.
+# One task to learn from, and one to check whether that helps.
 MIN_PAST_TASKS = 2
-# With so many changed trials everything is read again, and kept: reading these at every question takes a second.
+# With this many changed trials everything is read again and kept: reading them takes a second for every question.
 MANY_CHANGED = 5_000
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PastKnowledge:
-    """What one snapshot of a knowledge base says to a question about some learners and a metric.
+    """What one snapshot of a knowledge base says about some learners and a metric.
 
     Attributes:
         folder: The folder of the knowledge base, where models are kept.
-        content: Its content hash.
-        past: Measurements of its tasks, of classification or of regression.
-        evidence: The part of them that the question is about.
+        content: Content hash of the knowledge base.
+        past: Measurements of its classification tasks, or of its regression tasks.
+        evidence: The part of `past` about the learners and the metric.
     """
 
     folder: Path
@@ -53,7 +53,7 @@ def read_knowledge(snapshot: Snapshot, task_type: TaskType, metric: Metric, lear
     """What past tasks like `task_type` say about some learners.
 
     Raises:
-        KnowledgeBaseError: there is no past task to learn from.
+        KnowledgeBaseError: no past task to learn from.
     """
     return _gather(snapshot, read_past(snapshot, task_type, learners), task_type, metric, learners)
 
@@ -61,7 +61,7 @@ def read_knowledge(snapshot: Snapshot, task_type: TaskType, metric: Metric, lear
 def read_kept_knowledge(
     snapshot: Snapshot, task_type: TaskType, metric: Metric, learners: Sequence[str]
 ) -> PastKnowledge | None:
-    """As `read_knowledge`, from what was kept; None where all trials have to be read."""
+    """The same as `read_knowledge`, from kept files; None where all trials have to be read."""
     past = _read_kept(snapshot, task_type, learners)
     return None if past is None else _gather(snapshot, past, task_type, metric, learners)
 
@@ -77,9 +77,9 @@ def find_usable_evidence(past: Measurements, task_type: TaskType, metric: str, l
     """The evidence of a metric about some learners.
 
     Raises:
-        KnowledgeBaseError: too few distinct tasks have trials of them.
+        KnowledgeBaseError: too few distinct tasks have trials of these learners.
     """
-    evidence = past.evidence(canonical_metric(metric), learners)
+    evidence = past.evidence(find_canonical_metric(metric), learners)
     n_groups = len(set(evidence.groups))
     if n_groups < MIN_PAST_TASKS:
         raise KnowledgeBaseError(
@@ -89,18 +89,20 @@ def find_usable_evidence(past: Measurements, task_type: TaskType, metric: str, l
         )
     without = sorted(set(learners) - {candidate.learner for candidate in evidence.measured().candidates})
     if without:
-        _log.warning("of %s there is no past trial of such a task, so nothing is known", " and ".join(without))
+        _log.warning("no past trial of %s on such a task, so nothing is known about it", " and ".join(without))
     return evidence
 
 
 def measure_past(
     records: Iterable[TaskRecord], trials: TrialColumns, task_type: TaskType, learners: Sequence[str]
 ) -> Measurements:
-    """What past tasks like `task_type` measured of some learners, for every metric.
+    """The measurements of some learners on past tasks of the kind of `task_type`, for every metric.
 
-    Classification learns from classification and regression from regression: spaces and designs differ between them.
+    Classification learns from classification and regression from regression, as their spaces and designs differ.
     """
-    metrics = {name: kin_metrics(name) for name in stored_metrics(is_classification=task_type.is_classification)}
+    metrics = {
+        name: find_kin_metrics(name) for name in find_stored_metrics(is_classification=task_type.is_classification)
+    }
     like = [
         record
         for record in records
@@ -122,7 +124,7 @@ def measure_past(
             n_left_out,
         )
     vectors = np.array([[record.metafeatures.get(name, np.nan) for name in NAMES] for record in described], dtype=float)
-    found = collect_measurements(
+    measurements = collect_measurements(
         [record.task for record in described],
         vectors.reshape(len(described), len(NAMES)),
         trials,
@@ -130,8 +132,8 @@ def measure_past(
         spaces=find_spaces(task_type, learners),
         constants=constants,
     )
-    n_rows = np.array([task.n_rows for task in found.tasks], dtype=float)
-    return replace(found, metafeatures=replace_n_rows(found.metafeatures, n_rows))
+    n_rows = np.array([task.n_rows for task in measurements.tasks], dtype=float)
+    return replace(measurements, metafeatures=replace_n_rows(measurements.metafeatures, n_rows))
 
 
 def read_past(
@@ -139,12 +141,12 @@ def read_past(
 ) -> Measurements:
     """What a knowledge base measured on tasks like `task_type`.
 
-    It is taken from the file that was kept for the same content, or from the newest one with the tasks that have
-    changed since, unless it has to be `is_exact`: which candidates of new tasks are kept beside the others may depend
-    on what was kept before. Without such a file all trials are read, which takes a while, and kept.
+    It is read from the kept file of the same content, or from the newest kept file plus the tasks that have changed
+    since. `is_exact` forbids the latter, since there the candidates of new tasks may depend on the kept ones. Without
+    such a file all trials are read, which takes a while, and kept.
 
     Raises:
-        KnowledgeBaseError: there is no such task at all.
+        KnowledgeBaseError: no such task.
     """
     kept = _read_kept(snapshot, task_type, learners, is_exact=is_exact)
     if kept is not None:
@@ -156,14 +158,14 @@ def read_past(
     _check_not_empty(past, task_type)
     arrays = past.to_arrays()
     keep_measurements(snapshot, snapshot.folder, task_type, arrays, past.spaces)
-    # As it will be read from the file: a kept answer and a fresh one are the same.
+    # Through the file's form, so that a fresh answer equals a kept one.
     return Measurements.from_arrays(arrays, past.spaces)
 
 
 def keep_measurements(
     snapshot: Snapshot, folder: Path, task_type: TaskType, arrays: Mapping[str, np.ndarray], learners: Iterable[str]
 ) -> Path | None:
-    """Keep all that a snapshot has of some learners, with the sums by which a later question knows what has changed."""
+    """Keep the measurements of some learners in a file, with sums that later show which tasks have changed."""
     sums = to_bytes(json.dumps(snapshot.sum_trials(tuple(learners))))
     return cache.save(folder, make_measurements_key(task_type, snapshot.content_hash), {**arrays, "sums": sums})
 
@@ -171,7 +173,7 @@ def keep_measurements(
 def _read_kept(
     snapshot: Snapshot, task_type: TaskType, learners: Sequence[str], *, is_exact: bool = False
 ) -> Measurements | None:
-    """What a kept file has measured, brought up to date; None where there is none that has all of it."""
+    """Updated measurements of a kept file; None if no file covers the learners."""
     key = make_measurements_key(task_type, snapshot.content_hash)
     spaces = find_spaces(task_type, learners)
     for path, arrays in _find_kept(snapshot.folder, task_type, key):
@@ -183,21 +185,21 @@ def _read_kept(
             if path.stem != key:
                 now = snapshot.sum_trials(tuple(kept.spaces))
                 if 2 * sum(now.get(task) == text for task, text in sums.items()) < max(len(now), len(sums)):
-                    # Of another knowledge base, or of one that has changed since for the most part.
+                    # The file is of another knowledge base, or most tasks have changed since.
                     continue
-                brought = None if is_exact else _bring_up_to_date(snapshot, task_type, kept, sums, now)
-                if brought is None:
+                updated = None if is_exact else _update(snapshot, task_type, kept, sums, now)
+                if updated is None:
                     continue
-                kept = brought
+                kept = updated
         except Exception as error:
-            _log.warning("The kept file %s cannot be used (%s).", encodable(str(path)), describe_error(error))
+            _log.warning("The kept file %s cannot be used (%s).", make_encodable(str(path)), describe_error(error))
             continue
         return kept.with_learners(spaces)
     return None
 
 
 def _covers(snapshot: Snapshot, kept: Measurements, spaces: Mapping[str, SearchSpace]) -> bool:
-    """Whether kept measurements have all that there is of the learners in `spaces`."""
+    """Whether kept measurements include all trials of the learners in `spaces`."""
     missing = [name for name in spaces if name not in kept.spaces]
     return not missing or all(text.endswith(" 0 0") for text in snapshot.sum_trials(missing).values())
 
@@ -207,16 +209,16 @@ def _find_kept(folder: Path, task_type: TaskType, key: str) -> Iterator[tuple[Pa
     yield from cache.find_newest(folder, make_measurements_key(task_type, "*"), besides=key)
 
 
-def _bring_up_to_date(
+def _update(
     snapshot: Snapshot,
     task_type: TaskType,
     kept: Measurements,
     sums: Mapping[str, str],
     now: Mapping[str, str],
 ) -> Measurements | None:
-    """Kept measurements with the tasks that are new or have changed, without those that have gone.
+    """Kept measurements with new and changed tasks read again and removed tasks dropped.
 
-    None where that is more than reading everything again is worth. `sums` tell the tasks then, `now` those of today.
+    None where reading everything again is better. `sums` describes the tasks in the kept file, `now` the present ones.
     """
     changed = {task for task in now.keys() | sums.keys() if now.get(task) != sums.get(task)}
     if not changed:
@@ -227,7 +229,7 @@ def _bring_up_to_date(
         return None
     records = [record for record in snapshot.tasks if record.task.id in changed]
     fresh = measure_past(records, trials, task_type, learners)
-    # As they will be read from a file: a kept answer and a fresh one are the same.
+    # Through the file's form, so that a fresh answer equals a kept one.
     fresh = Measurements.from_arrays(fresh.to_arrays(), kept.spaces)
     return kept.drop_tasks(frozenset(changed)).join(fresh)
 
@@ -241,10 +243,10 @@ def _check_not_empty(past: Measurements, task_type: TaskType) -> Measurements:
 
 
 def find_spaces(task_type: TaskType, learners: Sequence[str]) -> dict[str, SearchSpace]:
-    """The search spaces of some learners by name, in the order of their names."""
+    """The search spaces of some learners by name, in alphabetical order."""
     return {name: find_learner(name).space(task_type) for name in sorted(learners)}
 
 
 def describe_error(error: Exception) -> str:
-    """An error of any kind in one line."""
-    return f"{type(error).__name__}: {' '.join(encodable(str(error)).split())}"
+    """The class and message of an error in one line."""
+    return f"{type(error).__name__}: {' '.join(make_encodable(str(error)).split())}"

@@ -1,4 +1,4 @@
-"""What past tasks of a search space say about a new objective of that space."""
+"""Use past tasks of a search space for a new objective of that space."""
 
 import math
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.metamodel import MetaModel
 from metahp.surrogate.prior import PastTasks, Prior
 
-# With fewer configurations in common, a left-out task cannot show how good a guide the others are.
+# With fewer shared configurations, a left-out task cannot show how well the other tasks predict it.
 MIN_SHARED = 5
 
 
@@ -33,9 +33,9 @@ def rank_past(
 ) -> tuple[list[Suggestion], int]:
     """The `k` best configurations of past tasks of this space, and the number of these tasks.
 
-    The best configuration of each task comes first, then the second-best ones, and so on. Of these the configuration
-    of the most similar task comes first: that with the smallest mean difference of the meta-features that both have,
-    each in units of its spread over the tasks.
+    First comes the best configuration of each task, then the second-best of each, and so on; within these, the most
+    similar task first. The most similar task has the smallest mean difference over the meta-features that both tasks
+    have, each in units of its standard deviation over the tasks.
     """
     if k == 0:
         return [], 0
@@ -66,7 +66,7 @@ def rank_past(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedPast:
-    """Past tasks of a new task's space, and its meta-features (m,) by which they differ; None where none differs."""
+    """Past tasks of a new task's space, and its meta-features (m,) that differ between tasks; None without any."""
 
     past: PastTasks
     metafeatures: np.ndarray | None
@@ -77,16 +77,16 @@ class LearnedPast:
         return len(self.past.evidence.tasks)
 
     def prior(self) -> Prior:
-        """The prior of the new task; it abstains where too few past tasks are described.
+        """The prior of the new task; it abstains where too few past tasks have meta-features.
 
-        Losses of an objective have the unit of past losses: there is no constant prediction to compare with.
+        Losses of an objective have the unit of past losses, as there is no constant prediction to compare with.
         """
         n_described = int(np.isfinite(self.past.evidence.metafeatures).any(axis=1).sum())
         few = f"only {n_described} past tasks are described" if n_described < MIN_PAST_TASKS else ""
         return self.past.prior(self.metafeatures, abstained=few)
 
     def points(self, k: int) -> list[Suggestion]:
-        """The `k` configurations to begin with; none where the prior abstains."""
+        """The `k` configurations to start with; none where the prior abstains."""
         prior = self.prior()
         if prior.abstained:
             return []
@@ -96,9 +96,9 @@ class LearnedPast:
 def learn_past(
     snapshot: Snapshot, space: SearchSpace, metric: Metric, task: str, metafeatures: Mapping[str, float], seed: int
 ) -> LearnedPast | None:
-    """What past tasks of this space say about a new one; None where none of them has a complete default."""
+    """What past tasks of this space say about a new one; None where the default is complete on none of them."""
     trials = _read_past_trials(snapshot, space, metric, task)
-    # Losses are compared with that of the default.
+    # Losses are compared with the loss of the default.
     defaults = [trial for trial in trials if trial.configuration == space.default]
     ids = {trial.task for trial in defaults if trial.state is TrialState.COMPLETE}
     records = [record for record in snapshot.tasks if record.task.id in ids]
@@ -112,11 +112,11 @@ def learn_past(
     ]
     vectors = np.array([[record.metafeatures.get(name, np.nan) for name in names] for record in records])
     if not names:
-        # All past tasks are then equally similar to the new one; these numbers only keep them apart from each other.
+        # All past tasks are then equally similar to the new one; these numbers only distinguish them from each other.
         vectors = np.arange(len(records), dtype=float)[:, None]
     evidence = collect_evidence(
-        # Tasks of one name differ in their meta-features, as the new one does from them: each is left out alone, not
-        # with all others of its name.
+        # Tasks of the same name, the new one included, differ in their meta-features. So each task is left out alone,
+        # not with all tasks of its name.
         [replace(record.task, group=record.task.id) for record in records],
         vectors,
         TrialColumns.of(trials),
@@ -135,7 +135,7 @@ def learn_past(
 
 
 def _read_past_trials(snapshot: Snapshot, space: SearchSpace, metric: Metric, task: str) -> list[Trial]:
-    """Trials of other tasks than `task` as ones of this version of the space, complete ones with the metric."""
+    """Trials of tasks other than `task`, upgraded to this version of the space; complete ones have the metric."""
     trials = [
         trial
         for trial in snapshot.read_trials(learner=space.learner)
@@ -145,7 +145,7 @@ def _read_past_trials(snapshot: Snapshot, space: SearchSpace, metric: Metric, ta
 
 
 def _can_calibrate(evidence: Evidence) -> bool:
-    """Whether enough tasks share configurations, and a meta-feature differs among those that are not left out."""
+    """Whether enough tasks share configurations, and a meta-feature still differs when a fold of tasks is left out."""
     measured = ~np.isnan(evidence.losses)
     shared = measured[:, measured.sum(axis=0) > 1].sum(axis=1)
     n_left_out = -(-len(evidence.tasks) // INNER_FOLDS)
@@ -162,10 +162,11 @@ def _can_calibrate(evidence: Evidence) -> bool:
 def ask_past_objectives(
     snapshot: Snapshot, objective_request: ObjectiveRequest, start: Start, *, is_open: bool, seed: int
 ) -> WarmStart:
-    """What past tasks of its space say about an objective.
+    """The warm start of an objective from past tasks of its space.
 
-    What was learned from them decides the points where enough of them are described; else the best configurations of
-    similar tasks do. Learning takes seconds, so it is left out where the study is not `is_open` or has no use for it.
+    If enough past tasks have meta-features, a learned model chooses the points; otherwise they are the best
+    configurations of similar tasks. Learning takes seconds, so it is skipped where the study is not `is_open` or does
+    not use it.
     """
     space, metric = objective_request.space, objective_request.metric
     task, metafeatures = objective_request.task.id, objective_request.metafeatures

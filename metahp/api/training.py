@@ -1,4 +1,4 @@
-"""Train: the models that questions are answered with, of each learner and between all of them, in the open."""
+"""Train the models that answer questions: one for each learner, and one for all of them together."""
 
 import functools
 import logging
@@ -11,9 +11,9 @@ from metahp.api.advice import find_known_learners
 from metahp.api.models import Model, count_cells, estimate_training_seconds, make_model_key, train_model
 from metahp.api.past_knowledge import MIN_PAST_TASKS, keep_measurements, read_past
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import guiding_metric
+from metahp.core.metric import find_guiding_metric
 from metahp.core.task import TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.knowledge import cache
 from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.store import KnowledgeBase
@@ -25,11 +25,12 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """A model that was trained, or why it was not.
+class TrainingOutcome:
+    """The outcome of training a model: what it learned from, or why it was not trained.
 
-    `kind` is classification or regression, `metric` the default metric that it learned from; `win_rate` is the share of
-    past tasks, each left out with its group, on which the first configuration beat the default, NaN where unknown.
+    `kind` is classification or regression, `metric` the default metric that the model learned from. `win_rate` is the
+    share of past tasks, each left out with its group, on which the first configuration beat the default; NaN where
+    unknown. `why_not` is the reason why no model was trained.
     """
 
     kind: str
@@ -42,7 +43,7 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingProgress:
-    """How far a training is: models done of all, and the seconds of one core that the others take, about."""
+    """Progress of a training: finished models, all models, and the estimated seconds of one core for the others."""
 
     n_done: int
     n_models: int
@@ -55,19 +56,20 @@ def train(
     learners: str | Sequence[str] | None = None,
     jobs: int = 1,
     output: str | Path | None = None,
-    on_progress: Callable[[TrainingProgress, Trained | None], None] = lambda progress, trained: None,
-) -> list[Trained]:
-    """Train a model of each learner, and one between all, for each default metric; what is trained already stays.
+    on_progress: Callable[[TrainingProgress, TrainingOutcome | None], None] = lambda progress, trained: None,
+) -> list[TrainingOutcome]:
+    """Train a model of each learner, and one of all together, for each default metric; trained models are kept.
 
     Args:
-        knowledge_base: A knowledge base or the path of one; None for the user's own.
+        knowledge_base: A knowledge base or its path; None for the user's own.
         learners: Name or names of learners; None for all that the knowledge base knows well enough.
-        jobs: How many models to train side by side, each in a process of its own.
-        output: The folder in whose folder `surrogate` models are kept; that of the knowledge base where it is None.
+        jobs: Number of models to train in parallel, each in a separate process.
+        output: The folder whose subfolder `surrogate` gets the models; None for the folder of the knowledge base.
         on_progress: Called once at the start with None, and after each model.
 
     Raises:
-        UnknownNameError: there is no learner of a name; KnowledgeBaseError: the knowledge base cannot be read.
+        UnknownNameError: no learner has one of the names.
+        KnowledgeBaseError: the knowledge base cannot be read.
     """
     from metahp.evaluation.processes import call_each
 
@@ -79,7 +81,7 @@ def train(
             find_learner(name)
         content = snapshot.content_hash
         wanted: list[tuple[Measurements, Evidence]] = []
-        skipped: list[Trained] = []
+        skipped: list[TrainingOutcome] = []
         for task_type in (TaskType.BINARY, TaskType.REGRESSION):
             try:
                 past = read_past(snapshot, task_type, names, is_exact=True)
@@ -88,9 +90,9 @@ def train(
                 continue
             if keep_measurements(snapshot, folder, task_type, past.to_arrays(), past.spaces) is None:
                 raise KnowledgeBaseError(
-                    f"Nothing can be kept in {folder}, so nothing is trained; name another folder."
+                    f"No file can be kept in {folder}, so no model is trained; name another folder."
                 )
-            for metric in (metric for metric in past.losses if guiding_metric(metric) == metric):
+            for metric in (metric for metric in past.losses if find_guiding_metric(metric) == metric):
                 for scope in dict.fromkeys((*((name,) for name in names), tuple(sorted(names)))):
                     evidence = past.evidence(metric, scope)
                     if len(set(evidence.groups)) < MIN_PAST_TASKS:
@@ -101,25 +103,25 @@ def train(
                         folder, make_model_key(evidence, content), past, is_seed_enough=output is None
                     ):
                         wanted.append((past, evidence))
-    # The longest first, so that the last ones do not wait for one of them.
+    # The longest first, so that none of them starts last.
     wanted.sort(key=lambda pair: -count_cells(pair[1]))
     seconds = [estimate_training_seconds(evidence) for _, evidence in wanted]
     on_progress(TrainingProgress(n_done=0, n_models=len(wanted), seconds_left=sum(seconds)), None)
-    done: list[Trained] = []
-    jobs_of = [functools.partial(train_model, past, evidence, seed=0) for past, evidence in wanted]
-    left = dict(enumerate(seconds))
-    for place, model in call_each(operator.call, jobs_of, n_jobs=jobs):
-        evidence = wanted[place][1]
+    done: list[TrainingOutcome] = []
+    calls = [functools.partial(train_model, past, evidence, seed=0) for past, evidence in wanted]
+    seconds_left = dict(enumerate(seconds))
+    for index, model in call_each(operator.call, calls, n_jobs=jobs):
+        evidence = wanted[index][1]
         cache.save(folder, make_model_key(evidence, content), model.to_arrays())
         done.append(_describe_model(evidence, model))
-        del left[place]
-        progress = TrainingProgress(n_done=len(done), n_models=len(wanted), seconds_left=sum(left.values()))
+        del seconds_left[index]
+        progress = TrainingProgress(n_done=len(done), n_models=len(wanted), seconds_left=sum(seconds_left.values()))
         on_progress(progress, done[-1])
     return [*done, *skipped]
 
 
 def _is_trained(folder: Path, key: str, past: Measurements, *, is_seed_enough: bool) -> bool:
-    """Whether there is a model of this name that can be read and was validated, here or in the seed."""
+    """Whether a model of this name is in `folder`, or in the seed, can be read and was validated."""
     for path, arrays in cache.find(folder, key):
         if not is_seed_enough and path.parent.parent != folder:
             continue
@@ -127,13 +129,13 @@ def _is_trained(folder: Path, key: str, past: Measurements, *, is_seed_enough: b
             if Model.from_arrays(arrays, past.spaces).validations:
                 return True
         except Exception as error:
-            _log.warning("The model %s cannot be used (%s), so it is trained again.", encodable(str(path)), error)
+            _log.warning("The model %s cannot be used (%s), so it is trained again.", make_encodable(str(path)), error)
     return False
 
 
-def _describe_model(evidence: Evidence, model: Model) -> Trained:
+def _describe_model(evidence: Evidence, model: Model) -> TrainingOutcome:
     record = model.validations[evidence.metric].track_record
-    return Trained(
+    return TrainingOutcome(
         kind="classification" if evidence.tasks[0].type.is_classification else "regression",
         metric=evidence.metric,
         learners=tuple(evidence.spaces),
@@ -142,8 +144,8 @@ def _describe_model(evidence: Evidence, model: Model) -> Trained:
     )
 
 
-def _describe_skipped(task_type: TaskType, metric: str, learners: Sequence[str], why: str) -> Trained:
-    return Trained(
+def _describe_skipped(task_type: TaskType, metric: str, learners: Sequence[str], why: str) -> TrainingOutcome:
+    return TrainingOutcome(
         kind="classification" if task_type.is_classification else "regression",
         metric=metric,
         learners=tuple(learners),

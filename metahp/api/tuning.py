@@ -1,4 +1,4 @@
-"""Tune: a warm start from past tasks, a strategy that refines it, and the trials written back."""
+"""Tune with a warm start from past tasks and a strategy that refines it, and record the trials."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from metahp.api.past_knowledge import PastKnowledge, read_knowledge
 from metahp.api.past_objectives import ask_past_objectives
 from metahp.api.tables import describe, make_record
 from metahp.core.errors import BusyError, InputError, KnowledgeBaseError
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 from metahp.evaluation import interrupts
@@ -77,60 +77,60 @@ def tune(
     on_trial: Callable[[Progress], None] = lambda progress: None,
     **others: Never,
 ) -> TuneResult:
-    """Tune learners on a table, starting from what past tasks have shown.
+    """Tune learners on a table, starting from recommendations of past tasks.
 
-    The same call again goes on where the last one ended, however it ended: trials of this task under the same
-    protocol (found in the knowledge base, or in `output` where nothing is recorded) count towards `trials`, and no
+    The same call continues where the last one ended, even if that was interrupted. Earlier trials of this task under
+    the same protocol (in the knowledge base, or in `output` without recording) count towards `trials`, and no
     configuration is evaluated twice.
 
     Args:
         X: A path, a frame, an array (n, d), or a `Table`.
-        y: Target of arrays and of frames without it, shape (n,).
-        target: Target column; guessed where None.
-        task: binary, multiclass or regression; inferred where None.
+        y: Target, shape (n,), where `X` does not contain it.
+        target: Target column; None to guess it.
+        task: binary, multiclass or regression; None to infer it.
         metric: A scikit-learn scorer name; the task type's default where None.
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
-        trials: How many finished trials there are to be, those of earlier calls included.
-        timeout: Seconds after which the call ends with what it has found; None for no limit.
-        trial_timeout: Seconds of one trial over all folds; one that takes longer is killed, and a trial.
-        memory_limit: Resident memory of one trial in MiB; one that takes more is killed, and a trial.
-        jobs: How many trials run side by side, each on one thread.
-        device: auto, cpu or cuda, for the posterior; trials of the learners here run on the CPU.
-        strategy: What chooses after the warm start: transfer, which goes on learning from past tasks, or random,
-            grid, tpe, gp, cmaes or nsga2. Where nothing is known of past tasks, gp takes the place of transfer.
-        cold: Leave past tasks aside: no recommended points, and no transfer.
-        warm: How many recommended points to begin with; None for 3 with transfer and 10 with another strategy.
-        seed: Of folds, models and strategy.
-        knowledge_base: A knowledge base or the path of one; None for the user's own.
+        trials: Number of finished trials, including those of earlier calls.
+        timeout: Seconds after which the call ends with the result so far; None for no limit.
+        trial_timeout: Seconds of one trial over all folds; a longer trial is killed, and counts as a trial.
+        memory_limit: Resident memory of one trial in MiB; a larger trial is killed, and counts as a trial.
+        jobs: Number of trials that run in parallel, each on one thread.
+        device: auto, cpu or cuda, for the posterior; trials of metahp's learners run on the CPU.
+        strategy: Strategy after the warm start: transfer, which also learns from past tasks, or random, grid, tpe, gp,
+            cmaes or nsga2. Without past tasks, gp replaces transfer.
+        cold: Ignore past tasks: no recommended points, and no transfer.
+        warm: Number of recommended points to start with; None for 3 with transfer and 10 with another strategy.
+        seed: Seed of folds, models and strategy.
+        knowledge_base: A knowledge base or its path; None for the user's own.
         record: Write trials and meta-features to the knowledge base.
-        output: Result directory to write, or to replace; None for none.
+        output: Result directory to write or replace; None for none.
         cv: Number of folds; None for 5, or 3 where there are more than 10,000 rows.
-        groups: Rows of one group are never both trained and tested on: a column, which is then no feature, or labels
+        groups: All rows of a group are either trained on or tested on. A column, which is then not a feature, or labels
             of shape (n,).
-        time: Train on the past, test on what follows: a column, or times of shape (n,).
+        time: Train on earlier rows, test on later ones. A column, or times of shape (n,).
         splitter: A scikit-learn splitter, or pairs of training and test indices.
-        test_size: Share of rows to set aside before anything looks at them; the result then has `test_score_`. They
-            are the latest where `time` is given, whole groups where `groups` are.
-        max_rows: Trials use a sample of so many rows; None for all.
-        configurations: Configurations of your own to try first: dictionaries, texts `key=value,…`, or
-            `Configuration` values; values not named are the library's defaults. `learner:` before the text, or a key
-            `learner`, says whose they are.
-        ensemble: The final model is the greedy ensemble, not the best single configuration.
-        voting: Members of the ensemble vote, instead of averaging probabilities.
-        patience: End after so many trials without a better one; None for never.
-        prune: End a trial after its first folds where it is hopeless.
-        early_stopping: Of the iterations of boosted trees keep those where the mean loss over the folds is lowest; a
-            default and your own configurations keep all of theirs.
+        test_size: Share of rows to set aside as test rows before anything else; the result then has `test_score_`. With
+            `time` they are the latest rows, with `groups` whole groups.
+        max_rows: Trials use a sample of this many rows; None for all.
+        configurations: Your configurations to try first: dictionaries, texts `key=value,…`, or `Configuration` values;
+            missing values are the library's defaults. `learner:` before the text, or a key `learner`, names the
+            learner.
+        ensemble: Make the final model a greedy ensemble, not the best single configuration.
+        voting: Let the members of the ensemble vote, instead of averaging probabilities.
+        patience: End after this many trials without improvement; None for never.
+        prune: Stop a hopeless trial after its first folds.
+        early_stopping: Cut boosted trees at the iteration with the lowest mean loss over the folds; a default and your
+            configurations keep all iterations.
         budget_seconds: Work for the meta-features, in seconds of one core of a common machine.
-        command: The command line, kept in the result.
-        on_start: Called with what is about to be done.
+        command: The command line, stored in the result.
+        on_start: Called with the plan of the study.
         on_trial: Called at the start and after every trial.
-        **others: None; an `objective` is answered with the name of the other verb.
+        **others: Not accepted; for `objective` the error names `tune_objective`.
 
     Raises:
-        InputError, UnknownNameError, OutOfRangeError: input that cannot be used.
-        MetahpError: no trial is complete; the message has the most frequent reason.
-        KeyboardInterrupt: interrupted before any trial was complete; else the result says that it was.
+        InputError, UnknownNameError, OutOfRangeError: unusable input.
+        MetahpError: no trial is complete; the message gives the most frequent reason.
+        KeyboardInterrupt: interrupted before any trial was complete; later interrupts are noted in the result.
     """
     if others:
         raise _refuse(others)
@@ -154,7 +154,7 @@ def tune(
         table_request = TableRequest(
             rows=rows,
             file=X if isinstance(X, str | Path) else None,
-            metric=metric_for(rows.table.task.type, metric),
+            metric=find_metric(rows.table.task.type, metric),
             learners=choose_learners(learners, study.totals or {"defaults_by_learner": {}}),
             limits=limits,
             is_pruned=prune,
@@ -195,41 +195,41 @@ def tune_objective(
     command: str | None = None,
     on_trial: Callable[[Progress], None] = lambda progress: None,
 ) -> TuneResult:
-    """Tune a function of your own, starting from what past tasks of its search space have shown.
+    """Tune your function, starting from recommendations of past tasks of its search space.
 
-    The same call again goes on where the last one ended, however it ended: trials of this task (found in the knowledge
-    base, or in `output` where nothing is recorded) count towards `trials`, and no configuration is evaluated twice.
+    The same call continues where the last one ended, even if that was interrupted. Earlier trials of this task (in the
+    knowledge base, or in `output` without recording) count towards `trials`, and no configuration is evaluated twice.
 
     Args:
-        function: Takes a dictionary of values and gives a score, or a score per fold; an exception makes a failed
+        function: Takes a dictionary of values and returns a score, or a score per fold; an exception makes a failed
             trial. With several `jobs` it runs in threads.
-        space: The search space; its `learner` is the name by which past tasks are found again.
-        metafeatures: Numbers that describe the task, by which similar tasks are found.
-        name: Name of the task, which is known by it and by its meta-features; that of the space where empty.
+        space: The search space; past tasks are found by its `learner`.
+        metafeatures: Numbers that describe the task; similar tasks are found by them.
+        name: Name of the task, which it identifies together with the meta-features; the name of the space where empty.
         direction: maximize or minimize.
-        metric: What to call the score.
-        trials: How many finished trials there are to be, those of earlier calls included.
-        timeout: Seconds after which the call ends with what it has found; None for no limit.
-        jobs: How many calls of `function` run side by side.
+        metric: Name of the score.
+        trials: Number of finished trials, including those of earlier calls.
+        timeout: Seconds after which the call ends with the result so far; None for no limit.
+        jobs: Number of parallel calls of `function`.
         device: auto, cpu or cuda, for the posterior of the transfer strategy.
-        strategy: What chooses after the warm start: transfer, which goes on learning from past tasks, or random,
-            grid, tpe, gp, cmaes or nsga2. Where nothing is known of past tasks, gp takes the place of transfer.
-        cold: Leave past tasks aside: no recommended points, and no transfer.
-        warm: How many recommended points to begin with; None for 3 with transfer and 10 with another strategy.
+        strategy: Strategy after the warm start: transfer, which also learns from past tasks, or random, grid, tpe, gp,
+            cmaes or nsga2. Without past tasks, gp replaces transfer.
+        cold: Ignore past tasks: no recommended points, and no transfer.
+        warm: Number of recommended points to start with; None for 3 with transfer and 10 with another strategy.
         seed: Seed of the strategy.
-        knowledge_base: A knowledge base or the path of one; None for the user's own.
+        knowledge_base: A knowledge base or its path; None for the user's own.
         record: Write trials and meta-features to the knowledge base.
-        output: Result directory to write, or to replace; None for none. It has no model.
-        configurations: Configurations of your own to try first: dictionaries, texts `key=value,…`, or
-            `Configuration` values; values not named are the defaults of the space.
-        patience: End after so many trials without a better one; None for never.
-        command: The command line, kept in the result.
+        output: Result directory to write or replace; None for none. It contains no model.
+        configurations: Your configurations to try first: dictionaries, texts `key=value,…`, or `Configuration` values;
+            missing values are the defaults of the space.
+        patience: End after this many trials without improvement; None for never.
+        command: The command line, stored in the result.
         on_trial: Called at the start and after every trial.
 
     Raises:
-        InputError, UnknownNameError, OutOfRangeError: input that cannot be used.
-        MetahpError: no trial is complete; the message has the most frequent reason.
-        KeyboardInterrupt: interrupted before any trial was complete; else the result says that it was.
+        InputError, UnknownNameError, OutOfRangeError: unusable input.
+        MetahpError: no trial is complete; the message gives the most frequent reason.
+        KeyboardInterrupt: interrupted before any trial was complete; later interrupts are noted in the result.
     """
     request = Request(
         budget=Budget(trials=trials, timeout=timeout, patience=patience),
@@ -258,7 +258,7 @@ def tune_objective(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _OpenStudy:
-    """A study whose knowledge base and result directory are open; `totals` is None where the former is damaged."""
+    """A study with open knowledge base and result directory; `totals` is None where the knowledge base is damaged."""
 
     request: Request
     totals: Mapping[str, Any] | None
@@ -266,7 +266,7 @@ class _OpenStudy:
 
 
 def _hold(output: str | Path | None, stack: ExitStack) -> Path | None:
-    """The result directory, which no other process writes to until `stack` ends; None for none."""
+    """The result directory, locked against other processes until `stack` ends; None for none."""
     if output is None:
         return None
     stack.enter_context(hold_directory(Path(output)))
@@ -281,7 +281,7 @@ def _open_study(
     *,
     is_recorded: bool,
 ) -> _OpenStudy:
-    """Open the knowledge base until `stack` ends at the latest; a request without past tasks is a cold one."""
+    """Open the knowledge base, at most until `stack` ends; if it is unreadable, the request becomes a cold start."""
     base, snapshot, totals = _open_base(knowledge_base)
     if snapshot is None:
         request = replace(request, start=replace(request.start, is_cold=True))
@@ -294,9 +294,7 @@ def _open_study(
 def _open_base(
     source: str | Path | KnowledgeBase | None,
 ) -> tuple[KnowledgeBase, Snapshot | None, Mapping[str, Any] | None]:
-    """The knowledge base, a snapshot of it and its totals; None for these two where it is damaged.
-
-    A study does without them, and a logged warning says so.
+    """The knowledge base, its snapshot and its totals; the last two are None, with a logged warning, if it is damaged.
 
     Raises:
         BusyError: another process holds it.
@@ -310,7 +308,7 @@ def _open_base(
             snapshot.close()
         if isinstance(error, BusyError):
             raise
-        # DuckDB makes an error of its own of a signal that comes while it reads.
+        # DuckDB turns a signal during a read into its own error.
         interrupts.check()
         logger.warning("a cold start, and earlier trials from the result directory alone: %s", error)
         if isinstance(source, KnowledgeBase):
@@ -321,7 +319,7 @@ def _open_base(
 def _ask_past_tables(
     study: _OpenStudy, table_request: TableRequest, trials: StudyTrials, budget_seconds: float
 ) -> WarmStart:
-    """What past tasks say about a table, which is on record after this; nothing where no trial is left to do."""
+    """The warm start of a table from past tasks, and record the table; a cold start where no trial is left to do."""
     request, storage, table = study.request, study.storage, table_request.rows.table
     is_open = trials.n_trials < request.budget.trials
     past, knowledge = COLD_START, None
@@ -350,7 +348,7 @@ def _find_warm_start(
     *,
     is_whole_known: bool,
 ) -> WarmStart:
-    """The warm start of a table; `is_whole_known` says whether its outer rows are among those of a past task."""
+    """The warm start of a table; `is_whole_known` says whether a past task includes the rows that are set aside."""
     n_warm = request.start.n_warm
     _, advice, notes = ask_about(
         knowledge,
@@ -376,7 +374,7 @@ def _find_warm_start(
 
 
 def _ask_past_objectives(study: _OpenStudy, objective_request: ObjectiveRequest, trials: StudyTrials) -> WarmStart:
-    """What past tasks say about an objective; nothing where the knowledge base cannot be read."""
+    """The warm start of an objective from past tasks; a cold start where the knowledge base cannot be read."""
     request, storage = study.request, study.storage
     if storage.snapshot is None:
         return COLD_START

@@ -8,10 +8,10 @@ import typer
 
 from metahp.cli import options, output, phrases
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 
 if TYPE_CHECKING:
-    from metahp.api.training import Trained
+    from metahp.api.training import TrainingOutcome
 
 app = typer.Typer(help="Show the knowledge base, and train its models.")
 
@@ -54,7 +54,9 @@ def _write_contents(contents: dict[str, Any], form: options.Format, out: Path | 
         output.write(output.format_json(contents), out)
     else:
         output.write(
-            printable("".join(f"{_format_title(name)}: {_format_value(value)}\n" for name, value in contents.items())),
+            make_printable(
+                "".join(f"{_format_title(name)}: {_format_value(value)}\n" for name, value in contents.items())
+            ),
             out,
         )
 
@@ -87,12 +89,12 @@ def train(
     again to continue after an interruption. New trials are used without training; train again after a few dozen new
     tasks.
     """
-    from metahp.api.training import Trained, TrainingProgress
+    from metahp.api.training import TrainingOutcome, TrainingProgress
     from metahp.api.training import train as train_models
 
     output.set_quiet(quiet=quiet)
 
-    def on_progress(progress: TrainingProgress, trained: Trained | None) -> None:
+    def on_progress(progress: TrainingProgress, trained: TrainingOutcome | None) -> None:
         if quiet:
             return
         if trained is not None:
@@ -109,11 +111,11 @@ def train(
     output.write(f"trained: {n_trained}\n" if n_trained else "nothing to train: all models are up to date\n")
 
 
-def describe_trained(trained: "Trained") -> str:
+def describe_trained(trained: "TrainingOutcome") -> str:
     """One line about a model: its kind, metric and learners, and how good its advice is."""
-    text = printable(f"{trained.kind} {trained.metric} {' + '.join(trained.learners)}".replace("  ", " "))
+    text = make_printable(f"{trained.kind} {trained.metric} {' + '.join(trained.learners)}".replace("  ", " "))
     if trained.why_not:
-        return f"{text}: {printable(trained.why_not)}"
+        return f"{text}: {make_printable(trained.why_not)}"
     wins = "" if trained.win_rate != trained.win_rate else f", first beats the default on {trained.win_rate:.0%}"
     return f"{text}: {trained.n_tasks} past tasks{wins}"
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from metahp.cli import options
 from metahp.core.errors import InputError, MetahpError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -86,7 +86,7 @@ def say(text: str) -> None:
         return
     # A signal handler may print while another line is being written; Python then raises RuntimeError.
     with suppress(OSError, ValueError, RuntimeError):
-        print(printable(text), file=sys.stderr, flush=True)
+        print(make_printable(text), file=sys.stderr, flush=True)
 
 
 def warn(messages: Iterable[str], *, quiet: bool) -> None:
@@ -175,14 +175,14 @@ def write(text: str, path: Path | None = None, *, is_exact: bool = False) -> Non
 
 def write_report(text: str) -> None:
     """Print a text for a person on standard output."""
-    _print(printable(text), is_exact=False)
+    _print(make_printable(text), is_exact=False)
 
 
 def _print(text: str, *, is_exact: bool) -> None:
     if sys.stdout is None:
         raise MetahpError("Nothing could be printed: standard output is closed. Open it, or name a file with --output.")
     if sys.stdout.isatty():
-        text = printable(text)
+        text = make_printable(text)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     if is_exact:
         try:
@@ -223,7 +223,7 @@ def make_text(text: str, **style: Any) -> "Text":
     """A text for a report: characters that a terminal acts on are escapes, and nothing is read as a style."""
     from rich.text import Text
 
-    return Text(printable(text), **style)
+    return Text(make_printable(text), **style)
 
 
 def write_rich(parts: Iterable["RenderableType"], path: Path | None = None) -> None:
@@ -258,7 +258,7 @@ def format_yaml(value: Any) -> str:
 
     text = str(yaml.safe_dump(value, sort_keys=False, allow_unicode=_is_unicode()))
     # YAML does not escape characters that change the direction of writing.
-    return text if printable(text) == text else str(yaml.safe_dump(value, sort_keys=False, allow_unicode=False))
+    return text if make_printable(text) == text else str(yaml.safe_dump(value, sort_keys=False, allow_unicode=False))
 
 
 def _is_unicode() -> bool:

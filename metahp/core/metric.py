@@ -116,7 +116,7 @@ DEFAULT_METRIC = {
 }
 
 
-def canonical_metric(name: str) -> str:
+def find_canonical_metric(name: str) -> str:
     """The metric whose losses on past tasks answer questions about `name`.
 
     ROC AUC has two names, for two classes and for several, and is kept under one. Metrics that past tasks were not
@@ -125,29 +125,29 @@ def canonical_metric(name: str) -> str:
     return "roc_auc" if name == "roc_auc_ovr" else STAND_INS.get(name, name)
 
 
-def stored_metrics(*, is_classification: bool) -> tuple[str, ...]:
+def find_stored_metrics(*, is_classification: bool) -> tuple[str, ...]:
     """The canonical metrics of classification or regression, whose losses past tasks have."""
     types = _CLASSES if is_classification else (TaskType.REGRESSION,)
-    return tuple(dict.fromkeys(canonical_metric(each.name) for each in _ALL if set(each.task_types) & set(types)))
+    return tuple(dict.fromkeys(find_canonical_metric(each.name) for each in _ALL if set(each.task_types) & set(types)))
 
 
-def guiding_metric(name: str) -> str:
+def find_guiding_metric(name: str) -> str:
     """The metric whose meta-model serves `name`, as a canonical name: similar tasks are similar by either.
 
     Rankings are guided by ROC AUC, probabilities by log loss and decisions by accuracy; scores of numbers by root mean
     squared error. Log loss was a poorer guide for accuracy: on 202 tables left out once it gave a regret of .57, .35,
     .29 and .24 at k = 1, 3, 5 and 10, a model of accuracy .55, .33, .29 and .21.
     """
-    own = canonical_metric(name)
+    own = find_canonical_metric(name)
     return own if own in ("roc_auc", "neg_log_loss") else _GUIDES[METRICS[name].task_types == (TaskType.REGRESSION,)]
 
 
-def metrics_for(task_type: TaskType) -> tuple[Metric, ...]:
+def find_metrics(task_type: TaskType) -> tuple[Metric, ...]:
     """The metrics that every trial of a task of this type stores."""
     return tuple(metric for metric in _ALL if task_type in metric.task_types)
 
 
-def metric_for(task_type: TaskType, name: str | None = None) -> Metric:
+def find_metric(task_type: TaskType, name: str | None = None) -> Metric:
     """The metric called `name`, or the default of the task type.
 
     `name` is that of a scikit-learn scorer or one of `ALIASES`, in upper or lower case: `RMSE`, `log loss`, `auc`.
@@ -155,7 +155,7 @@ def metric_for(task_type: TaskType, name: str | None = None) -> Metric:
     Raises:
         UnknownNameError: no such metric for this task type; InputError: what is given is no name.
     """
-    known = [metric.name for metric in metrics_for(task_type)]
+    known = [metric.name for metric in find_metrics(task_type)]
     chosen = name or DEFAULT_METRIC[task_type]
     if not isinstance(chosen, str):
         raise InputError(f"A metric is known by its name, such as '{known[0]}'; got a {type(chosen).__name__}.")
@@ -174,7 +174,7 @@ def _suggest(word: str, known: Sequence[str]) -> str:
     return did_you_mean(word, [aliases.get(name, name) if name.startswith(_NEGATED) else name for name in known])
 
 
-def kin_metrics(name: str) -> dict[TaskType, str]:
+def find_kin_metrics(name: str) -> dict[TaskType, str]:
     """For each task type the metric that is closest to `name`, so that tasks of different types can be compared.
 
     A ranking of two classes is closest to rankings of several; a regression is measured by its root mean squared

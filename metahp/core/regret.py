@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from metahp.core.statistics import mean_difference
+from metahp.core.statistics import compute_mean_difference
 
 # A configuration far worse than the default is as useless as one twice as bad; without the clip, one diverging
 # configuration would outweigh all other tasks in a mean.
 DEFAULT_SCALED_CLIP = 2.0
 
 
-def default_scaled_regret(loss: np.ndarray | float, best: float, default: float) -> np.ndarray:
+def compute_default_scaled_regret(loss: np.ndarray | float, best: float, default: float) -> np.ndarray:
     """Regret with the best known loss at 0 and the library default at 1, clipped at 2; a missing loss is 2.
 
     Shape of `loss`. The caller leaves out flat tasks (`is_flat`), where the scale has no meaning.
@@ -19,7 +19,7 @@ def default_scaled_regret(loss: np.ndarray | float, best: float, default: float)
     return np.clip(np.nan_to_num(regret, nan=DEFAULT_SCALED_CLIP), 0.0, DEFAULT_SCALED_CLIP)
 
 
-def range_scaled_regret(loss: np.ndarray | float, best: float, worst: float) -> np.ndarray:
+def compute_range_scaled_regret(loss: np.ndarray | float, best: float, worst: float) -> np.ndarray:
     """Regret with the best loss of a look-up task at 0 and its worst at 1; all zeros where both are equal."""
     if not worst > best:
         return np.zeros_like(np.asarray(loss, dtype=float))
@@ -32,7 +32,7 @@ def is_flat(best_folds: np.ndarray, default_folds: np.ndarray) -> bool:
     Both arrays hold one loss per fold, in the same order, shape (folds,). Noise is the standard error of the paired
     differences: both were measured on the same rows; of one fold it is not known, and taken for none.
     """
-    gain, noise = mean_difference(default_folds, best_folds)
+    gain, noise = compute_mean_difference(default_folds, best_folds)
     # One fold tells nothing of the noise, which is NaN then.
     return gain <= 0 or gain < noise
 

@@ -58,6 +58,6 @@ class Task:
             raise InputError("A regression task has no classes.")
 
 
-def task_from_dict(values: Mapping[str, Any]) -> Task:
+def make_task_from_dict(values: Mapping[str, Any]) -> Task:
     """The task whose fields are `values`."""
     return Task(**{**values, "type": TaskType(str(values["type"]))})

@@ -10,12 +10,12 @@ _UNSAFE = re.compile(
 )
 
 
-def printable(text: str) -> str:
+def make_printable(text: str) -> str:
     r"""The text with everything that a terminal would act on written as an escape, such as `\x1b`."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape", "backslashreplace").decode(), text)
 
 
-def encodable(text: str) -> str:
+def make_encodable(text: str) -> str:
     r"""The text with half characters (lone surrogates, as from file names that are not UTF-8) written as `\udc80`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 

@@ -228,7 +228,7 @@ class Trial:
     @property
     def id(self) -> str:
         """Content hash of task, configuration and protocol."""
-        return trial_id(self.task, self.configuration, self.protocol)
+        return compute_trial_id(self.task, self.configuration, self.protocol)
 
     def asked(self, space: SearchSpace) -> Configuration:
         """The configuration that was run: `configuration`, with all iterations where early stopping kept fewer."""
@@ -245,7 +245,7 @@ class Trial:
             return float(np.mean(losses))
 
 
-def trial_id(task: str, configuration: Configuration, protocol: Protocol) -> str:
+def compute_trial_id(task: str, configuration: Configuration, protocol: Protocol) -> str:
     """The id that a trial of `configuration` on `task` under `protocol` has, known before it is run."""
     values = [task, configuration.id, protocol.folds, protocol.repeats, protocol.seed, protocol.max_rows]
     # Only where there is one: trials of the default folds keep the ids that they had before splits had names.

@@ -22,7 +22,7 @@ def upgrade_trials(trials: Sequence[Trial], spaces: Mapping[str, SearchSpace]) -
     upgrades = _upgrade_each({trial.configuration.id: trial.configuration for trial in trials}.values(), spaces)
     changed = _find_changed(upgrades)
     pairs = [
-        (trial, _with_configuration(trial, new, spaces[new.learner].version))
+        (trial, _replace_configuration(trial, new, spaces[new.learner].version))
         for trial in trials
         if (new := upgrades[trial.configuration.id]) is not None
     ]
@@ -82,7 +82,7 @@ def _drop_repeats(keys: Iterable[object], rank: Callable[[int], tuple[bool, bool
     return list(places.values())
 
 
-def _with_configuration(trial: Trial, configuration: Configuration, version: int) -> Trial:
+def _replace_configuration(trial: Trial, configuration: Configuration, version: int) -> Trial:
     if configuration.id == trial.configuration.id:
         return trial
     return replace(trial, configuration=configuration, space_version=version)

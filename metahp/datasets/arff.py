@@ -1,6 +1,6 @@
 """ARFF (Weka): numeric, nominal, string and date attributes, dense and sparse rows, quotes and `?`.
 
-scipy's reader has no string attributes and no sparse rows, so it does not do.
+scipy's reader supports neither string attributes nor sparse rows.
 Source of the format: https://waikato.github.io/weka-wiki/formats_and_processing/arff_stable/
 """
 
@@ -15,7 +15,7 @@ from metahp.datasets.limits import check_cells, check_columns
 from metahp.datasets.raw import ReadOptions
 from metahp.datasets.source import Text
 
-# Nothing here gives back what it took (`*+`, `++`): no line, however odd, takes more than time in its length.
+# Possessive quantifiers (`*+`, `++`) never backtrack, so every line is matched in linear time.
 _QUOTED = r"'[^'\\]*+(?:\\.[^'\\]*+)*+'|\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\""
 _ATTRIBUTE = re.compile(rf"@attribute\s++({_QUOTED}|[^\s{{]++)\s*+(.*)$", re.IGNORECASE)
 _COMMA_FIELD = re.compile(rf"\s*+(?:({_QUOTED})\s*+(?=,|$)|([^,]*+))(,|$)")
@@ -34,20 +34,20 @@ class _Attribute:
 
     @property
     def sparse_default(self) -> str:
-        """What a sparse row means where it is silent: zero, which is the first value of a nominal attribute."""
+        """The value that a sparse row omits: zero, which is the first value of a nominal attribute."""
         return self.values[0] if self.values else "0"
 
 
 def read_arff(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
-    """The raw frame (numeric attributes as float64, all others as text), how it was read and with what warnings.
+    """The raw frame (numeric attributes as float64, all others as text), the read options, and warnings.
 
     Raises:
-        InputError: no attributes, no `@data`, or a row that does not fit the attributes; the line is named.
+        InputError: no attributes, no `@data`, or a row that does not fit the attributes; the message names the line.
     """
     label = text.source.label
     lines = re.split(r"\r\n|\n|\r", text.decode())
     attributes, n_header = _parse_header(lines, label)
-    # A sparse row is as wide in memory as any other, however short its line.
+    # A sparse row has a short line but takes as much memory as any other row.
     check_cells(sum(line.lstrip().startswith("{") for line in lines[n_header:]), len(attributes), f"'{label}'")
     rows, numbers, is_sparse = [], [], False
     comment = ""
@@ -76,7 +76,7 @@ def read_arff(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
         compression=text.source.compression,
         quote='"' if '"' in data and "'" not in data else "'",
         skip_lines=n_header,
-        column_names=tuple(one.name for one in attributes),
+        column_names=tuple(attribute.name for attribute in attributes),
         comment=comment,
     )
     return pd.DataFrame(columns).set_axis(list(options.column_names), axis=1), options, text.warnings
@@ -139,7 +139,7 @@ def _parse_dense_row(line: str, n_expected: int, label: str, number: int) -> lis
     if len(row) != n_expected:
         raise InputError(
             f"'{label}', line {number}: expected {n_expected} values, one for each attribute, "
-            f"found {len(row)}. Mend that line, or quote values that hold a comma."
+            f"found {len(row)}. Correct that line, or quote values that hold a comma."
         )
     return row
 
@@ -157,7 +157,7 @@ def _parse_sparse_row(line: str, attributes: list[_Attribute], label: str, numbe
         if len(digits) > MAX_INDEX_DIGITS or int(digits) >= len(row):
             raise InputError(
                 f"'{label}', line {number}: attribute {digits[:20]} does not exist; "
-                f"they are counted from 0 to {len(row) - 1}."
+                f"attributes are counted from 0 to {len(row) - 1}."
             )
         row[int(digits)] = _unquote(quoted or plain.rstrip())
     return row

@@ -1,4 +1,4 @@
-"""What a raw column is: numbers, dates or text, found from its cells."""
+"""Find the type of a raw column from its cells: numbers, dates or text."""
 
 import re
 import warnings
@@ -10,23 +10,23 @@ import pandas as pd
 from metahp.core.errors import InputError
 from metahp.datasets.portable import make_number_label, parse_categories, parse_dates, parse_numbers, read_texts
 
-# No date is longer, and on long texts the search for its shape takes the square of their length.
+# No date is longer. The search for the shape of a date takes quadratic time in the length of the text.
 MIN_DATE_LENGTH, MAX_DATE_LENGTH = 6, 100
 _DATE_SHAPE = re.compile(r"\d.*[-/:.].*\d")
-# Columns are typed on this many values first; only a column that could be a number or a date is parsed whole.
+# This many values are tried first; a column is parsed as a whole only if all of them are numbers or all are dates.
 PEEK = 1000
-# … and these few tell most text from numbers.
+# Before that, these few values already rule out numbers for most text columns.
 FEW = 10
 
 
 def parse_column(column: pd.Series) -> pd.Series:
-    """The column as float64, datetime64 or categories of text: what a file's format cannot change.
+    """The column as float64, datetime64 or categories of text, whatever the file's format.
 
-    Text columns are read value by value on their distinct values: `portable.MISSING` are missing, and a column that
-    holds nothing but numbers (or dates) becomes numeric (or datetime64).
+    In text columns the values in `portable.MISSING` are missing. A text column that holds only numbers (or only dates)
+    becomes numeric (or datetime64). Each distinct value is parsed once.
 
     Raises:
-        InputError: it holds complex numbers.
+        InputError: the column holds complex numbers.
     """
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
@@ -50,14 +50,14 @@ def refuse_complex(column: pd.Series) -> None:
     """Refuse a column of complex numbers.
 
     Raises:
-        InputError: it is one.
+        InputError: the column holds complex numbers.
     """
     if pd.api.types.is_complex_dtype(column.dtype):
         raise InputError(f"Column '{column.name}' holds complex numbers; expected numbers, text, dates or booleans.")
 
 
 def label_numbers(column: pd.Series) -> pd.Series:
-    """A column of numbers as the texts that they stand for where classes or categories are asked for; others as is."""
+    """A column of numbers as labels of classes or categories; any other column unchanged."""
     if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         return column
     codes, values = pd.factorize(column)
@@ -66,20 +66,20 @@ def label_numbers(column: pd.Series) -> pd.Series:
 
 
 def read_labels(column: pd.Series) -> np.ndarray:
-    """The cells as the names of classes, None where one is missing."""
+    """The cells as class names, None where a cell is missing."""
     texts, positions = read_texts(label_numbers(column))
     return texts[positions]
 
 
 def parse_dates_quietly(texts: np.ndarray) -> pd.DatetimeIndex:
-    """`parse_dates` without pandas' warnings of time zones that it does not know; such a column is text here."""
+    """`parse_dates` without pandas' warnings about unknown time zones; a column with such cells stays text."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return parse_dates(texts)
 
 
 def _find_dtype_with_missing(dtype: Any) -> Any:
-    """The dtype that holds the same values and missing ones too."""
+    """A dtype that holds the same values and missing values."""
     if pd.api.types.is_bool_dtype(dtype):
         return object
     return float if pd.api.types.is_numeric_dtype(dtype) else dtype
@@ -101,7 +101,7 @@ def _parse_text(column: pd.Series) -> pd.Series:
 
 
 def _parse_all_numbers(texts: np.ndarray, present: np.ndarray) -> np.ndarray | None:
-    """The texts as numbers where all that are present are some."""
+    """The texts as numbers; None unless all of `present` are numbers."""
     if np.isnan(parse_numbers(present[:FEW])).any() or np.isnan(parse_numbers(present[:PEEK])).any():
         return None
     numbers = parse_numbers(texts)
@@ -109,7 +109,7 @@ def _parse_all_numbers(texts: np.ndarray, present: np.ndarray) -> np.ndarray | N
 
 
 def _parse_all_dates(texts: np.ndarray, present: np.ndarray) -> pd.DatetimeIndex | None:
-    """The texts as dates where all that are present are some, and the first ones are written like dates."""
+    """The texts as dates; None unless all of `present` are dates and the first ones look like dates."""
     sample = present[:PEEK]
     if not all(MIN_DATE_LENGTH <= len(text) <= MAX_DATE_LENGTH and _DATE_SHAPE.search(text) for text in sample):
         return None

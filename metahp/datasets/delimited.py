@@ -1,4 +1,4 @@
-"""CSV and its kin: the separator sniffed, the header read raw, the rows by Arrow, a ragged row named by its line."""
+"""Read CSV and similar files: guess the separator, read rows with Arrow, name the line of a row that does not fit."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ SAMPLE_BYTES = 1 << 18
 MAX_SAMPLE_BYTES = 1 << 26
 SAMPLE_LINES = 20
 SAMPLE_ROWS = 100
-# Rows of very wide tables must fit into one block.
+# A block must hold at least one row of a very wide table.
 BLOCK_BYTES = 1 << 23
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -33,7 +33,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sketch:
-    """What the start of a file says: separator, header, where the rows begin, and which columns look like numbers."""
+    """Facts from the start of a file: separator, header, where the rows begin, and which columns look like numbers."""
 
     separator: str
     header: list[str]
@@ -48,9 +48,9 @@ class _Sketch:
 def read_delimited(
     text: Text, text_columns: Collection[str] = (), min_columns: int = 2
 ) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
-    """The raw frame, with the header's names as they stand, and how it was read and with what warnings.
+    """The raw frame with the header's names unchanged, the read options, and warnings.
 
-    Columns named in `text_columns` stay text; with fewer than `min_columns` the separator counts as unknown.
+    Columns in `text_columns` stay text. With fewer than `min_columns` columns the separator counts as unknown.
 
     Raises:
         InputError: no rows, or a row with another number of fields than the header.
@@ -67,7 +67,7 @@ def read_delimited(
         try:
             frame = _read_with_arrow(text, sketch)
         except pa.ArrowInvalid:
-            # Arrow is strict where files are odd; a ragged row is an error, the rest is for pandas' slower parser.
+            # Arrow refuses unusual files. A row of the wrong length is an error; pandas' slower parser reads the rest.
             frame = _read_with_pandas(text, sketch)
     if frame.empty:
         raise InputError(f"'{text.source.label}' has a header and no rows; expected rows of values below it.")
@@ -87,7 +87,7 @@ def _make_sketch(text: Text, text_columns: Collection[str], min_columns: int) ->
     decoded = sample.decode("utf-8", errors="ignore")
     first = decoded.lstrip("\r\n \t")[:1] or decoded[:1]
     parsed = {separator: _parse_sample(decoded, separator, is_whole) for separator in SEPARATORS}
-    separator = max(SEPARATORS, key=lambda one: _rate_separator([row for _, row in parsed[one]]))
+    separator = max(SEPARATORS, key=lambda candidate: _rate_separator([row for _, row in parsed[candidate]]))
     lines = parsed[separator]
     if not lines and decoded.strip():
         raise InputError(
@@ -129,7 +129,7 @@ def _make_sketch(text: Text, text_columns: Collection[str], min_columns: int) ->
 
 
 def _read_sample(text: Text) -> tuple[bytes, bool]:
-    """The first bytes of the text, at least a score of lines of them, and whether that is all."""
+    """The first bytes of the text, at least `SAMPLE_LINES` lines of it, and whether they are the whole text."""
     size = SAMPLE_BYTES
     with text.open() as stream:
         sample = stream.read(size)
@@ -150,7 +150,7 @@ def _parse_sample(decoded: str, separator: str, is_whole: bool) -> list[tuple[in
             if len(rows) > SAMPLE_ROWS:
                 return rows
     except csv.Error:
-        # A quote that is never closed makes one endless field; the parser proper will name it.
+        # A quote that is never closed makes one endless field; the full parser will name it.
         return rows
     return rows if is_whole or len(rows) < 2 else rows[:-1]
 
@@ -197,7 +197,7 @@ def _is_numeric(values: list[str], decimal: str) -> bool:
 def _looks_headless(header: list[str]) -> bool:
     numbers = [float(name) for name in header if _is_number(name)]
     counted: np.ndarray | list[float] = np.arange(len(numbers)) + numbers[0] if numbers else []
-    # Columns that are called 0, 1, 2, … have names, if dull ones; so have years.
+    # 0, 1, 2, … and consecutive years are column names.
     return 2 * len(numbers) >= len(header) and not np.array_equal(numbers, counted)
 
 
@@ -211,7 +211,7 @@ def _read_with_arrow(text: Text, sketch: _Sketch) -> pd.DataFrame:
     except pa.ArrowInvalid as error:
         if "conversion error" not in str(error):
             raise
-        # The first rows promised numbers and a later one broke the promise: all as text, then column by column.
+        # The first rows hold numbers but a later row does not: read all as text, then convert column by column.
         table = _read_arrow_table(text, sketch, dict.fromkeys(names, pa.string()))
         for index, name in enumerate(names):
             if name in numeric:
@@ -296,7 +296,7 @@ def _check_rows(text: Text, sketch: _Sketch) -> None:
                     raise InputError(
                         f"'{text.source.label}', line {start}: expected {n_expected} fields as in the header, found "
                         f"{len(row)} (separator: {SEPARATOR_NAMES[sketch.separator]}). "
-                        "Mend that line, or quote values that hold the separator."
+                        "Correct that line, or quote values that hold the separator."
                     )
                 start = reader.line_num + 1
         except csv.Error as error:

@@ -1,4 +1,4 @@
-"""The content hash of a task: the same values are the same task, whatever the file, row order or column order."""
+"""The content hash of a task: it depends on the values, not on the file, the row order or the column order."""
 
 import hashlib
 from typing import cast
@@ -8,7 +8,7 @@ import pandas as pd
 
 from metahp.core.task import TaskType
 
-# Odd constants of splitmix64 (Steele et al., 2014, "Fast splittable pseudorandom number generators").
+# Multipliers of splitmix64 (Steele et al., 2014, "Fast splittable pseudorandom number generators").
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _MAX_SPELLINGS = 6
@@ -18,8 +18,8 @@ _MISSING = np.uint64(0x9E3779B97F4A7C15)
 def fingerprint(features: list[pd.Series], target: pd.Series, task_type: TaskType) -> str:
     """Hex digest of a table's parsed values and its target, independent of names, row order and column order.
 
-    Columns must be parsed (`metahp.datasets.columns.parse_column`): float64, datetime64 or categories. Every cell is
-    hashed together with the multiset of its own column, so that swapping two cells between columns changes the digest.
+    Columns must be parsed (`metahp.datasets.columns.parse_column`): float64, datetime64 or categories. The hash of a
+    cell includes the multiset of its column, so swapping two cells between columns changes the digest.
     """
     rows = np.zeros(len(target), dtype=np.uint64)
     with np.errstate(over="ignore"):
@@ -42,13 +42,13 @@ def _hash_cells(column: pd.Series) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(column.dtype):
         numbers = column.to_numpy(dtype=float)
         missing = np.isnan(numbers)
-        cells = pd.util.hash_array(numbers + 0.0)  # + 0.0 makes -0.0 and 0.0 one value
+        cells = pd.util.hash_array(numbers + 0.0)  # + 0.0 turns -0.0 into 0.0
     else:
         categories = cast(pd.Categorical, column.array)
         texts, missing = categories.categories.to_numpy(dtype=object), categories.codes < 0
         n_spellings = len(texts) + bool(missing.any())
         if n_spellings <= _MAX_SPELLINGS and {text.lower() for text in texts} <= {"true", "false"}:
-            # Booleans are spelled True, true or TRUE by the formats that have no type for them.
+            # Formats without a boolean type write True, true or TRUE.
             texts = np.array([text.lower() for text in texts], dtype=object)
         cells = pd.util.hash_array(texts, categorize=False)[categories.codes]
     return np.where(missing, _MISSING, cells)

@@ -1,11 +1,11 @@
-"""From a raw table to a table: its target, the task type, and the columns prepared."""
+"""Make a table from a raw table: find the target and the task type, and prepare the columns."""
 
 import numpy as np
 import pandas as pd
 
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.task import Task, TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.datasets.columns import parse_column
 from metahp.datasets.fingerprint import fingerprint
 from metahp.datasets.limits import MIN_ROWS
@@ -15,11 +15,11 @@ from metahp.datasets.raw import RawTable
 from metahp.datasets.table import Table
 
 TARGET_NAMES = ("target", "class", "label", "y", "outcome", "response", "target_class", "labels", "classes")
-# An integer-valued target is read as classes up to this many distinct values …
+# A target of integers is read as classes if it has at most this many distinct values …
 MAX_INTEGER_CLASSES = 20
-# … when each is met at least this often on average; a count from 0 to 15 in 60 rows is a number.
+# … and each occurs at least this often on average: a count from 0 to 15 in 60 rows is a number.
 MIN_ROWS_PER_CLASS = 5
-# More columns than this are worth a word: every later step takes its time with them.
+# Warn above this many columns: every later step takes longer.
 WIDE_COLUMNS = 1000
 
 
@@ -30,13 +30,13 @@ def build_table(
     task_type: TaskType | str | None = None,
     group: str = "",
 ) -> Table:
-    """A table from a raw one, which is not changed.
+    """A table made from `raw`, which is not changed.
 
     Args:
-        raw: One row per example, the target among the columns; a frame counts as `RawTable.of(frame)`.
-        target: Name of the target column; that of `raw` where None, and guessed where it has none either.
-        task_type: What to predict; inferred from the target where None.
-        group: Tasks of one group are kin; the name where empty.
+        raw: One row per example, with the target among the columns; a frame means `RawTable.of(frame)`.
+        target: Name of the target column; None for that of `raw`, which is guessed where `raw` has none.
+        task_type: What to predict; None to infer it from the target.
+        group: Name of a group of related tasks; the name of the table where empty.
 
     Raises:
         InputError: no rows, fewer than 20 rows with a target, one column or too many, one class, as many classes as
@@ -67,7 +67,7 @@ def build_table(
     if len(frame) < MIN_ROWS:
         raise InputError(
             f"Expected at least {MIN_ROWS} rows with a target, found {len(frame)}; "
-            "with so few, no score means anything."
+            "with fewer rows, scores are meaningless."
         )
     kind, y, classes = _encode_target(parsed, target, wanted)
 
@@ -86,8 +86,8 @@ def build_table(
             n_rows=len(frame),
             n_features=features.shape[1],
             n_classes=len(classes),
-            name=encodable(raw.name),
-            group=encodable(group or raw.name),
+            name=make_encodable(raw.name),
+            group=make_encodable(group or raw.name),
         ),
         features=features,
         y=y,
@@ -128,7 +128,7 @@ def find_task_type(name: str | None) -> TaskType | None:
 def _find_target(frame: pd.DataFrame, target: str | None) -> tuple[str, str]:
     names = list(frame.columns)
     if target is not None:
-        target = encodable(target).strip()
+        target = make_encodable(target).strip()
         if target not in names:
             raise UnknownNameError(
                 f"No column is called '{target}'. {did_you_mean(target, names[:50])}", argument="target"
@@ -188,9 +188,9 @@ def _encode_target(
 
 
 def _find_first_text(parsed: pd.Series) -> str:
-    """The first value that is not a number, which is what has to be mended; the first one where all are."""
-    odd = parsed[pd.to_numeric(parsed.astype(str), errors="coerce").isna()]
-    return str((odd if len(odd) else parsed).iloc[0])
+    """The first value that is not a number; the first value where all are numbers."""
+    not_numbers = parsed[pd.to_numeric(parsed.astype(str), errors="coerce").isna()]
+    return str((not_numbers if len(not_numbers) else parsed).iloc[0])
 
 
 def _infer_task_type(parsed: pd.Series, is_number: bool) -> TaskType:

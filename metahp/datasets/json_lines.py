@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, its keys the columns."""
+"""Read JSON lines: each line is an object, and its keys are the columns."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from metahp.core.errors import InputError
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.datasets.limits import check_cells, check_columns
 from metahp.datasets.nesting import check_depth, read_line_blocks
 from metahp.datasets.raw import ReadOptions
@@ -19,15 +19,15 @@ from metahp.datasets.source import Text
 
 BLOCK_BYTES = 1 << 23
 PROBE_BYTES = 1 << 20
-# Where each line has keys of its own, Arrow takes time and memory for every key in every line of a block.
+# Arrow takes time and memory for every key in every line of a block, also for keys that most lines lack.
 MAX_PROBE_CELLS = 1 << 22
-_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _SPACE = re.compile(r"\s*")
 _DECODER = json.JSONDecoder()
 
 
 def read_json_lines(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
-    """The raw frame (a key that a line lacks is missing there), how it was read and with what warnings.
+    """The raw frame (a key that a line lacks is a missing value), the read options, and warnings.
 
     Raises:
         InputError: a line is not a JSON object or nested too deep, or there are too many keys.
@@ -43,14 +43,14 @@ def read_json_lines(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, .
     table = _read_with_arrow(text, n_rows)
     if table is not None:
         return table.to_pandas(split_blocks=True, self_destruct=True), options, text.warnings
-    # Arrow wants one type a column and no NaN; Python's slower parser takes both, and names a broken line.
+    # Arrow needs one type per column and no NaN. Python's slower parser accepts both, and names a broken line.
     return pd.DataFrame(_read_with_python(text)), options, text.warnings
 
 
 def _read_with_arrow(text: Text, n_rows: int) -> pa.Table | None:
-    """The table; None where it takes Python's parser to read it, or to say what is wrong with it.
+    """The table; None where Python's parser has to read it or to name its error.
 
-    Arrow reads what it has seen to be harmless: the keys of the first lines, or else those of all lines.
+    Arrow reads only keys that were counted before: those of the first lines, or else those of all lines.
     """
     keys = _Keys(n_rows, f"'{text.source.label}'")
     with text.open() as stream:
@@ -85,7 +85,7 @@ def _parse_stream(stream: pa.NativeFile, **options: Any) -> pa.Table:
 
 @dataclass
 class _Keys:
-    """The keys of JSON objects, those inside of others by their path. Arrow keeps a column of `n_rows` for each."""
+    """The keys of JSON objects; a nested key counts by its path. Arrow keeps a column of `n_rows` cells for each."""
 
     n_rows: int
     label: str
@@ -93,7 +93,7 @@ class _Keys:
     paths: set[str | tuple[str, ...]] = field(default_factory=set)
 
     def add(self, block: bytes) -> int:
-        """Add the keys in a block of lines; the number of its objects."""
+        """Add the keys in a block of lines, and count its objects."""
         count = 0
         for record in _decode_objects(block.decode("utf-8")):
             count += 1
@@ -119,7 +119,7 @@ def _walk_paths(value: Any, parent: tuple[str, ...]) -> Iterator[tuple[str, ...]
 
 
 class _NotAnObjectError(Exception):
-    """What stands at `position` of a text is no JSON object but what `found` says."""
+    """The text at `position` is not a JSON object; `found` says what it is."""
 
     def __init__(self, position: int, found: str) -> None:
         super().__init__(found)
@@ -127,8 +127,8 @@ class _NotAnObjectError(Exception):
 
 
 def _decode_objects(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a text, one after the other."""
-    has_half_characters = _HALF_CHARACTER.search(text) is not None
+    """Yield the JSON objects of a text."""
+    has_surrogates = _SURROGATE.search(text) is not None
     position = _skip_space(text, 0)
     while position < len(text):
         try:
@@ -137,7 +137,7 @@ def _decode_objects(text: str) -> Iterator[dict[str, Any]]:
             raise _NotAnObjectError(position, f"broken JSON ({getattr(error, 'msg', error)})") from None
         if not isinstance(value, dict):
             raise _NotAnObjectError(position, type(value).__name__)
-        yield _make_encodable(value) if has_half_characters else value
+        yield _make_encodable(value) if has_surrogates else value
         position = _skip_space(text, end)
 
 
@@ -150,14 +150,14 @@ def _skip_space(text: str, position: int) -> int:
 def _read_with_python(text: Text) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     names: set[str] = set()
-    decoded, label = text.decode(), f"'{text.source.label}'"
+    content, label = text.decode(), f"'{text.source.label}'"
     try:
-        for record in _decode_objects(decoded):
+        for record in _decode_objects(content):
             records.append(record)
             names.update(record)
             check_columns(len(names), label)
     except _NotAnObjectError as error:
-        number = decoded.count("\n", 0, error.position) + 1
+        number = content.count("\n", 0, error.position) + 1
         raise InputError(
             f"{label}, line {number}: expected a JSON object, found {error.found}. "
             'Write {"column": value, …}, one object a line.'
@@ -167,11 +167,11 @@ def _read_with_python(text: Text) -> list[dict[str, Any]]:
 
 
 def _make_encodable(value: Any) -> Any:
-    r"""The value with half characters, such as JSON's `"\ud800"`, written as escapes in all its texts and keys."""
+    r"""The value, in whose texts and keys each lone surrogate, such as JSON's `"\ud800"`, is written as an escape."""
     if isinstance(value, str):
-        return encodable(value)
+        return make_encodable(value)
     if isinstance(value, list):
         return [_make_encodable(item) for item in value]
     if isinstance(value, dict):
-        return {encodable(key): _make_encodable(item) for key, item in value.items()}
+        return {make_encodable(key): _make_encodable(item) for key, item in value.items()}
     return value

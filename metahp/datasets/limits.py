@@ -1,18 +1,18 @@
-"""How much a table may have: rows, columns, nesting and bytes in memory. One with more is refused before it is read."""
+"""Limits of a table: rows, columns, nesting and bytes in memory. A larger table is refused before it is read."""
 
 import psutil
 
 from metahp.core.errors import InputError
 
-# With fewer rows, no score means anything.
+# With fewer rows, scores are meaningless.
 MIN_ROWS = 20
-# Gene-expression tables have a column for each of about 20,000 genes, and a few for the patients. Every column costs
-# about 0.3 ms and 15 kB to load, whatever its rows, and more in every later step.
+# Gene-expression tables have a column for each of about 20,000 genes, and a few for the patients. Each column takes
+# about 0.3 ms and 15 kB to load, whatever the number of rows, and more in every later step.
 MAX_COLUMNS = 25_000
-# No cell of a table means more than a list of lists; Arrow's JSON parser and Python's `str` of arrays call themselves
-# for every level, and end the process or give up at some hundred levels.
+# Useful cells are at most lists of lists. Arrow's JSON parser and Python's `str` of arrays recurse at every level: at
+# some hundred levels they end the process or raise.
 MAX_DEPTH = 32
-# What a compressed table or a pipe may hold: more than a table that can be learned from here, less than most memories.
+# Bound for a compressed table or a pipe: more than any table to learn from, less than the memory of most machines.
 MAX_UNPACKED_BYTES = 1 << 32
 # A line is held in memory as a whole.
 MAX_LINE_BYTES = 1 << 28
@@ -22,15 +22,15 @@ CELL_BYTES = 8
 
 
 def compute_memory_bound() -> int:
-    """The bytes that one table may take: half of the memory that is available now, the other half is for parsing."""
+    """Bytes that one table may take: 4 GiB, or half of the available memory if that is less; parsing needs the rest."""
     return int(min(MAX_UNPACKED_BYTES, psutil.virtual_memory().available // 2))
 
 
 def check_columns(n_columns: int, what: str) -> None:
-    """Refuse a table that is too wide; `what` names it at the start of the message.
+    """Refuse a table with too many columns; `what` names it at the start of the message.
 
     Raises:
-        InputError: it has more than `MAX_COLUMNS` columns.
+        InputError: the table has more than `MAX_COLUMNS` columns.
     """
     if n_columns > MAX_COLUMNS:
         raise InputError(
@@ -40,10 +40,10 @@ def check_columns(n_columns: int, what: str) -> None:
 
 
 def check_cells(n_rows: int, n_columns: int, what: str) -> None:
-    """Refuse a table that is small as a file and large in memory; `what` names it at the start of the message.
+    """Refuse a table that would not fit into memory; `what` names it at the start of the message.
 
     Raises:
-        InputError: its cells do not fit into half of the memory that is available now.
+        InputError: the cells need more than half of the available memory.
     """
     needed, available = n_rows * n_columns * CELL_BYTES, psutil.virtual_memory().available
     if needed > available // 2:
@@ -54,5 +54,5 @@ def check_cells(n_rows: int, n_columns: int, what: str) -> None:
 
 
 def format_gibibytes(n_bytes: int) -> str:
-    """The size as people read it."""
+    """The size as text, such as `4.0 GiB`."""
     return f"{n_bytes / 2**30:,.1f} GiB"

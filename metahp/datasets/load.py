@@ -1,4 +1,4 @@
-"""A table from whatever a user has."""
+"""Load a table from a path, a frame or arrays."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +12,12 @@ from metahp.datasets.table import Table
 
 
 def read(source: Any, y: Any = None, *, target: str | None = None) -> RawTable:
-    """The raw table in a path, `-` for standard input, a frame, or arrays `source` (n, d) and `y` (n,).
+    """The raw table from a path, `-` for standard input, a frame, or arrays `source` (n, d) and `y` (n,).
 
-    A raw table is given back as it is, with another target where `target` names one.
+    A `RawTable` comes back unchanged, except that `target` replaces its target.
 
     Raises:
-        InputError: the file cannot be read, or the arrays are no table.
+        InputError: the file cannot be read, or the arrays are not a table.
     """
     if isinstance(source, RawTable):
         if y is not None:

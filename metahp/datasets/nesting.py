@@ -1,4 +1,4 @@
-"""How deep JSON lines are nested, known before any parser sees them: parsers call themselves for every level."""
+"""Check how deep JSON lines are nested before a parser reads them: parsers recurse at every level."""
 
 import re
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from metahp.core.errors import InputError
 from metahp.datasets.limits import MAX_DEPTH, MAX_LINE_BYTES, format_gibibytes
 from metahp.datasets.source import CHUNK_BYTES, Text
 
-# A line break ends a string too, for the parsers as well: brackets after it are brackets.
+# A line break also ends a string, here as in the parsers: brackets after it count.
 _STRING = re.compile(rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}\n"))
 _OPENERS, _CLOSERS, _LINE_END = b"[{", b"]}", ord("\n")
 
 
 def read_line_blocks(stream: BinaryIO, size: int, label: str) -> Iterator[bytes]:
-    """The stream in blocks of about `size` bytes that end with a line.
+    """Yield blocks of about `size` bytes that end at the end of a line.
 
     Raises:
-        InputError: a line is longer than can be held in memory.
+        InputError: a line is longer than `MAX_LINE_BYTES`.
     """
     while block := stream.read(size):
         end = stream.readline(MAX_LINE_BYTES)
@@ -33,7 +33,10 @@ def read_line_blocks(stream: BinaryIO, size: int, label: str) -> Iterator[bytes]
 
 
 def check_depth(text: Text) -> int:
-    """Refuse JSON lines that are nested deeper than `MAX_DEPTH`; of the others, no fewer than their number of objects.
+    """Refuse JSON lines that are nested deeper than `MAX_DEPTH`.
+
+    Returns:
+        An upper bound of the number of objects.
 
     Raises:
         InputError: a line is nested too deep, or is too long.
@@ -59,7 +62,7 @@ def check_depth(text: Text) -> int:
 def _is_tidy(block: bytes) -> bool:
     """Whether every line begins with `{` and ends with `}`.
 
-    Such a line starts at level 0: a parser that is inside of something expects a comma between `}` and `{`.
+    Each such line starts at level 0: inside of an array, a parser expects a comma between `}` and `{`.
     """
     n_lines = block.count(b"\n") + (not block.endswith(b"\n"))
     n_ends = block.count(b"}\n") + block.count(b"}\r\n") + block.endswith(b"}")
@@ -67,7 +70,7 @@ def _is_tidy(block: bytes) -> bool:
 
 
 def _find_deep_line_if_tidy(block: bytes) -> int | None:
-    """The first line that is nested too deep; only those with many brackets are looked at more closely."""
+    """Index of the first line that is nested too deep; None for none. Only lines with many brackets are parsed."""
     brackets = np.frombuffer(block.translate(None, _NO_BRACKETS), dtype=np.uint8)
     opened = np.cumsum(np.isin(brackets, list(_OPENERS)))
     n_opened = np.diff(opened[brackets == _LINE_END], prepend=0, append=opened[-1])
@@ -79,9 +82,10 @@ def _find_deep_line_if_tidy(block: bytes) -> int | None:
 
 
 def _find_deep_line(block: bytes, depth: int) -> tuple[int | None, int]:
-    """The first line that is nested too deep, counted from `depth`, and the level at the end.
+    """Index of the first line that is nested too deep (None for none), and the level at the end.
 
-    Closing brackets that close nothing do not count, so no parser that starts at any line can be deeper than this.
+    The block starts at level `depth`. Closing brackets without an opening one do not count, so a parser that starts at
+    any line never gets deeper than this.
     """
     brackets = np.frombuffer(_STRING.sub(b"", block).translate(None, _NO_BRACKETS), dtype=np.uint8)
     if len(brackets) == 0:

@@ -1,4 +1,4 @@
-"""Parquet files, looked at before they are read: what they declare, and whether it fits."""
+"""Read Parquet files, after a check of what they declare."""
 
 from typing import Any
 
@@ -7,23 +7,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metahp.core.errors import InputError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 from metahp.datasets.limits import MAX_DEPTH, check_cells, check_columns
 from metahp.datasets.source import Source
 
-# Arrow's threads take 0.1 MB for each column, and gain nothing where columns are short.
+# Arrow's threads take 0.1 MB for each column, and do not help where columns are short.
 MAX_THREADED_COLUMNS = 1000
 
 
 def read_parquet(source: Source) -> pd.DataFrame:
-    """The frame of a Parquet file; lists and structs in its cells become Python objects.
+    """The frame of a Parquet file; lists and structs in cells become Python objects.
 
     Raises:
-        InputError: it is damaged, packed in gzip, nested too deep, or has too many columns or cells.
+        InputError: the file is damaged, gzipped, nested too deep, or has too many columns or cells.
     """
     if source.compression:
         raise InputError(f"'{source.label}' is a Parquet file inside gzip; unpack it, Parquet is compressed already.")
-    # From an open file: Arrow takes paths for addresses and patterns.
+    # From an open file: Arrow would read a path as an address or a pattern.
     with source.open_arrow() as stream:
         try:
             file = pq.ParquetFile(stream)
@@ -39,7 +39,7 @@ def read_parquet(source: Source) -> pd.DataFrame:
             return table.to_pandas(split_blocks=True, self_destruct=True)
         except InputError:
             raise
-        except Exception as error:  # What is wrong with the notes of pandas in a file has no common class.
+        except Exception as error:  # Damaged pandas metadata in a file raises errors of any class.
             raise _make_damage_error(source, error) from None
 
 
@@ -53,7 +53,7 @@ def _check_depth(label: str, schema: pa.Schema) -> None:
 
 
 def _count_levels(kind: Any) -> int:
-    """Levels of lists and structs in a type of Arrow; 0 for a plain value."""
+    """Levels of lists and structs in an Arrow type; 0 for a plain value."""
     children = [kind.field(index).type for index in range(kind.num_fields)]
     return 1 + max(map(_count_levels, children)) if children else 0
 
@@ -61,6 +61,6 @@ def _count_levels(kind: Any) -> int:
 def _make_damage_error(source: Source, error: Exception) -> InputError:
     reason = next(iter(str(error).splitlines()), type(error).__name__)
     return InputError(
-        f"'{source.label}' is not a readable Parquet file ({printable(reason).rstrip('.')}). "
+        f"'{source.label}' is not a readable Parquet file ({make_printable(reason).rstrip('.')}). "
         "Is it cut off, or another format under that name?"
     )

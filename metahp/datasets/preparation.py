@@ -1,4 +1,4 @@
-"""What was learned from the columns of a table, and the features that it makes of these rows and of new ones."""
+"""Fit on the columns of a table how they become features, and make features of its rows and of new rows."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ DATE_PARTS = tuple(read_date_parts(pd.Series(dtype="datetime64[s]")))
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A raw column that is used: its kind (number, category or date), its categories, or the parts kept of a date."""
+    """A raw column that is used: its kind (number, category or date), its categories, or the date parts to use."""
 
     name: str
     kind: str
@@ -37,43 +37,43 @@ class Column:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """Names of the features that it becomes, in order."""
+        """Names of the features made of this column, in order."""
         return tuple(f"{self.name}.{part}" for part in self.parts) if self.kind == "date" else (self.name,)
 
     def make_features(self, cells: pd.Series) -> dict[str, Any]:
-        """Its features by name: float64 arrays, or a categorical one."""
+        """Features of the cells by name: float64 arrays, or one categorical array."""
         if self.kind == "number":
             return {self.name: read_numbers(cells)}
         if self.kind == "date":
             with warnings.catch_warnings():
-                # pandas warns of time zone names that it does not know; such cells are missing here.
+                # pandas warns about unknown time zone names; such cells are missing here.
                 warnings.simplefilter("ignore")
                 parts = read_date_parts(cells)
             return {f"{self.name}.{part}": parts[part] for part in self.parts}
         return {self.name: read_categories(cells, self.categories)}
 
     def find_unknown(self, cells: pd.Series, features: Mapping[str, Any]) -> list[str]:
-        """Texts of the cells that have a value of which `features`, made of these cells, know nothing."""
+        """Texts of the cells that have a value but are missing in `features`, which were made of these cells."""
         if self.kind == "number" and pd.api.types.is_numeric_dtype(cells.dtype):
             return []
-        gaps = pd.isna(next(iter(features.values())))
-        if not gaps.any():
+        is_missing = pd.isna(next(iter(features.values())))
+        if not is_missing.any():
             return []
-        texts, positions = read_texts(cells[gaps])
+        texts, positions = read_texts(cells[is_missing])
         if self.kind == "number":
-            # Infinity is known, though it is missing as a feature.
+            # Infinity is a missing feature, but not an unknown value.
             texts[np.isinf(parse_numbers(texts))] = None
         return [text for text in texts[positions] if text is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """How raw columns become features: fitted on a table, the same for its own rows, for new ones and in a script.
+    """How raw columns become features: fitted on a table, applied to its rows, to new rows and in scripts.
 
     Attributes:
-        columns: The columns that are used, in the order of their features.
-        renamed: Columns other than the target that had an empty or repeated name, in their order.
-        dropped: Why a column is left out, by name.
+        columns: The used columns, in the order of their features.
+        renamed: New names of columns whose name was empty or repeated, in order, without the target.
+        dropped: The reason for leaving a column out, by name.
     """
 
     columns: tuple[Column, ...] = ()
@@ -84,11 +84,11 @@ class Preparation:
     def fit(
         cls, columns: Mapping[str, pd.Series], renamed: Sequence[str] = ()
     ) -> tuple["Preparation", tuple[str, ...]]:
-        """The preparation of a table, and what a user should know of it.
+        """The preparation of a table, and notes for the user.
 
         Args:
-            columns: Columns without the target by name, each as `columns.parse_column` gives it.
-            renamed: As the attribute.
+            columns: Columns by name, without the target, as `columns.parse_column` returns them.
+            renamed: See the attribute.
         """
         used: dict[str, Column] = {}
         dropped: dict[str, str] = {}
@@ -144,13 +144,13 @@ class Preparation:
         return tuple(name for column in self.columns for name in column.feature_names)
 
     def transform(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
-        """Features of a raw frame, as those of the table, and what a user should know of them.
+        """The same features for another raw frame, and notes for the user.
 
-        The order of the columns does not matter and other columns are ignored. A value that the table did not have
-        (an unseen category, text among numbers) is missing, and one line says so.
+        The order of the columns does not matter, and other columns are ignored. A value that the table did not have
+        (an unseen category, text among numbers) becomes missing, with a note.
 
         Raises:
-            InputError: columns are missing, or one holds complex numbers.
+            InputError: columns are missing, or a column holds complex numbers.
         """
         frame = self._rename(frame)
         missing = [column.name for column in self.columns if column.name not in frame.columns]
@@ -166,15 +166,15 @@ class Preparation:
             cells = frame[column.name]
             refuse_complex(cells)
             cells = cells if column.kind == "number" else label_numbers(cells)
-            made = column.make_features(cells)
-            features |= made
-            if unknown := column.find_unknown(cells, made):
+            column_features = column.make_features(cells)
+            features |= column_features
+            if unknown := column.find_unknown(cells, column_features):
                 values = join_names(dict.fromkeys(map(repr, unknown)))
                 notes.append(f"column '{column.name}': {len(unknown):,} unknown value(s) read as missing ({values})")
         return pd.DataFrame(features, index=range(len(frame))), tuple(notes)
 
     def make_features(self, columns: Mapping[str, pd.Series]) -> pd.DataFrame:
-        """Features of the parsed columns that it was fitted on: those that `transform` gives for the raw ones."""
+        """Features of the parsed columns used in `fit`: the same as `transform` gives for the raw columns."""
         features: dict[str, Any] = {}
         for column in self.columns:
             cells = columns[column.name]
@@ -191,10 +191,10 @@ class Preparation:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preparation":
-        """The preparation that `to_dict` wrote; a form without the columns that are left out is read too.
+        """The preparation that `to_dict` wrote; `dropped` may be absent.
 
         Raises:
-            InputError: there is no such kind of column; values that `to_dict` does not write may raise any other error.
+            InputError: unknown kind of column; values that `to_dict` does not write may raise any other error.
         """
         columns = tuple(map(_make_column, values["columns"]))
         dropped = {str(name): str(why) for name, why in values.get("dropped", {}).items()}
@@ -205,7 +205,7 @@ class Preparation:
 
     def _rename(self, frame: pd.DataFrame) -> pd.DataFrame:
         frame, renamed = name_columns(frame)
-        # Names that stand for a position move with it; where as many columns have one, their order tells them apart.
+        # The new names contain positions, which may differ here; with equally many new names, match them by order.
         if len(renamed) == len(self.renamed):
             frame = frame.rename(columns=dict(zip(renamed.values(), self.renamed, strict=True)))
         return frame
@@ -213,13 +213,13 @@ class Preparation:
 
 def _make_column(values: Mapping[str, Any]) -> Column:
     if not isinstance(values["kind"], str):
-        raise ValueError("a kind of column that is no text")
+        raise ValueError("the kind of a column must be text")
     categories, parts = (tuple(map(str, values.get(name, ()))) for name in ("categories", "parts"))
     return Column(str(values["name"]), values["kind"], categories, parts)
 
 
 def _keep_names_apart(used: dict[str, Column], dropped: dict[str, str]) -> None:
-    """Give up the parts of dates that are called like another column, so that every feature has a name of its own."""
+    """Drop date parts with the same name as another column, so that feature names are unique."""
     others = {name for name, column in used.items() if column.kind != "date"}
     for name, column in list(used.items()):
         parts = tuple(part for part in column.parts if f"{name}.{part}" not in others)
@@ -236,7 +236,7 @@ def _is_varying(values: np.ndarray) -> bool:
 
 
 def _compute_numeric_share(values: pd.Categorical) -> float:
-    """Share of the present values that read as numbers."""
+    """Share of the present values that are numbers."""
     counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.categories))
     is_number = ~np.isnan(parse_numbers(values.categories.to_numpy(dtype=object)))
     return float(counts[is_number].sum() / counts.sum())
@@ -249,7 +249,7 @@ def _explain_useless_number(values: np.ndarray) -> str:
     if present.min() == present.max() and present.size == values.size:
         return "constant"
     is_full = present.size == values.size and values.size > MIN_ROWS
-    # In whatever order the rows come; the range is asked first, since it spares most columns the sort.
+    # Rows may be in any order. The range comes first: it saves sorting most columns.
     if is_full and np.ptp(values) == values.size - 1 and (np.diff(np.sort(values)) == 1).all():
         return "row number"
     return ""

@@ -1,4 +1,4 @@
-"""A table as it was read: raw columns, and how a script can read them again."""
+"""Raw tables: unchanged columns, and how a script can read them again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,26 +6,26 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from metahp.core.errors import InputError
-from metahp.core.text import encodable, join_names
+from metahp.core.text import join_names, make_encodable
 from metahp.datasets.limits import check_columns
 from metahp.datasets.portable import MISSING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
-    """How a file was read, so that a script with pandas alone can read the same file again.
+    """How a file was read, so that a script with only pandas can read it again.
 
     Attributes:
-        format: csv, jsonl, parquet, arff, sparse-arff, or frame (a table that was never a file).
-        separator: Between the fields of a row.
-        encoding: Of the text.
-        compression: Of the file, as pandas calls it; None where it is plain.
+        format: csv, jsonl, parquet, arff, sparse-arff, or frame (not from a file).
+        separator: Separator of the fields of a row.
+        encoding: Encoding of the text.
+        compression: Compression in pandas' terms; None for none.
         decimal: The decimal point.
-        quote: Around fields that hold a separator.
+        quote: Quote character around fields that contain a separator.
         skip_lines: Lines before the header, or before the first row where `column_names` are given.
         column_names: Names of the columns where the file has no header, as in ARFF.
-        comment: Starts the lines to be left out; empty where there are none.
-        renamed: New names, by position, of the columns with an empty or repeated name.
+        comment: Start of lines to skip; empty for none.
+        renamed: New names, by position, of columns whose name was empty or repeated.
     """
 
     format: str = "frame"
@@ -43,8 +43,8 @@ class ReadOptions:
         """A Python expression that reads the file at `path` into a frame, with pandas imported as `pd`.
 
         Args:
-            path: The file, as the expression names it.
-            text_columns: Columns to be kept as text though they may look like numbers.
+            path: The file, as written in the expression.
+            text_columns: Columns to keep as text even if they look like numbers.
 
         Raises:
             InputError: pandas has no reader for this format.
@@ -57,7 +57,7 @@ class ReadOptions:
             return f"pd.read_json({path!r}, {_format_arguments(named)})"
         if self.format not in ("csv", "arff"):
             raise InputError(
-                f"pandas cannot read this table again by itself (it came as: {self.format}); "
+                f"pandas cannot read this table again (its format is {self.format}); "
                 "save it as CSV or Parquet and start from that file."
             )
         if text_columns:
@@ -85,14 +85,14 @@ def _format_arguments(named: dict[str, object]) -> str:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class RawTable:
-    """The columns of a file or a frame before anything is made of them; `RawTable.of` names them.
+    """The columns of a file or a frame as they are; `RawTable.of` makes their names unique.
 
     Attributes:
-        frame: One row per example, every column with a name of its own; the target is among them.
-        target: Name of the target as it was given; None where it is to be guessed.
-        name: How the task is called in results.
+        frame: One row per example, with unique column names; includes the target.
+        target: Name of the target; None to guess it.
+        name: Name of the task in results.
         read: How a script can read the file again.
-        warnings: What a user should know of the reading, one line each.
+        warnings: One line for each thing that a user should know.
     """
 
     frame: pd.DataFrame
@@ -111,10 +111,10 @@ class RawTable:
         read: ReadOptions = ReadOptions(),
         warnings: Sequence[str] = (),
     ) -> "RawTable":
-        """The raw table of a frame, which is not changed; columns with an empty or repeated name get another.
+        """The raw table of a frame, which is not changed; columns with an empty or repeated name get a new name.
 
         Raises:
-            InputError: it has too many columns.
+            InputError: too many columns.
         """
         check_columns(frame.shape[1], "The table")
         frame, renamed = name_columns(frame)
@@ -125,11 +125,11 @@ class RawTable:
 
 
 def name_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
-    """The frame with a name of its own for every column that any encoding can write, and the new names by position."""
+    """The frame with unique column names that any encoding can write, and the new names by position."""
     names, renamed, seen = [], {}, set(map(str, frame.columns))
     used: set[str] = set()
     for index, raw in enumerate(frame.columns):
-        name = encodable(str(raw)).strip()
+        name = make_encodable(str(raw)).strip()
         if not name or name in used or name.startswith("Unnamed: "):
             stem, count = name if name and not name.startswith("Unnamed: ") else "column", 2
             name = f"{stem}_{index + 1}"

@@ -1,4 +1,4 @@
-"""Files become tables: CSV, TSV, Parquet, JSON lines and ARFF, from a path or standard input, and frames."""
+"""Read tables: CSV, TSV, Parquet, JSON lines and ARFF from a path or standard input, frames and arrays from Python."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ import pandas as pd
 
 from metahp.core.errors import InputError
 from metahp.core.task import TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.datasets.arff import read_arff
 from metahp.datasets.delimited import read_delimited
 from metahp.datasets.infer import build_table
@@ -30,8 +30,8 @@ def read_raw(source: str | Path, *, target: str | None = None) -> RawTable:
     """The raw table in a file: CSV, TSV, JSON lines or ARFF (plain or gzip), or Parquet.
 
     Args:
-        source: A path, or `-` for standard input; the format is found from the content and the suffix.
-        target: Name of the target column; None where it is to be guessed.
+        source: A path, or `-` for standard input; content and suffix tell the format.
+        target: Name of the target column; None to guess it.
 
     Raises:
         InputError: the file cannot be read.
@@ -41,12 +41,12 @@ def read_raw(source: str | Path, *, target: str | None = None) -> RawTable:
 
 
 def read_frame(path: str | Path, *, text_columns: Collection[str] = (), min_columns: int = 2) -> pd.DataFrame:
-    """The frame in a file of any format that `read_raw` takes, its columns called as in the file.
+    """The frame in a file of any format that `read_raw` takes, with the column names of the file.
 
     Args:
         path: A path, or `-` for standard input.
-        text_columns: Columns of a CSV file to keep as text though they look like numbers.
-        min_columns: A CSV file with fewer columns is taken for one whose separator is not known.
+        text_columns: Columns of a CSV file to keep as text even if they look like numbers.
+        min_columns: With fewer columns the separator of a CSV file counts as unknown.
 
     Raises:
         InputError: the file cannot be read.
@@ -56,7 +56,7 @@ def read_frame(path: str | Path, *, text_columns: Collection[str] = (), min_colu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSource:
-    """Where a table is read from, small enough to hand to another process."""
+    """Where to read a table; small enough to send to another process."""
 
     path: str
     target: str | None = None
@@ -75,8 +75,8 @@ def make_raw_table(X: Any, y: Any = None, *, target: str | None = None) -> RawTa
 
     Args:
         X: Features, shape (n, d): a DataFrame, an array, a list of rows, or anything with `to_pandas`.
-        y: Target, shape (n,), matched to the rows of `X` by position; where None, `X` holds the target column.
-        target: Name of the target column in `X` (guessed where None), or the name that `y` gets.
+        y: Target, shape (n,), in the order of the rows of `X`; None if `X` holds the target column.
+        target: Name of the target column in `X` (None to guess it), or the name for `y`.
 
     Raises:
         InputError: wrong shapes.
@@ -87,16 +87,16 @@ def make_raw_table(X: Any, y: Any = None, *, target: str | None = None) -> RawTa
     values = _make_series(y)
     if len(values) != len(frame):
         raise InputError(f"X and y differ in length: {len(frame):,} rows and {len(values):,} targets.")
-    name = encodable(target or (str(values.name) if values.name is not None else "target")).strip() or "target"
-    taken = {encodable(str(column)).strip() for column in frame.columns}
-    while name in taken:
+    name = make_encodable(target or (str(values.name) if values.name is not None else "target")).strip() or "target"
+    used_names = {make_encodable(str(column)).strip() for column in frame.columns}
+    while name in used_names:
         name += "_"
     frame = pd.concat([frame.reset_index(drop=True), values.reset_index(drop=True).rename(name)], axis=1)
     return RawTable.of(frame, target=name)
 
 
 def make_frame(X: Any) -> pd.DataFrame:
-    """The frame of anything that `make_raw_table` takes as features; columns without a name are `x0`, `x1`, …."""
+    """A frame of anything that `make_raw_table` takes as features; columns without a name become `x0`, `x1`, …."""
     if isinstance(X, pd.DataFrame):
         return X
     if hasattr(X, "to_pandas"):
@@ -129,7 +129,7 @@ def _make_series(y: Any) -> pd.Series:
         values = values[:, 0]
     if values.ndim != 1:
         raise InputError(f"Expected y of shape (n,), found shape {values.shape}; one target at a time.")
-    # Text as it is: pandas' own type of text takes no half characters.
+    # Text stays objects: pandas' text type does not accept lone surrogates.
     return pd.Series(values, dtype=object if values.dtype.kind in "OU" else None)
 
 
@@ -150,7 +150,7 @@ def _read(
 
 
 def _declares_relation(start: str) -> bool:
-    """Whether the first line that is not a comment is an ARFF one."""
+    """Whether the first line that is not a comment is an ARFF `@relation`."""
     first = next((line for line in start.splitlines() if line.strip() and not line.startswith("%")), "")
     return first.lower().startswith("@relation")
 

@@ -1,4 +1,4 @@
-"""The bytes of a table, from a file, a pipe or standard input: found, unpacked, and its text as UTF-8."""
+"""Open the bytes of a table from a file, a pipe or standard input, unpack gzip, and give its text as UTF-8."""
 
 import codecs
 import difflib
@@ -16,11 +16,11 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from metahp.core.errors import InputError
-from metahp.core.text import printable
+from metahp.core.text import make_printable
 from metahp.datasets.limits import PYTHON_SHARE, compute_memory_bound, format_gibibytes
 
 STANDARD_INPUT = "-"
-# Where a shell names the pipes of `<(command)` and the standard input; other pipes wait for a writer that may not come.
+# Shells give these names to pipes of `<(command)` and to standard input. Other pipes may wait for a writer forever.
 _PIPE_FOLDERS = ("/dev/fd/", "/proc/self/fd/")
 _PIPES = ("/dev/stdin", "/proc/self/fd/0")
 _KINDS = (
@@ -32,7 +32,7 @@ _KINDS = (
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".arff", ".gz")
 CHUNK_BYTES = 1 << 24
 SNIFFED_BYTES = 1 << 16
-# Text has next to no control characters; in random bytes read as Latin-1 a quarter of them are.
+# Text has almost no control characters; of random bytes read as Latin-1, a quarter are control characters.
 MAX_CONTROL_SHARE = 0.1
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r")) + bytes(range(127, 160))
 _TEXT_CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r")) + b"\x7f"
@@ -61,7 +61,7 @@ _FOREIGN = {
 class Source:
     """Where the bytes of a table are: a plain file at `path`, or in memory as `data` (standard input, unpacked gzip).
 
-    `label` is what the user called it, as it may be shown; `suffix` is that of the unpacked file, in lower case.
+    `label` is its name in messages; `suffix` is the lower-case suffix of the unpacked file.
     """
 
     label: str
@@ -78,8 +78,8 @@ class Source:
         return io.BytesIO(self.data)
 
     def open_arrow(self) -> pa.NativeFile:
-        """The bytes from the start as one of Arrow's own files, whose threads do not wait for Python's lock."""
-        # As bytes, since Arrow takes no text for a name that is not UTF-8.
+        """The bytes from the start as an Arrow file: reading it does not need Python's interpreter lock."""
+        # As bytes, since Arrow accepts a name that is not UTF-8 only as bytes.
         return pa.BufferReader(self.data) if self.path is None else pa.OSFile(os.fsencode(self.path))
 
     def read_head(self, size: int = SNIFFED_BYTES) -> bytes:
@@ -92,7 +92,7 @@ class Source:
 class Text:
     """The text of a source as UTF-8 bytes that begin at `start` (after a byte order mark).
 
-    `encoding` is what the file itself is written in; `has_quotes` tells whether a double quote occurs anywhere.
+    `encoding` is the encoding of the file itself; `has_quotes` says whether the text contains a double quote.
     """
 
     source: Source
@@ -111,7 +111,7 @@ class Text:
         """The whole text, for parsing in Python.
 
         Raises:
-            InputError: it is too large for that.
+            InputError: the text is too large for that.
         """
         bound = compute_memory_bound() // PYTHON_SHARE
         with self.open() as stream:
@@ -120,7 +120,7 @@ class Text:
 
 
 def make_local_path(name: str) -> str:
-    """The path of a file so that no library takes it for anything else: `~` is written out, `s3:x` becomes `./s3:x`."""
+    """A path that libraries cannot misread: `~` is expanded, and `s3:x` becomes `./s3:x`."""
     path = os.path.expanduser(name)
     if os.path.isabs(path) or os.path.splitdrive(path)[0]:
         return path
@@ -128,7 +128,7 @@ def make_local_path(name: str) -> str:
 
 
 def is_pipe(name: str) -> bool:
-    """Whether `name` is standard input or the pipe of a `<(command)`, which can be read once only."""
+    """Whether `name` is standard input or the pipe of a `<(command)`, which can be read only once."""
     if name == STANDARD_INPUT:
         return True
     try:
@@ -139,11 +139,11 @@ def is_pipe(name: str) -> bool:
 
 
 def open_source(name: str) -> Source:
-    """The source that the user calls `name`: a path, or `-` for standard input; gzip is unpacked.
+    """The source `name`: a path, or `-` for standard input; gzip is unpacked.
 
     Raises:
-        InputError: there is no such file, it is a directory, no regular file, empty, unreadable, too large, or a
-            broken gzip archive.
+        InputError: the file does not exist, is not a regular file, is empty, unreadable or too large, or is a broken
+            gzip archive.
     """
     source = _unpack(_open_standard_input() if name == STANDARD_INPUT else _open_file(name))
     if not source.read_head().strip():
@@ -198,8 +198,8 @@ def _find_mode(path: Path) -> int:
 
 
 def _format_path(path: str | Path) -> str:
-    """A path as it may stand in a message of one line."""
-    return printable(str(path)).replace("\n", "\\n")
+    """The path as text for a one-line message."""
+    return make_printable(str(path)).replace("\n", "\\n")
 
 
 def _read_pipe(stream: BinaryIO, what: str) -> bytes:
@@ -209,12 +209,11 @@ def _read_pipe(stream: BinaryIO, what: str) -> bytes:
 
 
 def _unpack(source: Source) -> Source:
-    """The source itself, or what is in it where it is a gzip archive."""
+    """The source itself; for a gzip archive, its unpacked content."""
     if source.read_head(2) != b"\x1f\x8b":
         if source.suffix == ".gz" and source.read_head(1):
             raise InputError(
-                f"'{source.label}' is not a gzip archive in spite of its name; "
-                "rename it after what it is, or pack it again."
+                f"'{source.label}' is not a gzip archive, despite its name; rename it, or compress it again."
             )
         return source
     hint = "Unpack it to a file, or take a part: zcat FILE | head -n 1000000"
@@ -233,12 +232,12 @@ def _read_chunks(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
 
 
 def _join_chunks(chunks: Iterable[bytes], bound: int, what: str, hint: str) -> bytes:
-    """The chunks as one, unless they are too many."""
+    """Join the chunks, up to `bound` bytes."""
     buffer = io.BytesIO()
     for chunk in chunks:
         if buffer.tell() + len(chunk) > bound:
             raise InputError(
-                f"{what} holds more than {format_gibibytes(bound)}, the most that is read into memory. {hint}"
+                f"{what} holds more than {format_gibibytes(bound)}, the limit for reading into memory. {hint}"
             )
         buffer.write(chunk)
     return buffer.getvalue()
@@ -261,10 +260,10 @@ def _suggest_path(path: Path) -> str:
 
 
 def open_text(source: Source) -> Text:
-    """The text of a source, its encoding found from a byte order mark, else UTF-8, else Latin-1 with a warning.
+    """The text of a source: in the encoding of its byte order mark, else UTF-8, else Latin-1 with a warning.
 
     Raises:
-        InputError: it is a binary file, or no encoding fits.
+        InputError: the file is binary, or no encoding fits.
     """
     head = source.read_head()
     for magic, what in _FOREIGN.items():
@@ -278,8 +277,8 @@ def open_text(source: Source) -> Text:
     controls = _TEXT_CONTROL_BYTES if is_utf8 else _CONTROL_BYTES
     if 1 - len(head.translate(None, controls)) / len(head) > MAX_CONTROL_SHARE:
         raise InputError(
-            f"'{source.label}' is neither UTF-8 nor any other text that can be guessed: too many control "
-            "characters. Save it as UTF-8 CSV, or as Parquet."
+            f"'{source.label}' is not UTF-8, and has too many control characters for another "
+            "text encoding. Save it as UTF-8 CSV, or as Parquet."
         )
     if not is_utf8:
         return _transcode(
@@ -316,7 +315,7 @@ def _encode_utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 
 def _scan(source: Source) -> tuple[bool, bool]:
-    """Whether the bytes are UTF-8, and whether they hold a double quote; in chunks, so that a large file stays out."""
+    """Whether the bytes are UTF-8, and whether they hold a double quote; read in chunks, to save memory."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     is_utf8, has_quotes, position = True, False, 0
     with source.open() as stream:

@@ -1,4 +1,4 @@
-"""A table ready to learn from: features, target, task and what was done to get there."""
+"""A table ready to learn from: features, target, task and how it was prepared."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -9,7 +9,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
-from metahp.core.metric import metrics_for
+from metahp.core.metric import find_metrics
 from metahp.core.task import Task
 from metahp.core.trial import EMPTY_CURVE, Curve, Protocol
 from metahp.datasets.table import Table
@@ -82,7 +82,7 @@ def measure(
     """
     rows = sample_rows(table, protocol)
     parts = _make_parts(table, rows, protocol, splits)
-    metrics = [metric.name for metric in metrics_for(table.task.type)]
+    metrics = [metric.name for metric in find_metrics(table.task.type)]
     space = learner.space(table.task.type)
     # Without an axis for the iterations, fewer of them are no configuration.
     stops_early = bool(early_stopping) and learner.stops_early and space.iteration_axis is not None

@@ -11,7 +11,7 @@ from multiprocessing.connection import Client, Connection
 from typing import Any
 
 from metahp.core.configuration import Configuration
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.core.trial import Protocol, TrialState
 from metahp.datasets.read import TableSource
 from metahp.evaluation.protocol import Arrays, Measurement, measure
@@ -66,7 +66,7 @@ class Returned:
 
 def describe_error(error: Exception) -> str:
     """The first line of an exception, as a trial keeps it: short, and writable in any encoding."""
-    lines = encodable(str(error)).strip().splitlines() or [""]
+    lines = make_encodable(str(error)).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:REASON_LENGTH]}"
 
 

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from metahp.core.errors import InputError, KnowledgeBaseError
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.files import sweep, write_file
 from metahp.knowledge.seed import find_seed_folder
 
@@ -141,8 +141,8 @@ def _read_files(paths: Iterable[Path]) -> Iterator[tuple[Path, dict[str, np.ndar
         except Exception as error:
             _log.warning(
                 "The cached file %s cannot be read (%s) and is not used.",
-                encodable(str(path)),
-                " ".join(encodable(str(error)).split()),
+                make_encodable(str(path)),
+                " ".join(make_encodable(str(error)).split()),
             )
             continue
         yield path, arrays

@@ -88,7 +88,7 @@ def task_to_dict(record: TaskRecord) -> dict[str, Any]:
     }
 
 
-def task_from_dict(values: dict[str, Any]) -> TaskRecord:
+def make_task_from_dict(values: dict[str, Any]) -> TaskRecord:
     """The task record that `task_to_dict` wrote."""
     task = Task(
         id=values["id"],

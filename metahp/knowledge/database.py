@@ -18,7 +18,7 @@ import duckdb
 
 from metahp.core.checks import is_encodable
 from metahp.core.errors import BusyError, KnowledgeBaseError
-from metahp.files import HeldError, claim_name, locked, unfinished_path, write_file
+from metahp.files import HeldError, claim_name, hold_lock, make_unfinished_path, write_file
 
 Result = TypeVar("Result")
 
@@ -72,7 +72,7 @@ def create(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], Result]) -> t
     Raises:
         KnowledgeBaseError: the file cannot be created.
     """
-    folder = unfinished_path(file)
+    folder = make_unfinished_path(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
@@ -172,7 +172,7 @@ def _wait_for_lock(stack: contextlib.ExitStack, file: Path, wait_seconds: float)
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
-            stack.enter_context(locked(file.with_name(f"{file.name}.lock")))
+            stack.enter_context(hold_lock(file.with_name(f"{file.name}.lock")))
             return
         except HeldError as error:
             if time.monotonic() >= deadline:

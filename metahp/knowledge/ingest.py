@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.core.trial import Trial
 from metahp.knowledge import queries
 from metahp.knowledge.columns import trials_to_table
@@ -125,7 +125,7 @@ def bring_back(journal: Journal, paths: Sequence[Path]) -> None:
             "%d archived segment(s) of %s have records that the database lacks (was it moved away or replaced?); they "
             "are ingested again.",
             len(paths),
-            encodable(str(journal.folder)),
+            make_encodable(str(journal.folder)),
         )
 
 
@@ -148,7 +148,9 @@ def _read_back(connection: duckdb.DuckDBPyConnection, journal: Journal, paths: S
             continue
         if not segment.entries:
             aside = journal.set_aside(path, replace(segment, is_unfit=True))
-            _log.warning("The archived segment %s cannot be read and was renamed to %s.", encodable(str(path)), aside)
+            _log.warning(
+                "The archived segment %s cannot be read and was renamed to %s.", make_encodable(str(path)), aside
+            )
         elif all(_is_known(entry.record, known, tasks) for entry in segment.entries):
             path.unlink(missing_ok=True)
         else:
@@ -204,7 +206,7 @@ def _read(paths: Sequence[Path], journal: Journal, warn: Warn) -> dict[Path, Seg
             segment = read_segment(path)
             if segment.is_unfit:
                 aside = journal.set_aside(path, segment)
-                warn(path.name, f"{describe_faults(path, segment)} It was renamed to {encodable(str(aside))}.")
+                warn(path.name, f"{describe_faults(path, segment)} It was renamed to {make_encodable(str(aside))}.")
             elif segment.newer:
                 newer.append((path, segment))
             else:
@@ -252,10 +254,10 @@ def _finish(
     for path, segment in segments.items():
         if segment.n_lost:
             aside = journal.set_aside(path, segment)
-            where = f" and are kept in {encodable(str(aside))}" if aside else ""
+            where = f" and are kept in {make_encodable(str(aside))}" if aside else ""
             warn(
                 path.name,
-                f"{segment.n_lost} record(s) of the journal segment {encodable(str(path))} cannot be read{where}; "
+                f"{segment.n_lost} record(s) of the journal segment {make_encodable(str(path))} cannot be read{where}; "
                 f"{segment.first_fault}.",
             )
     queries.mark_ingested(connection, [_get_name(path) for path in segments])
@@ -286,7 +288,7 @@ def _drop_repeats(trials: Iterable[Trial]) -> list[Trial]:
 
 def _get_name(path: Path) -> str:
     """The name of a segment as stored in the database."""
-    return encodable(path.name)
+    return make_encodable(path.name)
 
 
 def _measure_size(path: Path) -> int:

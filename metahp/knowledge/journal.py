@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.core.trial import Trial
 from metahp.files import sweep, sync_folder, write_file
 from metahp.knowledge.records import TaskRecord
@@ -208,7 +208,7 @@ def find_journal_folder(file: Path) -> Path:
 
 def describe_faults(path: Path, segment: Segment) -> str:
     """Message about a segment with unreadable records."""
-    name = f"The journal segment {encodable(str(path))}"
+    name = f"The journal segment {make_encodable(str(path))}"
     if segment.newer:
         return f"{name} was written by a newer metahp and is not read. Upgrade with: pip install -U metahp"
     if segment.is_unfit:
@@ -218,7 +218,7 @@ def describe_faults(path: Path, segment: Segment) -> str:
 
 def describe_error(path: Path, error: OSError) -> str:
     """Message about a segment that the system cannot read at present."""
-    return f"The journal segment {encodable(str(path))} cannot be read ({error.strerror}) and is left where it is."
+    return f"The journal segment {make_encodable(str(path))} cannot be read ({error.strerror}) and is left where it is."
 
 
 def _is_same(first: Path, second: Path) -> bool:

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.knowledge.columns import trials_to_table
 from metahp.knowledge.seed import TASKS_FILE, read_seed_rows
 from metahp.knowledge.store import Content, KnowledgeBase
@@ -27,7 +27,7 @@ def merge(kb: KnowledgeBase, other_path: Path) -> int:
         _log.warning(
             "%d record(s) of %s are not valid and are left out; the first: %s.",
             len(content.faults),
-            encodable(str(other_path)),
+            make_encodable(str(other_path)),
             content.faults[0].rstrip("."),
         )
     # This knowledge base's journal is ingested first: of two trials with one id, the first is kept.

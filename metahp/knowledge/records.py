@@ -9,7 +9,7 @@ from metahp.core.checks import MAX_INT32, check_integer, check_kind, check_text,
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, MetahpError
 from metahp.core.task import Task, TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 
 # Prefix of the entries of `TaskRecord.metafeatures` that hold a constant prediction's loss, by metric.
 BASELINE = "baseline:"
@@ -26,7 +26,7 @@ class Fault:
     @classmethod
     def of(cls, position: int, error: Exception) -> "Fault":
         """The fault for an error; the reason is one short line."""
-        text = " ".join(encodable(str(error)).split())[:_REASON_LENGTH]
+        text = " ".join(make_encodable(str(error)).split())[:_REASON_LENGTH]
         if isinstance(error, KeyError):
             text = f"it lacks {text}"
         elif not isinstance(error, MetahpError):

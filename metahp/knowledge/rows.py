@@ -25,7 +25,7 @@ from metahp.core.trial import (
     Protocol,
     Trial,
     TrialState,
-    trial_id,
+    compute_trial_id,
 )
 from metahp.core.trial_columns import LossLists, NumberLists, TrialColumns
 from metahp.knowledge.columns import TASK_SCHEMA, conform, drop_ids, make_trial_schema
@@ -182,7 +182,9 @@ def add_ids(table: pa.Table) -> pa.Table:
         if isinstance(value, Exception)
     ]
     _refuse(wrong, "trial")
-    ids = [trial_id(*values) for values in zip(table["task"].to_pylist(), configurations, protocols, strict=True)]
+    ids = [
+        compute_trial_id(*values) for values in zip(table["task"].to_pylist(), configurations, protocols, strict=True)
+    ]
     table = table.append_column("id", pa.array(ids, pa.string()))
     table = table.append_column("configuration_id", pa.array([c.id for c in configurations], pa.string()))
     return table.select(make_trial_schema(pa.float64()).names)

@@ -16,7 +16,7 @@ from typing import Any
 
 from metahp.core.errors import InputError
 from metahp.core.trial import Trial
-from metahp.knowledge.codec import FORMAT_VERSION, task_from_dict, task_to_dict, trial_from_dict, trial_to_dict
+from metahp.knowledge.codec import FORMAT_VERSION, make_task_from_dict, task_to_dict, trial_from_dict, trial_to_dict
 from metahp.knowledge.records import Fault, TaskRecord
 
 # metahp writes no larger segments. A larger file would need many times its size in memory.
@@ -199,7 +199,7 @@ def _check_format(values: dict[str, Any], is_checked: bool) -> int:
 
 def _build_record(values: dict[str, Any]) -> Trial | TaskRecord:
     if values.get("kind", "trial") == "task":
-        return task_from_dict(values)
+        return make_task_from_dict(values)
     trial = trial_from_dict(values)
     if trial.id != values["id"]:
         raise InputError("its id does not fit its content, so some of its bytes have changed")

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +32,6 @@ class WarnOnce:
                 len(fresh),
                 what,
                 file,
-                encodable(key),
+                make_encodable(key),
                 reason,
             )

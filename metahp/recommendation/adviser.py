@@ -10,10 +10,16 @@ from metahp.core.task import Task
 from metahp.recommendation.abstention import find_reason_to_abstain
 from metahp.recommendation.result import Neighbour, TrackRecord
 from metahp.surrogate.evidence import Evidence
-from metahp.surrogate.forecast import Forecast, Levels, relative
+from metahp.surrogate.forecast import Forecast, Levels, compute_log_ratios
 from metahp.surrogate.metamodel import MetaModel, to_bytes
 from metahp.surrogate.prior import PastTasks, Prior
-from metahp.surrogate.validation import batch_regret, group_folds, n_random, random_regret, worth_in_random_trials
+from metahp.surrogate.validation import (
+    compute_batch_regret,
+    compute_random_regret,
+    compute_worth_in_random_trials,
+    count_random,
+    make_group_folds,
+)
 
 VALIDATION_FOLDS = 5
 TRACK_RECORD_K = 5
@@ -219,7 +225,7 @@ class LeftOutModel:
 def split_groups(evidence: Evidence, *, seed: int) -> Iterator[tuple[Evidence, frozenset[str]]]:
     """For each of `VALIDATION_FOLDS` sets of groups: the evidence without that set, and the set."""
     groups = evidence.groups
-    for train, test in group_folds(groups, VALIDATION_FOLDS, seed=seed):
+    for train, test in make_group_folds(groups, VALIDATION_FOLDS, seed=seed):
         yield evidence.rows(train), frozenset(groups[row] for row in test)
 
 
@@ -254,9 +260,9 @@ def validate(evidence: Evidence, parts: Sequence[LeftOutModel], *, seed: int) ->
             batch = prior.batch(TRACK_RECORD_K, measured)
             losses = evidence.losses[row, columns[batch]]
             if whole[row]:
-                regret[row] = batch_regret(evidence, int(row), columns[batch].tolist(), (1, TRACK_RECORD_K))
+                regret[row] = compute_batch_regret(evidence, int(row), columns[batch].tolist(), (1, TRACK_RECORD_K))
             expected = forecast.relative_loss(batch, evidence.metafeatures[row], prior)
-            measured_loss = relative(losses, evidence.constants[row])
+            measured_loss = compute_log_ratios(losses, evidence.constants[row])
             residuals[row, : len(batch)] = measured_loss - [loss for loss, _ in expected]
             learners[row, : len(batch)] = [names.index(prior.candidates[column].learner) for column in batch]
     # Rounded as in a file, so that a stored model gives the same advice as one that was just trained.
@@ -284,10 +290,10 @@ def _make_track_record(evidence: Evidence, regret: np.ndarray, names: tuple[str,
     wins = float((first < 1).mean() + 0.5 * (first == 1).mean())
     worth = float("nan")
     if len(names) == 1:
-        counts = range(1, min(n_random(evidence, int(row)) for row in live) + 1)
-        curve = np.mean([random_regret(evidence, int(row), counts) for row in live], axis=0)
+        counts = range(1, min(count_random(evidence, int(row)) for row in live) + 1)
+        curve = np.mean([compute_random_regret(evidence, int(row), counts) for row in live], axis=0)
         # The curve may end above the regret of the advice; the number of trials is then a lower bound.
-        worth = min(worth_in_random_trials(curve, float(regret[live, 1].mean())), float(len(curve)))
+        worth = min(compute_worth_in_random_trials(curve, float(regret[live, 1].mean())), float(len(curve)))
     return TrackRecord(
         learner="+".join(names),
         metric=evidence.metric,

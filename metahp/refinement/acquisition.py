@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-# Below this the two terms of EI cancel, and the form with the scaled complementary error function is exact.
+# Below this z the two terms of EI cancel; the form with the scaled complementary error function is exact there.
 _DIRECT = -1.0
-# Below this the logarithm's argument, about 1/z², loses its digits, and the leading asymptotic term is as good.
+# Below this z the argument of the logarithm, about 1/z², loses its digits; the leading asymptotic term is as good.
 _ASYMPTOTIC = -1e4
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _SQRT_HALF_PI = math.sqrt(math.pi / 2)
@@ -18,7 +18,7 @@ def log_expected_improvement(mu: Tensor, sigma: Tensor, incumbent: float | Tenso
 
     Args:
         mu: Mean of the loss, any shape.
-        sigma: Its standard deviation, above zero; broadcasts with `mu`.
+        sigma: Standard deviation of the loss, above zero; broadcasts with `mu`.
         incumbent: Best loss so far; broadcasts with `mu`.
 
     Returns:
@@ -32,8 +32,8 @@ def log_expected_improvement(mu: Tensor, sigma: Tensor, incumbent: float | Tenso
     far = z.clamp(max=_DIRECT)
     middle = far.clamp(min=_ASYMPTOTIC)
     # 1 - |z| Φ(z) / φ(z), which tends to 1/z².
-    rest = 1 + _SQRT_HALF_PI * middle * torch.special.erfcx(-middle / math.sqrt(2))
-    tail = torch.where(far > _ASYMPTOTIC, torch.log(rest), -2 * torch.log(-far))
+    ratio = 1 + _SQRT_HALF_PI * middle * torch.special.erfcx(-middle / math.sqrt(2))
+    tail = torch.where(far > _ASYMPTOTIC, torch.log(ratio), -2 * torch.log(-far))
     return torch.where(z > _DIRECT, direct, tail - 0.5 * far**2 - _LOG_SQRT_2PI) + torch.log(sigma)
 
 
@@ -50,12 +50,12 @@ def compute_log_mixture(log_weights: Tensor, log_values: Tensor) -> Tensor:
 
 
 def compute_expected_best_loss(scenarios: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
-    """Expected best loss of each candidate together with the chosen ones, before anything is observed, shape (n,).
+    """Expected best loss of the chosen candidates with each further candidate, before any trial, shape (n,).
 
     Args:
         scenarios: Loss of each candidate in each scenario, shape (t, n).
-        weights: Of the scenarios, shape (t,).
-        chosen: Loss of what is chosen already in each scenario, shape (t, k); k may be zero.
+        weights: Weights of the scenarios, shape (t,).
+        chosen: Loss of each chosen candidate in each scenario, shape (t, k); k may be zero.
     """
     best = torch.cat([torch.full_like(chosen[:, :0].sum(dim=1, keepdim=True), math.inf), chosen], dim=1).amin(dim=1)
     return weights @ torch.minimum(scenarios, best[:, None])

@@ -1,4 +1,4 @@
-"""Greedy ensemble selection with replacement, from out-of-fold predictions, and what it honestly gains.
+"""Greedy ensemble selection with replacement from out-of-fold predictions, and its cross-fitted gain.
 
 Source: Caruana et al., 2004, "Ensemble Selection from Libraries of Models" (ICML); bags of models as in section 2.4.
 """
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
-from metahp.core.statistics import mean_difference
+from metahp.core.statistics import compute_mean_difference
 from metahp.core.task import TaskType
 from metahp.evaluation.losses import compute_losses
 
 # Losses of many predictions at once: y (n,) and predictions (q, n, classes) or (q, n) give (q,).
 Loss = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-# Numbers held at once while candidates are compared: 1 MB stays in a core's cache, which halves the time of 32 MB.
+# Numbers in memory while candidates are compared: 1 MB fits a core's cache and takes half the time of 32 MB.
 BLOCK = 2**17
 # Share of the models in a bag, as in the paper.
 BAG_SHARE = 0.5
@@ -24,11 +24,15 @@ BAG_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """What an ensemble gains over the best single model, both chosen on other rows than those they are measured on.
+    """The gain of an ensemble over the best single model. Both are measured on rows that chose neither.
 
-    `gain` is the mean over the parts of single loss minus ensemble loss, above zero where the ensemble is better;
-    `standard_error` that of the mean of the paired differences. The rows that chose overlap between parts, which
-    makes it a little too small.
+    Attributes:
+        gain: Mean over the parts of single loss minus ensemble loss; above zero where the ensemble is better.
+        standard_error: Standard error of the mean of these paired differences. It is a little too small, because the
+            rows that choose overlap between parts.
+        ensemble_loss: Mean loss of the ensemble over the parts.
+        single_loss: Mean loss of the best single model over the parts.
+        parts: Number of parts on which the loss is defined.
     """
 
     gain: float
@@ -50,20 +54,21 @@ def select_ensemble(
 ) -> np.ndarray:
     """Weights of the models, shape (models,), at least zero, sum one.
 
-    Starts from the best few models and adds, again and again, the model whose addition helps most; what is returned
-    is the best ensemble met on the way, so on these rows never worse than the best single model. Of equals the
-    smaller ensemble and the better single model win.
+    The search starts from the best few models and repeatedly adds the model that lowers the loss most. The result is
+    the best ensemble of all steps, so on these rows it is never worse than the best single model. A tie goes to the
+    smaller ensemble and to the better single model.
 
     Args:
-        predictions: Out-of-fold probabilities (models, n, classes) or numbers (models, n). Rows that are NaN in any
-            model are left out.
+        predictions: Out-of-fold probabilities (models, n, classes) or numbers (models, n). Rows with NaN in any model
+            are left out.
         y: Class codes or numbers, shape (n,).
-        loss: From `make_batch_loss`, or of the same form.
-        size: Most additions, the initial models included.
-        n_initial: The start is the best 1, 2, … or `n_initial` single models, whichever average is best.
-        bags: Where above zero, the mean over so many ensembles, each chosen from a random half of the models; it
-            overfits less where there are few rows. The best single model is returned if that is better on these rows.
-        seed: For the bags.
+        loss: From `make_batch_loss`, or a function of the same form.
+        size: Largest number of members, the initial ones included; a model may be a member several times.
+        n_initial: The search starts from the average of the best 1, 2, … or `n_initial` single models, whichever has
+            the lowest loss.
+        bags: Above zero, the result is the mean of so many ensembles, each chosen from a random half of the models.
+            This overfits less with few rows. The best single model is returned where it is better on these rows.
+        seed: For the choice of the bags.
 
     Raises:
         InputError: no model, no row without NaN, or a loss that these rows do not define.
@@ -98,14 +103,14 @@ def compute_cross_fitted_gain(
     bags: int = 0,
     seed: int = 0,
 ) -> Gain:
-    """The gain of `select_ensemble` over the best single model on rows that chose neither.
+    """The gain of `select_ensemble` over the best single model, on rows that chose neither.
 
-    The rows are cut into `parts`, each with its share of every class or range of `y`; ensemble and single model are
-    chosen on all parts but one, and measured on that one. `singles` are the predictions of the models by themselves
-    where `predictions` are their `votes`. Other arguments as in `select_ensemble`.
+    The rows are cut into `parts`, each with its share of every class or range of `y`. Ensemble and single model are
+    chosen on all parts but one, and measured on that one. Where `predictions` are votes, `singles` are the predictions
+    of the models themselves. Other arguments as in `select_ensemble`.
 
     Raises:
-        InputError: as `select_ensemble`, or fewer than two parts on which the loss is defined.
+        InputError: as in `select_ensemble`, or the loss is defined on fewer than two parts.
     """
     singles = _keep_complete_rows(predictions if singles is None else singles, y)[0]
     predictions, y = _keep_complete_rows(predictions, y)
@@ -127,7 +132,7 @@ def compute_cross_fitted_gain(
     if len(measured) < 2:
         raise InputError(f"The loss is defined on {len(measured)} of {parts} parts of {len(y)} rows; two are needed.")
     ensemble, single = measured.T
-    gain, error = mean_difference(single, ensemble)
+    gain, error = compute_mean_difference(single, ensemble)
     return Gain(
         gain=gain,
         standard_error=error,
@@ -138,25 +143,25 @@ def compute_cross_fitted_gain(
 
 
 def combine(predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean over the models, shape (n, classes) or (n,); a model without weight does not matter, NaN or not."""
+    """Weighted mean over the models, shape (n, classes) or (n,); models without weight may have NaN."""
     used = np.flatnonzero(weights)
     return np.tensordot(weights[used], predictions[used], axes=1)
 
 
 def cast_votes(probabilities: np.ndarray) -> np.ndarray:
-    """Each model's whole vote for its most likely class, same shape; NaN where it has no prediction.
+    """1 for the most likely class of each model and 0 for the others, same shape; NaN where there is no prediction.
 
-    `select_ensemble` and `combine` on votes are a weighted majority vote.
+    `select_ensemble` and `combine` give a weighted majority vote of these.
     """
     is_missing = np.isnan(probabilities).any(axis=-1)
     chosen = np.where(is_missing, 0, np.argmax(probabilities, axis=-1))
-    cast = np.eye(probabilities.shape[-1])[chosen]
-    cast[is_missing] = np.nan
-    return cast
+    votes = np.eye(probabilities.shape[-1])[chosen]
+    votes[is_missing] = np.nan
+    return votes
 
 
 def make_batch_loss(metric: str, task_type: TaskType) -> Loss:
-    """The loss `metric` of many predictions at once; the same numbers as `metahp.evaluation.losses.compute_losses`.
+    """A function that computes the loss `metric` of many predictions at once, as `compute_losses` does for one.
 
     Raises:
         UnknownNameError: no such metric for this task type.
@@ -177,7 +182,7 @@ def make_batch_loss(metric: str, task_type: TaskType) -> Loss:
 def _select_greedily(
     predictions: np.ndarray, y: np.ndarray, loss: Loss, order: np.ndarray, size: int, n_initial: int
 ) -> np.ndarray:
-    """Weights of the best ensemble of models in `order` (best single model first)."""
+    """Weights of the best ensemble of the models in `order`, which has the best single model first."""
     first = order[: max(1, min(n_initial, size))]
     counts = np.arange(1, len(first) + 1).reshape(-1, *[1] * (predictions.ndim - 1))
     starts = _compute_losses(loss, y, np.cumsum(predictions[first], axis=0) / counts)
@@ -203,7 +208,7 @@ def _compute_losses(
     total: np.ndarray | float = 0.0,
     count: int = 1,
 ) -> np.ndarray:
-    """Loss of `(total + predictions[i]) / count` for each i of `order`; infinite where it is not defined."""
+    """Loss of `(total + predictions[i]) / count` for each i of `order`; infinite where the loss is not defined."""
     order = np.arange(len(predictions)) if order is None else order
     step = max(1, BLOCK // max(1, predictions[0].size))
     blocks = [order[at : at + step] for at in range(0, len(order), step)]
@@ -241,11 +246,11 @@ def _compute_unexplained_variance(y: np.ndarray, predictions: np.ndarray) -> np.
 def _compute_log_loss(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     floor = np.finfo(float).eps
     n_classes = predictions.shape[2]
-    # `take` and a matrix product: several times faster than an index pair and a sum over so short an axis.
+    # `take` and a matrix product are several times faster than two index arrays and a sum over this short axis.
     total = predictions @ np.ones(n_classes)
-    own = predictions.reshape(len(predictions), -1).take(np.arange(len(y)) * n_classes + y, axis=1)
-    own /= np.where(total > 0, total, 1.0)
-    return -np.log(np.clip(own, floor, 1.0 - floor)).mean(axis=1)
+    true_class = predictions.reshape(len(predictions), -1).take(np.arange(len(y)) * n_classes + y, axis=1)
+    true_class /= np.where(total > 0, total, 1.0)
+    return -np.log(np.clip(true_class, floor, 1.0 - floor)).mean(axis=1)
 
 
 def _compute_error(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
@@ -264,7 +269,7 @@ def _compute_one_minus_auc(y: np.ndarray, predictions: np.ndarray) -> np.ndarray
         return np.full(len(predictions), np.nan)
     positive = np.sort(predictions[:, is_positive, 1], axis=1)
     negative = np.sort(predictions[:, ~is_positive, 1], axis=1)
-    # Pairs in the right order, ties half: counted twice from below and from above.
+    # Twice the number of pairs in the right order, where a tie counts half.
     twice = [
         np.searchsorted(low, high, "left").sum() + np.searchsorted(low, high, "right").sum()
         for low, high in zip(negative, positive, strict=True)

@@ -12,22 +12,23 @@ from metahp.core.space import Categorical, SearchSpace
 # Candidates of the fixed part of a pool, known configurations included, and of the trust region of one ask.
 N_FIXED = 10_000
 N_LOCAL = 300
-# The trust region's side, in the unit cube: it grows after so many successes in a row, shrinks after so many failures
-# (more on many axes), and starts anew below its smallest. Eriksson et al., 2019, "Scalable Global Optimization via
-# Local Bayesian Optimization" (TuRBO, arXiv 1910.01739), section 2, with a smaller start: the incumbent is warm.
+# Side of the trust region in the unit cube. It grows after `N_SUCCESSES` successes in a row, shrinks after `N_FAILURES`
+# failures in a row (more on many axes), and is reset to its start below `SMALLEST_SIDE`. Eriksson et al., 2019,
+# "Scalable Global Optimization via Local Bayesian Optimization" (TuRBO, arXiv 1910.01739), section 2, with a smaller
+# start, because the incumbent is a warm start.
 START_SIDE = 0.4
 LARGEST_SIDE = 0.8
 SMALLEST_SIDE = 0.4 * 0.5**6
 N_SUCCESSES = 3
 N_FAILURES = 4
-# So many axes of the incumbent change at a time on average: moving all of them at once leaves its neighbourhood.
+# Mean number of axes of the incumbent that change at a time; changing all of them leaves its neighbourhood.
 N_CHANGED_AXES = 4
 
 
 def make_fixed_pool(spaces: Sequence[SearchSpace], known: Sequence[Configuration], *, seed: int) -> list[Configuration]:
-    """The known configurations and an even sample of each space, `N_FIXED` or more where the spaces have so many.
+    """The known configurations and an even sample of each space: `N_FIXED` or more, fewer for small spaces.
 
-    Each space gets its share of what the known ones leave, at least half of the pool.
+    The sample fills the pool up, and has at least `N_FIXED` / 2 configurations; all spaces have equal shares of it.
     """
     pool = {each.id: each for each in known}
     share = -(-max(N_FIXED - len(pool), N_FIXED // 2) // len(spaces))
@@ -39,7 +40,7 @@ def make_fixed_pool(spaces: Sequence[SearchSpace], known: Sequence[Configuration
 
 
 def compute_trust_region_side(losses: Sequence[float], n_axes: int) -> float:
-    """Side of the trust region in the unit cube after trials with these losses, in their order."""
+    """Side of the trust region in the unit cube after trials with these losses, in the order of the trials."""
     side, best, successes, failures = START_SIDE, float("inf"), 0, 0
     for loss in losses:
         if loss < best:
@@ -60,17 +61,17 @@ def sample_trust_region(
 ) -> list[Configuration]:
     """Up to `n` configurations near `centre`, different from each other and from the `known` ids.
 
-    Each is the centre with a random subset of its axes changed: a number moves within half a side, a category is
-    drawn anew.
+    Each is the centre with a random subset of its axes changed: a number by at most half a side, a category to a
+    random one.
     """
     d = len(space)
     [middle] = space.to_unit([centre])
-    # An axis that a changed parent makes active needs a position as well.
+    # An inactive axis needs a position too, because a changed parent may make it active.
     start = np.where(np.isnan(middle), rng.random((n, d)), middle)
     is_changed = rng.random((n, d)) < min(1.0, N_CHANGED_AXES / d)
     is_changed[np.arange(n), rng.integers(d, size=n)] = True
     near = np.clip(start + side * (rng.random((n, d)) - 0.5), 0.0, 1.0)
     is_category = np.array([isinstance(axis, Categorical) for axis in space])
-    moved = np.where(is_category, rng.random((n, d)), near)
-    points = space.from_unit(np.where(is_changed, moved, start))
+    changed = np.where(is_category, rng.random((n, d)), near)
+    points = space.from_unit(np.where(is_changed, changed, start))
     return list({each.id: each for each in points if each.id not in known}.values())

@@ -1,27 +1,27 @@
 """The prior of a task conditioned on its trials: a Bayesian mixture of Gaussian processes in float64.
 
-Symbols: `t` scenarios, `n` points, `o` observed trials, `p` dimensions; S (t, n) what the scenarios say, w their
+Symbols: `t` scenarios, `n` points, `o` observed trials, `p` dimensions; S (t, n) losses in the scenarios, w their
 weights, m = w S, D = √w (S − m), v the scenarios' mean variance, e = exp(b) the scale of the new task's loss.
 
-A component is a guess at what the new task is like:
+A component is an assumption about the new task:
 
-- *its mean*: one of the scenarios S_j, then with the covariance a v M, or the mean m of all, then with the covariance
-  DᵀD + a v M: a linear blend of scenarios. M is the Matérn-5/2 kernel. Where the scenarios fit badly, a large a wins,
-  and the local term takes over.
-- *its amplitude* a, from a short grid, and so *the noise of its trials*, where they do not tell it.
-- *its log scale* b, from a grid about what past tasks had.
+- *its mean*: one scenario S_j, with the covariance a v M; or the mean m of all scenarios, with the covariance
+  DᵀD + a v M, which is a linear blend of scenarios. M is the Matérn-5/2 kernel. Where the scenarios fit badly, a large
+  a wins, and the local term dominates.
+- *its amplitude* a, from a short grid, and likewise *the noise of its trials*, where that is unknown.
+- *its log scale* b, from a grid around the log scales of past tasks.
 
-Where trials do not tell their noise, one more component has the mean m and a covariance of the task's own: a v M with
-length scales, amplitude and noise that its trials choose (`metahp.surrogate.gaussian_process`), for the axes that
-matter differ between tasks. Where they tell it, a process of the task's own (`metahp.refinement.task_process`) soon
+Where the noise of the trials is unknown, one more component has the mean m and the covariance a v M with length scales,
+amplitude and noise learned from the trials of this task (`metahp.surrogate.gaussian_process`), because the axes that
+matter differ between tasks. Where the noise is known, the process of this task (`metahp.refinement.task_process`) soon
 takes the mixture's place.
 
-The level of the loss is unknown to all of them: a constant with a wide prior. Weights are prior weights times powers of
-marginal likelihoods. Components that differ in mean and scale only share a Cholesky factor.
+In all components the level of the loss is unknown: a constant with a wide prior. Weights are prior weights times powers
+of marginal likelihoods. Components that differ only in mean and scale share a Cholesky factor.
 
-A loss beyond the clip says only that it is there: its density is taken in units of the scale, and no scenario can win
-by making the scale so small that all losses are clipped. The likelihood's power is below one, because no component is
-the truth: full likelihoods soon leave one of them, sure of itself, and a search that never looks elsewhere.
+The size of a loss beyond the clip does not count: its density is in units of the scale, so that no scenario can win
+with a scale so small that all losses are clipped. The power of the likelihood is below one, because no component is
+true: with full likelihoods one component soon has all the weight, and the search never looks elsewhere.
 """
 
 import itertools
@@ -40,46 +40,58 @@ from metahp.surrogate.gaussian_process import N_LEARNED_FROM, Relevance
 
 # Keeps the Cholesky factor of a singular covariance defined; losses are of order one.
 JITTER = 1e-6
-# Share of a trial's squared standard error over the folds that is its own noise. The rest is the folds' difficulty,
-# which all trials share: on the lightgbm trials of the seed (57 to 88 tables by metric, the better half of the
-# configurations) the own share has medians of .13 (RMSE), .31 (ROC AUC) and .36 (log loss).
+# Share of a trial's squared standard error over the folds that is noise of this trial. The remainder is the folds'
+# difficulty, which all trials share. On the lightgbm trials of the seed (57 to 88 tables by metric, the better half of
+# the configurations) this share has medians of .13 (RMSE), .31 (ROC AUC) and .36 (log loss).
 OWN_SHARE = 0.25
-# Variance no posterior falls below: that of noise far under any difference that matters.
+# Least variance of a posterior: that of noise far below any difference that matters.
 MIN_VARIANCE = 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixtureSettings:
-    """What the mixture is made of, chosen by regret on left-out tasks of six published suites.
+    """Settings of the mixture, chosen by regret on left-out tasks of six published suites.
 
-    `amplitudes` and `noises` are shares of the scenarios' mean variance. Trials that do not tell their noise have one
-    of `noises`; where some do, the first of them is the least that any has. `blend` is the prior weight of components
-    that blend all scenarios, beside one for all single scenarios, and `own` that of those with length scales of the
-    task's own, which are learned from `least_own` trials on, as the process of the task's own is that takes its place.
-    `n_scales` log scales lie within `scale_width` standard deviations of their prior mean. Losses are clipped at `clip`
-    scales above the incumbent. `level` is the prior standard deviation of the loss's level, in scales. `power` is that
-    of the likelihoods. So many as `n_components` components are looked at over all candidates. `own` and `least_own`
-    were not varied on the suites.
+    `own_weight` and `min_own_trials` were not varied on the suites.
+
+    Attributes:
+        amplitudes: Variances of the local term, as shares of the scenarios' mean variance.
+        noises: Noise variances of trials whose noise is unknown, as shares of the scenarios' mean variance. Where the
+            noise of some trials is known, only the first is used; it is then the least noise of every trial.
+        blend: Prior weight of the components that blend all scenarios; all single scenarios together have weight one.
+        own_weight: Prior weight of the component with length scales learned from this task.
+        n_scales: Number of log scales.
+        scale_width: The log scales lie within this many standard deviations of their prior mean.
+        clip: Losses are clipped at this many scales above the incumbent.
+        level: Prior standard deviation of the loss's level, in scales.
+        power: Power of the likelihoods.
+        min_own_trials: Number of finished trials from which on length scales are learned from this task, and the
+            process of this task (`metahp.refinement.task_process`) takes the mixture's place.
+        n_components: Number of components that are evaluated on all candidates.
     """
 
     amplitudes: tuple[float, ...] = (0.05, 0.2, 0.8)
     noises: tuple[float, ...] = (0.02, 0.2)
     blend: float = 1.0
-    own: float = 1.0
+    own_weight: float = 1.0
     n_scales: int = 7
     scale_width: float = 2.0
     clip: float = 1.4
     level: float = 5.0
     power: float = 0.5
-    least_own: int = 5
+    min_own_trials: int = 5
     n_components: int = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """What the prior says of n configurations, in float64.
+    """The prior of n configurations, in float64.
 
-    Kernel inputs (n, p), the scenarios' normalised losses S (t, n), their mean m (n,) and weighted deviations D (t, n).
+    Attributes:
+        inputs: Kernel inputs, shape (n, p).
+        scenarios: Normalised losses S in the scenarios, shape (t, n).
+        mean: Mean m of the scenarios, shape (n,).
+        deviations: Weighted deviations D of the scenarios, shape (t, n).
     """
 
     inputs: Tensor
@@ -105,8 +117,8 @@ class Points:
             torch.cat([each.deviations for each in parts], dim=1),
         )
 
-    def part(self, index: Sequence[int]) -> "Points":
-        """Some of the points."""
+    def select(self, index: Sequence[int]) -> "Points":
+        """The points at these indices."""
         return Points(self.inputs[index], self.scenarios[:, index], self.mean[index], self.deviations[:, index])
 
     def __len__(self) -> int:
@@ -115,15 +127,15 @@ class Points:
 
 @dataclass(frozen=True, eq=False)
 class Cross:
-    """What two sets of points have to do with each other: M and DᵀD, both (n, q)."""
+    """Covariance terms between two sets of points: M (`correlation`) and DᵀD (`blended`), both (n, q)."""
 
     correlation: Tensor
     blended: Tensor
 
     @classmethod
     def of(cls, left: Points, right: Points) -> "Cross":
-        """Between `left` (n points) and `right` (q points)."""
-        return cls(matern52(left.inputs, right.inputs), left.deviations.T @ right.deviations)
+        """The terms between `left` (n points) and `right` (q points)."""
+        return cls(compute_matern52(left.inputs, right.inputs), left.deviations.T @ right.deviations)
 
     @classmethod
     def join(cls, parts: Sequence["Cross"]) -> "Cross":
@@ -132,11 +144,13 @@ class Cross:
 
 
 @dataclass(frozen=True, eq=False)
-class Observed:
-    """Trials of the task: n points, the first `len(losses)` of them finished, the others pending.
+class ObservedTrials:
+    """Trials of the task.
 
-    `losses` (o,) are in units in which `log_scale` is given too; infinite where the trial failed. `noise` (o,) are
-    standard errors in the same units, NaN where not known.
+    Attributes:
+        points: All n trials; the first `len(losses)` of them are finished, the others pending.
+        losses: Losses of the finished trials, shape (o,), in the unit of `log_scale`; infinite where the trial failed.
+        noise: Standard errors of the losses, shape (o,), in the same unit; NaN where they are unknown.
     """
 
     points: Points
@@ -145,16 +159,23 @@ class Observed:
 
 
 class _Kind(Enum):
-    """What the components of a kernel take the new task for."""
+    """The assumption of a kernel's components about the new task."""
 
     SCENARIO, BLEND, OWN = range(3)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Covariance:
-    """A covariance with its factor, and the means that it is combined with.
+    """A covariance with its Cholesky factor, and the means that go with it.
 
-    `amplitude` and `noise` are variances; `scales` are length scales of the task's own, None for those of past tasks.
+    Attributes:
+        kind: The assumption about the new task.
+        amplitude: Variance of the local term.
+        noise: Noise variance of a trial.
+        scales: Length scales learned from this task; None for those of past tasks.
+        factor: Lower Cholesky factor of all n trials, shape (n, n).
+        losses: Whitened losses of the finished trials, shape (o, scales).
+        means: Whitened means at the finished trials, shape (o, means).
     """
 
     kind: _Kind
@@ -167,10 +188,10 @@ class _Covariance:
 
 
 def find_torch_device(name: str) -> torch.device:
-    """The device called `auto` (CUDA where there is one), `cpu` or `cuda`.
+    """The device called `auto` (CUDA if available), `cpu` or `cuda`.
 
     Raises:
-        InputError: `cuda` where there is none, or another name.
+        InputError: `cuda` is not available, or the name is unknown.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise InputError(f"'{name}' is not a device. Known: auto, cpu, cuda.")
@@ -182,26 +203,26 @@ def find_torch_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def matern52(left: Tensor, right: Tensor) -> Tensor:
+def compute_matern52(left: Tensor, right: Tensor) -> Tensor:
     """Matérn-5/2 correlations (n, m) of points that are already divided by their length scales."""
     distance = 5**0.5 * torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
     return (1 + distance + distance**2 / 3) * torch.exp(-distance)
 
 
 class Posterior:
-    """The mixture after `observed`, at least one trial of which is finite.
+    """The mixture conditioned on `observed`, in which at least one loss is finite.
 
     Args:
-        weights: Of the scenarios, shape (t,), summing to one.
+        weights: Weights of the scenarios, shape (t,); their sum is one.
         log_scale: Mean and standard deviation of the log of past tasks' loss scales.
         variance: The scenarios' mean variance over the candidates, above zero.
-        observed: Trials of the task. Components believe that a pending trial will give what they expect of it, which
-            leaves their mean as it is and takes their variance there away.
-        settings: What the mixture is made of.
+        observed: Trials of the task. In each component a pending trial counts as a trial whose loss is the posterior
+            mean: the mean stays the same and the variance at that point vanishes.
+        settings: Settings of the mixture.
 
     Attributes:
-        log_weights: Of the components: per kernel, shape (scales, means); normalised over all.
-        relevance: The task's own length scales; None where trials tell their noise or are too few.
+        log_weights: Log weights of the components, for each kernel shape (scales, means); normalised over all.
+        relevance: Length scales learned from this task; None where the noise is known or the trials are too few.
     """
 
     def __init__(
@@ -209,7 +230,7 @@ class Posterior:
         weights: Tensor,
         log_scale: tuple[float, float],
         variance: float,
-        observed: Observed,
+        observed: ObservedTrials,
         settings: MixtureSettings,
     ) -> None:
         self._weights = weights
@@ -224,26 +245,26 @@ class Posterior:
         self._scale_prior = torch.log_softmax(-0.5 * steps**2, dim=0)
         is_known = bool(torch.isfinite(observed.noise).any())
         self._noises = settings.noises[:1] if is_known else settings.noises
-        own = torch.zeros_like(observed.losses)
-        self._fit(observed.losses, own, None)
-        # Standard errors and residuals are in units of the loss, and components differ in scale: the mean one serves.
+        known_noise = torch.zeros_like(observed.losses)
+        self._fit(observed.losses, known_noise, None)
+        # Standard errors and residuals are in units of the loss. Components differ in scale, so the mean scale is used.
         by_scale = torch.stack([each.logsumexp(dim=1) for each in self.log_weights]).logsumexp(dim=0).exp()
         scale = torch.exp(by_scale @ self._log_scales)
         self.relevance: Relevance | None = None
         if is_known:
-            told = OWN_SHARE * (observed.noise / scale) ** 2
-            own = torch.where(torch.isfinite(told), told, 0.0)
-        elif self._n_finished >= settings.least_own:
+            variance_of_trial = OWN_SHARE * (observed.noise / scale) ** 2
+            known_noise = torch.where(torch.isfinite(variance_of_trial), variance_of_trial, 0.0)
+        elif self._n_finished >= settings.min_own_trials:
             self.relevance = self._learn_relevance(observed.losses, scale)
         if is_known or self.relevance:
-            self._fit(observed.losses, own, self.relevance)
+            self._fit(observed.losses, known_noise, self.relevance)
 
     def _learn_relevance(self, losses: Tensor, scale: Tensor) -> Relevance:
         y = ((losses - self._best) / scale).clamp(max=self._settings.clip)
         best = torch.argsort(losses, stable=True)[:N_LEARNED_FROM]
         return Relevance.learn(*(each[best].cpu().numpy() for each in (self._points.inputs, self._points.mean, y)))
 
-    def _fit(self, losses: Tensor, own: Tensor, relevance: Relevance | None) -> None:
+    def _fit(self, losses: Tensor, known_noise: Tensor, relevance: Relevance | None) -> None:
         settings, o, v = self._settings, self._n_finished, self._variance
         y = (losses[:, None] - self._best) / torch.exp(self._log_scales)
         n_unclipped = (y < settings.clip).sum(dim=0)
@@ -260,13 +281,13 @@ class Posterior:
         ]
         if relevance:
             own_scales = torch.as_tensor(relevance.length_scales, device=y.device)
-            prior = even + math.log(settings.own)
+            prior = even + math.log(settings.own_weight)
             kinds.append((_Kind.OWN, relevance.amplitude, relevance.noise, own_scales, blend, prior))
         self._kernels, logs = [], []
         for kind, amplitude, noise, scales, means, prior in kinds:
             diagonal = torch.full((len(self._points),), JITTER, dtype=y.dtype, device=y.device)
-            # Never below the component's: an error estimated from three folds may be zero by chance.
-            diagonal[:o] += own.clamp(min=noise)
+            # At least the component's noise: an error estimated from three folds may be zero by chance.
+            diagonal[:o] += known_noise.clamp(min=noise)
             correlation = among.correlation if scales is None else self._compute_correlation(self._points, scales)
             covariance = self._compute_covariance(kind, amplitude, correlation, among.blended)
             factor = torch.linalg.cholesky(covariance + torch.diag(diagonal))
@@ -293,10 +314,11 @@ class Posterior:
         self._kept = self._select_components()
 
     def _select_components(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Scales, means and counts of the components that stand for all, by kernel.
+        """Scales, means and counts of the components that represent all, for each kernel.
 
-        Systematic resampling: equally spaced quantiles of the weights in the order of the components. Each gets its
-        weight in counts, rounded up or down, the many small ones by turns, where a threshold would drop them all.
+        Systematic resampling: equally spaced quantiles of the weights in the order of the components. The count of a
+        component is its weight times `n_components`, rounded up or down. Some of the many small components stay, where
+        a threshold would drop them all.
         """
         n = self._settings.n_components
         flat = torch.cat([each.flatten() for each in self.log_weights]).exp()
@@ -304,15 +326,15 @@ class Posterior:
         quantiles = (torch.arange(n, dtype=flat.dtype, device=flat.device) + 0.5) / n * edges[-1]
         index, counts = torch.unique(torch.searchsorted(edges, quantiles), return_counts=True)
         kept, start = [], 0
-        for each in self.log_weights:
-            is_here = (index >= start) & (index < start + each.numel())
-            own = index[is_here] - start
-            kept.append((own // each.shape[1], own % each.shape[1], counts[is_here]))
-            start += each.numel()
+        for weights in self.log_weights:
+            is_here = (index >= start) & (index < start + weights.numel())
+            position = index[is_here] - start
+            kept.append((position // weights.shape[1], position % weights.shape[1], counts[is_here]))
+            start += weights.numel()
         return kept
 
     def _compute_correlation(self, points: Points, scales: Tensor) -> Tensor:
-        return matern52(self._points.inputs / scales, points.inputs / scales)
+        return compute_matern52(self._points.inputs / scales, points.inputs / scales)
 
     def _compute_covariance(self, kind: _Kind, amplitude: float, correlation: Tensor, blended: Tensor) -> Tensor:
         covariance = correlation * amplitude
@@ -323,7 +345,7 @@ class Posterior:
     def _predict_components(
         self, points: Points, cross: Cross
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
-        """By kernel, of its kept components: means (k, n), deviations (n,), incumbents, log scales and log weights."""
+        """For the kept components of each kernel: means (k, n), deviations (n,), incumbents, log scales and weights."""
         settings, o, log_n = self._settings, self._n_finished, math.log(self._settings.n_components)
         for kernel, (scale, index, counts) in zip(self._kernels, self._kept, strict=True):
             if not len(counts):
@@ -334,7 +356,7 @@ class Posterior:
             )
             covariance = self._compute_covariance(kernel.kind, kernel.amplitude, correlation, cross.blended)
             white = torch.linalg.solve_triangular(kernel.factor, covariance, upper=False)
-            # What a trial will measure, noise included: on a table, luck that stays.
+            # Variance of the loss that a trial measures, noise included: in a look-up table the noise is fixed.
             prior: float | Tensor = kernel.amplitude + kernel.noise + settings.level**2
             means, believed = points.mean[None], self._points.mean[None, o:]
             if kernel.kind is _Kind.SCENARIO:
@@ -350,7 +372,7 @@ class Posterior:
     def compute_log_improvement(self, points: Points, cross: Cross | None = None) -> Tensor:
         """Log of the mixture's expected improvement over the best finite loss, in units of the loss, shape (n,).
 
-        `cross` is that of the observed points and these, where the caller has kept it.
+        `cross` is between the observed points and these; None to compute it.
         """
         terms, weights = [], []
         for mu, sigma, incumbent, log_scale, log_weight in self._predict_components(

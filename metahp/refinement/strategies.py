@@ -1,11 +1,11 @@
-"""Search strategies by name: Optuna's samplers through its public API, and a grid of our own.
+"""Search strategies by name: Optuna's samplers through its public API, and a grid.
 
-A number is a float in [0, 1] to Optuna: its coordinate of the unit cube, where a special value (`reg_alpha=0`)
-continues the axis; a categorical is the index of its choice.
+Optuna sees a number as a float in [0, 1]: its coordinate in the unit cube, where a special value (`reg_alpha=0`)
+continues the axis. It sees a categorical as the index of its choice.
 
-Several learners: `random` and `tpe` see one study with a categorical `learner`, and of each configuration only the
-active hyperparameters of its learner. `gp`, `cmaes` and `nsga2` need the same axes in every trial, and a grid is a
-product of axes: there every learner has its own, taking turns, and Optuna sees inactive hyperparameters too.
+Several learners: `random` and `tpe` have one study with a categorical `learner`; a configuration has only the active
+hyperparameters of its learner. `gp`, `cmaes` and `nsga2` need the same axes in every trial, and a grid is a product of
+axes: there every learner has a study or grid, they take turns, and Optuna sees inactive hyperparameters too.
 """
 
 import math
@@ -30,46 +30,46 @@ from metahp.core.space import Categorical, Hyperparameter, SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.strategy import Observation, Strategy, Suggestion, check_configuration, upgrade_observation
 
-# Optuna's own default for TPE and GP: so many trials before there is a model. Warm points count.
+# Number of trials before TPE and GP have a model: Optuna's default. Warm points count.
 N_STARTUP = 10
-# Optuna's default of 50 would make a run of forty trials a random search.
+# With Optuna's default of 50, a run of forty trials would be a random search.
 POPULATION_SIZE = 10
-# cmaes starts from the best tenth of the trials that it is given, and fails where that is none.
+# CMA-ES starts from the best tenth of the given trials, and fails where that is no trial.
 MIN_SOURCES = 10
-# How often a sampler that repeats itself is asked again, and how many changed copies of its last point are tried.
+# How often a sampler that repeats itself is asked again; then, how many changed copies of its last point are tried.
 N_ASKS = 5
 N_CHANGED = 1000
 # Low, middle and high on every numeric axis.
 N_LEVELS = 3
-# Length of the walk over the grid (a power of two, as Sobol sequences want it): more trials than a grid is run for.
+# Length of the walk over the grid: a power of two for Sobol sequences, and more than the trials of any run.
 N_WALK = 4096
 
 LEARNER = "learner"
 
 
 class _Proposer(Protocol):
-    """Where new configurations come from; `RoundRobin` keeps the books."""
+    """A source of new configurations; `RoundRobin` keeps account of the known ones."""
 
     def propose(self, seen: set[str]) -> Suggestion | None:
         """A configuration whose id is not in `seen`; None where none is left."""
 
     def begin(self, configuration: Configuration) -> None:
-        """Learn that a configuration somebody else chose is being tried."""
+        """Learn that a configuration is being tried that this proposer did not choose."""
 
     def tell(self, observation: Observation) -> None:
-        """Learn how a trial went."""
+        """Learn the result of a trial."""
 
 
 class RoundRobin:
-    """A `Strategy` that asks the warm points first and then its proposers in turn, never anything twice.
+    """A `Strategy` that gives the warm points first and then proposals of its proposers in turn, nothing twice.
 
     Args:
         spaces: Search spaces, one per learner.
-        warm: What is asked first, in this order; none of it where the start is cold.
-        proposers: Where the rest comes from; with more than one, the i-th belongs to the i-th space.
+        warm: Suggestions to give first, in this order; empty for a cold start.
+        proposers: Sources of all further configurations; with more than one, the i-th belongs to the i-th space.
 
     Raises:
-        UnknownNameError, OutOfRangeError: a warm point that is in none of the spaces.
+        UnknownNameError, OutOfRangeError: a warm point is in none of the spaces.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class RoundRobin:
         self._n_trials = 0
 
     def ask(self) -> Suggestion | None:
-        """The next configuration, never one that was asked for or told before; None where none is left."""
+        """The next configuration, new to this search; None where none is left."""
         while self._warm:
             suggestion = self._warm.popleft()
             if suggestion.configuration.id not in self._seen:
                 self._proposer_of[suggestion.configuration.learner].begin(suggestion.configuration)
                 return self._record_suggestion(suggestion)
-        # Counting told trials too lets a resumed run go on with the learner whose turn it is.
+        # Told trials count too, so that a resumed run continues with the learner whose turn it is.
         turn = self._n_trials % len(self._proposers)
         for proposer in (*self._proposers[turn:], *self._proposers[:turn]):
             proposed = proposer.propose(self._seen)
@@ -122,11 +122,14 @@ class RoundRobin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Method:
-    """How one of Optuna's samplers is made and fed.
+    """How to make and use one of Optuna's samplers.
 
-    `sampler(seed, known)` gets the complete trials that the sampler did not choose itself. A `is_joint` sampler copes
-    with several learners and conditions in one study. `n_startup` finite trials come before the first proposal that
-    learns from them.
+    Attributes:
+        sampler: Makes the sampler from a seed and the complete trials that the sampler did not choose itself.
+        n_startup: Number of finite trials before the first proposal that learns from them.
+        is_joint: Whether one study can hold several learners and conditional hyperparameters.
+        is_numeric: Whether a categorical is given to the sampler as a number.
+        has_generations: Whether the trials form generations.
     """
 
     sampler: Callable[[int, list[FrozenTrial]], BaseSampler]
@@ -139,9 +142,9 @@ class _Method:
 class _SamplerProposer:
     """Proposals of an Optuna sampler.
 
-    The sampler is made anew for each proposal, seeded by (seed, number of trials so far): what comes next depends on
-    what is known, not on when the process started, and a resumed run does not repeat its first points. What CMA-ES
-    and NSGA-II remember lies in the study.
+    Each proposal has a new sampler, seeded by (seed, number of trials so far). So the next proposal depends on the
+    known trials and not on the start of the process, and a resumed run does not repeat its first points. CMA-ES and
+    NSGA-II keep their state in the study.
     """
 
     def __init__(self, spaces: Sequence[SearchSpace], method: _Method, seed: int) -> None:
@@ -156,7 +159,7 @@ class _SamplerProposer:
         self._n_finite = 0
 
     def propose(self, seen: set[str]) -> Suggestion | None:
-        """What the sampler says; where it repeats itself, its last point changed until it is new."""
+        """The proposal of the sampler; where it repeats itself, a changed copy of its last point that is new."""
         is_informed = self._n_finite >= self._method.n_startup
         origin = Origin.POSTERIOR if is_informed else Origin.DESIGN
         known = [
@@ -188,8 +191,8 @@ class _SamplerProposer:
         self._study.enqueue_trial(self._make_parameters(configuration))
         trial = self._study.ask()
         if self._method.has_generations:
-            # Asking for the sampler's own values makes the trial a member of the current generation, as if the
-            # sampler had chosen it; the enqueued values are used all the same.
+            # Reading the sampler's values makes the trial a member of the current generation, as if the sampler had
+            # chosen it; the enqueued values are still used.
             _ = trial.relative_params
         self._suggest(trial)
         self._pending[configuration.id] = trial
@@ -197,7 +200,7 @@ class _SamplerProposer:
         self._n_trials += 1
 
     def tell(self, observation: Observation) -> None:
-        """Finish the trial; one without a finite loss failed."""
+        """Finish the trial; without a finite loss it counts as failed."""
         if observation.asked.id not in self._pending:
             self.begin(observation.asked)
         trial = self._pending.pop(observation.asked.id)
@@ -213,7 +216,7 @@ class _SamplerProposer:
         space = self._spaces[learner]
         point = np.full(len(space), np.nan)
         for index, axis in enumerate(space):
-            # A parent comes before its children, so the part of the point so far says what is active.
+            # Parents come before their children, so the first part of the point says which axes are active.
             is_asked = axis.only_if is None or not self._method.is_joint
             if is_asked or axis.name in space.from_unit(point)[0].values:
                 point[index] = self._suggest_position(trial, f"{learner}.{axis.name}", axis)
@@ -237,12 +240,12 @@ class _SamplerProposer:
 
 
 class _GridProposer:
-    """All combinations of a few levels per axis, in an order whose every beginning is spread over the grid.
+    """All combinations of a few levels per axis; the first points of the order are always spread over the grid.
 
     Optuna's `GridSampler` holds the whole product in memory (350,000 points on lightgbm's twelve axes), shuffles it
-    without regard to balance, and does not count configurations that were enqueued or added. Here a scrambled Sobol
-    sequence walks over the grid, and what it has left out follows. The order does not depend on what was told, so that
-    a resumed run goes on where it was.
+    without balance, and does not count configurations that were enqueued or added. Here a scrambled Sobol sequence
+    walks over the grid; the points that it left out follow. The order does not depend on told trials, so a resumed run
+    continues where it stopped.
     """
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
@@ -258,10 +261,10 @@ class _GridProposer:
         return None
 
     def begin(self, configuration: Configuration) -> None:
-        """Nothing: `seen` says it all."""
+        """Do nothing: `propose` gets all known configurations in `seen`."""
 
     def tell(self, observation: Observation) -> None:
-        """Nothing: a grid does not learn."""
+        """Do nothing: a grid does not learn."""
 
 
 def _walk_grid(space: SearchSpace, seed: int) -> Iterator[np.ndarray]:
@@ -273,21 +276,21 @@ def _walk_grid(space: SearchSpace, seed: int) -> Iterator[np.ndarray]:
 
 
 def _find_levels(axis: Hyperparameter) -> np.ndarray:
-    """Positions on the unit axis: every choice, or evenly spaced levels, the one nearest to the default moved there."""
+    """Positions on the unit axis: every choice, or even levels of which the nearest to the default is moved there."""
     n = len(axis.choices) if isinstance(axis, Categorical) else N_LEVELS
     levels = (np.arange(n) + 0.5) / n
     default = axis.to_unit(axis.default)
     levels[np.argmin(np.abs(levels - default))] = default
-    # Two levels of an integer with a short range may be one value.
+    # Two levels of an integer with a short range may have the same value.
     return np.array(list({axis.from_unit(level): level for level in levels}.values()))
 
 
 def _change_until_new(
     space: SearchSpace, configuration: Configuration, seen: set[str], rng: np.random.Generator
 ) -> Configuration | None:
-    """`configuration` with ever more of its hyperparameters drawn anew until it is new; None where the draws end."""
+    """The configuration with more and more hyperparameters redrawn until it is new; None after `N_CHANGED` draws."""
     [start] = space.to_unit([configuration])
-    # An axis that becomes active needs a position as well.
+    # An inactive axis needs a position too, because it may become active.
     start = np.where(np.isnan(start), rng.random(len(space)), start)
     for share in np.linspace(1.0 / max(len(space), 1), 1.0, N_CHANGED):
         point = np.where(rng.random(len(space)) < share, rng.random(len(space)), start)
@@ -303,7 +306,7 @@ def _derive_seed(*keys: int) -> int:
 
 @contextmanager
 def _silence_optuna() -> Iterator[None]:
-    """Silence Optuna's announcements, and leave the level that a user may have set as it was."""
+    """Silence Optuna's messages while the body runs, and then restore the user's log level."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -325,14 +328,14 @@ def _make_gp_sampler(seed: int, known: list[FrozenTrial]) -> BaseSampler:
 
 
 def _make_cmaes_sampler(seed: int, known: list[FrozenTrial]) -> BaseSampler:
-    """CMA-ES that starts at the best of the `known` trials: the warm points, a user's own, those of an earlier run.
+    """CMA-ES that starts at the best `known` trials: warm points, a user's own, and those of an earlier run.
 
-    A resumed run starts a new covariance there (the best tenth of the trials gives mean and spread), for the path of
-    the old one is not public. From cold it starts in the middle of the cube.
+    The best tenth of these trials gives mean and spread. A resumed run starts a new covariance there, because the
+    evolution path of the old one is not public. Without known trials the start is the middle of the cube.
     """
     sources = known * math.ceil(MIN_SOURCES / len(known)) if known else None
     with warnings.catch_warnings():
-        # `source_trials` is experimental, and the public way to start anywhere: `x0` and `sigma0` are deprecated.
+        # `source_trials` is experimental, but the only public way to set the start: `x0` and `sigma0` are deprecated.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return CmaEsSampler(seed=seed, source_trials=sources, warn_independent_sampling=False)
 
@@ -345,9 +348,9 @@ _METHODS: dict[str, _Method] = {
     "random": _Method(sampler=_make_random_sampler, n_startup=math.inf, is_joint=True),
     "tpe": _Method(sampler=_make_tpe_sampler, n_startup=N_STARTUP, is_joint=True),
     "gp": _Method(sampler=_make_gp_sampler, n_startup=N_STARTUP),
-    # CMA-ES knows no categoricals, and would draw them at random for ever: the unit axis has an order to learn from.
+    # CMA-ES draws categoricals at random and never learns from them; as numbers they have an order to learn from.
     "cmaes": _Method(sampler=_make_cmaes_sampler, n_startup=1, is_numeric=True),
-    # Told trials join the generations in the order in which they are told, so that a resumed run breeds from them.
+    # Told trials join the generations in the order of telling, so that a resumed run breeds from them.
     "nsga2": _Method(sampler=_make_nsga2_sampler, n_startup=POPULATION_SIZE, has_generations=True),
 }
 
@@ -366,7 +369,7 @@ def _make_grid_search(spaces: Sequence[SearchSpace], seed: int, warm: Sequence[S
     return RoundRobin(spaces, warm, [_GridProposer(space, _derive_seed(seed, i)) for i, space in enumerate(spaces)])
 
 
-# What builds a strategy: spaces, seed and warm points in, a strategy that has seen nothing out.
+# Builds a strategy without trials from spaces, a seed and warm points.
 Build = Callable[[Sequence[SearchSpace], int, Sequence[Suggestion]], Strategy]
 
 STRATEGIES: Mapping[str, Build] = {
@@ -383,8 +386,8 @@ def make_named_strategy(
     Args:
         name: One of `STRATEGIES`.
         spaces: Search spaces, one per learner.
-        seed: Decides, with what is told, all that is asked.
-        warm: Configurations to ask first; empty for a cold start.
+        seed: Seed and told trials together decide all suggestions.
+        warm: Suggestions to give first; empty for a cold start.
 
     Raises:
         UnknownNameError: no such strategy, or a warm point of a learner without a space.

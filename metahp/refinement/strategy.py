@@ -1,4 +1,4 @@
-"""What every search strategy is: asked for the next configuration, told how it went."""
+"""The interface of search strategies: `ask` for the next configuration, `tell` its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from metahp.core.trial import Origin
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A configuration to try next, and where it came from."""
+    """A configuration to try next, and its origin."""
 
     configuration: Configuration
     origin: Origin
@@ -20,11 +20,14 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """How a configuration went on the task at hand.
+    """The result of a configuration on the task.
 
-    `loss` is the mean over the folds, infinite where the trial failed or met a limit; `noise` the standard error of
-    that mean, NaN where it is not known. `run` is the configuration that was run, where early stopping kept fewer of
-    its iterations and the loss is theirs; None where they are the same.
+    Attributes:
+        configuration: The configuration that has this loss.
+        loss: Mean over the folds; infinite where the trial failed or met a limit.
+        noise: Standard error of `loss`; NaN where it is unknown.
+        run: The configuration that was run, where early stopping kept fewer iterations of it; None where it is
+            `configuration` itself.
     """
 
     configuration: Configuration
@@ -34,7 +37,7 @@ class Observation:
 
     @property
     def asked(self) -> Configuration:
-        """The configuration that was run, whatever was kept of it."""
+        """The configuration that was run, with all its iterations."""
         return self.run or self.configuration
 
 
@@ -48,7 +51,7 @@ def check_configuration(configuration: Configuration, spaces: Mapping[str, Searc
 
 
 def upgrade_observation(observation: Observation, spaces: Mapping[str, SearchSpace]) -> Observation:
-    """The observation of a trial of any version of its search space as one of the current version.
+    """The observation with configurations of the current version of their search space; it may come from an older one.
 
     Raises:
         UnknownNameError, OutOfRangeError: the configuration is in none of the search spaces.
@@ -56,10 +59,10 @@ def upgrade_observation(observation: Observation, spaces: Mapping[str, SearchSpa
     space = _find_space(observation.configuration, spaces)
     configuration = space.upgraded(observation.configuration)
     if configuration is None:
-        # Says which value lies outside.
+        # Raises an error that names the value outside the space.
         known = {name: value for name, value in observation.configuration.items if name in space.names}
         configuration = space.configuration(known)
-    # A run of more iterations than there are now is none that could be asked for again.
+    # None where the run has more iterations than the current space has: it cannot be asked for again.
     run = None if observation.run is None else space.upgraded(observation.run)
     if configuration is observation.configuration and run is observation.run:
         return observation
@@ -77,14 +80,14 @@ def _find_space(configuration: Configuration, spaces: Mapping[str, SearchSpace])
 class Strategy(Protocol):
     """A search over configurations.
 
-    What was asked for and not yet told is pending: asking again gives another configuration.
+    A configuration that was asked for and not yet told is pending; asking again gives a different one.
     """
 
     def ask(self) -> Suggestion | None:
-        """The next configuration, never one that was asked for or told before; None where none is left."""
+        """The next configuration, new to this search; None where none is left."""
 
     def tell(self, observation: Observation) -> None:
         """Learn from a trial: one that was asked for, a user's own, or one of an earlier run.
 
-        That may be one of an older version of its search space.
+        Its configuration may be of an older version of its search space.
         """

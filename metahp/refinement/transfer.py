@@ -1,4 +1,4 @@
-"""The `transfer` strategy: past tasks' scenarios and the trials so far say what to try next."""
+"""The `transfer` strategy: it chooses the next trial from past tasks' scenarios and the trials so far."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ from metahp.refinement.posterior import (
     MIN_VARIANCE,
     Cross,
     MixtureSettings,
-    Observed,
+    ObservedTrials,
     Points,
     Posterior,
     find_torch_device,
@@ -27,38 +27,39 @@ from metahp.refinement.strategy import Observation, Suggestion, check_configurat
 from metahp.refinement.task_process import TaskProcess
 from metahp.surrogate.prior import Prior
 
-# Weight of a candidate's own mean loss beside what it adds to the chosen ones.
+# Weight of the mean loss of a candidate itself, beside the expected best loss of the chosen ones with it.
 TIE_BREAK = 1e-6
-# So many times the iterations that seem best are asked for where early stopping will say how many to keep.
+# Factor on the iterations of a suggestion where early stopping decides how many of them to keep.
 LONGER = 2
-# From the best candidates of the pool the search climbs on: in trust regions with these sides, one after the other,
-# with so many best candidates as centres and so many new ones around each. On 12 axes even 10,000 points are a coarse
-# sample.
+# After the pool, the search climbs from its best candidates: through trust regions with these sides, one after the
+# other, each with `N_TOP` centres and `N_CLIMBING` new candidates around each centre. On 12 axes even 10,000 points are
+# a coarse sample.
 N_TOP, N_CLIMBING = 3, 33
 CLIMBING_SIDES = (0.2, 0.14, 0.1, 0.07)
 
 
 class Transfer:
-    """A `Strategy`: the warm points, then the candidate of the greatest expected improvement.
+    """A `Strategy`: first the warm points, then the candidate with the greatest expected improvement.
 
-    It is expected by the mixture of past tasks' scenarios (`metahp.refinement.posterior`); where trials tell their
-    noise, from the fifth that finished by a process of the task's own (`metahp.refinement.task_process`).
+    The improvement comes from the mixture of past tasks' scenarios (`metahp.refinement.posterior`). Where trials have
+    a known noise, it comes from a Gaussian process of this task (`metahp.refinement.task_process`) from the fifth
+    finished trial on.
 
     Args:
-        prior: What past tasks say about this one.
+        prior: The prior of this task from past tasks.
         spaces: Search spaces, one per learner.
-        table: Ask for nothing but these configurations (a look-up table) and the warm points; None for all of the
-            spaces, of which the prior's candidates are then a part of the pool.
-        warm: What is asked first, in this order.
-        stopped_early: Learners of which fewer iterations may be told than were asked for; those get longer runs.
-        seed: Decides, with what is told, all that is asked.
+        table: The only configurations to suggest beside the warm points (a look-up table); None for the whole spaces,
+            where the prior's candidates are a part of the pool.
+        warm: Suggestions to give first, in this order.
+        stopped_early: Learners with early stopping: their trials may keep fewer iterations than were asked for, so
+            they are asked for longer runs.
+        seed: Seed and told trials together decide all suggestions.
         device: `auto`, `cpu` or `cuda`.
-        settings: What the posterior is made of.
+        settings: Settings of the posterior; None for the defaults.
 
     Raises:
-        InputError: no space, two of the same learner, a prior whose unit is not above zero, or a device that is not
-            there.
-        UnknownNameError, OutOfRangeError: a warm point or candidate that is in none of the spaces.
+        InputError: no space, two spaces of one learner, a prior whose unit is not above zero, or no such device.
+        UnknownNameError, OutOfRangeError: a warm point or candidate is in none of the spaces.
     """
 
     def __init__(
@@ -87,28 +88,28 @@ class Transfer:
         self._stopped_early = frozenset(
             space.learner for space in spaces if space.learner in stopped_early and space.iteration_axis
         )
-        for configuration in (*candidates, *(each.configuration for each in warm)):
+        for configuration in (*candidates, *(suggestion.configuration for suggestion in warm)):
             check_configuration(configuration, self._spaces)
         self._pool = make_fixed_pool(spaces, candidates, seed=seed) if table is None else list(table)
-        self._indices = {each.id: place for place, each in enumerate(self._pool)}
+        self._indices = {configuration.id: index for index, configuration in enumerate(self._pool)}
         self._weights = torch.as_tensor(prior.weights, dtype=torch.float64, device=self._device)
         self._fixed = self._make_points(self._pool)
         self._variance = max(float((self._fixed.deviations**2).sum(dim=0).mean()), MIN_VARIANCE)
         self._is_open = torch.ones(len(self._pool), dtype=torch.bool, device=self._device)
         self._warm = deque(warm)
-        # What the prior says of each configuration asked for or told, in that order, what it has to do with the pool,
-        # and what was told of it.
+        # Suggested and told configurations by id, in that order: their prior, their covariance with the pool, and
+        # their observation once it is told.
         self._tried: dict[str, tuple[Points, Cross]] = {}
-        self._told: dict[str, Observation] = {}
-        # Of learners that are stopped early: places in the pool of what differs in iterations only, and up to how many
-        # of them nothing is left to ask for.
-        self._same: dict[str, list[int]] = {}
-        for place, each in enumerate(self._pool):
-            if each.learner in self._stopped_early:
-                self._same.setdefault(self._find_stem(each), []).append(place)
-        self._ran: dict[str, float] = {}
-        # Ids of what was run where fewer iterations were told.
-        self._runs: set[str] = set()
+        self._observations: dict[str, Observation] = {}
+        # For learners with early stopping, by stem: indices in the pool of configurations that differ in iterations
+        # only, and the number of iterations up to which none of them is suggested again.
+        self._same_stem: dict[str, list[int]] = {}
+        for index, configuration in enumerate(self._pool):
+            if configuration.learner in self._stopped_early:
+                self._same_stem.setdefault(self._find_stem(configuration), []).append(index)
+        self._longest_runs: dict[str, float] = {}
+        # Ids of runs of which early stopping kept fewer iterations.
+        self._run_ids: set[str] = set()
 
     @property
     def device(self) -> str:
@@ -116,10 +117,10 @@ class Transfer:
         return self._device.type
 
     def ask(self) -> Suggestion | None:
-        """The next configuration, never one that was asked for or told before; None where none is left."""
+        """The next configuration, new to this search; None where none is left."""
         while self._warm:
             suggestion = self._warm.popleft()
-            if suggestion.configuration.id not in self._tried.keys() | self._runs:
+            if suggestion.configuration.id not in self._tried.keys() | self._run_ids:
                 self._note(suggestion.configuration)
                 return suggestion
         chosen = self._choose_best()
@@ -137,56 +138,61 @@ class Transfer:
         """
         observation = upgrade_observation(observation, self._spaces)
         if observation.run is not None:
-            # Fewer iterations were better than all, so more would be worse.
+            # Fewer iterations were better than all of them, so more iterations would be worse.
             self._tried.pop(observation.run.id, None)
-            self._runs.add(observation.run.id)
+            self._run_ids.add(observation.run.id)
             self._leave_out(observation.run, math.inf)
         self._note(observation.configuration)
-        self._told[observation.configuration.id] = observation
+        self._observations[observation.configuration.id] = observation
 
     def _note(self, configuration: Configuration) -> None:
         if configuration.id in self._tried:
             return
-        place = self._indices.get(configuration.id)
-        if place is None:
+        index = self._indices.get(configuration.id)
+        if index is None:
             points = self._make_points([configuration])
         else:
-            points = self._fixed.part([place])
-            self._is_open[place] = False
+            points = self._fixed.select([index])
+            self._is_open[index] = False
         self._tried[configuration.id] = points, Cross.of(points, self._fixed)
         if configuration.learner in self._stopped_early:
             self._leave_out(configuration, self._count_iterations(configuration))
 
     def _is_left_out(self, configuration: Configuration) -> bool:
-        """Whether it was asked for or told, or a run that may be stopped early says all about it."""
+        """Whether it was suggested or told, or a run with early stopping has already covered its iterations."""
         if configuration.learner not in self._stopped_early:
             return configuration.id in self._tried
-        return self._count_iterations(configuration) <= self._ran.get(self._find_stem(configuration), 0)
+        return self._count_iterations(configuration) <= self._longest_runs.get(self._find_stem(configuration), 0)
 
     def _leave_out(self, run: Configuration, n_iterations: float) -> None:
-        """Never ask for up to so many iterations of what was run."""
+        """Never suggest the configuration of `run` again with at most `n_iterations` iterations."""
         stem = self._find_stem(run)
-        self._ran[stem] = max(n_iterations, self._ran.get(stem, 0))
-        for place in self._same.get(stem, ()):
-            if self._count_iterations(self._pool[place]) <= n_iterations:
-                self._is_open[place] = False
+        self._longest_runs[stem] = max(n_iterations, self._longest_runs.get(stem, 0))
+        for index in self._same_stem.get(stem, ()):
+            if self._count_iterations(self._pool[index]) <= n_iterations:
+                self._is_open[index] = False
 
     def _lengthen(self, chosen: Configuration) -> Configuration:
-        """`chosen`, in a longer run where that is stopped early and no run has failed: it may have met a limit."""
-        own = (each.loss for each in self._told.values() if each.configuration.learner == chosen.learner)
-        if chosen.learner not in self._stopped_early or not all(map(math.isfinite, own)):
+        """`chosen` with more iterations, if its learner has early stopping and no failed trial.
+
+        A failed trial may have met a limit, which a longer run would meet too.
+        """
+        learner_losses = (
+            seen.loss for seen in self._observations.values() if seen.configuration.learner == chosen.learner
+        )
+        if chosen.learner not in self._stopped_early or not all(map(math.isfinite, learner_losses)):
             return chosen
         space = self._spaces[chosen.learner]
         return space.with_iterations(chosen, min(LONGER * self._count_iterations(chosen), space.iterations[1]))
 
     def _count_iterations(self, configuration: Configuration) -> int:
-        """Of a configuration of a learner that is stopped early."""
+        """Iterations of a configuration; its learner has early stopping."""
         n_iterations = self._spaces[configuration.learner].iterations_of(configuration)
         assert n_iterations is not None
         return n_iterations
 
     def _find_stem(self, configuration: Configuration) -> str:
-        """An id of what configurations that differ in their iterations only have in common."""
+        """An id that configurations share which differ in their iterations only."""
         space = self._spaces[configuration.learner]
         return space.with_iterations(configuration, space.iterations[0]).id
 
@@ -198,19 +204,21 @@ class Transfer:
         process = self._make_task_process()
         value = process.compute_log_improvement if process else self._make_value()
         top = _rank(self._pool, torch.where(self._is_open, value(self._fixed), -math.inf))
-        incumbent = min(self._told.values(), key=lambda each: each.loss, default=None)
+        incumbent = min(self._observations.values(), key=lambda each: each.loss, default=None)
         if not self._is_table and incumbent is not None and math.isfinite(incumbent.loss):
             space = self._spaces[incumbent.configuration.learner]
-            own = [each.loss for each in self._told.values() if each.configuration.learner == space.learner]
+            learner_losses = [
+                seen.loss for seen in self._observations.values() if seen.configuration.learner == space.learner
+            ]
             rng = np.random.default_rng([self._seed, len(self._tried)])
-            steps = [(compute_trust_region_side(own, len(space)), N_LOCAL)]
-            # The mixture takes longer for each candidate, and gained nothing from climbing.
+            steps = [(compute_trust_region_side(learner_losses, len(space)), N_LOCAL)]
+            # Only for the process: the mixture takes longer for each candidate, and climbing did not improve it.
             steps += [(side, N_CLIMBING) for side in CLIMBING_SIDES if process]
             centres = [incumbent.configuration]
             for side, n in steps:
                 if near := self._find_near(centres, side, n, rng):
                     top = _rank(near, value(self._make_points(near)), top)
-                centres = [each for _, each in top]
+                centres = [configuration for _, configuration in top]
         return top[0][1] if top else None
 
     def _find_near(
@@ -225,16 +233,20 @@ class Transfer:
         return [each for each in near.values() if not self._is_left_out(each)]
 
     def _make_task_process(self) -> TaskProcess | None:
-        """The task's own process, where its trials tell their noise and are enough."""
-        finite = [each for each in self._told.values() if math.isfinite(each.loss)]
-        is_told = any(math.isfinite(each.noise) for each in finite)
-        return TaskProcess(self._make_observed()) if is_told and len(finite) >= self._settings.least_own else None
+        """The process of this task, where the noise of its trials is known and there are enough of them."""
+        finite = [each for each in self._observations.values() if math.isfinite(each.loss)]
+        is_noise_known = any(math.isfinite(each.noise) for each in finite)
+        return (
+            TaskProcess(self._make_observed())
+            if is_noise_known and len(finite) >= self._settings.min_own_trials
+            else None
+        )
 
     def _make_value(self) -> Callable[[Points], torch.Tensor]:
-        """What past tasks say each of some points is worth."""
-        if not any(math.isfinite(each.loss) for each in self._told.values()):
+        """A function that gives the value of points according to past tasks; higher is better."""
+        if not any(math.isfinite(each.loss) for each in self._observations.values()):
             return self._value_before_any_trial
-        observed, order = self._make_observed(), [*self._told, *self._find_pending()]
+        observed, order = self._make_observed(), [*self._observations, *self._find_pending()]
         posterior = Posterior(self._weights, self._prior.log_scale, self._variance, observed, self._settings)
 
         def improvement(points: Points) -> torch.Tensor:
@@ -244,30 +256,33 @@ class Transfer:
         return improvement
 
     def _find_pending(self) -> list[str]:
-        return [name for name in self._tried if name not in self._told]
+        return [name for name in self._tried if name not in self._observations]
 
     def _value_before_any_trial(self, points: Points) -> torch.Tensor:
-        """Minus the expected best loss; once every scenario is served, a further pick should be good by itself."""
+        """Minus the expected best loss, with a small weight on the mean loss of each point itself.
+
+        The mean loss decides where the chosen points are already good in every scenario.
+        """
         chosen = torch.cat(
             [self._fixed.scenarios[:, :0], *(self._tried[name][0].scenarios for name in self._find_pending())], dim=1
         )
         expected = compute_expected_best_loss(points.scenarios, self._weights, chosen)
         return -(expected + TIE_BREAK * (self._weights @ points.scenarios))
 
-    def _make_observed(self) -> Observed:
+    def _make_observed(self) -> ObservedTrials:
         losses, noise = (
             torch.tensor(values, dtype=torch.float64, device=self._device) / self._prior.unit
-            for values in zip(*((each.loss, each.noise) for each in self._told.values()), strict=True)
+            for values in zip(*((each.loss, each.noise) for each in self._observations.values()), strict=True)
         )
-        points = Points.join([self._tried[name][0] for name in (*self._told, *self._find_pending())])
-        return Observed(points, losses, noise)
+        points = Points.join([self._tried[name][0] for name in (*self._observations, *self._find_pending())])
+        return ObservedTrials(points, losses, noise)
 
 
 def _rank(
     configurations: Sequence[Configuration], values: torch.Tensor, others: Sequence[tuple[float, Configuration]] = ()
 ) -> list[tuple[float, Configuration]]:
-    """The best `N_TOP` of all, with their values, the best first; none whose value is minus infinity."""
-    found, places = values.topk(min(N_TOP, len(values)))
-    new = [(value, configurations[place]) for value, place in zip(found.tolist(), places.tolist(), strict=True)]
-    ranked = sorted([*others, *new], key=lambda each: each[0], reverse=True)[:N_TOP]
-    return [each for each in ranked if each[0] > -math.inf]
+    """The best `N_TOP` configurations with their values, the best first, without those at minus infinity."""
+    top_values, indices = values.topk(min(N_TOP, len(values)))
+    new = [(value, configurations[index]) for value, index in zip(top_values.tolist(), indices.tolist(), strict=True)]
+    ranked = sorted([*others, *new], key=lambda pair: pair[0], reverse=True)[:N_TOP]
+    return [pair for pair in ranked if pair[0] > -math.inf]

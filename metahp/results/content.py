@@ -25,7 +25,7 @@ import pandas as pd
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
-from metahp.core.statistics import standard_error
+from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
@@ -126,7 +126,7 @@ def make_trials_frame(trials: Sequence[Trial], metric: Metric) -> pd.DataFrame:
                 "reason": trial.reason,
                 "origin": str(trial.origin),
                 "score": metric.score(trial.loss(metric.name)) if is_complete else math.nan,
-                "standard_error": standard_error(scores) if is_complete else math.nan,
+                "standard_error": compute_standard_error(scores) if is_complete else math.nan,
                 "fold_scores": scores,
                 "curve_iterations": list(trial.curve.checkpoints),
                 "curve_scores": [metric.score(loss) for loss in trial.curve.losses.get(metric.name, ())],
@@ -222,7 +222,7 @@ def _describe_best(content: ResultContent, files: list[str]) -> dict[str, Any]:
             "trial": trial.id,
             "origin": str(trial.origin),
             "score": _round_score(metric.score(trial.loss(metric.name))),
-            "standard_error": _round_score(standard_error(scores)),
+            "standard_error": _round_score(compute_standard_error(scores)),
             "score_is": f"{'cross-validated' if is_table else 'what the objective gave'} and selected on",
             "test_score": None if is_ensemble else test_score,
         },

@@ -15,12 +15,12 @@ from metahp.core.errors import InputError
 from metahp.evaluation import interrupts
 from metahp.files import (
     HeldError,
+    hold_lock,
     is_unfinished,
-    locked,
+    make_unfinished_folder,
+    make_unfinished_path,
     sweep,
     sync_folder,
-    unfinished_folder,
-    unfinished_path,
     write_files,
     write_synced,
 )
@@ -98,7 +98,7 @@ def hold_directory(directory: str | Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             study.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(study / LOCK))
+            stack.enter_context(hold_lock(study / LOCK))
             stack.callback(_remove_if_unused, study, new)
             _refuse_links(study)
             sweep(path.absolute().parent, path.absolute().name)
@@ -139,7 +139,7 @@ def _check_space(folder: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    probe = unfinished_path(folder / "space")
+    probe = make_unfinished_path(folder / "space")
     try:
         write_synced(probe, bytes(SPACE_BYTES))
     finally:
@@ -177,7 +177,7 @@ def write_result(directory: str | Path, content: ResultContent) -> None:
     try:
         home = target if target.is_dir() else target.parent
         home.mkdir(parents=True, exist_ok=True)
-        with unfinished_folder(home / target.name) as staging:
+        with make_unfinished_folder(home / target.name) as staging:
             write_files(staging, files)
             with interrupts.shield():
                 if home is not target:

@@ -13,7 +13,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.task import TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.datasets.columns import read_labels
 from metahp.datasets.portable import make_number_label, parse_numbers
 from metahp.datasets.preparation import Preparation
@@ -141,7 +141,7 @@ class TunedModel:
     def score_of(self, outputs: np.ndarray, frame: pd.DataFrame, y: Any = None) -> tuple[float, int]:
         """Score of `outputs` on the rows whose target is known, and how many these are."""
         if y is None:
-            names = {encodable(str(name)).strip(): name for name in frame.columns}
+            names = {make_encodable(str(name)).strip(): name for name in frame.columns}
             if self.target not in names:
                 raise InputError(f"A score needs the target, and there is no column '{self.target}'.")
             y = frame[names[self.target]]

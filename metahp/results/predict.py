@@ -7,7 +7,7 @@ from typing import Any
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, MetahpError
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.task import TaskType
 from metahp.datasets.preparation import DATE_PARTS, Preparation
 from metahp.learners.expected import Expected
@@ -56,7 +56,7 @@ def load_result(directory: str | Path) -> TunedModel:
 def _load_tuned_model(folder: Path, described: dict[str, Any], params: dict[str, Any], score: Any) -> TunedModel:
     task_type = TaskType(described["task_type"])
     classes = _read_classes(task_type, described["classes"])
-    metric = metric_for(task_type, described["metric"])
+    metric = find_metric(task_type, described["metric"])
     preparation = Preparation.from_dict(described)
     _check_columns(preparation)
     members = _check_list(described["members"], "members")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from metahp.core.space import SearchSpace
-from metahp.core.statistics import standard_error
+from metahp.core.statistics import compute_standard_error
 from metahp.core.trial import Trial, TrialState
 from metahp.evaluation import interrupts
 from metahp.evaluation.backend import Backend, JobT, Outcome
@@ -86,7 +86,7 @@ def observe(trial: Trial, metric: str, space: SearchSpace) -> Observation:
     loss = trial.loss(metric)
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not math.isfinite(loss):
         return Observation(trial.configuration, math.inf)
-    noise = standard_error(trial.fold_losses[metric]) if trial.state is TrialState.COMPLETE else math.nan
+    noise = compute_standard_error(trial.fold_losses[metric]) if trial.state is TrialState.COMPLETE else math.nan
     run = trial.asked(space)
     return Observation(trial.configuration, loss, noise, None if run == trial.configuration else run)
 

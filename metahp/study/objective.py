@@ -11,7 +11,7 @@ from metahp.core.errors import InputError
 from metahp.core.metric import METRICS, Metric
 from metahp.core.space import SearchSpace
 from metahp.core.task import Task, TaskType
-from metahp.core.text import encodable
+from metahp.core.text import make_encodable
 from metahp.core.trial import OBJECTIVE_SPLITS, Protocol
 from metahp.evaluation import interrupts
 from metahp.evaluation.threads import ObjectiveFunction, ObjectiveThreads
@@ -88,7 +88,7 @@ def make_metric(name: str | None, direction: str) -> Metric:
 
 def make_task(name: str, metafeatures: Mapping[str, float], metric: Metric) -> Task:
     """The task of an objective; its id is a hash of name, meta-features and metric."""
-    name = encodable(name)
+    name = make_encodable(name)
     described = [name, sorted((key, repr(float(value))) for key, value in metafeatures.items())]
     # These two words stand in the ids of all tasks on record.
     described += [metric.name, "Metric" if metric.sign > 0 else "Cost"]

@@ -11,7 +11,7 @@ import pandas as pd
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
-from metahp.core.statistics import standard_error
+from metahp.core.statistics import compute_standard_error
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.recommendation.result import make_arguments
@@ -106,7 +106,7 @@ class TuneResult:
     @property
     def best_standard_error_(self) -> float:
         """Standard error of `best_score_` over the folds; NaN for fewer than two."""
-        return standard_error(self.best_trial_.fold_losses[self.metric.name])
+        return compute_standard_error(self.best_trial_.fold_losses[self.metric.name])
 
     @property
     def best_learner_(self) -> str:

@@ -7,10 +7,10 @@ import numpy as np
 from scipy.optimize import lsq_linear
 
 from metahp.core.regret import DEFAULT_SCALED_CLIP
-from metahp.surrogate.evidence import Evidence, normalised_losses
-from metahp.surrogate.metamodel import MetaModel, PriorSettings, unknown_learners
+from metahp.surrogate.evidence import Evidence, normalise_losses
+from metahp.surrogate.metamodel import MetaModel, PriorSettings, find_unknown_learners
 from metahp.surrogate.prior import PastTasks
-from metahp.surrogate.validation import group_folds
+from metahp.surrogate.validation import make_group_folds
 
 INNER_FOLDS = 3
 MIN_KNOWN = 3
@@ -41,7 +41,7 @@ class Unseen:
     losses: np.ndarray
 
 
-def unseen(past: PastTasks, evidence: Evidence, rows: Sequence[int]) -> Iterator[Unseen]:
+def predict_unseen(past: PastTasks, evidence: Evidence, rows: Sequence[int]) -> Iterator[Unseen]:
     """What `past`, learned without the tasks `rows` of `evidence`, says of each of them.
 
     A task that shares hardly any candidate with the others, or lacks learners that the others have, says nothing of how
@@ -52,9 +52,9 @@ def unseen(past: PastTasks, evidence: Evidence, rows: Sequence[int]) -> Iterator
     average = past.values[past.whole].mean(axis=0)
     part = evidence.columns(evidence.columns_of(past.evidence))
     rows = [row for row in rows if (~np.isnan(part.losses[row])).sum() >= MIN_KNOWN]
-    losses, _ = normalised_losses(part.losses[rows], list(part.defaults.values()), clip=DEFAULT_SCALED_CLIP)
+    losses, _ = normalise_losses(part.losses[rows], list(part.defaults.values()), clip=DEFAULT_SCALED_CLIP)
     for own, prior in zip(losses, trusting.priors(evidence.metafeatures[rows]), strict=True):
-        if not past.whole.all() and unknown_learners(own[None], past.encoded).any():
+        if not past.whole.all() and find_unknown_learners(own[None], past.encoded).any():
             continue
         yield Unseen(average=average, similar=prior.weights @ past.values, moved=prior.shift, losses=own)
 
@@ -82,7 +82,7 @@ def fit_calibrated(evidence: Evidence, *, seed: int) -> PastTasks:
     """Past tasks as read by a meta-model whose settings are calibrated on these same tasks, left out by groups."""
     left_out: list[Unseen] = []
     if len(evidence.tasks) >= MIN_TASKS:
-        for train, test in group_folds(evidence.groups, INNER_FOLDS, seed=seed):
+        for train, test in make_group_folds(evidence.groups, INNER_FOLDS, seed=seed):
             part = evidence.rows(train)
-            left_out += unseen(PastTasks.read(part, MetaModel.fit(part, seed=seed)), evidence, test.tolist())
+            left_out += predict_unseen(PastTasks.read(part, MetaModel.fit(part, seed=seed)), evidence, test.tolist())
     return PastTasks.read(evidence, MetaModel.fit(evidence, seed=seed, settings=calibrate(left_out)), seed=seed)

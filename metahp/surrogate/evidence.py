@@ -104,7 +104,7 @@ def encode(candidates: Sequence[Configuration], spaces: Mapping[str, SearchSpace
     return encoded
 
 
-def normalised_losses(losses: np.ndarray, defaults: Sequence[int], *, clip: float) -> tuple[np.ndarray, np.ndarray]:
+def normalise_losses(losses: np.ndarray, defaults: Sequence[int], *, clip: float) -> tuple[np.ndarray, np.ndarray]:
     """Losses per task with the best known at 0 and the best library default at 1, clipped, shape (t, c); NaN stays.
 
     Also what one unit is worth in losses, shape (t,). It is at least a quarter of the distance from best to median, so

@@ -52,7 +52,7 @@ class Levels:
         """
         texts = {}
         for learner, column in evidence.defaults.items():
-            default = relative(evidence.losses[:, column], evidence.constants)
+            default = compute_log_ratios(evidence.losses[:, column], evidence.constants)
             known = np.isfinite(default)
             if known.sum() < MIN_LEVEL_TASKS:
                 continue
@@ -110,14 +110,14 @@ class Forecast:
         units = {}
         for learner, column in evidence.defaults.items():
             own = np.array([candidate.learner == learner for candidate in evidence.candidates])
-            default = relative(evidence.losses[:, column], evidence.constants)
+            default = compute_log_ratios(evidence.losses[:, column], evidence.constants)
             default[~np.isfinite(default)] = np.nan
-            measured = relative(evidence.losses[:, own], evidence.constants[:, None]) - default[:, None]
+            measured = compute_log_ratios(evidence.losses[:, own], evidence.constants[:, None]) - default[:, None]
             measured = np.where(np.isfinite(measured), measured, np.nan)
             best = np.fmin.reduce(measured, axis=1, initial=0.0)
             units[learner] = -best
             ratios[:, own] = np.where(np.isnan(measured), best[:, None] * (1 - past.values[:, own]), measured)
-        size = _size([(task.n_rows, task.n_features, task.n_classes) for task in evidence.tasks])
+        size = _make_sizes([(task.n_rows, task.n_features, task.n_classes) for task in evidence.tasks])
         log_seconds = np.log(np.maximum(evidence.fit_seconds, 1e-4))
         known = ~np.isnan(log_seconds)
         offsets = np.nanmean(log_seconds, axis=0)
@@ -155,29 +155,29 @@ class Forecast:
                 continue
             unit = float(prior.weights @ self.units[learner])
             moved = unit * (prior.shift[column] - prior.shift[self.defaults[learner]])
-            ratio = weighted_median(self.ratios[:, column], prior.weights) + moved
+            ratio = compute_weighted_median(self.ratios[:, column], prior.weights) + moved
             expected.append((levels[learner] + ratio, levels[learner]))
         return expected
 
     def fit_seconds(self, task: Task, column: int) -> float:
         """Seconds to train a candidate once on all rows of `task`, on one core; linear in rows beyond those seen."""
         seen = min(task.n_rows, self.most_rows)
-        size = _size([(seen, task.n_features, task.n_classes)])[0]
+        size = _make_sizes([(seen, task.n_features, task.n_classes)])[0]
         # Past trials summed three fits on two thirds of the rows: together, two fits on all rows.
         return float(np.exp(size @ self.seconds + self.offsets[column]) / 2 * task.n_rows / seen)
 
 
-def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+def compute_weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     """The smallest of `values`, shape (t,), at or below which at least half of the weight lies."""
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
     return float(values[order[np.searchsorted(reached, reached[-1] / 2)]])
 
 
-def relative(losses: np.ndarray, baselines: np.ndarray) -> np.ndarray:
+def compute_log_ratios(losses: np.ndarray, baselines: np.ndarray) -> np.ndarray:
     """Log of losses over those of a constant prediction, floored; NaN and infinity stay."""
     return np.log(np.maximum(losses / baselines, SMALLEST_RELATIVE_LOSS))
 
 
-def _size(shapes: list[tuple[int, int, int]]) -> np.ndarray:
+def _make_sizes(shapes: list[tuple[int, int, int]]) -> np.ndarray:
     return np.array([[1.0, np.log(n), np.log(d), np.log(max(k, 1))] for n, d, k in shapes])

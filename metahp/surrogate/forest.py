@@ -45,7 +45,7 @@ class SimilarityForest:
             components = components.ravel()
         grown = RandomForestRegressor(
             N_TREES, min_samples_leaf=MIN_TASKS_IN_LEAF, max_features=SHARE_OF_FEATURES, random_state=seed
-        ).fit(_filled(metafeatures, middle), components)
+        ).fit(_fill_gaps(metafeatures, middle), components)
         trees = [each.tree_ for each in grown.estimators_]
         roots = np.cumsum([0, *(tree.node_count for tree in trees)])[:-1]
         features = np.concatenate([tree.feature for tree in trees])
@@ -75,7 +75,7 @@ class SimilarityForest:
 
     def leaves(self, metafeatures: np.ndarray) -> np.ndarray:
         """The leaf of each tree into which each task falls, shape (t, r), for meta-features (t, m)."""
-        X = _filled(metafeatures, self.middle)
+        X = _fill_gaps(metafeatures, self.middle)
         nodes = np.tile(self.roots, (len(X), 1))
         rows = np.arange(len(X))[:, None]
         while True:
@@ -95,7 +95,7 @@ class SimilarityForest:
         return cls(**arrays)
 
 
-def proximities(own: np.ndarray, past: np.ndarray) -> np.ndarray:
+def compute_proximities(own: np.ndarray, past: np.ndarray) -> np.ndarray:
     """The share of trees in which a task, with leaves (r,), has the leaf of each past task, (t, r): shape (t,).
 
     Source: Breiman, 2001, "Random Forests", on proximities.
@@ -103,7 +103,7 @@ def proximities(own: np.ndarray, past: np.ndarray) -> np.ndarray:
     return np.asarray((past == own).mean(axis=1)) if own.size else np.zeros(len(past))
 
 
-def shared_leaves(own: np.ndarray, past: np.ndarray) -> np.ndarray:
+def compute_leaf_shares(own: np.ndarray, past: np.ndarray) -> np.ndarray:
     """How much of a task's leaves (r,) is each past task's, whose leaves are (t, r): shape (t,), summing to one."""
     if not own.size:
         return np.full(len(past), 1.0 / len(past))
@@ -111,6 +111,6 @@ def shared_leaves(own: np.ndarray, past: np.ndarray) -> np.ndarray:
     return np.asarray((same / np.maximum(same.sum(axis=0), 1)).mean(axis=1))
 
 
-def _filled(metafeatures: np.ndarray, middle: np.ndarray) -> np.ndarray:
+def _fill_gaps(metafeatures: np.ndarray, middle: np.ndarray) -> np.ndarray:
     # The trees were grown on single precision, in which a value may fall on the other side of a threshold.
     return np.where(np.isnan(metafeatures), middle, metafeatures).astype(np.float32)

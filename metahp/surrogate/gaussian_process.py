@@ -59,14 +59,14 @@ _log = logging.getLogger(__name__)
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
-def matern52(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+def compute_matern52(A: np.ndarray, B: np.ndarray) -> np.ndarray:
     """Matérn-5/2 correlations of points A (n, p) and B (m, p), one length scale in each direction, shape (n, m)."""
     squared = (A**2).sum(axis=1)[:, None] + (B**2).sum(axis=1) - 2 * A @ B.T
     r = np.sqrt(5.0 * np.maximum(squared, 0.0))
     return (1.0 + r + r * r / 3.0) * np.exp(-r)
 
 
-def matern52_draws(inputs: np.ndarray, n: int, *, seed: int) -> np.ndarray:
+def draw_matern52(inputs: np.ndarray, n: int, *, seed: int) -> np.ndarray:
     """Draws of `n` random functions of unit variance with that correlation at points (c, p), shape (n, c).
 
     Sums of cosines whose frequencies follow the kernel's spectral density, a Student t distribution with five degrees
@@ -87,7 +87,7 @@ def find_minimum(objective: Objective, start: np.ndarray, bounds: np.ndarray, n_
     """
     best, lowest, highest, n_missed = start, np.inf, -np.inf, 0
 
-    def safe(theta: np.ndarray) -> tuple[float, np.ndarray]:
+    def evaluate_safely(theta: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal best, lowest, highest, n_missed
         try:
             value, gradient = objective(theta)
@@ -107,7 +107,7 @@ def find_minimum(objective: Objective, start: np.ndarray, bounds: np.ndarray, n_
         # On matrices this small, threads of a linear algebra library only wait for each other.
         with threadpool_limits(1):
             options = {"maxiter": steps, "ftol": TOLERANCE}
-            found = minimize(safe, best, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+            found = minimize(evaluate_safely, best, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         if found.success and not n_missed:
             return np.asarray(found.x)
     if not np.isfinite(lowest):
@@ -122,8 +122,11 @@ def find_minimum(objective: Objective, start: np.ndarray, bounds: np.ndarray, n_
 class Kernel:
     """Covariance of a task's losses at two configurations, learned from past tasks.
 
-    `spaces` are the search spaces by learner, `length_scales` (p,) belong to the columns of `raw_inputs`, `amplitude`
-    is the variance of a task's losses and `noise` that of a measurement, both in units of that variance.
+    Attributes:
+        spaces: Search space by learner.
+        length_scales: One for each column of `make_raw_inputs`, shape (p,).
+        amplitude: Variance of a task's losses, in units of that variance.
+        noise: Variance of a measurement, in the same unit.
     """
 
     spaces: Mapping[str, SearchSpace]
@@ -137,7 +140,7 @@ class Kernel:
 
         Args:
             spaces: Search space by learner.
-            inputs: `raw_inputs` of the columns of `losses`, shape (c, p).
+            inputs: `make_raw_inputs` of the columns of `losses`, shape (c, p).
             losses: Normalised, shape (t, c), NaN where not measured.
             seed: Chooses the tasks and points that are looked at.
         """
@@ -155,20 +158,20 @@ class Kernel:
             return cls(spaces, np.exp(start[:-2]))
         bounds = np.array([(-3.5, 3.5)] * inputs.shape[1] + [(-3.0, 3.0), (-7.0, 1.0)])
 
-        def penalised(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = negative_log_likelihood(theta, samples)
+        def compute_penalised(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = compute_negative_log_likelihood(theta, samples)
             gradient[:-2] += PRIOR_WEIGHT * theta[:-2]
             return value + 0.5 * PRIOR_WEIGHT * float((theta[:-2] ** 2).sum()), gradient
 
-        found = find_minimum(penalised, start, bounds, LEARNING_STEPS, "The length scales of past tasks")
+        found = find_minimum(compute_penalised, start, bounds, LEARNING_STEPS, "The length scales of past tasks")
         return cls(spaces, np.exp(found[:-2]), float(np.exp(found[-2])), float(np.exp(found[-1])))
 
     def inputs(self, configurations: Sequence[Configuration]) -> np.ndarray:
         """Coordinates in which the correlation is Matérn-5/2 of the plain distance, shape (n, p)."""
-        return raw_inputs(encode(configurations, self.spaces), self.spaces) / self.length_scales
+        return make_raw_inputs(encode(configurations, self.spaces), self.spaces) / self.length_scales
 
 
-def raw_inputs(encoded: np.ndarray, spaces: Mapping[str, SearchSpace]) -> np.ndarray:
+def make_raw_inputs(encoded: np.ndarray, spaces: Mapping[str, SearchSpace]) -> np.ndarray:
     """Kernel coordinates before scaling, shape (n, p), of configurations as `encode` gives them.
 
     A numeric axis is its unit coordinate, a choice of two is one column, one of more is a column per choice, and so
@@ -222,7 +225,7 @@ class Interpolation:
         means = np.array([row[own].mean() if own.any() else 0.0 for row, own in zip(losses, known, strict=True)])
         groups = _share_columns(known)
 
-        def solved(group: tuple[np.ndarray, np.ndarray]) -> _Group:
+        def solve_columns(group: tuple[np.ndarray, np.ndarray]) -> _Group:
             columns, rows = group
             kept = columns
             if columns.size > MOST_POINTS:
@@ -232,7 +235,7 @@ class Interpolation:
             return _solve_group(kernel, inputs, losses, kept, own, means, rows)
 
         with threadpool_limits(1), ThreadPoolExecutor(N_THREADS) as pool:
-            return cls(kernel, tuple(pool.map(solved, groups)), len(losses))
+            return cls(kernel, tuple(pool.map(solve_columns, groups)), len(losses))
 
     def at(self, inputs: np.ndarray, *, share: float = 1.0, wanted: np.ndarray | None = None) -> np.ndarray:
         """Expected losses of every task at `inputs` (n, p), scaled by the length scales, shape (t, n).
@@ -246,7 +249,7 @@ class Interpolation:
             columns = np.arange(len(inputs)) if wanted is None else np.flatnonzero(wanted[group.rows].any(axis=0))
             for start in range(0, len(columns), BLOCK):
                 block = columns[start : start + BLOCK]
-                correlation = self.kernel.amplitude * matern52(inputs[block], group.points)
+                correlation = self.kernel.amplitude * compute_matern52(inputs[block], group.points)
                 values[np.ix_(group.rows, block)] = (share * (correlation @ group.coefficients) + group.means).T
 
         with threadpool_limits(1), ThreadPoolExecutor(N_THREADS) as pool:
@@ -303,14 +306,14 @@ def _solve_group(
         for task, row in enumerate(rows):
             at = np.flatnonzero(own[task, others])
             if at.size:
-                covariance = _with_noise(kernel.amplitude * matern52(added[at], added[at]), noise)
+                covariance = _add_noise(kernel.amplitude * compute_matern52(added[at], added[at]), noise)
                 extra[at, task] = solve(covariance, losses[row, others[at]] - means[task], assume_a="pos")
         return _Group(added, extra, means, rows)
-    factor = cholesky(_with_noise(kernel.amplitude * matern52(points, points), noise), lower=True)
+    factor = cholesky(_add_noise(kernel.amplitude * compute_matern52(points, points), noise), lower=True)
     residuals = (losses[np.ix_(rows, columns)] - means[:, None]).T
     is_lacking = np.isnan(residuals)
     shared = cho_solve((factor, True), np.where(is_lacking, 0.0, residuals))
-    cross = kernel.amplitude * matern52(points, added)
+    cross = kernel.amplitude * compute_matern52(points, added)
     reduced = cho_solve((factor, True), cross)
     # Columns of the inverse at points that some task lacks.
     lacked = np.flatnonzero(is_lacking.any(axis=1))
@@ -329,7 +332,9 @@ def _solve_group(
         of_shared = restrict(shared[:, task])
         if at.size:
             of_own = restrict(reduced[:, at])
-            schur = _with_noise(kernel.amplitude * matern52(added[at], added[at]) - cross[:, at].T @ of_own, noise)
+            schur = _add_noise(
+                kernel.amplitude * compute_matern52(added[at], added[at]) - cross[:, at].T @ of_own, noise
+            )
             unexplained = losses[row, others[at]] - means[task] - cross[:, at].T @ of_shared
             extra[at, task] = solve(schur, unexplained, assume_a="pos")
             of_shared = of_shared - of_own @ extra[at, task]
@@ -337,23 +342,23 @@ def _solve_group(
     return _Group(np.vstack([points, added]), np.vstack([shared, extra]), means, rows)
 
 
-def _with_noise(covariance: np.ndarray, noise: float) -> np.ndarray:
+def _add_noise(covariance: np.ndarray, noise: float) -> np.ndarray:
     covariance[np.diag_indices_from(covariance)] += noise
     return covariance
 
 
-def negative_log_likelihood(
+def compute_negative_log_likelihood(
     theta: np.ndarray, samples: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> tuple[float, np.ndarray]:
     """Of Matérn-5/2 Gaussian processes, a mean over `samples`: points (n, p) and their values (n,), without a mean.
 
     With its gradient in `theta`: p log length scales, log amplitude and log noise.
     """
-    values, gradients, _ = zip(*(likelihood_of(theta, inputs, y) for inputs, y in samples), strict=True)
+    values, gradients, _ = zip(*(compute_likelihood(theta, inputs, y) for inputs, y in samples), strict=True)
     return float(np.mean(values)), np.mean(gradients, axis=0)
 
 
-def likelihood_of(
+def compute_likelihood(
     theta: np.ndarray, inputs: np.ndarray, y: np.ndarray, level: float = 0.0
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Negative log likelihood of one sample, its gradient in `theta` and in `y` (n,).
@@ -411,13 +416,13 @@ class Relevance:
         middle, width = np.array([LENGTH] * inputs.shape[1] + [AMPLITUDE, NOISE, SLOPE]).T
         middle[-1] -= np.log(unit)
 
-        def negative_log_posterior(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        def compute_negative_log_posterior(theta: np.ndarray) -> tuple[float, np.ndarray]:
             expected, apart = np.exp(theta[-1]) * mean, (theta - middle) / width
-            value, gradient, by_y = likelihood_of(theta[:-1], inputs, y - expected, LEVEL)
+            value, gradient, by_y = compute_likelihood(theta[:-1], inputs, y - expected, LEVEL)
             return value + 0.5 * float(apart @ apart), np.append(gradient, -by_y @ expected) + apart / width
 
         bounds = np.column_stack([middle - FARTHEST * width, middle + FARTHEST * width])
-        found = find_minimum(negative_log_posterior, middle, bounds, N_STEPS, "The length scales of this task")
+        found = find_minimum(compute_negative_log_posterior, middle, bounds, N_STEPS, "The length scales of this task")
         amplitude, noise, slope = np.exp(found[-3:]).tolist()
         return cls(
             length_scales=np.exp(found[:-3]),

@@ -9,7 +9,7 @@ import numpy as np
 from metahp.core.configuration import Configuration
 from metahp.core.regret import is_flat
 from metahp.core.space import SearchSpace
-from metahp.core.task import Task, task_from_dict
+from metahp.core.task import Task, make_task_from_dict
 from metahp.core.trial import Origin
 from metahp.surrogate.evidence import Evidence
 
@@ -107,20 +107,20 @@ class Measurements:
 
         Of the candidates that are new here, only the defaults and the best few of each task are taken.
         """
-        others = others.best_candidates(frozenset(_keys(self)), len(self.tasks) + len(others.tasks))
+        others = others.best_candidates(frozenset(_make_keys(self)), len(self.tasks) + len(others.tasks))
         place: dict[tuple[str, bool], int] = {}
-        for column, key in enumerate(_keys(self)):
+        for column, key in enumerate(_make_keys(self)):
             place.setdefault(key, column)
         n_own = len(self.candidates)
         added: list[int] = []
         target: list[int] = []
-        for column, key in enumerate(_keys(others)):
+        for column, key in enumerate(_make_keys(others)):
             if key not in place:
                 place[key] = n_own + len(added)
                 added.append(column)
             target.append(place[key])
 
-        def stacked(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+        def stack(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
             values = np.full((len(ours) + len(theirs), n_own + len(added)), np.nan)
             values[: len(ours), :n_own] = ours
             values[len(ours) :, target] = theirs
@@ -136,8 +136,8 @@ class Measurements:
             candidates=self.candidates + tuple(others.candidates[j] for j in added),
             origins=self.origins + tuple(others.origins[j] for j in added),
             is_final=np.concatenate([self.is_final, others.is_final[added]]),
-            losses={metric: stacked(values, others.losses[metric]) for metric, values in self.losses.items()},
-            fit_seconds=stacked(self.fit_seconds, others.fit_seconds),
+            losses={metric: stack(values, others.losses[metric]) for metric, values in self.losses.items()},
+            fit_seconds=stack(self.fit_seconds, others.fit_seconds),
             folds={
                 metric: _stack_folds(values, others.folds[metric], [list(others.spaces).index(n) for n in self.spaces])
                 for metric, values in self.folds.items()
@@ -150,7 +150,7 @@ class Measurements:
         They are as few as they would be among `n_tasks` tasks.
         """
         defaults = {space.default.id for space in self.spaces.values()}
-        kept = np.array([key in known or key[0] in defaults for key in _keys(self)], dtype=bool)
+        kept = np.array([key in known or key[0] in defaults for key in _make_keys(self)], dtype=bool)
         for values in self.losses.values():
             kept |= choose_best_candidates(np.where(kept | ~self.is_final, np.nan, values), n_tasks)
         index = np.flatnonzero(kept)
@@ -203,14 +203,14 @@ class Measurements:
         t, c = len(about["tasks"]), len(about["candidates"])
         shapes = {"is_final": (c,), **{f"constants/{metric}": (t,) for metric in about["metrics"]}}
         wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
-        wrong += [name for name in _packed(about["metrics"]) if tuple(arrays[f"{name}/shape"]) != (t, c)]
+        wrong += [name for name in _list_packed(about["metrics"]) if tuple(arrays[f"{name}/shape"]) != (t, c)]
         if wrong or len(arrays["metafeatures"]) != t or len(about["origins"]) != c:
             raise ValueError(f"its arrays are not of {t} tasks and {c} candidates")
         columns = np.array([j for j, (learner, _) in enumerate(about["candidates"]) if learner in same], dtype=int)
         learners = [place for place, name in enumerate(about["spaces"]) if name in same]
         return cls(
             spaces=same,
-            tasks=tuple(map(task_from_dict, about["tasks"])),
+            tasks=tuple(map(make_task_from_dict, about["tasks"])),
             metafeatures=arrays["metafeatures"],
             constants={metric: arrays[f"constants/{metric}"] for metric in about["metrics"]},
             candidates=tuple(Configuration.of(*about["candidates"][j]) for j in columns),
@@ -222,13 +222,13 @@ class Measurements:
         )
 
 
-def _keys(measurements: Measurements) -> list[tuple[str, bool]]:
+def _make_keys(measurements: Measurements) -> list[tuple[str, bool]]:
     """What tells candidates apart: a checkpoint and a trial's own configuration may have the same values."""
     candidates, is_final = measurements.candidates, measurements.is_final.tolist()
     return [(each.id, final) for each, final in zip(candidates, is_final, strict=True)]
 
 
-def _packed(metrics: Sequence[str]) -> list[str]:
+def _list_packed(metrics: Sequence[str]) -> list[str]:
     """Names of the matrices that `_pack` makes."""
     return ["fit_seconds", *(f"losses/{metric}" for metric in metrics)]
 

@@ -9,10 +9,10 @@ import numpy as np
 from metahp.core.configuration import Configuration
 from metahp.core.regret import DEFAULT_SCALED_CLIP
 from metahp.core.space import SearchSpace
-from metahp.surrogate.evidence import Evidence, encode, normalised_losses
+from metahp.surrogate.evidence import Evidence, encode, normalise_losses
 from metahp.surrogate.forest import SimilarityForest
-from metahp.surrogate.gaussian_process import Interpolation, Kernel, raw_inputs
-from metahp.surrogate.similarity import copy_width, near_width
+from metahp.surrogate.gaussian_process import Interpolation, Kernel, make_raw_inputs
+from metahp.surrogate.similarity import compute_copy_width, compute_near_width
 from metahp.surrogate.surrogate import Surrogate
 
 # Where fewer past tasks have trials of every learner, those of some learners count as much as they do.
@@ -60,16 +60,16 @@ class MetaModel:
         evidence = evidence.measured()
         spaces = evidence.spaces
         encoded = encode(evidence.candidates, spaces)
-        losses, _ = normalised_losses(evidence.losses, list(evidence.defaults.values()), clip=DEFAULT_SCALED_CLIP)
-        whole = whole_tasks(losses, encoded)
+        losses, _ = normalise_losses(evidence.losses, list(evidence.defaults.values()), clip=DEFAULT_SCALED_CLIP)
+        whole = find_whole_tasks(losses, encoded)
         surrogate = Surrogate.fit(evidence.metafeatures[whole], encoded, losses[whole], seed=seed)
-        kernel = Kernel.learn(spaces, raw_inputs(encoded, spaces), losses, seed=seed)
-        inputs = raw_inputs(encoded, spaces) / kernel.length_scales
-        kept = reference_columns(evidence, seed=seed)
+        kernel = Kernel.learn(spaces, make_raw_inputs(encoded, spaces), losses, seed=seed)
+        inputs = make_raw_inputs(encoded, spaces) / kernel.length_scales
+        kept = choose_reference_columns(evidence, seed=seed)
         values = losses[np.ix_(whole, kept)]
         if (gaps := np.isnan(values)).any():
             filled = Interpolation.fit(kernel, inputs, losses[whole], seed=seed).at(
-                inputs[kept], share=interpolated_share(kept, len(inputs)), wanted=gaps
+                inputs[kept], share=choose_interpolated_share(kept, len(inputs)), wanted=gaps
             )
             values = np.where(gaps, filled, values)
         metafeatures = evidence.metafeatures[whole]
@@ -82,15 +82,15 @@ class MetaModel:
             # As a file has them: a model that was kept says the same as one that was just trained.
             metafeatures=metafeatures.astype(np.float32).astype(float),
             averages=dict(zip((evidence.candidates[j].id for j in kept), averages, strict=True)),
-            near_width=near_width(evidence.metafeatures),
-            copy_width=copy_width(evidence.metafeatures),
+            near_width=compute_near_width(evidence.metafeatures),
+            copy_width=compute_copy_width(evidence.metafeatures),
             settings=settings or PriorSettings(),
         )
 
     @classmethod
     def untrained(cls, evidence: Evidence) -> "MetaModel":
         """What there is before any training: all past tasks are alike, and all axes matter as much."""
-        n_inputs = raw_inputs(encode(evidence.candidates[:1], evidence.spaces), evidence.spaces).shape[1]
+        n_inputs = make_raw_inputs(encode(evidence.candidates[:1], evidence.spaces), evidence.spaces).shape[1]
         nothing = np.zeros((0, evidence.metafeatures.shape[1]))
         return cls(
             metric=evidence.metric,
@@ -100,7 +100,7 @@ class MetaModel:
             metafeatures=nothing,
             averages={},
             near_width=0.0,
-            copy_width=copy_width(evidence.metafeatures),
+            copy_width=compute_copy_width(evidence.metafeatures),
             settings=PriorSettings(shift=0.0, trust=0.0),
         )
 
@@ -174,7 +174,7 @@ MOST_CANDIDATES, N_REFERENCE = 6000, 600
 INTERPOLATED = 0.6
 
 
-def reference_columns(evidence: Evidence, *, seed: int) -> np.ndarray:
+def choose_reference_columns(evidence: Evidence, *, seed: int) -> np.ndarray:
     """Which candidates stand for all of them: a sample where there are too many, and always the defaults."""
     n = len(evidence.candidates)
     if n <= MOST_CANDIDATES:
@@ -183,12 +183,12 @@ def reference_columns(evidence: Evidence, *, seed: int) -> np.ndarray:
     return np.union1d(sample, np.array(list(evidence.defaults.values()), dtype=int))
 
 
-def interpolated_share(kept: np.ndarray, n: int) -> float:
+def choose_interpolated_share(kept: np.ndarray, n: int) -> float:
     """What an interpolated loss counts; where a sample stands for all, all are interpolated and none is favoured."""
     return INTERPOLATED if kept.size == n else 1.0
 
 
-def unknown_learners(losses: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+def find_unknown_learners(losses: np.ndarray, encoded: np.ndarray) -> np.ndarray:
     """Cells (t, c) of learners of which the task has no trial: there is nothing to interpolate from."""
     unknown = np.zeros(losses.shape, dtype=bool)
     for learner in np.unique(encoded[:, 0]):
@@ -197,9 +197,9 @@ def unknown_learners(losses: np.ndarray, encoded: np.ndarray) -> np.ndarray:
     return unknown
 
 
-def whole_tasks(losses: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+def find_whole_tasks(losses: np.ndarray, encoded: np.ndarray) -> np.ndarray:
     """Tasks (t,) that have trials of every learner; all of them where these are few."""
-    whole = np.asarray(~unknown_learners(losses, encoded).any(axis=1))
+    whole = np.asarray(~find_unknown_learners(losses, encoded).any(axis=1))
     return whole if whole.sum() >= MIN_WHOLE else np.ones_like(whole)
 
 

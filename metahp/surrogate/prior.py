@@ -8,18 +8,18 @@ import numpy as np
 
 from metahp.core.configuration import Configuration
 from metahp.core.regret import DEFAULT_SCALED_CLIP
-from metahp.surrogate.evidence import Evidence, encode, normalised_losses
-from metahp.surrogate.forest import proximities, shared_leaves
-from metahp.surrogate.gaussian_process import Interpolation, Kernel, matern52_draws, raw_inputs
+from metahp.surrogate.evidence import Evidence, encode, normalise_losses
+from metahp.surrogate.forest import compute_leaf_shares, compute_proximities
+from metahp.surrogate.gaussian_process import Interpolation, Kernel, draw_matern52, make_raw_inputs
 from metahp.surrogate.metamodel import (
     MetaModel,
-    interpolated_share,
-    reference_columns,
-    unknown_learners,
-    whole_tasks,
+    choose_interpolated_share,
+    choose_reference_columns,
+    find_unknown_learners,
+    find_whole_tasks,
 )
-from metahp.surrogate.selection import greedy_batch
-from metahp.surrogate.similarity import copies, feature_distances, similarities
+from metahp.surrogate.selection import choose_greedy_batch
+from metahp.surrogate.similarity import compute_feature_distances, compute_similarities, measure_copies
 
 # Large enough that a batch does not depend on the draw.
 N_DRAWS = 512
@@ -59,7 +59,7 @@ def draw_scenarios(
     used = np.flatnonzero(weights > LEAST_WEIGHT)
     repeats = -(-N_DRAWS // len(used))
     share = np.tile(np.broadcast_to(moved, weights.shape)[used], repeats)
-    functions = matern52_draws(scenarios.inputs, repeats * len(used), seed=0)
+    functions = draw_matern52(scenarios.inputs, repeats * len(used), seed=0)
     added = functions * (local / np.sqrt(len(used)) * share)[:, None]
     return np.tile(values[used], (repeats, 1)) + added, np.tile(weights[used], repeats) / repeats
 
@@ -108,8 +108,8 @@ class Prior:
         chosen = np.arange(len(self.candidates)) if among is None else among
         scenarios = Scenarios(self.values[:, chosen], self.weights, self.inputs[chosen])
         if self.abstained:
-            return chosen[greedy_batch(scenarios.values, scenarios.weights, k)].tolist()
-        return chosen[greedy_batch(*draw_scenarios(scenarios, local=self.local, moved=self.moved), k)].tolist()
+            return chosen[choose_greedy_batch(scenarios.values, scenarios.weights, k)].tolist()
+        return chosen[choose_greedy_batch(*draw_scenarios(scenarios, local=self.local, moved=self.moved), k)].tolist()
 
     @property
     def n_tasks(self) -> int:
@@ -124,7 +124,7 @@ class Prior:
     @cached_property
     def log_scale(self) -> tuple[float, float]:
         """Mean and standard deviation of the log of what a normalised loss of 1 was worth on past tasks, in `unit`."""
-        # A task whose losses are all the same has no scale, but `normalised_losses` gives it the tiniest unit.
+        # A task whose losses are all the same has no scale, but `normalise_losses` gives it the tiniest unit.
         scaled = (self.units > np.sqrt(np.finfo(float).tiny)) & (self.weights > 0)
         if not scaled.any():
             return 0.0, 1.0
@@ -166,14 +166,14 @@ class PastTasks:
         evidence = evidence.measured()
         kernel = model.kernel
         encoded = encode(evidence.candidates, kernel.spaces)
-        losses, units = normalised_losses(evidence.losses, list(evidence.defaults.values()), clip=DEFAULT_SCALED_CLIP)
-        unknown, whole = unknown_learners(losses, encoded), whole_tasks(losses, encoded)
-        inputs = raw_inputs(encoded, kernel.spaces) / kernel.length_scales
+        losses, units = normalise_losses(evidence.losses, list(evidence.defaults.values()), clip=DEFAULT_SCALED_CLIP)
+        unknown, whole = find_unknown_learners(losses, encoded), find_whole_tasks(losses, encoded)
+        inputs = make_raw_inputs(encoded, kernel.spaces) / kernel.length_scales
         interpolation = Interpolation.fit(kernel, inputs, losses, seed=seed)
-        kept = reference_columns(evidence, seed=seed)
+        kept = choose_reference_columns(evidence, seed=seed)
         values = losses[:, kept]
         if (gaps := np.isnan(values)).any():
-            share = interpolated_share(kept, len(inputs))
+            share = choose_interpolated_share(kept, len(inputs))
             values = np.where(gaps, interpolation.at(inputs[kept], share=share, wanted=gaps), values)
         if (lacking := unknown[:, kept]).any():
             # Nothing to interpolate from: what the tasks have on average that know all learners.
@@ -215,9 +215,9 @@ class PastTasks:
         moved = np.zeros(len(whole))
         if not abstained:
             weights = np.zeros(len(whole))
-            weights[whole] = similarities(
-                feature_distances(metafeatures, past)[whole],
-                shared_leaves(own_leaves, self._leaves[whole]),
+            weights[whole] = compute_similarities(
+                compute_feature_distances(metafeatures, past)[whole],
+                compute_leaf_shares(own_leaves, self._leaves[whole]),
                 near=self.model.near_width,
             )
             weights = settings.trust * weights + (1 - settings.trust) * equal
@@ -230,7 +230,7 @@ class PastTasks:
             inputs=self.inputs,
             values=self.values + moved[:, None] * shift if shift.any() else self.values,
             weights=weights,
-            similarity=np.maximum(proximities(own_leaves, self._leaves), copied),
+            similarity=np.maximum(compute_proximities(own_leaves, self._leaves), copied),
             shift=shift,
             moved=moved,
             unit=unit,
@@ -242,12 +242,12 @@ class PastTasks:
 
     def copied(self, metafeatures: np.ndarray) -> np.ndarray:
         """How nearly each past task is a copy of the one with these meta-features (m,): 1 for the same, shape (t,)."""
-        return copies(metafeatures, self.evidence.metafeatures, self.model.copy_width)
+        return measure_copies(metafeatures, self.evidence.metafeatures, self.model.copy_width)
 
     @cached_property
     def inputs(self) -> np.ndarray:
         """The kernel's coordinates of the candidates, shape (c, p)."""
-        return raw_inputs(self.encoded, self.model.kernel.spaces) / self.model.kernel.length_scales
+        return make_raw_inputs(self.encoded, self.model.kernel.spaces) / self.model.kernel.length_scales
 
     @cached_property
     def _leaves(self) -> np.ndarray:

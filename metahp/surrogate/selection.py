@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def greedy_batch(scenarios: np.ndarray, weights: np.ndarray, k: int) -> list[int]:
+def choose_greedy_batch(scenarios: np.ndarray, weights: np.ndarray, k: int) -> list[int]:
     """Columns of the `k` candidates that together minimise the expected best loss, in the order of their choice.
 
     Args:

@@ -10,12 +10,12 @@ LEAST_SHARED = 1e-6
 FARTHEST = 4.0
 
 
-def similarities(apart: np.ndarray, shared: np.ndarray, *, near: float) -> np.ndarray:
+def compute_similarities(apart: np.ndarray, shared: np.ndarray, *, near: float) -> np.ndarray:
     """Weights of past tasks as scenarios, shape (t,), summing to one.
 
     Args:
-        apart: Distances of meta-features, shape (t,), as `feature_distances` gives them.
-        shared: How much of the new task's leaves of a forest is each past task's, shape (t,), as `shared_leaves` gives.
+        apart: Distances of meta-features, shape (t,), as `compute_feature_distances` gives them.
+        shared: Share of each past task in the leaves of the new task, shape (t,), as `compute_leaf_shares` gives it.
         near: Squared distance of meta-features at which a weight by them alone would have fallen by exp(-1).
 
     A weight is the square root of the product of the two: a past task is similar where the tables look alike, and where
@@ -28,17 +28,17 @@ def similarities(apart: np.ndarray, shared: np.ndarray, *, near: float) -> np.nd
     return np.asarray(weights / weights.sum())
 
 
-def feature_distances(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
+def compute_feature_distances(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
     """Root-mean-square distance in standard deviations of the meta-features (m,) from the past (t, m) ones, (t,)."""
-    return _distances(_scaled(metafeatures[None], past)[0], _scaled(past, past), most=FARTHEST)
+    return _compute_distances(_scale(metafeatures[None], past)[0], _scale(past, past), most=FARTHEST)
 
 
-def near_width(metafeatures: np.ndarray) -> float:
+def compute_near_width(metafeatures: np.ndarray) -> float:
     """Squared distance of meta-features that is near, from those of past tasks (t, m); 0 where nothing tells."""
     if len(metafeatures) < 2:
         return 0.0
-    scaled = _scaled(metafeatures, metafeatures)
-    squared = np.sort([_distances(row, scaled, most=FARTHEST) ** 2 for row in scaled], axis=1)
+    scaled = _scale(metafeatures, metafeatures)
+    squared = np.sort([_compute_distances(row, scaled, most=FARTHEST) ** 2 for row in scaled], axis=1)
     return float(np.median(squared[:, min(NEAR, len(metafeatures) - 1)] - squared[:, 1]))
 
 
@@ -46,14 +46,14 @@ def near_width(metafeatures: np.ndarray) -> float:
 COPY_SHARE = 0.25
 
 
-def copy_width(metafeatures: np.ndarray) -> float:
+def compute_copy_width(metafeatures: np.ndarray) -> float:
     """Distance of meta-features below which two tables are taken for near copies, from those of past tasks (t, m)."""
-    scaled = _scaled(metafeatures, metafeatures)
-    nearest = [np.sort(_distances(row, scaled))[1] for row in scaled] if len(scaled) > 1 else [0.0]
+    scaled = _scale(metafeatures, metafeatures)
+    nearest = [np.sort(_compute_distances(row, scaled))[1] for row in scaled] if len(scaled) > 1 else [0.0]
     return COPY_SHARE * float(np.median(nearest))
 
 
-def copies(metafeatures: np.ndarray, past: np.ndarray, width: float) -> np.ndarray:
+def measure_copies(metafeatures: np.ndarray, past: np.ndarray, width: float) -> np.ndarray:
     """How nearly each past task is a copy of the one with `metafeatures` (m,): 1 for the same, shape (t,).
 
     Args:
@@ -63,10 +63,10 @@ def copies(metafeatures: np.ndarray, past: np.ndarray, width: float) -> np.ndarr
     """
     if width <= 0:
         return np.zeros(len(past))
-    return np.exp(-0.5 * (_distances(_scaled(metafeatures[None], past)[0], _scaled(past, past)) / width) ** 2)
+    return np.exp(-0.5 * (_compute_distances(_scale(metafeatures[None], past)[0], _scale(past, past)) / width) ** 2)
 
 
-def _scaled(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
+def _scale(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
     """Meta-features in standard deviations of the past ones; those that do not vary are left out."""
     known = ~np.isnan(past).all(axis=0)
     if not known.any():
@@ -77,7 +77,7 @@ def _scaled(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
     return metafeatures[:, known][:, varies] / spread[varies]
 
 
-def _distances(row: np.ndarray, others: np.ndarray, *, most: float = np.inf) -> np.ndarray:
+def _compute_distances(row: np.ndarray, others: np.ndarray, *, most: float = np.inf) -> np.ndarray:
     """Root-mean-square difference, each at `most` so large, shape (t,).
 
     A difference is one where only one of the two is known, none where neither is.

@@ -5,7 +5,7 @@ from functools import cached_property
 import lightgbm
 import numpy as np
 
-from metahp.surrogate.trees import Tree, averages, compact_text, predictions, read_trees
+from metahp.surrogate.trees import Tree, average_trees, compact_text, predict_trees, read_trees
 
 # Chosen by regret on left-out tasks. On 80 of 425 tables 400, 800, 1,600 and 4,000 rounds gave .12, .11, .11 and .09 at
 # k = 5 without the forest, and 64 leaves what twice as many rounds do; with it, 1,600 gave no less than 800.
@@ -34,7 +34,7 @@ MOST_CELLS = 250_000
 MANY_TASKS = 8
 
 
-def n_rounds(n_tasks: int) -> int:
+def choose_n_rounds(n_tasks: int) -> int:
     """Boosting rounds of a surrogate that learns from so many tasks."""
     return min(ROUNDS, ROUNDS_PER_TASK * n_tasks)
 
@@ -70,7 +70,7 @@ class Surrogate:
         X = np.hstack([metafeatures[rows], encoded[columns]]).astype(np.float32)
         data = lightgbm.Dataset(X, target[rows, columns], free_raw_data=True)
         parameters = {**PARAMETERS, "seed": seed, "num_threads": 1}
-        booster = lightgbm.train(parameters, data, num_boost_round=n_rounds(len(metafeatures)))
+        booster = lightgbm.train(parameters, data, num_boost_round=choose_n_rounds(len(metafeatures)))
         # As a file has it: a model that was kept says the same as one that was just trained.
         return cls(compact_text(booster.model_to_string(), has_counts=True))
 
@@ -78,13 +78,13 @@ class Surrogate:
         """Mean normalised loss, shape (t, c), for meta-features (t, m) and candidates (c, d)."""
         t, c = len(metafeatures), len(encoded)
         if not 0 < t < MANY_TASKS:
-            return predictions(self._trees, metafeatures, encoded)
+            return predict_trees(self._trees, metafeatures, encoded)
         X = np.hstack([np.repeat(metafeatures, c, axis=0), np.tile(encoded, (t, 1))])
         return np.asarray(self._booster.predict(X, num_threads=1)).reshape(t, c)
 
     def average(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
         """The mean over tasks with meta-features (t, m) of what is predicted for candidates (c, d), shape (c,)."""
-        return averages(self._trees, metafeatures, encoded)
+        return average_trees(self._trees, metafeatures, encoded)
 
     @cached_property
     def _trees(self) -> list[Tree]:

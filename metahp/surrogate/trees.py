@@ -59,10 +59,10 @@ def compact_text(text: str, *, has_counts: bool) -> str:
 
 def read_trees(text: str) -> list[Tree]:
     """The trees of a model in LightGBM's text format, all of whose features are numbers."""
-    return [_tree(block) for block in text.split("\nTree=")[1:]]
+    return [_read_tree(block) for block in text.split("\nTree=")[1:]]
 
 
-def _tree(block: str) -> Tree:
+def _read_tree(block: str) -> Tree:
     lines = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
 
     def column(name: str, kind: type) -> np.ndarray:
@@ -81,7 +81,7 @@ def _tree(block: str) -> Tree:
     )
 
 
-def predictions(trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+def predict_trees(trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
     """What the ensemble predicts for every task with every candidate, shape (t, c).
 
     Args:
@@ -89,15 +89,17 @@ def predictions(trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.nda
         metafeatures: Shape (t, m); NaN where unknown.
         encoded: Candidates, shape (c, d).
     """
-    return _sums(trees, metafeatures, encoded, np.eye(len(metafeatures)))
+    return _sum_predictions(trees, metafeatures, encoded, np.eye(len(metafeatures)))
 
 
-def averages(trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
-    """The mean of `predictions` over the tasks, shape (c,)."""
-    return _sums(trees, metafeatures, encoded, np.full((1, len(metafeatures)), 1 / len(metafeatures)))[0]
+def average_trees(trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+    """The mean of `predict_trees` over the tasks, shape (c,)."""
+    return _sum_predictions(trees, metafeatures, encoded, np.full((1, len(metafeatures)), 1 / len(metafeatures)))[0]
 
 
-def _sums(trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _sum_predictions(
+    trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
     """Sums of the predictions over the tasks, with `weights` (s, t), shape (s, c)."""
     n_metafeatures = metafeatures.shape[1]
     tasks, candidates = np.ascontiguousarray(metafeatures.T), np.ascontiguousarray(encoded.T)
@@ -105,13 +107,13 @@ def _sums(trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.ndarray, 
     for start in range(0, len(trees), TREES_AT_ONCE):
         block = trees[start : start + TREES_AT_ONCE]
         values = np.concatenate([tree.values for tree in block])
-        passed = np.concatenate([_passed(tree, tasks, 0) for tree in block])
-        reached = np.concatenate([_passed(tree, candidates, n_metafeatures) for tree in block])
+        passed = np.concatenate([_find_passed(tree, tasks, 0) for tree in block])
+        reached = np.concatenate([_find_passed(tree, candidates, n_metafeatures) for tree in block])
         total += (weights @ passed.T * values) @ reached
     return total
 
 
-def _passed(tree: Tree, columns: np.ndarray, first: int) -> np.ndarray:
+def _find_passed(tree: Tree, columns: np.ndarray, first: int) -> np.ndarray:
     """Which rows pass all tests of features `first` and up on the way to each leaf, (l, n), for `columns` (p, n)."""
     passed = np.ones((2 * len(tree.values) - 1, columns.shape[1]))
     # Tests from the first row on, leaves from the last row back: their places are those that children are known by.

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.special import gammaln
 
-from metahp.core.regret import default_scaled_regret, track_incumbent
+from metahp.core.regret import compute_default_scaled_regret, track_incumbent
 from metahp.core.trial import Origin
 from metahp.surrogate.evidence import Evidence
 
 
-def group_folds(groups: Sequence[str], n_folds: int, *, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def make_group_folds(groups: Sequence[str], n_folds: int, *, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Train and test indices; a group is never on both sides."""
     names = np.array(sorted(set(groups)))
     order = np.random.default_rng(seed).permutation(len(names))
@@ -21,7 +21,7 @@ def group_folds(groups: Sequence[str], n_folds: int, *, seed: int) -> Iterator[t
             yield np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
 
 
-def best_and_default(past: Evidence, row: int) -> tuple[float, float]:
+def find_best_and_default(past: Evidence, row: int) -> tuple[float, float]:
     """The best loss known on task `row`, of any learner, and the loss of the library default.
 
     Where several learners compete, the default is that of the first: nobody knows beforehand which of several defaults
@@ -33,30 +33,30 @@ def best_and_default(past: Evidence, row: int) -> tuple[float, float]:
     return float(np.nanmin(losses)), float(defaults[known[0]]) if known.size else float("nan")
 
 
-def batch_regret(past: Evidence, row: int, batch: Sequence[int], ks: Sequence[int]) -> list[float]:
+def compute_batch_regret(past: Evidence, row: int, batch: Sequence[int], ks: Sequence[int]) -> list[float]:
     """Default-scaled regret on task `row` of the best of the first k candidates in `batch`, for each k."""
-    best, default = best_and_default(past, row)
+    best, default = find_best_and_default(past, row)
     tried = track_incumbent(past.losses[row, list(batch)])
-    return [float(default_scaled_regret(tried[min(k, len(tried)) - 1], best, default)) for k in ks]
+    return [float(compute_default_scaled_regret(tried[min(k, len(tried)) - 1], best, default)) for k in ks]
 
 
-def n_random(past: Evidence, row: int) -> int:
+def count_random(past: Evidence, row: int) -> int:
     """How many design points were measured on task `row`: the number of trials that random search can be given."""
     return int((~np.isnan(past.losses[row, is_random(past)])).sum())
 
 
-def random_regret(past: Evidence, row: int, ks: Sequence[int]) -> list[float]:
+def compute_random_regret(past: Evidence, row: int, ks: Sequence[int]) -> list[float]:
     """Expected default-scaled regret of the best of k random design points, over all subsets of that size.
 
     A quasi-random point counts with its own number of iterations, as random search would run it.
     """
     pool = past.losses[row, is_random(past)]
-    best, default = best_and_default(past, row)
-    regrets = default_scaled_regret(np.nan_to_num(pool[~np.isnan(pool)], posinf=np.inf), best, default)
-    return expected_best_of_random(regrets, ks)
+    best, default = find_best_and_default(past, row)
+    regrets = compute_default_scaled_regret(np.nan_to_num(pool[~np.isnan(pool)], posinf=np.inf), best, default)
+    return compute_expected_best_of_random(regrets, ks)
 
 
-def expected_best_of_random(regrets: np.ndarray, ks: Sequence[int]) -> list[float]:
+def compute_expected_best_of_random(regrets: np.ndarray, ks: Sequence[int]) -> list[float]:
     """Expected lowest of k of the `regrets`, shape (n,), drawn without replacement, over all subsets of that size."""
     ordered = np.sort(regrets)
     n = len(ordered)
@@ -64,11 +64,13 @@ def expected_best_of_random(regrets: np.ndarray, ks: Sequence[int]) -> list[floa
     # P(the best of k without replacement has rank i) = C(n - i - 1, k - 1) / C(n, k); no subset has a rank above n - k.
     above = n - 1 - np.arange(n)
     possible = above >= k - 1
-    share = np.where(possible, np.exp(_log_choose(np.where(possible, above, k - 1), k - 1) - _log_choose(n, k)), 0.0)
+    share = np.where(
+        possible, np.exp(_compute_log_choose(np.where(possible, above, k - 1), k - 1) - _compute_log_choose(n, k)), 0.0
+    )
     return (share @ ordered).tolist()
 
 
-def worth_in_random_trials(curve: np.ndarray, regret: float) -> float:
+def compute_worth_in_random_trials(curve: np.ndarray, regret: float) -> float:
     """How many random trials reach a mean regret, interpolated; infinite where those that were counted do not.
 
     `curve` has the mean regret of the best of 1, 2, … random trials.
@@ -87,5 +89,5 @@ def is_random(past: Evidence) -> np.ndarray:
     return past.is_final & np.array([origin is Origin.DESIGN for origin in past.origins])
 
 
-def _log_choose(n: np.ndarray | float, k: np.ndarray) -> np.ndarray:
+def _compute_log_choose(n: np.ndarray | float, k: np.ndarray) -> np.ndarray:
     return gammaln(np.asarray(n) + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)

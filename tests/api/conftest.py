@@ -11,7 +11,7 @@ import pytest
 from metahp.api.advisers import ask_about
 from metahp.api.past_knowledge import read_knowledge
 from metahp.api.tables import load
-from metahp.core.metric import METRICS, metrics_for
+from metahp.core.metric import METRICS, find_metrics
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import EMPTY_CURVE, Protocol, Trial, TrialState
 from metahp.datasets.table import Table
@@ -47,7 +47,7 @@ def record_of(number: int, task_type: TaskType = TaskType.BINARY) -> TaskRecord:
         name=name,
         group=name,
     )
-    baselines = {BASELINE + metric.name: 0.6 for metric in metrics_for(task_type)}
+    baselines = {BASELINE + metric.name: 0.6 for metric in find_metrics(task_type)}
     return TaskRecord(task=task, metafeatures=vector_of(number) | baselines, metafeatures_version=VERSION)
 
 
@@ -66,7 +66,7 @@ def trials_of(record: TaskRecord, learners: Sequence[str] = BOTH, n: int = 5) ->
             n_rows=record.task.n_rows,
             state=TrialState.COMPLETE,
             origin=origin,
-            fold_losses={metric.name: compute_losses(rng) for metric in metrics_for(record.task.type)},
+            fold_losses={metric.name: compute_losses(rng) for metric in find_metrics(record.task.type)},
             curve=EMPTY_CURVE,
             fit_seconds=0.1,
         )

@@ -12,7 +12,7 @@ from metahp.surrogate.calibration import OF_TABLES
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.metamodel import MetaModel
 from metahp.surrogate.prior import PastTasks
-from metahp.surrogate.validation import batch_regret
+from metahp.surrogate.validation import compute_batch_regret
 
 SPACES = {"toy": SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5), Float("z", 0.0, 1.0, 0.5)))}
 KS = (1, 3)
@@ -73,7 +73,7 @@ def test_the_full_method_is_the_librarys(past, judge):
     read = PastTasks.read(known, MetaModel.fit(known, seed=0, settings=OF_TABLES))
     for row, ours in zip(TEST, regret, strict=True):
         batch = read.prior(past.metafeatures[row]).batch(max(KS))
-        assert ours == pytest.approx(batch_regret(past, int(row), batch, KS))
+        assert ours == pytest.approx(compute_batch_regret(past, int(row), batch, KS))
 
 
 def test_variants_of_every_kind_are_judged_and_say_something_else(judge):

@@ -3,11 +3,11 @@ from functools import partial
 import pytest
 
 from benchmarks.peers import Scores, Timed, regret_after
-from metahp.core.regret import default_scaled_regret
+from metahp.core.regret import compute_default_scaled_regret
 
 
 def test_time_before_the_first_trial_counts_and_until_then_it_is_the_default():
-    regret = partial(default_scaled_regret, best=0.0, default=1.0)
+    regret = partial(compute_default_scaled_regret, best=0.0, default=1.0)
     trace = [Timed(0.6, 1.0), Timed(0.2, 5.0), Timed(0.4, 50.0)]
     assert regret_after(trace, 0.0, regret) == pytest.approx([0.6, 0.6, 0.2, 0.2, 0.2])
     assert regret_after(trace, 2.5, regret) == pytest.approx([1.0, 1.0, 0.2, 0.2, 0.2])

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from metahp.cli import recommend as command
 from metahp.cli.main import main
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
 from metahp.datasets.load import load
@@ -65,7 +65,7 @@ def make_recommendation(path: Path) -> tuple[Recommendation, object]:
     recommendation = Recommendation(
         task=table.task,
         target=table.target,
-        metric=metric_for(TaskType.BINARY),
+        metric=find_metric(TaskType.BINARY),
         items=items,
         neighbours=(Neighbour("telco", 0.91), Neighbour("bank", 0.874)),
         reasons=("probe_small = 0.3",),

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from metahp.cli.main import main
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.load import load
 from metahp.learners.registry import find_learner
@@ -26,7 +26,7 @@ def make_result(raw_frame: pd.DataFrame, tmp_path: Path):
         path = tmp_path / "table.csv"
         raw_frame[["signal", "gaps", "colour", target]].to_csv(path, index=False)
         table = load(path, target=target)
-        metric = metric_for(table.task.type)
+        metric = find_metric(table.task.type)
         best = find_learner("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
         trial = Trial(
             task=table.task.id,

@@ -9,14 +9,14 @@ from metahp.core.metric import (
     DEFAULT_METRIC,
     METRICS,
     Metric,
-    canonical_metric,
-    guiding_metric,
-    kin_metrics,
-    metric_for,
-    metrics_for,
-    stored_metrics,
+    find_canonical_metric,
+    find_guiding_metric,
+    find_kin_metrics,
+    find_metric,
+    find_metrics,
+    find_stored_metrics,
 )
-from metahp.core.regret import default_scaled_regret, is_flat, range_scaled_regret, track_incumbent
+from metahp.core.regret import compute_default_scaled_regret, compute_range_scaled_regret, is_flat, track_incumbent
 from metahp.core.task import TaskType
 
 
@@ -45,13 +45,13 @@ def test_a_cost_without_a_best_score_is_its_own_loss() -> None:
 
 @pytest.mark.parametrize("task_type", TaskType)
 def test_the_default_metric_belongs_to_its_task_type(task_type: TaskType) -> None:
-    assert metric_for(task_type).name == DEFAULT_METRIC[task_type]
-    assert metric_for(task_type) in metrics_for(task_type)
+    assert find_metric(task_type).name == DEFAULT_METRIC[task_type]
+    assert find_metric(task_type) in find_metrics(task_type)
 
 
 def test_a_metric_of_another_task_type_is_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"not a metric for a regression task.*r2"):
-        metric_for(TaskType.REGRESSION, "accuracy")
+        find_metric(TaskType.REGRESSION, "accuracy")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_metric_of_another_task_type_is_refused() -> None:
     ],
 )
 def test_a_metric_is_found_by_the_name_that_people_use(task_type: TaskType, name: str, meant: str) -> None:
-    assert metric_for(task_type, name) is METRICS[meant]
+    assert find_metric(task_type, name) is METRICS[meant]
 
 
 def test_every_other_name_means_a_metric_and_is_no_name_of_one() -> None:
@@ -83,17 +83,17 @@ def test_every_other_name_means_a_metric_and_is_no_name_of_one() -> None:
 @pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))
 def test_a_metric_is_found_by_its_label_too(metric: Metric) -> None:
     if metric.name != "roc_auc_ovr":
-        assert metric_for(metric.task_types[0], metric.label) is metric
+        assert find_metric(metric.task_types[0], metric.label) is metric
 
 
 def test_the_f1_of_one_class_is_not_that_of_several() -> None:
     with pytest.raises(UnknownNameError, match=r"'f1' is not a metric for a multiclass task.*f1_macro"):
-        metric_for(TaskType.MULTICLASS, "f1")
+        find_metric(TaskType.MULTICLASS, "f1")
 
 
 def test_an_unknown_metric_names_the_closest_one() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'rmse'"):
-        metric_for(TaskType.REGRESSION, "mse")
+        find_metric(TaskType.REGRESSION, "mse")
 
 
 def test_people_know_errors_as_positive_numbers() -> None:
@@ -123,34 +123,36 @@ SERVED = {
 def test_each_metric_is_kept_and_guided_by_a_known_one() -> None:
     assert set(SERVED) == set(METRICS)
     for name, (canonical, guiding) in SERVED.items():
-        assert (canonical_metric(name), guiding_metric(name)) == (canonical, guiding), name
+        assert (find_canonical_metric(name), find_guiding_metric(name)) == (canonical, guiding), name
         # A guide is kept under its own name and guides itself.
-        assert canonical_metric(guiding) == guiding_metric(guiding) == guiding
+        assert find_canonical_metric(guiding) == find_guiding_metric(guiding) == guiding
 
 
 def test_stored_metrics_are_the_canonical_ones_of_a_kind_each_once() -> None:
-    classes, numbers = (stored_metrics(is_classification=each) for each in (True, False))
+    classes, numbers = (find_stored_metrics(is_classification=each) for each in (True, False))
     assert classes == ("neg_log_loss", "roc_auc", "accuracy", "balanced_accuracy", "f1_macro")
     assert numbers == ("neg_root_mean_squared_error", "neg_mean_absolute_error", "r2")
 
 
 @pytest.mark.parametrize("task_type", TaskType)
 def test_every_task_of_a_kind_has_each_stored_metric_by_a_name_of_its_own(task_type: TaskType) -> None:
-    own = {metric.name for metric in metrics_for(task_type)}
-    for name in stored_metrics(is_classification=task_type.is_classification):
-        kin = kin_metrics(name)[task_type]
+    own = {metric.name for metric in find_metrics(task_type)}
+    for name in find_stored_metrics(is_classification=task_type.is_classification):
+        kin = find_kin_metrics(name)[task_type]
         assert kin in own
-        assert canonical_metric(kin) == name
+        assert find_canonical_metric(kin) == name
 
 
 def test_default_scaled_regret_by_hand() -> None:
-    regret = default_scaled_regret(np.array([0.1, 0.2, 0.3, 0.9, np.nan, 0.0]), best=0.1, default=0.3)
+    regret = compute_default_scaled_regret(np.array([0.1, 0.2, 0.3, 0.9, np.nan, 0.0]), best=0.1, default=0.3)
     np.testing.assert_allclose(regret, [0.0, 0.5, 1.0, 2.0, 2.0, 0.0])
 
 
 def test_range_scaled_regret_by_hand() -> None:
-    np.testing.assert_allclose(range_scaled_regret(np.array([1.0, 2.0, 5.0]), best=1.0, worst=5.0), [0.0, 0.25, 1.0])
-    np.testing.assert_allclose(range_scaled_regret(np.array([1.0, 1.0]), best=1.0, worst=1.0), [0.0, 0.0])
+    np.testing.assert_allclose(
+        compute_range_scaled_regret(np.array([1.0, 2.0, 5.0]), best=1.0, worst=5.0), [0.0, 0.25, 1.0]
+    )
+    np.testing.assert_allclose(compute_range_scaled_regret(np.array([1.0, 1.0]), best=1.0, worst=1.0), [0.0, 0.0])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,16 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import METRICS
 from metahp.core.task import Task, TaskType
-from metahp.core.trial import BOUNDED_METRICS, OBJECTIVE_SPLITS, Curve, Origin, Protocol, Trial, TrialState, trial_id
+from metahp.core.trial import (
+    BOUNDED_METRICS,
+    OBJECTIVE_SPLITS,
+    Curve,
+    Origin,
+    Protocol,
+    Trial,
+    TrialState,
+    compute_trial_id,
+)
 
 CONFIGURATION = Configuration.of("toy", {"rate": 0.1})
 
@@ -34,15 +43,15 @@ def test_the_same_trial_measured_twice_is_one_trial() -> None:
     assert (
         trial().id
         == trial(fold_losses={"r2": (0.5,) * 3}, fit_seconds=9.0).id
-        == trial_id("t", CONFIGURATION, Protocol())
+        == compute_trial_id("t", CONFIGURATION, Protocol())
     )
     assert trial().id != trial(protocol=Protocol(seed=1)).id
 
 
 def test_splits_are_part_of_the_id_and_the_default_ones_leave_it_as_it_always_was() -> None:
     # An id of the knowledge base from before splits had names: a change here would orphan every trial of it.
-    assert trial_id("t", CONFIGURATION, Protocol()) == "bee071d823b7b477b12d9789"
-    ids = {trial_id("t", CONFIGURATION, Protocol(splits=splits)) for splits in ("", "group:1", "time:1")}
+    assert compute_trial_id("t", CONFIGURATION, Protocol()) == "bee071d823b7b477b12d9789"
+    ids = {compute_trial_id("t", CONFIGURATION, Protocol(splits=splits)) for splits in ("", "group:1", "time:1")}
     assert len(ids) == 3
 
 

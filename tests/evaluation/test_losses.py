@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from metahp.core.metric import METRICS, metrics_for
+from metahp.core.metric import METRICS, find_metrics
 from metahp.core.task import TaskType
 from metahp.evaluation.losses import compute_losses
 
@@ -64,7 +64,7 @@ def test_f1_is_that_of_the_second_class(y: list[int], label: list[int]) -> None:
 
 
 def _agree(losses: dict[str, float], scores: dict[str, float], task_type: TaskType) -> None:
-    assert set(losses) == set(scores) == {metric.name for metric in metrics_for(task_type)}
+    assert set(losses) == set(scores) == {metric.name for metric in find_metrics(task_type)}
     for name, loss in losses.items():
         assert METRICS[name].score(loss) == pytest.approx(scores[name], abs=1e-9), name
 

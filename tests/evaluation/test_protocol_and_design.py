@@ -4,7 +4,7 @@ import pytest
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from metahp.core.errors import InputError
-from metahp.core.metric import METRICS, metrics_for
+from metahp.core.metric import METRICS, find_metrics
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol
 from metahp.datasets.infer import build_table
@@ -74,7 +74,7 @@ def test_a_measurement_agrees_with_scikit_learns_cross_validation(raw_frame: pd.
     estimator = learner.estimator(
         configuration, TaskType.BINARY, numeric=["signal", "gaps"], categorical=["colour"], seed=0
     )
-    for metric in metrics_for(TaskType.BINARY):
+    for metric in find_metrics(TaskType.BINARY):
         scores = cross_val_score(
             estimator, table.features, table.y, scoring=metric.name, cv=StratifiedKFold(3, shuffle=True, random_state=0)
         )
@@ -107,7 +107,7 @@ def test_early_stopping_keeps_the_iterations_that_measured_by_themselves_are_bes
     raw_frame: pd.DataFrame, target: str
 ) -> None:
     table = _table(raw_frame, target)
-    learner, metric = find_learner("lightgbm"), metrics_for(table.task.type)[0].name
+    learner, metric = find_learner("lightgbm"), find_metrics(table.task.type)[0].name
     asked = learner.space(table.task.type).configuration(
         {"n_estimators": 300, "learning_rate": 0.5, "min_child_samples": 2}
     )

@@ -19,7 +19,7 @@ from metahp.cli.main import main
 from metahp.core.errors import InputError, KnowledgeBaseError
 from metahp.core.metric import METRICS
 from metahp.core.trial import TrialState
-from metahp.files import HeldError, locked, sweep, unfinished_path, write_file
+from metahp.files import HeldError, hold_lock, make_unfinished_path, sweep, write_file
 from metahp.knowledge.store import KnowledgeBase
 from metahp.results.content import make_trials_frame
 from metahp.study.trials import StudyTrials
@@ -265,8 +265,8 @@ def known_trials(known: Known) -> list[metahp.Trial]:
 def test_a_second_run_with_the_same_output_says_who_holds_it(known: Known, tmp_path: Path) -> None:
     (tmp_path / "out" / "study").mkdir(parents=True)
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys, time; from pathlib import Path; from metahp.files import locked\n"
-         "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)",
+        [sys.executable, "-c", "import sys, time; from pathlib import Path; from metahp.files import hold_lock\n"
+         "with hold_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)",
          str(tmp_path / "out" / "study" / "lock")],
         stdout=subprocess.PIPE,
     )  # fmt: skip
@@ -287,12 +287,12 @@ def test_a_second_run_with_the_same_output_says_who_holds_it(known: Known, tmp_p
 
 def test_a_lock_is_held_by_one_and_free_after_it(tmp_path: Path) -> None:
     with (
-        locked(tmp_path / "lock"),
+        hold_lock(tmp_path / "lock"),
         pytest.raises(HeldError, match=f"process {os.getpid()} of"),
-        locked(tmp_path / "lock"),
+        hold_lock(tmp_path / "lock"),
     ):
         pass
-    with locked(tmp_path / "lock"):
+    with hold_lock(tmp_path / "lock"):
         pass
 
 
@@ -302,7 +302,7 @@ def test_a_lock_is_held_by_one_and_free_after_it(tmp_path: Path) -> None:
 def test_only_what_ended_processes_left_is_swept(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    ours = unfinished_path(tmp_path / "result")
+    ours = make_unfinished_path(tmp_path / "result")
     theirs = ours.with_name(ours.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-"))
     link = ours.with_name(ours.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")[:-12] + "00000000.tmp")
     precious = tmp_path / "precious"

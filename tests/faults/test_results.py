@@ -16,7 +16,7 @@ import pytest
 
 import metahp
 from metahp.core.errors import MetahpError
-from metahp.files import unfinished_path
+from metahp.files import make_unfinished_path
 from metahp.results.content import BEST, PREPARATION, SCRIPT, TRIALS
 
 Known = Any  # the class of the fixture, which `conftest.py` has
@@ -125,7 +125,7 @@ KINDS: dict[str, tuple[Callable[[Path], Any], int, bool]] = {
     "the study of another task is there": (
         lambda out: shutil.copytree(study(out), out / "study" / "0123456789abcdef"), 3, False,
     ),
-    "an unfinished result is there": (lambda out: unfinished_path(out / "out").mkdir(), 3, False),
+    "an unfinished result is there": (lambda out: make_unfinished_path(out / "out").mkdir(), 3, False),
     "the study is gone": (lambda out: shutil.rmtree(out / "study"), 0, False),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
-from metahp.files import unfinished_path
+from metahp.files import make_unfinished_path
 from metahp.knowledge import database, ingest
 from metahp.knowledge.columns import trials_to_table
 from metahp.knowledge.records import TaskRecord
@@ -305,7 +305,7 @@ def test_a_copied_database_is_written_back_and_waits_for_its_turn(tmp_path: Path
     kb = KnowledgeBase(tmp_path / "a?b")
     kb.record([a_trial(0)])
     kb.ingest()
-    with database.locked(kb.file.with_name("kb.duckdb.lock")):
+    with database.hold_lock(kb.file.with_name("kb.duckdb.lock")):
         assert kb.trial_ids() == ids(0)
         with pytest.raises(KnowledgeBaseError, match=r"in use by process .*gave up after 0\.05 s"):
             kb.add([a_task()], trials_to_table([]), wait_seconds=0.05)
@@ -329,7 +329,7 @@ def test_what_ended_processes_left_unfinished_is_removed(kb: KnowledgeBase) -> N
     kb.ingest()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    living = unfinished_path(kb.file).name
+    living = make_unfinished_path(kb.file).name
     name = living.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
     (kb.folder / name).mkdir()
     (kb.folder / name / "kb.duckdb").write_text("")

@@ -17,7 +17,7 @@ from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.forecast import Levels
 from metahp.surrogate.metamodel import MetaModel
 from metahp.surrogate.prior import PastTasks
-from metahp.surrogate.selection import greedy_batch
+from metahp.surrogate.selection import choose_greedy_batch
 
 SPACE = SearchSpace("toy", 1, (Float("x", 0.0, 1.0, 0.5),))
 N_TASKS = 30
@@ -72,7 +72,7 @@ def _advice(adviser, table):
 
 def _portfolio(adviser):
     losses = adviser.past.values
-    return greedy_batch(losses, np.full(len(losses), 1 / len(losses)), 3)
+    return choose_greedy_batch(losses, np.full(len(losses), 1 / len(losses)), 3)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

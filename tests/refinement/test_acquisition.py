@@ -5,7 +5,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from metahp.refinement.acquisition import compute_expected_best_loss, compute_log_mixture, log_expected_improvement
-from metahp.surrogate.selection import greedy_batch
+from metahp.surrogate.selection import choose_greedy_batch
 
 
 def tensor(values) -> torch.Tensor:
@@ -44,4 +44,4 @@ def test_expected_best_loss_chooses_the_greedy_batch(rng):
     for _ in range(4):
         expected = compute_expected_best_loss(tensor(scenarios), tensor(weights), tensor(scenarios[:, chosen]))
         chosen.append(int(expected.argmin()))
-    assert chosen == greedy_batch(scenarios, weights, 4)
+    assert chosen == choose_greedy_batch(scenarios, weights, 4)

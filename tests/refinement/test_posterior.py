@@ -10,11 +10,11 @@ from metahp.core.errors import InputError
 from metahp.refinement.posterior import (
     JITTER,
     MixtureSettings,
-    Observed,
+    ObservedTrials,
     Points,
     Posterior,
+    compute_matern52,
     find_torch_device,
-    matern52,
 )
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
@@ -35,7 +35,7 @@ def problem(seed: int, n_finished: int, n_pending: int = 0, n_new: int = 7):
     inputs, scenarios = rng.random((n + n_new, 2)), rng.random((3, n + n_new))
     losses = 3.0 + rng.random(n_finished)
     nan = torch.full((n_finished,), torch.nan, dtype=torch.float64)
-    observed = Observed(points_of(inputs[:n], scenarios[:, :n]), torch.tensor(losses), nan)
+    observed = ObservedTrials(points_of(inputs[:n], scenarios[:, :n]), torch.tensor(losses), nan)
     return WEIGHTS, observed, points_of(inputs[n:], scenarios[:, n:])
 
 
@@ -95,7 +95,7 @@ def reference(weights, observed, points, relevance, settings=FINE):
 def test_the_mixture_agrees_with_a_plain_solve_of_every_component(n_finished):
     weights, observed, points = problem(n_finished, n_finished)
     mixture = posterior(weights, observed)
-    assert (mixture.relevance is None) == (n_finished < FINE.least_own)
+    assert (mixture.relevance is None) == (n_finished < FINE.min_own_trials)
     mean, deviation, improvement = reference(weights, observed, points, mixture.relevance)
     predicted_mean, predicted_deviation = mixture.predict(points)
     np.testing.assert_allclose(predicted_mean, mean, atol=1e-4)
@@ -105,7 +105,7 @@ def test_the_mixture_agrees_with_a_plain_solve_of_every_component(n_finished):
 
 def test_weights_sum_to_one_and_point_at_the_scenario_that_the_losses_follow():
     weights, observed, _ = problem(0, 12)
-    followed = Observed(observed.points, 5.0 + 0.8 * observed.points.scenarios[2], observed.noise)
+    followed = ObservedTrials(observed.points, 5.0 + 0.8 * observed.points.scenarios[2], observed.noise)
     total = torch.cat([each.flatten() for each in posterior(weights, followed).log_weights]).exp().sum()
     assert float(total) == pytest.approx(1.0)
     by_scenario = sum(each.exp().sum(dim=0) for each in posterior(weights, followed).log_weights if each.shape[1] == 3)
@@ -117,18 +117,18 @@ def test_where_no_scenario_fits_the_local_term_takes_over():
     # A smooth loss that has nothing to do with the scenarios, at twice the spread they have.
     strange = 2.0 * torch.sin(3 * observed.points.inputs[:, 0]) + 5.0
     flat = points_of(observed.points.inputs, 0.01 * observed.points.scenarios)
-    mixture = posterior(weights, Observed(flat, strange, observed.noise))
+    mixture = posterior(weights, ObservedTrials(flat, strange, observed.noise))
     one, one_and_more, blend, blend_and_more, own = (float(w.exp().sum()) for w in mixture.log_weights)
     assert one + blend < 0.01
     assert one_and_more + blend_and_more + own > 0.99
-    shared = posterior(weights, Observed(flat, strange, observed.noise), replace(FINE, least_own=1000))
+    shared = posterior(weights, ObservedTrials(flat, strange, observed.noise), replace(FINE, min_own_trials=1000))
     by_kernel = torch.tensor([float(each.exp().sum()) for each in shared.log_weights]).reshape(2, 2).sum(dim=0)
     assert by_kernel[1] > 0.9
 
 
 def test_noise_is_found_out_where_no_trial_tells_it():
     weights, observed, points = problem(5, 8)
-    told = Observed(observed.points, observed.losses, torch.full_like(observed.losses, 0.1))
+    told = ObservedTrials(observed.points, observed.losses, torch.full_like(observed.losses, 0.1))
     several, one = replace(FINE, noises=(0.02, 0.5)), replace(FINE, noises=(0.02,))
     torch.testing.assert_close(
         posterior(weights, told, several).predict(points), posterior(weights, told, one).predict(points)
@@ -149,8 +149,8 @@ def test_a_pending_trial_leaves_the_weights_and_takes_the_interest_away_from_its
     weights, observed, points = problem(3, 6, n_new=30)
     free = posterior(weights, observed)
     favourite = int(free.compute_log_improvement(points).argmax())
-    waiting = Points.join([observed.points, points.part([favourite])])
-    believing = posterior(weights, Observed(waiting, observed.losses, observed.noise))
+    waiting = Points.join([observed.points, points.select([favourite])])
+    believing = posterior(weights, ObservedTrials(waiting, observed.losses, observed.noise))
     for one, other in zip(free.log_weights, believing.log_weights, strict=True):
         torch.testing.assert_close(one, other)
     np.testing.assert_allclose(free.predict(points)[0], believing.predict(points)[0], atol=1e-9)
@@ -165,16 +165,16 @@ def test_a_failed_trial_counts_as_the_worst_clipped_loss():
     losses[1] = torch.inf
     far = losses.clone()
     far[1] = 1e6
-    one, other = (posterior(weights, Observed(observed.points, each, observed.noise)) for each in (losses, far))
+    one, other = (posterior(weights, ObservedTrials(observed.points, each, observed.noise)) for each in (losses, far))
     torch.testing.assert_close(one.compute_log_improvement(points), other.compute_log_improvement(points))
 
 
 def test_known_noise_is_trusted_less_where_it_is_large():
     weights, observed, points = problem(5, 6)
-    loud = Observed(observed.points, observed.losses, torch.full((6,), 5.0, dtype=torch.float64))
+    loud = ObservedTrials(observed.points, observed.losses, torch.full((6,), 5.0, dtype=torch.float64))
     # An error of zero is no knowledge: the default share stays.
-    silent = Observed(observed.points, observed.losses, torch.zeros(6, dtype=torch.float64))
-    shared = replace(FINE, least_own=1000)
+    silent = ObservedTrials(observed.points, observed.losses, torch.zeros(6, dtype=torch.float64))
+    shared = replace(FINE, min_own_trials=1000)
     spread = [float(posterior(weights, each, shared).predict(points)[1].mean()) for each in (observed, silent, loud)]
     assert posterior(weights, observed).relevance is not None
     assert posterior(weights, loud).relevance is None
@@ -184,7 +184,9 @@ def test_known_noise_is_trusted_less_where_it_is_large():
 
 def test_matern52_agrees_with_its_formula(rng):
     left, right = rng.random((5, 3)), rng.random((4, 3))
-    np.testing.assert_allclose(matern52(torch.tensor(left), torch.tensor(right)), matern(left, right), atol=1e-12)
+    np.testing.assert_allclose(
+        compute_matern52(torch.tensor(left), torch.tensor(right)), matern(left, right), atol=1e-12
+    )
 
 
 def test_a_device_that_is_not_there_is_an_error():
@@ -201,7 +203,7 @@ def test_a_device_that_is_not_there_is_an_error():
 def test_cuda_agrees_with_the_cpu():
     weights, observed, points = problem(6, 8, 2)
     cuda = torch.device("cuda")
-    there = Observed(
+    there = ObservedTrials(
         points_of(observed.points.inputs, observed.points.scenarios, cuda),
         observed.losses.to(cuda),
         observed.noise.to(cuda),

@@ -4,7 +4,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from metahp.refinement.posterior import JITTER, Observed, Points
+from metahp.refinement.posterior import JITTER, ObservedTrials, Points
 from metahp.refinement.task_process import CLIP, TaskProcess
 
 
@@ -14,9 +14,9 @@ def points_of(inputs, mean=None) -> Points:
     return Points.of(np.asarray(inputs), scenarios[None], torch.ones(1, dtype=torch.float64))
 
 
-def observed_of(points: Points, losses) -> Observed:
+def observed_of(points: Points, losses) -> ObservedTrials:
     losses = torch.as_tensor(losses, dtype=torch.float64)
-    return Observed(points, losses, torch.full_like(losses, torch.nan))
+    return ObservedTrials(points, losses, torch.full_like(losses, torch.nan))
 
 
 def problem(seed: int, n: int = 12, n_pending: int = 0, n_new: int = 7):
@@ -81,8 +81,8 @@ def test_a_pending_trial_leaves_the_mean_and_takes_the_interest_away_from_its_pl
     observed, points = problem(3, n_new=30)
     free = TaskProcess(observed)
     favourite = int(free.compute_log_improvement(points).argmax())
-    waiting = Points.join([observed.points, points.part([favourite])])
-    believing = TaskProcess(Observed(waiting, observed.losses, observed.noise))
+    waiting = Points.join([observed.points, points.select([favourite])])
+    believing = TaskProcess(ObservedTrials(waiting, observed.losses, observed.noise))
     torch.testing.assert_close(free.predict(points)[0], believing.predict(points)[0])
     drop = free.compute_log_improvement(points).exp() - believing.compute_log_improvement(points).exp()
     assert int(drop.argmax()) == favourite
@@ -95,7 +95,7 @@ def test_a_failed_trial_counts_as_one_far_from_the_best():
     # Above the median, which is that of the trials that did not fail.
     worst = int(failed.argmax())
     failed[worst], far[worst] = torch.inf, 1e6
-    one, other = (TaskProcess(Observed(observed.points, each, observed.noise)) for each in (failed, far))
+    one, other = (TaskProcess(ObservedTrials(observed.points, each, observed.noise)) for each in (failed, far))
     assert int(one.compute_log_improvement(points).argmax()) == int(other.compute_log_improvement(points).argmax())
     assert bool(torch.isfinite(one.compute_log_improvement(points)).all())
 
@@ -122,6 +122,6 @@ def test_cuda_agrees_with_the_cpu():
     def moved(points: Points) -> Points:
         return Points(*(each.cuda() for each in (points.inputs, points.scenarios, points.mean, points.deviations)))
 
-    there = TaskProcess(Observed(moved(observed.points), observed.losses.cuda(), observed.noise.cuda()))
+    there = TaskProcess(ObservedTrials(moved(observed.points), observed.losses.cuda(), observed.noise.cuda()))
     expected = TaskProcess(observed).compute_log_improvement(points)
     torch.testing.assert_close(there.compute_log_improvement(moved(points)).cpu(), expected, rtol=1e-6, atol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from metahp.core.configuration import Configuration
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.load import load
 from metahp.datasets.table import Table
@@ -41,7 +41,7 @@ def configuration_of(learner: str, table: Table, **values: object) -> Configurat
 
 
 def trial_of(table: Table, configuration: Configuration, losses: tuple[float, ...], origin: Origin) -> Trial:
-    metric = metric_for(table.task.type).name
+    metric = find_metric(table.task.type).name
     return Trial(
         task=table.task.id,
         configuration=configuration,
@@ -72,7 +72,7 @@ def make_content(make_table: Callable[[str], Table], tmp_path: Path) -> Callable
 
     def make(kind: str, learner: str, *others: str, is_voting: bool = False, **values: object) -> ResultContent:
         table = make_table(kind)
-        metric = metric_for(table.task.type)
+        metric = find_metric(table.task.type)
         best = configuration_of(learner, table, **values)
         default = find_learner(learner).space(table.task.type).default
         failed = Trial(

@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from metahp.core.errors import InputError, UnknownNameError
 from metahp.core.task import Task, TaskType
-from metahp.files import unfinished_path
+from metahp.files import make_unfinished_path
 from metahp.results import directory as module
 from metahp.results.content import Objective, ResultContent
 from metahp.results.directory import check_directory, check_is_of, write_result
@@ -150,7 +150,7 @@ def test_a_directory_with_other_files_is_left_alone(content: ResultContent, tmp_
     assert contents(tmp_path / "mine") == {"script.py": b"mine"}
     with pytest.raises(InputError, match="is a file"):
         check_directory(tmp_path / "binary.csv")
-    unfinished_path(tmp_path / "empty" / "empty").mkdir(parents=True)
+    make_unfinished_path(tmp_path / "empty" / "empty").mkdir(parents=True)
     write_result(tmp_path / "empty", content)
     load_result(tmp_path / "empty")
 

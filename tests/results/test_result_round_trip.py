@@ -14,7 +14,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from metahp.core.configuration import Configuration
-from metahp.core.metric import Metric, metric_for
+from metahp.core.metric import Metric, find_metric
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.load import load
 from metahp.datasets.preparation import Preparation
@@ -227,7 +227,7 @@ def test_the_script_runs_as_it_stands_and_gives_a_score(make_content: Make, tmp_
 
 
 def _metric(table: Table) -> Metric:
-    return metric_for(table.task.type)
+    return find_metric(table.task.type)
 
 
 def _content(table: Table, model: TunedModel, configuration: Configuration) -> ResultContent:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.task import TaskType
 from metahp.core.trial import Protocol
 from metahp.datasets.load import load
@@ -45,7 +45,7 @@ def recommendation_of(table: Table, learner: str, index: int = 0, metric: str | 
     return Recommendation(
         task=table.task,
         target=table.target,
-        metric=metric_for(table.task.type, metric),
+        metric=find_metric(table.task.type, metric),
         items=(item,),
         neighbours=(),
         reasons=(),
@@ -131,7 +131,7 @@ def test_the_script_of_a_search_by_group_or_time_scores_in_the_same_folds(
     rows = split_rows(path, target=target, folds=Folds(cv=4, **{"groups" if kind == "group" else "time": column}))
     assert rows.split_column == column
     configuration = find_learner("linear").space(rows.table.task.type).default
-    metric = metric_for(rows.table.task.type)
+    metric = find_metric(rows.table.task.type)
     options = {"metric": metric, "seed": 0, "verb": "found", "expectation": ""}
     script = make_training_script(configuration, rows.table, str(path), **options, folds=ScriptFolds(4, kind, column))
     output = run(script, tmp_path)
@@ -297,7 +297,7 @@ def test_the_features_and_predictions_of_the_script_are_those_of_metahp(
     table = load(path, target="label", task="multiclass")
     assert {column.kind for column in table.preparation.columns} == {"number", "category", "date"}
     configuration = find_learner("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
-    options = {"metric": metric_for(table.task.type), "seed": 0, "verb": "found", "expectation": ""}
+    options = {"metric": find_metric(table.task.type), "seed": 0, "verb": "found", "expectation": ""}
     for learner in ("lightgbm", "linear"):
         chosen = configuration if learner == "lightgbm" else find_learner(learner).space(table.task.type).default
         script = make_training_script(chosen, table, str(path), **options)
@@ -319,7 +319,7 @@ def test_the_script_prepares_new_rows_as_metahp_does(nasty: pd.DataFrame, tmp_pa
         find_learner("linear").space(table.task.type).default,
         table,
         str(path),
-        metric=metric_for(table.task.type),
+        metric=find_metric(table.task.type),
         seed=0,
         verb="found",
         expectation="",

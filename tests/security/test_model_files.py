@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, MetahpError
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.load import load
@@ -84,7 +84,7 @@ def configuration_of(learner: str, table: Table, values: dict[str, Any]) -> Conf
 def write(folder: Path, kind: str, learner: str, values: dict[str, Any], *, n_members: int = 1) -> TunedModel:
     """A result directory, and the model in it."""
     table = table_of(kind)
-    metric = metric_for(table.task.type)
+    metric = find_metric(table.task.type)
     configuration = configuration_of(learner, table, values)
     model = fit_model(table, [(configuration, 1.0)] * n_members, metric, seed=0)
     trial = Trial(

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from metahp.core.errors import InputError
-from metahp.core.metric import metric_for
+from metahp.core.metric import find_metric
 from metahp.datasets.load import load
 from metahp.datasets.table import Table
 from metahp.learners.registry import find_learner
@@ -137,7 +137,7 @@ def script_of(table: Table, path: str, learner: str, group: str) -> str:
         find_learner(learner).space(table.task.type).default,
         table,
         path,
-        metric=metric_for(table.task.type),
+        metric=find_metric(table.task.type),
         seed=0,
         verb="recommends",
         expectation="Nothing is known.",

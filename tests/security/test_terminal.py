@@ -13,7 +13,7 @@ from metahp.cli import output
 from metahp.cli.main import main
 from metahp.core.configuration import Configuration
 from metahp.core.task import Task, TaskType
-from metahp.core.text import encodable, printable
+from metahp.core.text import make_encodable, make_printable
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.knowledge.records import TaskRecord
 
@@ -106,6 +106,6 @@ def test_a_log_record_is_one_line_without_escapes(capsys: pytest.CaptureFixture[
 
 def test_text_is_shown_as_it_is_where_it_does_no_harm() -> None:
     text = "Größe × naïve – 東京 🙂 שלום\tcolumn\nline"
-    assert printable(text) == text
-    assert printable("\x1b[0m\x9b\udc80") == r"\x1b[0m\x9b\udc80"
-    assert encodable(os.fsdecode(b"x\xff")) == r"x\udcff"
+    assert make_printable(text) == text
+    assert make_printable("\x1b[0m\x9b\udc80") == r"\x1b[0m\x9b\udc80"
+    assert make_encodable(os.fsdecode(b"x\xff")) == r"x\udcff"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metahp.core.space import Categorical, SearchSpace
-from metahp.surrogate.evidence import encode, normalised_losses
+from metahp.surrogate.evidence import encode, normalise_losses
 
 
 def test_evidence_is_dense_and_counts_checkpoints_as_candidates(toy, past):
@@ -58,7 +58,7 @@ def test_measured_leaves_out_what_no_task_of_it_has_tried(past):
 
 def test_normalised_losses_put_best_at_zero_and_default_at_one():
     losses = np.array([[1.0, 2.0, 5.0, np.nan], [4.0, 3.0, np.inf, 3.5]])
-    scaled, _ = normalised_losses(losses, [1], clip=2.0)
+    scaled, _ = normalise_losses(losses, [1], clip=2.0)
     assert scaled[0, :3] == pytest.approx([0.0, 1.0, 2.0])
     assert np.isnan(scaled[0, 3])
     assert scaled[1, 1] == 0.0
@@ -67,7 +67,7 @@ def test_normalised_losses_put_best_at_zero_and_default_at_one():
 
 def test_normalised_losses_without_a_default_lie_between_median_and_worst_unless_it_diverged():
     losses = np.array([[1.0, 2.0, 5.0], [1.0, 2.0, 1e6]])
-    scaled, unit = normalised_losses(losses, [], clip=2.0)
+    scaled, unit = normalise_losses(losses, [], clip=2.0)
     assert unit == pytest.approx([2.0, 10.0])
     assert scaled == pytest.approx(np.array([[0.0, 0.5, 2.0], [0.0, 0.1, 2.0]]))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 
-from metahp.surrogate.forest import MIN_TASKS_IN_LEAF, N_TREES, SimilarityForest, shared_leaves
+from metahp.surrogate.forest import MIN_TASKS_IN_LEAF, N_TREES, SimilarityForest, compute_leaf_shares
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def two_kinds(rng):
 def test_tasks_whose_losses_go_the_same_way_share_leaves(two_kinds):
     metafeatures, losses = two_kinds
     forest = SimilarityForest.fit(metafeatures[1:], losses[1:], seed=0)
-    shared = shared_leaves(forest.leaves(metafeatures[:1])[0], forest.leaves(metafeatures[1:]))
+    shared = compute_leaf_shares(forest.leaves(metafeatures[:1])[0], forest.leaves(metafeatures[1:]))
     assert shared.sum() == pytest.approx(1.0)
     same = (metafeatures[1:, 1] > 0) == (metafeatures[0, 1] > 0)
     assert shared[same].sum() > 0.7
@@ -53,14 +53,14 @@ def test_without_meta_features_all_tasks_are_alike(two_kinds):
     _, losses = two_kinds
     for nothing in (np.full((80, 3), np.nan), np.empty((80, 0))):
         forest = SimilarityForest.fit(nothing, losses, seed=0)
-        shared = shared_leaves(forest.leaves(nothing[:1])[0], forest.leaves(nothing))
+        shared = compute_leaf_shares(forest.leaves(nothing[:1])[0], forest.leaves(nothing))
         assert shared == pytest.approx(np.full(80, 1 / 80))
 
 
 def test_few_tasks_are_one_leaf(two_kinds):
     metafeatures, losses = (part[: MIN_TASKS_IN_LEAF - 1] for part in two_kinds)
     forest = SimilarityForest.fit(metafeatures, losses, seed=0)
-    shared = shared_leaves(forest.leaves(metafeatures[:1])[0], forest.leaves(metafeatures))
+    shared = compute_leaf_shares(forest.leaves(metafeatures[:1])[0], forest.leaves(metafeatures))
     assert shared == pytest.approx(np.full(len(losses), 1 / len(losses)))
 
 

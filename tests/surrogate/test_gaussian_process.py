@@ -15,11 +15,11 @@ from metahp.surrogate.gaussian_process import (
     Interpolation,
     Kernel,
     Relevance,
+    compute_matern52,
+    compute_negative_log_likelihood,
+    draw_matern52,
     find_minimum,
-    matern52,
-    matern52_draws,
-    negative_log_likelihood,
-    raw_inputs,
+    make_raw_inputs,
 )
 
 SPACE = SearchSpace(
@@ -37,7 +37,7 @@ SPACES = {"toy": SPACE}
 
 @pytest.fixture
 def inputs(rng):
-    return raw_inputs(encode(SPACE.from_unit(rng.uniform(size=(80, 4))), SPACES), SPACES)
+    return make_raw_inputs(encode(SPACE.from_unit(rng.uniform(size=(80, 4))), SPACES), SPACES)
 
 
 def _losses(inputs, centres):
@@ -46,7 +46,7 @@ def _losses(inputs, centres):
 
 def test_inactive_hyperparameters_lie_in_the_middle_and_choices_apart():
     points = [SPACE.configuration({"kind": kind}) for kind in ("a", "b", "c")]
-    raw = raw_inputs(encode(points, SPACES), SPACES)
+    raw = make_raw_inputs(encode(points, SPACES), SPACES)
     assert raw.shape == (3, 6)
     np.testing.assert_array_equal(raw[:, 5], 0.5)
     gaps = [np.linalg.norm(raw[i] - raw[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
@@ -56,13 +56,13 @@ def test_inactive_hyperparameters_lie_in_the_middle_and_choices_apart():
 def test_several_learners_have_a_column_each():
     other = SearchSpace("other", 1, (Float("z", 0.0, 1.0, 0.5),))
     spaces = {**SPACES, "other": other}
-    raw = raw_inputs(encode([SPACE.default, other.default], spaces), spaces)
+    raw = make_raw_inputs(encode([SPACE.default, other.default], spaces), spaces)
     assert (raw[0] != raw[1])[:2].all()
 
 
 def test_correlation_is_one_at_the_same_point_and_falls_with_distance(rng):
     A = rng.normal(size=(5, 3))
-    correlation = matern52(A, np.vstack([A[:1], A[:1] + 0.1, A[:1] + 10]))
+    correlation = compute_matern52(A, np.vstack([A[:1], A[:1] + 0.1, A[:1] + 10]))
     assert correlation[0, 0] == pytest.approx(1.0)
     assert 1.0 > correlation[0, 1] > 0.9
     assert correlation[0, 2] < 1e-6
@@ -70,10 +70,10 @@ def test_correlation_is_one_at_the_same_point_and_falls_with_distance(rng):
 
 def test_random_functions_have_the_correlation_of_the_kernel(rng):
     points = rng.uniform(size=(6, 3)) * 2
-    draws = matern52_draws(points, 20_000, seed=1)
+    draws = draw_matern52(points, 20_000, seed=1)
     assert draws.mean() == pytest.approx(0.0, abs=0.03)
     # So many waves stand for infinitely many.
-    np.testing.assert_allclose(np.cov(draws.T), matern52(points, points), atol=0.15)
+    np.testing.assert_allclose(np.cov(draws.T), compute_matern52(points, points), atol=0.15)
 
 
 def test_gradient_of_the_likelihood_is_right(rng):
@@ -81,8 +81,8 @@ def test_gradient_of_the_likelihood_is_right(rng):
     for _ in range(3):
         theta = rng.normal(scale=0.5, size=5)
         error = check_grad(
-            lambda t: negative_log_likelihood(t, samples)[0],
-            lambda t: negative_log_likelihood(t, samples)[1],
+            lambda t: compute_negative_log_likelihood(t, samples)[0],
+            lambda t: compute_negative_log_likelihood(t, samples)[1],
             theta,
         )
         assert error < 1e-4
@@ -162,9 +162,9 @@ def test_each_task_is_interpolated_as_a_gaussian_process_of_its_own(inputs, rng,
     for task, row in enumerate(losses):
         own = np.flatnonzero(known[task])
         if own.size:
-            covariance = 0.8 * matern52(inputs[own], inputs[own]) + (0.05 + JITTER) * np.eye(own.size)
+            covariance = 0.8 * compute_matern52(inputs[own], inputs[own]) + (0.05 + JITTER) * np.eye(own.size)
             solution = np.linalg.solve(covariance, row[own] - row[own].mean())
-            expected[task] = row[own].mean() + 0.8 * matern52(inputs, inputs[own]) @ solution
+            expected[task] = row[own].mean() + 0.8 * compute_matern52(inputs, inputs[own]) @ solution
     np.testing.assert_allclose(interpolation.at(inputs), expected, atol=1e-8)
     means = np.array([row[own].mean() if own.any() else 0.0 for row, own in zip(losses, known, strict=True)])
     nearer = interpolation.at(inputs, share=0.6)

@@ -9,7 +9,7 @@ from metahp.core.space import Float
 from metahp.surrogate import metamodel
 from metahp.surrogate.evidence import encode
 from metahp.surrogate.gaussian_process import Kernel
-from metahp.surrogate.metamodel import MetaModel, PriorSettings, unknown_learners, whole_tasks
+from metahp.surrogate.metamodel import MetaModel, PriorSettings, find_unknown_learners, find_whole_tasks
 from metahp.surrogate.prior import PastTasks
 
 
@@ -102,10 +102,10 @@ def _twinned(past, twin):
 def test_tasks_are_whole_where_they_have_trials_of_every_learner(monkeypatch):
     encoded = np.array([[0.0], [0.0], [1.0]])
     losses = np.array([[1.0, np.nan, 2.0], [np.nan, np.nan, 2.0], [1.0, 1.0, np.nan]])
-    assert unknown_learners(losses, encoded).tolist() == [[False] * 3, [True, True, False], [False, False, True]]
-    assert whole_tasks(losses, encoded).all()
+    assert find_unknown_learners(losses, encoded).tolist() == [[False] * 3, [True, True, False], [False, False, True]]
+    assert find_whole_tasks(losses, encoded).all()
     monkeypatch.setattr(metamodel, "MIN_WHOLE", 1)
-    assert whole_tasks(losses, encoded).tolist() == [True, False, False]
+    assert find_whole_tasks(losses, encoded).tolist() == [True, False, False]
 
 
 def test_of_very_many_candidates_a_sample_stands_for_all(past, toy, monkeypatch):

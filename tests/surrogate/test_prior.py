@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from metahp.core.trial import EMPTY_CURVE, Origin
-from metahp.surrogate.calibration import unseen
-from metahp.surrogate.evidence import normalised_losses
+from metahp.surrogate.calibration import predict_unseen
+from metahp.surrogate.evidence import normalise_losses
 from metahp.surrogate.metamodel import INTERPOLATED, MetaModel, PriorSettings
 from metahp.surrogate.prior import PastTasks, Scenarios, draw_scenarios
-from metahp.surrogate.selection import greedy_batch
-from metahp.surrogate.validation import batch_regret, group_folds, random_regret
+from metahp.surrogate.selection import choose_greedy_batch
+from metahp.surrogate.validation import compute_batch_regret, compute_random_regret, make_group_folds
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_nothing_local_is_added_to_the_scenario_of_a_copy(past, learned):
 def test_an_abstaining_prior_is_the_portfolio(past, learned):
     one, other = (learned.prior(past.metafeatures[i], abstained="strange") for i in (0, 1))
     assert one.abstained == "strange"
-    assert one.batch(5) == other.batch(5) == greedy_batch(learned.values, np.full(60, 1 / 60), 5)
+    assert one.batch(5) == other.batch(5) == choose_greedy_batch(learned.values, np.full(60, 1 / 60), 5)
     np.testing.assert_array_equal(one.values, learned.values)
     assert one.weights == pytest.approx(1 / 60)
     assert not one.shift.any()
@@ -141,15 +141,15 @@ def test_a_recommendation_does_not_depend_on_the_order_of_trials(toy, rng):
 def test_advice_for_left_out_tasks_beats_random_search_by_a_half(toy, seed):
     past = toy.evidence(*toy.past(60, np.random.default_rng(seed)))
     regret = np.empty((len(past.tasks), 2))
-    for train, test in group_folds(past.groups, 5, seed=0):
+    for train, test in make_group_folds(past.groups, 5, seed=0):
         part = past.rows(train)
         learned = PastTasks.read(part, MetaModel.fit(part, seed=0))
         assert learned.evidence.candidates == past.candidates
         for row, prior in zip(test, learned.priors(past.metafeatures[test]), strict=True):
-            regret[row] = batch_regret(past, int(row), prior.batch(3), (1, 3))
+            regret[row] = compute_batch_regret(past, int(row), prior.batch(3), (1, 3))
     live = np.flatnonzero(~past.flat)
     ours = regret[live].mean(axis=0)
-    random = np.mean([random_regret(past, int(row), (1, 3)) for row in live], axis=0)
+    random = np.mean([compute_random_regret(past, int(row), (1, 3)) for row in live], axis=0)
     assert ours[0] < random[0] / 2
     assert ours[1] < random[1] / 2
 
@@ -176,7 +176,7 @@ def test_a_learner_without_any_trial_on_a_task_has_there_the_average_of_the_task
     assert learned.prior(past.metafeatures[1]).weights[0] < 1e-9
     assert learned.prior(past.metafeatures[0]).weights[0] > 0.9
     assert learned.prior(past.metafeatures[1], abstained="strange").weights[0] == 0.0
-    assert len(list(unseen(learned, both, [0, 1]))) == 1
+    assert len(list(predict_unseen(learned, both, [0, 1]))) == 1
 
 
 def test_what_a_search_found_on_one_task_is_a_candidate_but_not_where_that_task_is_left_out(toy, rng):
@@ -199,7 +199,7 @@ def test_what_a_search_found_on_one_task_is_a_candidate_but_not_where_that_task_
 def test_new_tasks_are_scenarios_of_a_model_that_was_trained_without_them(past):
     model = MetaModel.fit(past.rows(np.arange(50)), seed=0)
     learned = PastTasks.read(past, model)
-    losses, _ = normalised_losses(past.losses, list(past.defaults.values()), clip=2.0)
+    losses, _ = normalise_losses(past.losses, list(past.defaults.values()), clip=2.0)
     np.testing.assert_array_equal(learned.values, losses)
     prior = learned.prior(past.metafeatures[55])
     assert prior.n_tasks == 60

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from metahp.surrogate.surrogate import MANY_TASKS, Surrogate
-from metahp.surrogate.trees import averages, compact_text, predictions, read_trees
+from metahp.surrogate.trees import average_trees, compact_text, predict_trees, read_trees
 
 N_TASKS, N_CANDIDATES, N_METAFEATURES, N_DIMENSIONS = 20, 30, 4, 3
 
@@ -36,15 +36,15 @@ def test_predictions_are_those_of_walking_the_trees(rng, share_missing, asked_mi
     trees = read_trees(booster.model_to_string())
     assert len(trees) == 40
     expected = _walked(booster, metafeatures, encoded)
-    np.testing.assert_allclose(predictions(trees, metafeatures, encoded), expected, atol=1e-12)
-    np.testing.assert_allclose(averages(trees, metafeatures, encoded), expected.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(predict_trees(trees, metafeatures, encoded), expected, atol=1e-12)
+    np.testing.assert_allclose(average_trees(trees, metafeatures, encoded), expected.mean(axis=0), atol=1e-12)
 
 
 def test_a_tree_that_is_one_leaf_counts_with_its_value(rng):
     booster, metafeatures, encoded = _trained(rng, share_missing=0.0, min_data_in_leaf=10_000)
     trees = read_trees(booster.model_to_string())
     expected = _walked(booster, metafeatures, encoded)
-    np.testing.assert_allclose(predictions(trees, metafeatures, encoded), expected, atol=1e-12)
+    np.testing.assert_allclose(predict_trees(trees, metafeatures, encoded), expected, atol=1e-12)
 
 
 def test_a_surrogate_says_the_same_of_many_tasks_as_of_each_alone(rng):
@@ -67,7 +67,7 @@ def test_a_compact_text_is_shorter_and_says_the_same(rng):
     assert compact_text(short, has_counts=True) == short
     expected = _walked(booster, metafeatures, encoded)
     for each in (short, shorter):
-        np.testing.assert_allclose(predictions(read_trees(each), metafeatures, encoded), expected, atol=1e-4)
+        np.testing.assert_allclose(predict_trees(read_trees(each), metafeatures, encoded), expected, atol=1e-4)
         read = lightgbm.Booster(model_str=each)
         np.testing.assert_allclose(_walked(read, metafeatures, encoded), expected, atol=1e-4)
     X = np.hstack([metafeatures, encoded[: len(metafeatures)]])
