@@ -8,6 +8,7 @@ import numpy as np
 
 from metahp.core.task import Task
 from metahp.recommendation.abstention import find_reason_to_abstain
+from metahp.recommendation.reasons import explain_metafeature, find_subject
 from metahp.recommendation.result import Neighbour, TrackRecord
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.forecast import Forecast, Levels, compute_log_ratios
@@ -60,7 +61,7 @@ class Advice:
     Attributes:
         items: The candidates in order.
         neighbours: The most similar past tasks, the most similar first.
-        reasons: The meta-features that speak most for the first candidate, each as `name = value`.
+        reasons: What speaks most for the first candidate, each in words.
         prior: The prior that chose the candidates.
     """
 
@@ -210,8 +211,13 @@ class Adviser:
             return ()
         chosen, other = surrogate.contributions(metafeatures, self.past.encoded[[first, default]])
         difference = chosen - other
-        strongest = np.argsort(difference, kind="stable")[:N_REASONS]
-        return tuple(f"{names[i]} = {metafeatures[i]:.3g}" for i in strongest if difference[i] < 0)
+        strongest = np.argsort(difference, kind="stable")
+        reasons: dict[str, str] = {}
+        for i in strongest[difference[strongest] < 0].tolist():
+            words = explain_metafeature(names[i], metafeatures[i], evidence.metafeatures[:, i])
+            if words:
+                reasons.setdefault(find_subject(names[i]), words)
+        return tuple(reasons.values())[:N_REASONS]
 
 
 @dataclass(frozen=True, eq=False)
