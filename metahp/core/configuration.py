@@ -16,10 +16,15 @@ Value = float | int | str | bool | None
 class Configuration:
     """A learner's name and one value for each of its active hyperparameters, in the order of their names.
 
-    Two configurations are equal when learner and values are; `id` is a hash of both, the same on every machine.
+    Two configurations are equal when their learners and values are equal.
+
+    Attributes:
+        learner: Name of the learner.
+        items: Pairs of hyperparameter name and value, sorted by name when made by `of`.
+        id: Hash of learner and values, 20 hexadecimal digits; the same on every machine.
 
     Raises:
-        InputError: a value is no finite number, text, truth value or None, or a name is no text.
+        InputError: a value is not a finite number, text, truth value or None, or a name is not a text.
     """
 
     learner: str
@@ -29,7 +34,7 @@ class Configuration:
     def __post_init__(self) -> None:
         check_text(self.learner, "The learner of a configuration", is_required=True)
         for name, value in self.items:
-            # Configurations are made by the thousand, and nearly all names and values need no more than this.
+            # Thousands of configurations are made; for nearly all names and values this fast check is enough.
             if not (type(name) is str and name.isidentifier() and len(name) < MAX_TEXT):
                 check_text(name, "The name of a hyperparameter")
             if not (value is None or value is True or value is False):
@@ -51,7 +56,7 @@ class Configuration:
         return dict(self.items)
 
     def replaced(self, **changes: Value) -> "Configuration":
-        """This configuration with some values changed."""
+        """A copy of this configuration with `changes` to its values."""
         return Configuration.of(self.learner, {**self.values, **changes})
 
 
