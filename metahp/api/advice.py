@@ -14,7 +14,7 @@ from metahp.api.advisers import NamedAdviser, ask_about, find_kept_adviser
 from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
 from metahp.api.tables import describe_table
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import Metric, find_metric
+from metahp.core.metric import STAND_INS, Metric, find_metric
 from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin, Trial, TrialState
@@ -24,7 +24,7 @@ from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import LEARNERS, find_learner
-from metahp.recommendation.result import Recommendation, Recommended
+from metahp.recommendation.result import Recommendation, Recommended, set_reference
 from metahp.surrogate.collecting import find_main_protocols
 
 # 80 % of a normal distribution lie within this many standard deviations of the mean.
@@ -94,14 +94,16 @@ def advise_on(
             return measured
     prior, defaults = advice.prior, set(adviser.past.evidence.defaults.values())
     advised = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
-    items = tuple(
+    # Losses of another metric order the candidates, but say nothing about scores by this one.
+    is_measured = chosen.name not in STAND_INS
+    items = set_reference(
         Recommended(
             rank=rank,
             configuration=prior.candidates[item.column],
-            score=chosen.score(item.loss),
-            low=chosen.score(item.high),
-            high=chosen.score(item.low),
-            default_score=chosen.score(item.default_loss),
+            score=chosen.score(item.loss) if is_measured else math.nan,
+            low=chosen.score(item.high) if is_measured else math.nan,
+            high=chosen.score(item.low) if is_measured else math.nan,
+            default_score=chosen.score(item.default_loss) if is_measured else math.nan,
             fit_seconds=item.fit_seconds,
             origin=Origin.DEFAULT if item.column in defaults else advised,
         )
@@ -180,7 +182,7 @@ def _rank_known_trials(known_trials: Sequence[Trial], task: Task, metric: Metric
                 origin=trial.origin,
             )
         )
-    return tuple(items)
+    return set_reference(items)
 
 
 def choose_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]) -> tuple[str, ...]:
