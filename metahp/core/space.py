@@ -232,7 +232,7 @@ class SearchSpace:
 
     def iterations_of(self, configuration: Configuration) -> int | None:
         """How many iterations a configuration asks for; None where nothing counts them."""
-        value = configuration.values.get(self.iteration_axis) if self.iteration_axis else None
+        value = configuration.stored.get(self.iteration_axis) if self.iteration_axis else None
         return int(value) if isinstance(value, int | float) else None
 
     def with_iterations(self, configuration: Configuration, n_iterations: int) -> Configuration:
@@ -275,27 +275,33 @@ class SearchSpace:
                 raise UnknownHyperparameterError(
                     f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(names))}"
                 )
+        chosen = self.activate(values)
+        for axis in self.hyperparameters:
+            if axis.name in chosen:
+                axis.to_unit(chosen[axis.name])
+        return Configuration.of(self.learner, chosen)
+
+    def activate(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """The values of all active hyperparameters, defaults for those not given; whether they lie inside is open."""
         chosen: dict[str, Value] = {}
         for axis in self.hyperparameters:
             if _is_active(axis, chosen):
-                value = values.get(axis.name, axis.default)
-                axis.to_unit(value)
-                chosen[axis.name] = value
-        return Configuration.of(self.learner, chosen)
+                chosen[axis.name] = values.get(axis.name, axis.default)
+        return chosen
 
     def upgraded(self, configuration: Configuration) -> Configuration | None:
         """A configuration of any version of this space as one of this version; None where it is none.
 
         A hyperparameter that it lacks takes its default, with which the library ran before the space had it. One that
         this space no longer has is dropped, whatever its value was: this space does not know which value was the
-        library's. None where a value lies outside its range or is no longer a choice, and for another learner. A
-        configuration of this version comes back as it is.
+        library's. None where a value lies outside its range or is no longer a choice, for another learner, and for a
+        configuration that was outside the space from the start. One of this version comes back as it is.
         """
-        if configuration.learner != self.learner:
+        if configuration.learner != self.learner or configuration.is_outside:
             return None
         names = self.names
         try:
-            found = self.configuration({name: value for name, value in configuration.items if name in names})
+            found = self.configuration({name: value for name, value in configuration.pairs if name in names})
         except OutOfRangeError:
             return None
         return configuration if found == configuration else found
@@ -312,7 +318,7 @@ class SearchSpace:
         # Configurations come by the thousand, and most of them share their values with others.
         positions: dict[tuple[str, type, Value], float] = {}
         for row, configuration in enumerate(configurations):
-            for name, value in configuration.items:
+            for name, value in configuration.pairs:
                 if name not in column:
                     raise UnknownHyperparameterError(
                         f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(self.names))}"

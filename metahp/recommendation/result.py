@@ -9,7 +9,8 @@ from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
 from metahp.core.task import Task
 from metahp.core.trial import Origin
-from metahp.learners.registry import LEARNERS, find_learner
+from metahp.learners.arguments import make_arguments, show_arguments
+from metahp.learners.registry import find_learner
 
 SCHEMA_VERSION = 1
 
@@ -41,6 +42,9 @@ class Recommended:
     default_score: float
     fit_seconds: float
     origin: Origin
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "configuration", show_arguments(self.configuration))
 
     @property
     def learner(self) -> str:
@@ -201,13 +205,6 @@ class Recommendation:
             "abstained": self.abstained,
             "warnings": list(self.warnings),
         }
-
-
-def make_arguments(configuration: Configuration) -> dict[str, Any]:
-    """The arguments of the learner's constructor; for a user's own objective, the values of the configuration."""
-    if configuration.learner in LEARNERS:
-        return find_learner(configuration.learner).constructor_arguments(configuration)
-    return configuration.values
 
 
 def _round_known(number: float) -> float | None:
