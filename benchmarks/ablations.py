@@ -126,7 +126,7 @@ def make_reader(guide: Evidence, *, seed: int) -> Reader:
 
     @cache
     def trained(target: str, names: tuple[str, ...]) -> MetaModel:
-        evidence = keep_metafeatures(rescale_losses(guide.measured(), target), names)
+        evidence = keep_metafeatures(rescale_losses(guide.drop_unmeasured(), target), names)
         return MetaModel.fit(evidence, seed=seed, settings=OF_TABLES)
 
     @cache
@@ -140,7 +140,7 @@ def make_reader(guide: Evidence, *, seed: int) -> Reader:
     # What variants share whose losses have the same scale; evidence is not hashed by what is in it.
     @cache
     def scaled(target: str, evidence: Evidence) -> PastTasks:
-        return PastTasks.read(rescale_losses(evidence.measured(), target), trained(target, NAMES))
+        return PastTasks.read(rescale_losses(evidence.drop_unmeasured(), target), trained(target, NAMES))
 
     def read(variant: Variant, evidence: Evidence) -> PastTasks:
         past = scaled(variant.target, evidence)
@@ -162,12 +162,12 @@ def make_priors(past: PastTasks, variant: Variant, metafeatures: np.ndarray) -> 
     past_leaves, leaves = past.model.forest.leaves(known)[whole], past.model.forest.leaves(metafeatures)
     if "forest" not in variant.similarity:
         past_leaves, leaves = past_leaves[:, :0], leaves[:, :0]
-    for own, its_leaves, prior in zip(metafeatures, leaves, past.priors(metafeatures), strict=True):
+    for own, its_leaves, prior in zip(metafeatures, leaves, past.make_priors(metafeatures), strict=True):
         apart = compute_feature_distances(own, known)[whole]
         weights = np.zeros(len(whole))
         weights[whole] = compute_similarities(apart, compute_leaf_shares(its_leaves, past_leaves), near=near)
         weights = settings.trust * weights + (1 - settings.trust) * whole / whole.sum()
-        copied = past.copied(own) if variant.near_copies else np.zeros(len(whole))
+        copied = past.measure_copies(own) if variant.near_copies else np.zeros(len(whole))
         if (nearest := float(copied.max())) > 0:
             weights = (1 - nearest) * weights + nearest * copied / copied.sum()
         values = past.values + (1 - copied)[:, None] * prior.shift
@@ -200,7 +200,7 @@ def score_variants(
     regrets = {}
     for name, variant in variants.items():
         past = read(variant, known)
-        columns = evidence.columns_of(past.evidence)
+        columns = evidence.find_columns(past.evidence)
         metafeatures = _only(evidence.metafeatures[rows], variant.names)
         found = []
         for row, own, prior in zip(rows, metafeatures, make_priors(past, variant, metafeatures), strict=True):

@@ -57,7 +57,7 @@ def _regret(
 
     The past tasks are described without haste, as those of the seed are.
     """
-    columns = evidence.columns_of(adviser.past.evidence)
+    columns = evidence.find_columns(adviser.past.evidence)
     task, constant = evidence.tasks[row], float(evidence.constants[row])
     among = np.flatnonzero(~np.isnan(evidence.losses[row, columns]))
     regrets = []

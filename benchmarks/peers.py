@@ -162,7 +162,7 @@ class Comparison:
         """Batches of `k` for every table, each from past tasks without its group."""
         evidence, advised = self.tables.evidence, {}
         for name, past in self.tables.learn(n_jobs).items():
-            own, columns = evidence.metafeatures[self.rows[name]], evidence.columns_of(past.evidence)
+            own, columns = evidence.metafeatures[self.rows[name]], evidence.find_columns(past.evidence)
             start = time.process_time()
             with threadpool_limits(1):
                 task = NewTask(past=past, prior=past.prior(own), metafeatures=own)

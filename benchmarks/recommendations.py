@@ -89,7 +89,7 @@ def judge(guided: Guided, left_out: frozenset[str], seed: int, *, has_intervals:
     judged = {}
     for name, adviser in guided.advisers(left_out, seed=seed, is_validated=has_intervals).items():
         evidence, rows = guided.scored[name].evidence, guided.rows(name, left_out)
-        columns = evidence.columns_of(adviser.past.evidence)
+        columns = evidence.find_columns(adviser.past.evidence)
         regret = {method: np.zeros((len(rows), len(KS))) for method in ("metahp", *RIVALS)}
         inside, abstained = np.zeros((len(rows), max(KS))), np.zeros(len(rows))
         for i, row in enumerate(rows.tolist()):

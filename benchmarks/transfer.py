@@ -38,7 +38,7 @@ def scale(losses: np.ndarray) -> np.ndarray:
 
 def choose_batches(suite: Suite, known: np.ndarray, tasks: Sequence[int], seed: int) -> dict[str, list[list[int]]]:
     """By method and left-out task: places among the task's configurations, in the order in which to try them."""
-    evidence = suite.evidence().rows(known).measured()
+    evidence = suite.evidence().rows(known).drop_unmeasured()
     past = fit_calibrated(evidence, seed=seed)
     kernel, regrets = past.model.kernel, np.array([scale(losses) for losses in evidence.losses])
     interpolated = Interpolation.fit(kernel, kernel.inputs(evidence.candidates), regrets, seed=seed)

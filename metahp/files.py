@@ -1,7 +1,7 @@
-"""The one way to write a file that a kill cannot halve: complete on disk under another name, then renamed.
+"""Atomic writing of files: a file is written completely under another name, then renamed.
 
-An unfinished file or folder has the name `.NAME.HOST-PID-TOKEN.tmp`, which says who writes it: `sweep` removes what
-processes left that are gone. NAME is cut where it would be too long for a file system.
+An unfinished file or folder has the name `.NAME.HOST-PID-TOKEN.tmp`, which identifies the writing process: `sweep`
+removes what ended processes left. NAME is cut if it would be too long for a file system.
 """
 
 import contextlib
@@ -16,20 +16,20 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-# Nobody can tell whether a process of another machine still runs; after a day it has ended or will not mind.
+# It is unknown whether a process of another machine still runs; after a day its files count as left over.
 FOREIGN_SECONDS = 86_400.0
-# File systems allow 255 bytes for a name; the rest is for host, process and token.
+# File systems allow 255 bytes for a name; the remainder is for host, process and token.
 MAX_NAME_BYTES = 180
 _UNFINISHED = re.compile(r"\.(?P<name>.*)\.(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]{1,10})-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write `data` to `path` in one step: whoever reads sees the old content or all of the new one, after a kill too.
+    """Write `data` to `path` in one step: readers see the old content or all of the new content, also after a kill.
 
-    The data are on disk before the name is given, and the name is on disk when this returns.
+    The data are on disk before the file is renamed; the name is on disk when this function returns.
 
     Raises:
-        OSError: it cannot be written; nothing has changed then.
+        OSError: the file cannot be written; the old content is unchanged.
     """
     unfinished = make_unfinished_path(path)
     try:
@@ -42,7 +42,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a new file and wait until its content is on disk; for what another step gives its final name."""
+    """Write a new file and wait until its content is on disk; the caller renames it later."""
     with path.open("xb") as file:
         file.write(data)
         file.flush()
@@ -51,10 +51,10 @@ def write_synced(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def make_unfinished_folder(path: Path) -> Iterator[Path]:
-    """A new folder beside `path` for what will take its place; it is removed at the end where it is still there.
+    """A new folder beside `path`, to be renamed to `path` when finished; on exit it is removed if it still exists.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be made.
     """
     folder = make_unfinished_path(path)
     try:
@@ -65,10 +65,10 @@ def make_unfinished_folder(path: Path) -> Iterator[Path]:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write new files into a folder, by their names in it; all of them and their names are on disk when this returns.
+    """Write new files into a folder; their content and names are on disk when this function returns.
 
     Raises:
-        OSError: one of them cannot be written.
+        OSError: a file cannot be written.
     """
     for name, data in files.items():
         path = folder / name
@@ -79,10 +79,12 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def claim_name(unfinished: Path, path: Path) -> bool:
-    """Give a finished file the name `path` unless that is taken; whether it was free. It is on disk when this returns.
+    """Give a finished file the name `path` if that name is free; return whether it was free.
+
+    The name is on disk when this function returns.
 
     Raises:
-        OSError: it cannot be renamed.
+        OSError: the file cannot be renamed.
     """
     is_free = True
     try:
@@ -90,7 +92,7 @@ def claim_name(unfinished: Path, path: Path) -> bool:
     except FileExistsError:
         is_free = False
     except OSError:
-        # A file system without hard links: rename, which two processes at once could both do. The second one wins.
+        # The file system has no hard links: rename. Two processes could both do so; the second one wins.
         is_free = not path.exists()
         if is_free:
             unfinished.rename(path)
@@ -99,13 +101,13 @@ def claim_name(unfinished: Path, path: Path) -> bool:
 
 
 def make_unfinished_path(path: Path) -> Path:
-    """A free name beside `path` for what will take its place, which `sweep` knows as this process's."""
+    """A free name beside `path` for an unfinished file or folder; `sweep` recognises it as this process's."""
     name = path.name.encode(errors="surrogateescape")[:MAX_NAME_BYTES].decode(errors="ignore")
     return path.with_name(f".{name}.{_hash_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the system can open one (Windows cannot)."""
+    """Flush the names in a folder to disk; does nothing on Windows, which cannot open folders."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -116,9 +118,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path, name: str = "") -> list[Path]:
-    """Remove what ended processes left unfinished in `folder`, of the file or folder `name` alone where it is given.
+    """Remove unfinished files and folders of ended processes from `folder`; with `name`, only those for that name.
 
-    Links are left alone, and so is what a living process of this machine is writing. What cannot be removed stays.
+    Links stay, and so do files that a running process of this machine writes, and files that cannot be removed.
+
+    Returns:
+        The removed paths.
     """
     removed: list[Path] = []
     try:
@@ -146,12 +151,12 @@ def is_unfinished(path: Path) -> bool:
 
 
 class HeldError(Exception):
-    """Somebody else holds a lock file; the message says who."""
+    """Another process, or another part of this one, holds a lock file; the message says which process."""
 
 
 @contextlib.contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` in the body; the system gives it up when this process ends, however it ends.
+    """Hold the lock file `path` in the body; the system releases the lock however this process ends.
 
     Raises:
         HeldError: another process, or another part of this one, holds it.
@@ -171,7 +176,7 @@ def _acquire(path: Path) -> int:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             _lock(handle)
-            # Whoever held it before may have removed it meanwhile, and another file has its name now.
+            # The previous holder may have removed the file meanwhile; then another file may have its name.
             if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
                 return handle
         except (BlockingIOError, PermissionError):
@@ -185,7 +190,7 @@ def _acquire(path: Path) -> int:
 
 
 def _lock(handle: int) -> None:
-    """Lock an open file or raise at once; both systems' modules exist on one of them only."""
+    """Lock an open file or raise at once; each of the two modules exists on one system only."""
     if os.name == "posix":
         import fcntl  # noqa: PLC0415
 
@@ -201,11 +206,11 @@ def _is_being_written(host: str, pid: int, written: float) -> bool:
         return time.time() - written < FOREIGN_SECONDS
     if pid == os.getpid():
         return True
-    # Imported here: nearly every run finds nothing to ask about.
+    # Imported here: nearly every run finds no unfinished file, so it does not need psutil.
     import psutil  # noqa: PLC0415
 
     try:
-        # A process that began after the last write has only got the number of the one that wrote.
+        # A process that started after the last write is another one that has reused the process id.
         return bool(psutil.Process(pid).create_time() <= written + 1.0)
     except psutil.NoSuchProcess:
         return False

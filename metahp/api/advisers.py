@@ -112,7 +112,7 @@ def _find_advisers(knowledge: PastKnowledge, seconds_left: float) -> Iterator[Na
 def make_adviser(evidence: Evidence, model: Model | None) -> Adviser:
     """The adviser of some evidence, with a model or without."""
     if model is None:
-        return Adviser.of(PastTasks.read(evidence, MetaModel.untrained(evidence)), Levels.fit(evidence, seed=0))
+        return Adviser.of(PastTasks.read(evidence, MetaModel.make_untrained(evidence)), Levels.fit(evidence, seed=0))
     levels = Levels.from_text(model.levels.get(evidence.metric, "{}"), list(evidence.spaces))
     if levels.learners < set(evidence.defaults):
         levels = Levels.fit(evidence, seed=0)

@@ -87,7 +87,7 @@ def find_usable_evidence(past: Measurements, task_type: TaskType, metric: str, l
             f"tasks, measured as most trials of these tasks were, and "
             f"{MIN_PAST_TASKS} are the least to learn from. Grow it with scripts/refresh_knowledge_base.py."
         )
-    without = sorted(set(learners) - {candidate.learner for candidate in evidence.measured().candidates})
+    without = sorted(set(learners) - {candidate.learner for candidate in evidence.drop_unmeasured().candidates})
     if without:
         _log.warning("no past trial of %s on such a task, so nothing is known about it", " and ".join(without))
     return evidence

@@ -1,24 +1,24 @@
-"""What the values of records may be; everything else is refused in one line that says what was expected and came."""
+"""Checks of the values of records; the error message says in one line what was expected and what came."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from metahp.core.errors import InputError
 
-# Longer texts are none that a person or an error message gives.
+# No person and no error message writes a longer text. In characters.
 MAX_TEXT = 65_536
-# The largest whole numbers of the columns that keep them.
+# Largest integers of the database columns.
 MAX_INT32, MAX_INT64 = 2**31 - 1, 2**63 - 1
-# Some thirty years.
+# About thirty years.
 MAX_SECONDS = 1e9
 _SHOWN_CHARACTERS = 60
 
 
 def check_text(value: object, what: str, *, is_required: bool = False) -> None:
-    """Refuse what is no text, cannot be written in any encoding, or is of absurd length; empty where `is_required`.
+    """Refuse a value that is not a text, not encodable as UTF-8 or too long, or is empty although `is_required`.
 
     Raises:
-        InputError: it is refused.
+        InputError: the value is refused.
     """
     if not isinstance(value, str):
         raise InputError(f"{what} is a text, got {show(value)}.")
@@ -31,7 +31,7 @@ def check_text(value: object, what: str, *, is_required: bool = False) -> None:
 
 
 def is_encodable(value: str) -> bool:
-    """Whether a text can be written as UTF-8, which one with half characters (lone surrogates) cannot."""
+    """Whether a text can be written as UTF-8; a text with lone surrogates cannot."""
     if value.isascii():
         return True
     try:
@@ -42,47 +42,47 @@ def is_encodable(value: str) -> bool:
 
 
 def check_integer(value: object, what: str, *, least: int = 0, most: int = MAX_INT64) -> None:
-    """Refuse what is no whole number between `least` and `most`, both included.
+    """Refuse a value that is not an integer from `least` to `most`, both included.
 
     Raises:
-        InputError: it is refused.
+        InputError: the value is refused.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise InputError(f"{what} is a whole number from {least:,} to {most:,}, got {show(value)}.")
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a float (NaN and infinity among them), or an integer that a float can hold nearly."""
+    """Whether a value is a float (also NaN or infinity), or an integer of at most 64 bits."""
     if isinstance(value, float):
         return True
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INT64
 
 
 def check_seconds(value: Any, what: str) -> None:
-    """Refuse what is no number from 0 to `MAX_SECONDS`.
+    """Refuse a value that is not a number from 0 to `MAX_SECONDS`.
 
     Raises:
-        InputError: it is refused.
+        InputError: the value is refused.
     """
     if not is_number(value) or not 0 <= value <= MAX_SECONDS:
         raise InputError(f"{what} is a number from 0 to {MAX_SECONDS:,.0f}, got {show(value)}.")
 
 
 def check_kind(value: object, kind: type, what: str) -> None:
-    """Refuse what is no `kind`.
+    """Refuse a value that is not a `kind`.
 
     Raises:
-        InputError: it is refused.
+        InputError: the value is refused.
     """
     if not isinstance(value, kind):
         raise InputError(f"{what} is a {kind.__name__}, got {show(value)}.")
 
 
 def check_texts(value: object, what: str) -> None:
-    """Refuse what is no mapping from text to text.
+    """Refuse a value that is not a mapping from text to text.
 
     Raises:
-        InputError: it is refused.
+        InputError: the value is refused.
     """
     if not isinstance(value, Mapping):
         raise InputError(f"{what} are texts by name, got {show(value)}.")

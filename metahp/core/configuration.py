@@ -47,16 +47,16 @@ class Configuration(Mapping[str, Any]):
     As a mapping it has the arguments of the learner's constructor: `LGBMClassifier(**configuration)`. These are the
     hyperparameters, and in a recommendation or a result also the arguments without which one of them has no effect.
 
-    Two configurations are equal when learner and hyperparameters are; `id` is a hash of both, the same on every
-    machine.
+    Two configurations are equal when their learners and hyperparameters are equal.
 
     Attributes:
-        learner: The learner's name.
-        pairs: Names and values of the hyperparameters, as files keep them.
+        learner: Name of the learner.
+        pairs: Pairs of hyperparameter name and value, as files keep them; sorted by name when made by `of`.
         arguments: The constructor's arguments; None where they are the hyperparameters or are not known.
+        id: Hash of learner and hyperparameters, 20 hexadecimal digits; the same on every machine.
 
     Raises:
-        InputError: a value is no finite number, text, truth value or None, or a name is no text.
+        InputError: a value is not a finite number, text, truth value or None, or a name is not a text.
     """
 
     learner: str
@@ -67,7 +67,7 @@ class Configuration(Mapping[str, Any]):
     def __post_init__(self) -> None:
         check_text(self.learner, "The learner of a configuration", is_required=True)
         for name, value in self.pairs:
-            # Configurations are made by the thousand, and nearly all names and values need no more than this.
+            # Thousands of configurations are made; for nearly all names and values this fast check is enough.
             if not (type(name) is str and name.isidentifier() and len(name) < MAX_TEXT):
                 check_text(name, "The name of a hyperparameter")
             if not (value is None or value is True or value is False):
@@ -124,11 +124,11 @@ class Configuration(Mapping[str, Any]):
         )
 
     def replaced(self, **changes: Value) -> "Configuration":
-        """This configuration with some hyperparameters changed."""
+        """A copy of this configuration with `changes` to its hyperparameters."""
         return Configuration.of(self.learner, {**self.stored, **changes})
 
     def with_arguments(self, arguments: Mapping[str, Any] | None) -> "Configuration":
-        """The same configuration that shows these arguments of the constructor; its hyperparameters where None."""
+        """A copy that shows these arguments of the constructor; its hyperparameters if None."""
         return replace(self, arguments=None if arguments is None else tuple(arguments.items()))
 
 

@@ -1,7 +1,7 @@
-"""What can go wrong that a caller can mend; every message says what was expected, what came and what to try.
+"""Errors that a caller can fix; every message says what was expected, what came and what to try.
 
 A message writes an argument of the Python interface in backticks: `max_rows`, or `max_rows=5` with a value. The command
-line shows its option in that place, so that no room but `cli` knows an option by its name.
+line replaces it by its option, so only `cli` knows the names of options.
 """
 
 import difflib
@@ -11,7 +11,7 @@ class MetahpError(Exception):
     """Base of all errors that metahp raises on purpose.
 
     Attributes:
-        argument: The argument of the Python interface that has to change; empty where it is none.
+        argument: The argument of the Python interface that has to change; empty if no argument has to.
     """
 
     def __init__(self, message: str = "", *, argument: str = "") -> None:
@@ -40,11 +40,11 @@ class KnowledgeBaseError(MetahpError):
 
 
 class BusyError(KnowledgeBaseError):
-    """A knowledge base that another process holds; it will be free again."""
+    """A knowledge base that another process has locked; retrying later can succeed."""
 
 
 class WorkerError(MetahpError, RuntimeError):
-    """The worker process could not be started; a trial that fails is not an error but a trial."""
+    """The worker process could not be started. A failed trial is not an error: it is recorded as a trial."""
 
 
 def did_you_mean(name: str, known: list[str]) -> str:

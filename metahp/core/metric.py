@@ -8,14 +8,14 @@ from metahp.core.task import TaskType
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a score becomes a loss, of which less is better: `loss = sign * (best - score)`.
+    """How a score becomes a loss (lower is better): `loss = sign * (best - score)`.
 
-    Scores are those of the scikit-learn scorer called `name`, or of a user's own objective.
+    Scores come from the scikit-learn scorer called `name`, or from a user's own objective.
 
     Attributes:
-        name: What trials call the metric.
+        name: Name of the metric in trials.
         best: The score of a perfect prediction: 1 for ROC AUC, 0 for `neg_log_loss`.
-        task_types: The task types that it is defined for.
+        task_types: Task types for which it is defined.
         sign: +1 where a greater score is better, -1 for a cost.
     """
 
@@ -26,7 +26,7 @@ class Metric:
 
     def loss(self, score: float) -> float:
         """The loss of a score."""
-        # Not factored out, so that a cost of zero is a loss of 0.0 and not of -0.0.
+        # Not factored out: a cost of zero has to give a loss of 0.0, not -0.0.
         return self.sign * self.best - self.sign * score
 
     def score(self, loss: float) -> float:
@@ -47,7 +47,7 @@ _ALL = (
     Metric("r2", 1.0, (TaskType.REGRESSION,)),
 )
 METRICS = {metric.name: metric for metric in _ALL}
-# By whether the target is a number.
+# Key: whether the target is a number.
 _GUIDES = {True: "neg_root_mean_squared_error", False: "accuracy"}
 
 DEFAULT_METRIC = {
@@ -58,25 +58,27 @@ DEFAULT_METRIC = {
 
 
 def find_canonical_metric(name: str) -> str:
-    """The metric under which the losses of `name` are kept for all task types of its kind: ROC AUC has two names."""
+    """The name under which losses of metric `name` are stored; only ROC AUC has two names."""
     return "roc_auc" if name == "roc_auc_ovr" else name
 
 
 def find_stored_metrics(*, is_classification: bool) -> tuple[str, ...]:
-    """The canonical metrics of classification or regression, whose losses every trial has."""
+    """Canonical names of the metrics whose losses every trial of classification or regression has."""
     types = _CLASSES if is_classification else (TaskType.REGRESSION,)
     return tuple(dict.fromkeys(find_canonical_metric(each.name) for each in _ALL if set(each.task_types) & set(types)))
 
 
 def find_guiding_metric(name: str) -> str:
-    """The metric whose meta-model serves `name`, as a canonical name: similar tasks are similar by either.
+    """Canonical name of the metric whose meta-model is used for `name`: similar tasks are similar by both metrics.
 
-    Rankings are guided by ROC AUC, probabilities by log loss and decisions by accuracy; scores of numbers by root mean
-    squared error. Log loss was a poorer guide for accuracy: on 202 tables left out once it gave a regret of .57, .35,
-    .29 and .24 at k = 1, 3, 5 and 10, a model of accuracy .55, .33, .29 and .21.
+    ROC AUC serves rankings, log loss serves probabilities, accuracy serves decisions, and root mean squared error
+    serves regression. Accuracy is not served by log loss: on 202 tables, each left out once, log loss
+    gave a regret of .57, .35, .29 and .24 at k = 1, 3, 5 and 10, and a model of accuracy .55, .33, .29 and .21.
     """
-    own = find_canonical_metric(name)
-    return own if own in ("roc_auc", "neg_log_loss") else _GUIDES[METRICS[name].task_types == (TaskType.REGRESSION,)]
+    canonical = find_canonical_metric(name)
+    if canonical in ("roc_auc", "neg_log_loss"):
+        return canonical
+    return _GUIDES[METRICS[name].task_types == (TaskType.REGRESSION,)]
 
 
 def find_metrics(task_type: TaskType) -> tuple[Metric, ...]:
@@ -88,7 +90,8 @@ def find_metric(task_type: TaskType, name: str | None = None) -> Metric:
     """The metric called `name`, or the default of the task type.
 
     Raises:
-        UnknownNameError: no such metric for this task type; InputError: what is given is no name.
+        UnknownNameError: the task type has no such metric.
+        InputError: `name` is not a text.
     """
     known = [metric.name for metric in find_metrics(task_type)]
     chosen = name or DEFAULT_METRIC[task_type]
@@ -100,13 +103,12 @@ def find_metric(task_type: TaskType, name: str | None = None) -> Metric:
 
 
 def find_kin_metrics(name: str) -> dict[TaskType, str]:
-    """For each task type the metric that is closest to `name`, so that tasks of different types can be compared.
+    """The metric closest to `name` for each task type, so that tasks of different types can be compared.
 
-    A ranking of two classes is closest to rankings of several; a regression is measured by its root mean squared
-    error beside any metric of classes, and classes by their log loss beside any metric of numbers.
+    The two ROC AUC metrics belong together. For any other metric of classification, regression uses root mean squared
+    error; for a metric of regression, classification uses log loss.
     """
-    own = METRICS[name]
-    kin = {task_type: name for task_type in own.task_types}
+    kin = {task_type: name for task_type in METRICS[name].task_types}
     if name in ("roc_auc", "roc_auc_ovr"):
         kin = {TaskType.BINARY: "roc_auc", TaskType.MULTICLASS: "roc_auc_ovr"}
     for task_type in TaskType:

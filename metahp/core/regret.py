@@ -12,9 +12,9 @@ DEFAULT_SCALED_CLIP = 2.0
 def compute_default_scaled_regret(loss: np.ndarray | float, best: float, default: float) -> np.ndarray:
     """Regret with the best known loss at 0 and the library default at 1, clipped at 2; a missing loss is 2.
 
-    Shape of `loss`. The caller leaves out flat tasks (`is_flat`), where the scale has no meaning.
+    Same shape as `loss`. The caller has to leave out flat tasks (`is_flat`): the scale has no meaning there.
     """
-    with np.errstate(over="ignore"):  # a default that is the best: whatever is worse is clipped
+    with np.errstate(over="ignore"):  # where the default is the best, every worse loss is clipped
         regret = (np.asarray(loss, dtype=float) - best) / max(default - best, np.finfo(float).tiny)
     return np.clip(np.nan_to_num(regret, nan=DEFAULT_SCALED_CLIP), 0.0, DEFAULT_SCALED_CLIP)
 
@@ -29,11 +29,11 @@ def compute_range_scaled_regret(loss: np.ndarray | float, best: float, worst: fl
 def is_flat(best_folds: np.ndarray, default_folds: np.ndarray) -> bool:
     """Whether default and best differ by less than the fold noise, so that regret on this task is noise.
 
-    Both arrays hold one loss per fold, in the same order, shape (folds,). Noise is the standard error of the paired
-    differences: both were measured on the same rows; of one fold it is not known, and taken for none.
+    Both arrays hold one loss per fold, in the same order, shape (folds,). The noise is the standard error of the paired
+    differences, because both were measured on the same rows. With one fold it is unknown and ignored.
     """
     gain, noise = compute_mean_difference(default_folds, best_folds)
-    # One fold tells nothing of the noise, which is NaN then.
+    # With one fold the noise is NaN and the second comparison false.
     return gain <= 0 or gain < noise
 
 

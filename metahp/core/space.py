@@ -11,8 +11,8 @@ import numpy as np
 from metahp.core.configuration import Configuration, Value
 from metahp.core.errors import InputError, OutOfRangeError, UnknownHyperparameterError, did_you_mean
 
-# Share of a unit axis kept for each special value (`reg_alpha=0`, `max_depth=None`): enough that a quasi-random
-# design of sixty points meets it several times, little enough that the range keeps most of them.
+# Share of a unit axis reserved for each special value (`reg_alpha=0`, `max_depth=None`). Large enough that a
+# quasi-random design of sixty points meets it several times, small enough that most points stay in the range.
 SPECIAL_SHARE = 0.12
 
 Condition = tuple[str, tuple[Value, ...]]
@@ -22,9 +22,17 @@ Condition = tuple[str, tuple[Value, ...]]
 class Number:
     """A numeric hyperparameter between `low` and `high`, both included.
 
-    `below` and `above` hold at most one special value each, which continues the range on that side: `above=(None,)`
-    on `max_depth` reads "deeper than `high`: no limit". `only_if=(parent, values)` makes the hyperparameter active
-    only where `parent` takes one of `values`.
+    Attributes:
+        name: Name of the hyperparameter.
+        low: Lowest value; above 0 on a log axis.
+        high: Highest value.
+        default: Default of the learner's library.
+        is_log: Whether the unit axis is logarithmic.
+        is_integer: Whether values are rounded to integers.
+        below: At most one special value that continues the range below `low`.
+        above: At most one special value that continues the range above `high`: `above=(None,)` on `max_depth` means
+            "deeper than `high`: no limit".
+        only_if: `(parent, values)`: the hyperparameter is active only if `parent` has one of `values`.
     """
 
     name: str
@@ -45,30 +53,30 @@ class Number:
             )
         self.to_unit(self.default)
 
-    def _edges(self) -> tuple[float, float]:
+    def _find_edges(self) -> tuple[float, float]:
         return SPECIAL_SHARE * len(self.below), 1.0 - SPECIAL_SHARE * len(self.above)
 
     def to_unit(self, value: Value) -> float:
-        """Position of `value` on the unit axis; special values lie in the middle of their share."""
-        start, stop = self._edges()
+        """Position of `value` on the unit axis; a special value lies in the middle of its share."""
+        start, stop = self._find_edges()
         for specials, position in ((self.below, start / 2), (self.above, (1 + stop) / 2)):
             if specials and value == specials[0]:
                 return position
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
             raise OutOfRangeError(
-                f"'{self.name}' is a number in [{self.low:g}, {self.high:g}]{self._specials()}, got {value!r}."
+                f"'{self.name}' is a number in [{self.low:g}, {self.high:g}]{self._describe_specials()}, got {value!r}."
             )
         if not self.low <= value <= self.high:
             raise OutOfRangeError(
-                f"'{self.name}' lies in [{self.low:g}, {self.high:g}]{self._specials()}, got {value!r}."
+                f"'{self.name}' lies in [{self.low:g}, {self.high:g}]{self._describe_specials()}, got {value!r}."
             )
         low, high, at = (math.log(v) if self.is_log else float(v) for v in (self.low, self.high, value))
-        # Never past the edge by a rounding error: there the special value begins.
+        # A rounding error must not pass the edge: the share of the special value begins there.
         return min(start + (stop - start) * (at - low) / (high - low), stop)
 
     def from_unit(self, unit: float) -> Value:
-        """The value at position `unit`, clipped to [0, 1] and rounded where the hyperparameter is an integer."""
-        start, stop = self._edges()
+        """The value at position `unit`, which is clipped to [0, 1]; rounded if the hyperparameter is an integer."""
+        start, stop = self._find_edges()
         unit = min(max(float(unit), 0.0), 1.0)
         if self.below and unit < start:
             return self.below[0]
@@ -79,11 +87,11 @@ class Number:
         value = math.exp(at) if self.is_log else at
         if self.is_integer:
             return int(min(max(round(value), self.low), self.high))
-        # Six significant digits: a value that a person can read, and the same one after a text round trip. The ends of
-        # the range may have more.
+        # Six significant digits are readable and survive a round trip through text. The ends of the range may have
+        # more digits.
         return float(min(max(float(f"{value:.6g}"), self.low), self.high))
 
-    def _specials(self) -> str:
+    def _describe_specials(self) -> str:
         named = [repr(v) for v in (*self.below, *self.above)]
         return f" or {' or '.join(named)}" if named else ""
 
@@ -140,7 +148,14 @@ def Integer(  # noqa: N802
 
 @dataclass(frozen=True, slots=True)
 class Categorical:
-    """A hyperparameter with a few unordered choices; `only_if` as in `Number`."""
+    """A hyperparameter with a few unordered choices.
+
+    Attributes:
+        name: Name of the hyperparameter.
+        choices: Its values.
+        default: Default of the learner's library, one of `choices`.
+        only_if: As in `Number`.
+    """
 
     name: str
     choices: tuple[Value, ...]
@@ -170,12 +185,17 @@ Hyperparameter = Number | Categorical
 class SearchSpace:
     """The hyperparameters of a learner, in a fixed order, with a version.
 
-    The unit cube has one axis per hyperparameter; an inactive hyperparameter is NaN there. A parent comes before
-    the hyperparameters that depend on it. `iteration_axis` names the integer hyperparameter that counts the iterations
-    of a training run (trees, epochs), if there is one: checkpoints of learning curves are values of it.
+    The unit cube has one axis per hyperparameter; an inactive hyperparameter is NaN there.
+
+    Attributes:
+        learner: Name of the learner.
+        version: Version number of the space.
+        hyperparameters: One for each axis; a parent comes before the hyperparameters that depend on it.
+        iteration_axis: Name of the integer hyperparameter that counts the iterations of a training run (trees, epochs);
+            checkpoints of learning curves are values of it. None if there is no such hyperparameter.
 
     Raises:
-        InputError: a hyperparameter appears twice or before its parent, or the iteration axis is no plain integer.
+        InputError: a hyperparameter appears twice or before its parent, or the iteration axis is not a plain integer.
     """
 
     learner: str
@@ -226,26 +246,26 @@ class SearchSpace:
 
     @property
     def iterations(self) -> tuple[int, int]:
-        """The lowest and the highest number of iterations; both are 0 where this space has no iteration axis."""
+        """The lowest and highest number of iterations; both are 0 if this space has no iteration axis."""
         counted = (axis for axis in self if axis.name == self.iteration_axis and isinstance(axis, Number))
         return next(((int(axis.low), int(axis.high)) for axis in counted), (0, 0))
 
     def iterations_of(self, configuration: Configuration) -> int | None:
-        """How many iterations a configuration asks for; None where nothing counts them."""
+        """Number of iterations of a configuration; None if no hyperparameter counts them."""
         value = configuration.stored.get(self.iteration_axis) if self.iteration_axis else None
         return int(value) if isinstance(value, int | float) else None
 
     def with_iterations(self, configuration: Configuration, n_iterations: int) -> Configuration:
-        """`configuration` with so many iterations; itself where nothing counts them."""
+        """`configuration` with `n_iterations` iterations; unchanged if no hyperparameter counts them."""
         if self.iteration_axis is None:
             return configuration
         return configuration.replaced(**{self.iteration_axis: n_iterations})
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all that gives configurations their meaning, in their order; the version number is no part of it.
+        """Hash of everything that gives configurations a meaning, without the version number.
 
-        Spaces that agree in it have the same configurations, the same unit cube and the same default.
+        Spaces with the same fingerprint have the same configurations, the same unit cube and the same default.
         """
         axes = []
         for axis in self:
@@ -259,15 +279,15 @@ class SearchSpace:
 
     @property
     def default(self) -> Configuration:
-        """The library's own default, which is the first configuration of every design."""
+        """The default of the learner's library, which is the first configuration of every design."""
         return self.configuration({})
 
     def configuration(self, values: Mapping[str, Value]) -> Configuration:
-        """The configuration with `values` and defaults for the rest.
+        """The configuration with `values`; all other hyperparameters have their defaults.
 
         Raises:
-            UnknownHyperparameterError: a name that this space does not have.
-            OutOfRangeError: a value outside its range.
+            UnknownHyperparameterError: this space does not have a hyperparameter of that name.
+            OutOfRangeError: a value lies outside its range.
         """
         names = self.names
         for name in values:
@@ -290,21 +310,22 @@ class SearchSpace:
         return chosen
 
     def upgraded(self, configuration: Configuration) -> Configuration | None:
-        """A configuration of any version of this space as one of this version; None where it is none.
+        """A configuration of any version of this space as a configuration of this version; None if there is none.
 
-        A hyperparameter that it lacks takes its default, with which the library ran before the space had it. One that
-        this space no longer has is dropped, whatever its value was: this space does not know which value was the
-        library's. None where a value lies outside its range or is no longer a choice, for another learner, and for a
-        configuration that was outside the space from the start. One of this version comes back as it is.
+        A missing hyperparameter takes its default: the library used it before the space had the hyperparameter. A
+        hyperparameter that this space no longer has is dropped, whatever its value: this space does not know which
+        value was the library's. The result is None if a value lies outside its range or is no longer a choice, if the
+        learner is another one, or if the configuration was outside the space from the start. A configuration of this
+        version is returned unchanged.
         """
         if configuration.learner != self.learner or configuration.is_outside:
             return None
         names = self.names
         try:
-            found = self.configuration({name: value for name, value in configuration.pairs if name in names})
+            upgraded = self.configuration({name: value for name, value in configuration.pairs if name in names})
         except OutOfRangeError:
             return None
-        return configuration if found == configuration else found
+        return configuration if upgraded == configuration else upgraded
 
     def to_unit(self, configurations: Sequence[Configuration]) -> np.ndarray:
         """Points in the unit cube, shape (n, d); NaN where a hyperparameter is inactive.
@@ -315,7 +336,7 @@ class SearchSpace:
         """
         unit = np.full((len(configurations), len(self)), np.nan)
         column = {name: index for index, name in enumerate(self.names)}
-        # Configurations come by the thousand, and most of them share their values with others.
+        # Positions are cached: most of the thousands of configurations share their values with others.
         positions: dict[tuple[str, type, Value], float] = {}
         for row, configuration in enumerate(configurations):
             for name, value in configuration.pairs:

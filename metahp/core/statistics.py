@@ -1,4 +1,4 @@
-"""Statistics of a few numbers: what a mean is known to."""
+"""Means and their standard errors."""
 
 from collections.abc import Sequence
 

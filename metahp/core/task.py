@@ -1,4 +1,4 @@
-"""A task: a table with a target and a task type, known by its content."""
+"""A task: a table with a target and a task type, identified by its content."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,11 +26,17 @@ class TaskType(StrEnum):
 class Task:
     """A table, its target and its task type, without the rows.
 
-    `id` is a content hash (see `metahp.datasets.fingerprint`); `n_rows` counts the rows that have a target;
-    `n_features` the feature columns that are used; `n_classes` is 0 for regression.
+    Attributes:
+        id: Hash of the table's content (see `metahp.datasets.fingerprint`).
+        type: Binary or multiclass classification, or regression.
+        n_rows: Number of rows that have a target.
+        n_features: Number of feature columns in use.
+        n_classes: Number of classes; 0 for regression.
+        name: Name of the table; may be empty.
+        group: Tasks with the same group are left out together in validation; empty: the task is its own group.
 
     Raises:
-        InputError: a value is of another type or cannot be, or the classes do not fit the type.
+        InputError: a value has the wrong type or is out of range, or the number of classes does not fit the task type.
     """
 
     id: str

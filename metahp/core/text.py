@@ -1,22 +1,22 @@
-"""Texts that come from others (names of files, columns, classes, learners; error messages) as they may be shown."""
+"""Make foreign texts safe to show: names of files, columns, classes and learners, and error messages."""
 
 import re
 from collections.abc import Iterable
 
-# Control characters but tab and line feed, what steers terminals and the direction of writing, line separators,
-# invisible characters that change how a name looks, and half characters, which no encoding can write.
+# Control characters except tab and line feed, characters that control terminals or the writing direction, line
+# separators, invisible characters that change how a name looks, and lone surrogates, which no encoding can write.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 def make_printable(text: str) -> str:
-    r"""The text with everything that a terminal would act on written as an escape, such as `\x1b`."""
+    r"""The text with all characters that control a terminal written as escapes, such as `\x1b`."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape", "backslashreplace").decode(), text)
 
 
 def make_encodable(text: str) -> str:
-    r"""The text with half characters (lone surrogates, as from file names that are not UTF-8) written as `\udc80`."""
+    r"""The text with lone surrogates (from file names that are not UTF-8) written as escapes, such as `\udc80`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -27,11 +27,11 @@ from metahp.core.errors import InputError
 from metahp.core.metric import METRICS
 from metahp.core.space import SearchSpace
 
-# `Protocol.splits` of a user's own objective, which decides by itself how many numbers it gives.
+# `Protocol.splits` of a user's own objective; an objective decides how many losses it returns.
 OBJECTIVE_SPLITS = "objective"
-# Metrics whose loss is at most 1; all other losses have no upper bound.
+# Metrics whose loss is at most 1; other losses have no upper bound.
 BOUNDED_METRICS = frozenset({"roc_auc", "roc_auc_ovr", "accuracy", "balanced_accuracy", "f1_macro"})
-# A score that is rounded, to float32 as in the seed, may pass the perfect one by this much.
+# A rounded score (the seed stores float32) may exceed the perfect score by this much.
 ROUNDING = 1e-9
 
 Record = TypeVar("Record")
@@ -61,10 +61,10 @@ class Origin(StrEnum):
 
 
 def find_loss_fault(metric: str, losses: Sequence[float]) -> str:
-    """Why these cannot be losses of a metric, in one line; empty where they can.
+    """Why `losses` cannot be losses of a metric, in one line; empty if they can.
 
-    Losses of a known metric are at least 0, and at most 1 where the metric is bounded; those of an objective may be any
-    number. NaN is a loss that is not known, infinity one without a bound.
+    Losses of a known metric are at least 0, and at most 1 if the metric is bounded; losses of an objective may be any
+    number. NaN means an unknown loss; infinity is allowed where the metric has no bound.
     """
     for loss in losses:
         if not is_number(loss):
@@ -86,23 +86,28 @@ def _check_losses(by_metric: Mapping[str, tuple[float, ...]]) -> None:
 
 
 def _find_setters(kind: type) -> tuple[Any, ...]:
-    """What sets the fields of a frozen class, past its checks."""
-    return tuple(getattr(kind, each.name).__set__ for each in fields(kind))
+    """Functions that set the fields of a frozen class without its checks."""
+    return tuple(getattr(kind, entry.name).__set__ for entry in fields(kind))
 
 
 def _fill(kind: type[Record], setters: tuple[Any, ...], values: Sequence[Any]) -> Record:
-    value = object.__new__(kind)
-    for setter, each in zip(setters, values, strict=True):
-        setter(value, each)
-    return value
+    record = object.__new__(kind)
+    for setter, value in zip(setters, values, strict=True):
+        setter(record, value)
+    return record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """How a configuration is measured: cross-validation folds, repeats, seed and the largest number of rows used.
+    """How a configuration is measured.
 
-    `splits` names the parts where they are not shuffled (stratified) folds but explicit ones, as
-    `metahp.evaluation.splits` makes them: a kind and a hash of the row indices. `seed` is the learner's then too.
+    Attributes:
+        folds: Number of cross-validation folds, at least 2.
+        repeats: How often the cross-validation is repeated, at least 1.
+        seed: Seed of the learner, and of the folds if `splits` is empty.
+        max_rows: Largest number of rows that are used.
+        splits: Empty for shuffled (stratified) folds. Otherwise the name of explicit splits from
+            `metahp.evaluation.splits`: a kind and a hash of the row indices.
     """
 
     folds: int = 3
@@ -125,9 +130,11 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Fold-averaged losses at iteration or epoch checkpoints: `losses[metric][i]` belongs to `checkpoints[i]`.
+    """Fold-averaged losses at checkpoints of a training run.
 
-    Checkpoints increase, from 1 on.
+    Attributes:
+        checkpoints: Numbers of iterations or epochs, at least 1, increasing.
+        losses: Losses by metric: `losses[metric][i]` belongs to `checkpoints[i]`.
     """
 
     checkpoints: tuple[int, ...]
@@ -144,8 +151,8 @@ class Curve:
             raise InputError("A learning curve has one loss per checkpoint and metric.")
 
     @classmethod
-    def unchecked(cls, *values: Any) -> "Curve":
-        """The curve with these fields, in their order, for a caller that has checked many curves at once."""
+    def make_unchecked(cls, *values: Any) -> "Curve":
+        """A curve with these fields, in their order, without checks: for callers that have checked many at once."""
         return _fill(cls, _CURVE_SETTERS, values)
 
 
@@ -157,18 +164,33 @@ EMPTY_CURVE = Curve((), {})
 class Trial:
     """A configuration that was run on a task.
 
-    `fold_losses[metric]` has one loss per fold and repeat (of the folds that were run where the trial was pruned, empty
-    unless complete or pruned); `curve` is empty unless complete; `fit_seconds` and
-    `predict_seconds` are sums over the folds. `id` hashes task, configuration and protocol: the same trial measured
-    twice is one trial.
+    `id` hashes task, configuration and protocol: the same trial measured twice is one trial.
 
-    Where early stopping kept fewer iterations than were run, `configuration`, losses and seconds are of those that were
-    kept, and the curve goes on to the end of the run. `space_version` is that of the search space from which the
-    configuration came; `SearchSpace.upgraded` makes it one of another version.
+    If early stopping kept fewer iterations than were run, then `configuration`, losses and seconds describe the kept
+    iterations, and the curve continues to the end of the run.
+
+    Attributes:
+        task: Id of the task.
+        configuration: The configuration, with the iterations that were kept.
+        protocol: How it was measured.
+        n_rows: Number of rows that were used.
+        state: How the trial ended.
+        origin: Where the configuration came from.
+        fold_losses: Losses by metric, one per fold and repeat. A pruned trial has those of its finished folds; a trial
+            that is neither complete nor pruned has none.
+        curve: Losses at checkpoints; empty unless the trial is complete.
+        fit_seconds: Seconds of training, summed over the folds.
+        predict_seconds: Seconds of prediction, summed over the folds.
+        reason: Why the trial is not complete; required unless it is complete or pruned.
+        space_version: Version of the search space from which the configuration came; `SearchSpace.upgraded` converts
+            the configuration to another version.
+        versions: Versions of libraries by their names.
+        device: Device of training, such as `cpu`.
 
     Raises:
-        InputError: a value is of another type or cannot be: a loss outside the metric's range, other than one loss for
-            each fold and repeat of a complete trial (an objective's may have any number), negative seconds, ….
+        InputError: a value has the wrong type or is out of range. Examples: a loss outside the range of its metric,
+            negative seconds, or a complete trial without one loss per fold and repeat. An objective may have any
+            number of losses.
     """
 
     task: str
@@ -221,8 +243,8 @@ class Trial:
                 )
 
     @classmethod
-    def unchecked(cls, *values: Any) -> "Trial":
-        """The trial with these fields, in their order, for a caller that has checked many trials at once."""
+    def make_unchecked(cls, *values: Any) -> "Trial":
+        """A trial with these fields, in their order, without checks: for callers that have checked them."""
         return _fill(cls, _TRIAL_SETTERS, values)
 
     @property
@@ -231,13 +253,13 @@ class Trial:
         return compute_trial_id(self.task, self.configuration, self.protocol)
 
     def asked(self, space: SearchSpace) -> Configuration:
-        """The configuration that was run: `configuration`, with all iterations where early stopping kept fewer."""
+        """The configuration that was run, with all its iterations even if early stopping kept fewer."""
         if space.iterations_of(self.configuration) is None or not self.curve.checkpoints:
             return self.configuration
         return space.with_iterations(self.configuration, self.curve.checkpoints[-1])
 
     def loss(self, metric: str) -> float:
-        """Mean loss over the folds; NaN where the trial has none."""
+        """Mean loss over the folds; NaN if the trial has no loss of `metric`."""
         losses = self.fold_losses.get(metric)
         if not losses:
             return float("nan")
@@ -246,9 +268,9 @@ class Trial:
 
 
 def compute_trial_id(task: str, configuration: Configuration, protocol: Protocol) -> str:
-    """The id that a trial of `configuration` on `task` under `protocol` has, known before it is run."""
+    """The id of a trial of `configuration` on `task` under `protocol`; it is known before the trial runs."""
     values = [task, configuration.id, protocol.folds, protocol.repeats, protocol.seed, protocol.max_rows]
-    # Only where there is one: trials of the default folds keep the ids that they had before splits had names.
+    # Only if not empty: trials with default folds keep the ids that they had before splits had names.
     if protocol.splits:
         values.append(protocol.splits)
     return hashlib.blake2b(json.dumps(values).encode(), digest_size=12).hexdigest()

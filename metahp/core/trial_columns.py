@@ -1,4 +1,4 @@
-"""Many trials as columns: what is learned from, without an object for each trial."""
+"""Trials as columns: the training data, without one object per trial."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,13 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NumberLists:
-    """A list of numbers for each of n rows: row i has `values[starts[i] : starts[i] + counts[i]]`."""
+    """A list of numbers for each of n rows: row i has `values[starts[i] : starts[i] + counts[i]]`.
+
+    Attributes:
+        starts: Place of each list's first number in `values`, shape (n,).
+        counts: Length of each list, shape (n,).
+        values: The numbers of all lists, one-dimensional.
+    """
 
     starts: np.ndarray
     counts: np.ndarray
@@ -24,7 +30,7 @@ class NumberLists:
     @classmethod
     def of(cls, lists: Sequence[Sequence[float]]) -> "NumberLists":
         """The lists of these rows."""
-        counts = np.array([len(each) for each in lists], dtype=np.int64)
+        counts = np.array([len(numbers) for numbers in lists], dtype=np.int64)
         values = np.array(list(chain.from_iterable(lists)), dtype=float)
         return cls(starts=np.cumsum(counts) - counts, counts=counts, values=values)
 
@@ -39,11 +45,11 @@ class NumberLists:
         )
 
     def take(self, rows: np.ndarray) -> "NumberLists":
-        """The lists of some rows, chosen by their places or by a mask."""
+        """The lists of some rows, selected by index or by mask."""
         return replace(self, starts=self.starts[rows], counts=self.counts[rows])
 
     def mean(self) -> np.ndarray:
-        """The mean of each list, shape (n,), as `np.mean` computes it for that list alone; NaN where it is empty."""
+        """The mean of each list, shape (n,), bit for bit as `np.mean` of that list; NaN for an empty list."""
         means = np.full(len(self.counts), np.nan)
         with np.errstate(over="ignore"):
             for count in np.unique(self.counts[self.counts > 0]).tolist():
@@ -52,15 +58,15 @@ class NumberLists:
         return means
 
     def matrix(self, rows: np.ndarray, width: int) -> np.ndarray:
-        """The lists of the rows at these places, shape (len(rows), width); NaN behind the end of a list."""
+        """The lists of `rows` as a matrix, shape (len(rows), width); NaN after the end of a list."""
         offsets = np.arange(width)
         is_inside = offsets < self.counts[rows, None]
-        found = np.full(is_inside.shape, np.nan)
-        found[is_inside] = self.values[(self.starts[rows, None] + offsets)[is_inside]]
-        return found
+        matrix = np.full(is_inside.shape, np.nan)
+        matrix[is_inside] = self.values[(self.starts[rows, None] + offsets)[is_inside]]
+        return matrix
 
     def flatten(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The row, the place in the list and the value of each number, in the order of rows and places."""
+        """Row, position in its list, and value of each number, sorted by row and position."""
         rows = np.repeat(np.arange(len(self.counts)), self.counts)
         places = np.arange(len(rows)) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
         return rows, places, self.values[self.starts[rows] + places]
@@ -68,9 +74,13 @@ class NumberLists:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LossLists:
-    """Lists of losses by metric for each of n rows, empty where a row has none of that metric.
+    """A list of losses for each metric and each of n rows; empty if a row has no loss of that metric.
 
-    `starts` and `counts` have shape (len(metrics), n); the losses of all of them lie in `values`.
+    Attributes:
+        metrics: Names of the metrics.
+        starts: Place of each list's first loss in `values`, shape (len(metrics), n).
+        counts: Length of each list, same shape.
+        values: The losses of all lists, one-dimensional.
     """
 
     metrics: tuple[str, ...]
@@ -80,7 +90,7 @@ class LossLists:
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Sequence[float]]]) -> "LossLists":
-        """The losses of these rows, each of which has them by metric."""
+        """The lists of these rows; each row maps a metric to its losses."""
         metrics = tuple(dict.fromkeys(chain.from_iterable(rows)))
         lists = NumberLists.of([row.get(metric, ()) for metric in metrics for row in rows])
         shape = len(metrics), len(rows)
@@ -107,12 +117,12 @@ class LossLists:
         return cls(metrics=metrics, starts=starts, counts=counts, values=values)
 
     def take(self, rows: np.ndarray) -> "LossLists":
-        """The losses of some rows, chosen by their places or by a mask."""
+        """The losses of some rows, selected by index or by mask."""
         return replace(self, starts=self.starts[:, rows], counts=self.counts[:, rows])
 
     def choose(self, metrics: Sequence[str], codes: np.ndarray) -> NumberLists:
-        """The losses of one metric of each row: of row i those of `metrics[codes[i]]`."""
-        # The last one, which is empty, stands for metrics that no row has.
+        """One list of losses per row: row i has its losses of `metrics[codes[i]]`."""
+        # An empty row at the end stands for metrics that no trial has.
         places = {metric: place for place, metric in enumerate(self.metrics)}
         place = np.array([places.get(metric, len(places)) for metric in metrics], dtype=int)[codes]
         empty, columns = np.zeros((1, self.starts.shape[1]), dtype=np.int64), np.arange(self.starts.shape[1])
@@ -125,11 +135,26 @@ class LossLists:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrialColumns:
-    """The trials that are learned from, n of them: the fields of `Trial` as arrays of shape (n,).
+    """The fields of n trials as arrays of shape (n,), for training.
 
-    Trial i is of the task `tasks[task_of[i]]`, of `configurations[configuration_of[i]]` and of
-    `protocols[protocol_of[i]]`, each of which is named once; configurations are told apart by their ids. `states`,
-    `origins` and `ids` are objects.
+    Trial i has the task `tasks[task_of[i]]`, the configuration `configurations[configuration_of[i]]` and the protocol
+    `protocols[protocol_of[i]]`. Each task, configuration and protocol is stored once; configurations are the same if
+    their ids are.
+
+    Attributes:
+        ids: Ids of the trials, an object array.
+        tasks: Ids of the tasks.
+        task_of: Index into `tasks`.
+        configurations: The distinct configurations.
+        configuration_of: Index into `configurations`.
+        protocols: The distinct protocols.
+        protocol_of: Index into `protocols`.
+        states: `TrialState` of each trial, an object array.
+        origins: `Origin` of each trial, an object array.
+        fit_seconds: Seconds of training, summed over the folds.
+        fold_losses: Losses per fold and repeat.
+        checkpoints: Checkpoints of the curves.
+        curve_losses: Losses at the checkpoints.
     """
 
     ids: np.ndarray
@@ -181,7 +206,7 @@ class TrialColumns:
         checkpoints: NumberLists,
         curve_losses: LossLists,
     ) -> "TrialColumns":
-        """The columns of trials with these fields, one of each for each trial."""
+        """The columns of trials with these fields; each argument has one entry per trial."""
         distinct_tasks, task_of = _number_distinct(tasks, tasks)
         distinct, configuration_of = _number_configurations(configurations)
         distinct_protocols, protocol_of = _number_distinct(protocols, protocols)
@@ -218,7 +243,7 @@ class TrialColumns:
         )
 
     def take(self, rows: np.ndarray) -> "TrialColumns":
-        """Some of the trials, chosen by their places or by a mask."""
+        """Some of the trials, selected by index or by mask."""
         return replace(
             self,
             ids=self.ids[rows],
@@ -233,14 +258,14 @@ class TrialColumns:
             curve_losses=self.curve_losses.take(rows),
         )
 
-    def with_configurations(self, configurations: Sequence[Configuration]) -> "TrialColumns":
-        """The same trials with other configurations, one for each of those that are here, in their order."""
+    def replace_configurations(self, configurations: Sequence[Configuration]) -> "TrialColumns":
+        """The same trials with each entry of `self.configurations` replaced by the one at the same place."""
         distinct, code_of = _number_configurations(configurations)
         return replace(self, configurations=distinct, configuration_of=code_of[self.configuration_of])
 
 
 def _number_distinct(values: Sequence[Value], keys: Sequence[Hashable]) -> tuple[tuple[Value, ...], np.ndarray]:
-    """The values with distinct keys, the first of each, and the place of each value's among them, shape (n,)."""
+    """The first value of each distinct key, and the place of each value's key among them, shape (n,)."""
     places: dict[Hashable, int] = {}
     distinct: list[Value] = []
     codes = np.empty(len(values), dtype=np.int64)
@@ -253,12 +278,12 @@ def _number_distinct(values: Sequence[Value], keys: Sequence[Hashable]) -> tuple
 
 
 def _number_configurations(configurations: Sequence[Configuration]) -> tuple[tuple[Configuration, ...], np.ndarray]:
-    # 1 and 1.0 are equal, and have different ids.
-    return _number_distinct(configurations, [each.id for each in configurations])
+    # By id: configurations with 1 and 1.0 are equal but have different ids.
+    return _number_distinct(configurations, [configuration.id for configuration in configurations])
 
 
 def _to_objects(values: Sequence[object]) -> np.ndarray:
-    """An array of objects, shape (n,), whatever these are."""
-    found = np.empty(len(values), dtype=object)
-    found[:] = values
-    return found
+    """An array of objects, shape (n,); numpy does not unpack sequences in it."""
+    objects = np.empty(len(values), dtype=object)
+    objects[:] = values
+    return objects

@@ -1,4 +1,4 @@
-"""Trials of older versions of their search spaces as trials of the current ones."""
+"""Convert trials of older search space versions to the current version."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,12 +12,14 @@ from metahp.core.trial_columns import TrialColumns
 
 
 def upgrade_trials(trials: Sequence[Trial], spaces: Mapping[str, SearchSpace]) -> list[tuple[Trial, Trial]]:
-    """Pairs of a trial as it was recorded and as one of the current search space, where it has a place there.
+    """Pairs of a recorded trial and its upgrade to the current search space.
 
-    `SearchSpace.upgraded` says what becomes of its configuration; trials of learners without a space are left out too.
-    Where a hyperparameter was removed, trials of one task under one protocol may become the same: the one that needed
-    no upgrade is kept, else that of the library default (it had the library's value of what was removed), else a
-    complete one, else the one with the lowest id, which has nothing to do with its loss.
+    `SearchSpace.upgraded` converts the configurations. Trials without an upgrade and trials of learners without a space
+    are left out.
+
+    If a hyperparameter was removed, several trials of one task and protocol may become the same. One is kept, in this
+    order of preference: a trial that needed no upgrade; the library default (it had the library's value of the removed
+    hyperparameter); a complete trial; the trial with the lowest id, which does not depend on its loss.
     """
     upgrades = _upgrade_each({trial.configuration.id: trial.configuration for trial in trials}.values(), spaces)
     changed = _find_changed(upgrades)
@@ -26,7 +28,7 @@ def upgrade_trials(trials: Sequence[Trial], spaces: Mapping[str, SearchSpace]) -
         for trial in trials
         if (new := upgrades[trial.configuration.id]) is not None
     ]
-    # Ids are computed only where some may have become the same: there are trials by the ten thousand.
+    # Ids are computed only for learners whose trials may have become the same: there are tens of thousands of trials.
     keys = [new.id if new.configuration.learner in changed else place for place, (_, new) in enumerate(pairs)]
 
     def rank(place: int) -> tuple[bool, bool, bool, str]:
@@ -37,7 +39,7 @@ def upgrade_trials(trials: Sequence[Trial], spaces: Mapping[str, SearchSpace]) -
 
 
 def upgrade_columns(trials: TrialColumns, spaces: Mapping[str, SearchSpace]) -> TrialColumns:
-    """Trials as ones of the current search spaces, by the same rules as `upgrade_trials`."""
+    """Trials upgraded to the current search spaces, by the same rules as `upgrade_trials`."""
     upgrades = _upgrade_each(trials.configurations, spaces)
     changed = _find_changed(upgrades)
     new_of = [upgrades[each.id] for each in trials.configurations]
@@ -58,7 +60,7 @@ def upgrade_columns(trials: TrialColumns, spaces: Mapping[str, SearchSpace]) -> 
             return _rank(new.id != old.id, kept.origins[place], kept.states[place], kept.ids[place])
 
         kept = kept.take(np.array(_drop_repeats(keys, rank), dtype=int))
-    return kept.with_configurations(
+    return kept.replace_configurations(
         [old if new is None else new for new, old in zip(new_of, trials.configurations, strict=True)]
     )
 
@@ -66,17 +68,17 @@ def upgrade_columns(trials: TrialColumns, spaces: Mapping[str, SearchSpace]) -> 
 def _upgrade_each(
     configurations: Iterable[Configuration], spaces: Mapping[str, SearchSpace]
 ) -> dict[str, Configuration | None]:
-    """By the id of each configuration what it is in the current space of its learner; None where it is nothing."""
+    """The upgraded configuration by the id of the old one; None if it has no upgrade."""
     return {each.id: spaces[each.learner].upgraded(each) if each.learner in spaces else None for each in configurations}
 
 
 def _find_changed(upgrades: Mapping[str, Configuration | None]) -> set[str]:
-    """The learners of which some configuration has become another one."""
+    """Learners that have a configuration that its upgrade changed."""
     return {new.learner for key, new in upgrades.items() if new is not None and new.id != key}
 
 
 def _drop_repeats(keys: Iterable[object], rank: Callable[[int], tuple[bool, bool, bool, str]]) -> list[int]:
-    """The place of one item for each distinct key, the one of the lowest rank, in the order in which keys appear."""
+    """Place of the item with the lowest rank for each distinct key, in order of the keys' first appearance."""
     places: dict[object, int] = {}
     for place, key in enumerate(keys):
         if key not in places or rank(place) < rank(places[key]):
@@ -91,5 +93,5 @@ def _replace_configuration(trial: Trial, configuration: Configuration, version: 
 
 
 def _rank(is_upgraded: bool, origin: Origin, state: TrialState, key: str) -> tuple[bool, bool, bool, str]:
-    """Lower is kept."""
+    """Sort key of trials that became the same; the lowest is kept."""
     return is_upgraded, origin is not Origin.DEFAULT, state is not TrialState.COMPLETE, key

@@ -268,8 +268,8 @@ def _read_fields(table: pa.Table, parsed: _Parsed) -> list[tuple[Any, ...]]:
 
 
 def _build_unchecked(values: tuple[Any, ...]) -> Trial:
-    return Trial.unchecked(
-        *values[:_CURVE_POSITION], Curve.unchecked(*values[_CURVE_POSITION]), *values[_CURVE_POSITION + 1 :]
+    return Trial.make_unchecked(
+        *values[:_CURVE_POSITION], Curve.make_unchecked(*values[_CURVE_POSITION]), *values[_CURVE_POSITION + 1 :]
     )
 
 

@@ -172,7 +172,7 @@ class Adviser:
         first, later = self.validation.compute_intervals()
         items = []
         for rank, (column, (loss, default)) in enumerate(
-            zip(batch, self.forecast.relative_loss(batch, metafeatures, prior), strict=True)
+            zip(batch, self.forecast.predict_relative_losses(batch, metafeatures, prior), strict=True)
         ):
             low, high = later if rank else first
             items.append(
@@ -196,7 +196,7 @@ class Adviser:
 
     def make_prior(self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], constant: float) -> Prior:
         """The prior of `task`; it abstains where past tasks cannot be trusted. Arguments as in `advise`."""
-        has_copy = bool(self.past.copied(metafeatures).max() >= COPY_THRESHOLD)
+        has_copy = bool(self.past.measure_copies(metafeatures).max() >= COPY_THRESHOLD)
         abstained = find_reason_to_abstain(task, self.past.evidence.tasks, metafeatures, names, has_copy=has_copy)
         if self.past.model.surrogate is None:
             abstained = abstained or "no model of them is trained"
@@ -208,7 +208,7 @@ class Adviser:
         default = evidence.defaults.get(evidence.candidates[first].learner, first)
         if default == first or surrogate is None:
             return ()
-        chosen, other = surrogate.contributions(metafeatures, self.past.encoded[[first, default]])
+        chosen, other = surrogate.compute_contributions(metafeatures, self.past.encoded[[first, default]])
         difference = chosen - other
         strongest = np.argsort(difference, kind="stable")[:N_REASONS]
         return tuple(f"{names[i]} = {metafeatures[i]:.3g}" for i in strongest if difference[i] < 0)
@@ -252,8 +252,8 @@ def validate(evidence: Evidence, parts: Sequence[LeftOutModel], *, seed: int) ->
         known = evidence.rows(np.flatnonzero(~is_test))
         past = PastTasks.read(known, part.model)
         forecast = Forecast.of(past, Levels.fit(known, seed=seed))
-        columns = evidence.columns_of(past.evidence)
-        for row, prior in zip(test, past.priors(evidence.metafeatures[test]), strict=True):
+        columns = evidence.find_columns(past.evidence)
+        for row, prior in zip(test, past.make_priors(evidence.metafeatures[test]), strict=True):
             measured = np.flatnonzero(~np.isnan(evidence.losses[row, columns]))
             if not measured.size:
                 continue
@@ -261,7 +261,7 @@ def validate(evidence: Evidence, parts: Sequence[LeftOutModel], *, seed: int) ->
             losses = evidence.losses[row, columns[batch]]
             if whole[row]:
                 regret[row] = compute_batch_regret(evidence, int(row), columns[batch].tolist(), (1, TRACK_RECORD_K))
-            expected = forecast.relative_loss(batch, evidence.metafeatures[row], prior)
+            expected = forecast.predict_relative_losses(batch, evidence.metafeatures[row], prior)
             measured_loss = compute_log_ratios(losses, evidence.constants[row])
             residuals[row, : len(batch)] = measured_loss - [loss for loss, _ in expected]
             learners[row, : len(batch)] = [names.index(prior.candidates[column].learner) for column in batch]

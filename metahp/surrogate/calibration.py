@@ -1,4 +1,4 @@
-"""How far to trust similarity and surrogate: measured on past tasks that were left out."""
+"""How much to trust similarity and surrogate, measured on left-out past tasks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,23 +16,25 @@ INNER_FOLDS = 3
 MIN_KNOWN = 3
 # With fewer tasks the two slopes would be noise.
 MIN_TASKS = 12
-# The least squared error asks for a larger shift (.8 on the seed), which a batch pays for: among 425 tables shifts of
-# 1, .5 and .3 gave .14, .12 and .12 at k = 5, and were worse than the portfolio there on 35, 27 and 24 % of them.
+# Least squared error would choose a larger shift (.8 on the seed), which makes batches worse: on 425 tables shifts of
+# 1, .5 and .3 gave a regret of .14, .12 and .12 at k = 5, and were worse than the portfolio on 35, 27 and 24 % of them.
 MOST_SHIFT = 0.33
-# Nor is full trust well placed, though it may have the least squared error: where the similar tasks mislead, the others
-# are what a batch can fall back on. A trust of 1 instead of .75 gave .33 instead of .31 at k = 1.
+# Full trust may have the least squared error, but it is no good choice either: if the similar tasks mislead, a batch
+# can fall back on the other tasks. A trust of 1 gave a regret of .33 at k = 1, a trust of .75 gave .31.
 MOST_TRUST = 0.75
-# On tables both caps bind for every set of learners and metric that was calibrated on the seed, so that nothing is left
-# to calibrate there.
+# On the seed's tables every calibrated set of learners and metric reached both caps, so no calibration is needed.
 OF_TABLES = PriorSettings(shift=MOST_SHIFT, trust=MOST_TRUST)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Unseen:
-    """A left-out task: what knowledge of the others says of the candidates, and its own normalised losses, each (c,).
+    """Predictions for a left-out task and its measured losses; all normalised losses of the candidates, shape (c,).
 
-    `average` is the mean of the past tasks, `similar` their mean weighted by similarity, `moved` how far the surrogate
-    moves this task from the average one.
+    Attributes:
+        average: Mean of the past tasks.
+        similar: Mean of the past tasks, weighted by similarity.
+        moved: Shift that the surrogate predicts for this task from the average task.
+        losses: Measured losses of the left-out task; NaN where missing.
     """
 
     average: np.ndarray
@@ -42,27 +44,27 @@ class Unseen:
 
 
 def predict_unseen(past: PastTasks, evidence: Evidence, rows: Sequence[int]) -> Iterator[Unseen]:
-    """What `past`, learned without the tasks `rows` of `evidence`, says of each of them.
+    """Predictions of `past` for each of the tasks `rows` of `evidence`, which `past` was trained without.
 
-    A task that shares hardly any candidate with the others, or lacks learners that the others have, says nothing of how
-    well they foretell it, and is passed over.
+    A task is skipped if it has losses of fewer than `MIN_KNOWN` candidates, or lacks learners that the others have: it
+    cannot show how well they predict it.
     """
     settings = replace(past.model.settings, shift=1.0, trust=1.0)
     trusting = replace(past, model=replace(past.model, settings=settings))
     average = past.values[past.whole].mean(axis=0)
-    part = evidence.columns(evidence.columns_of(past.evidence))
+    part = evidence.columns(evidence.find_columns(past.evidence))
     rows = [row for row in rows if (~np.isnan(part.losses[row])).sum() >= MIN_KNOWN]
     losses, _ = normalise_losses(part.losses[rows], list(part.defaults.values()), clip=DEFAULT_SCALED_CLIP)
-    for own, prior in zip(losses, trusting.priors(evidence.metafeatures[rows]), strict=True):
+    for own, prior in zip(losses, trusting.make_priors(evidence.metafeatures[rows]), strict=True):
         if not past.whole.all() and find_unknown_learners(own[None], past.encoded).any():
             continue
         yield Unseen(average=average, similar=prior.weights @ past.values, moved=prior.shift, losses=own)
 
 
 def calibrate(left_out: Sequence[Unseen], settings: PriorSettings | None = None) -> PriorSettings:
-    """The shares of similarity and surrogate with which the prior's mean has least squared error on unseen tasks.
+    """Settings of trust and shift with which the prior's mean has the least squared error on left-out tasks.
 
-    The shape of a task's losses counts, not their level: each task is centred on its own mean.
+    Each task is centred on its own mean, so only the differences between its losses count.
     """
     settings = settings or PriorSettings()
     if len(left_out) < MIN_TASKS:
@@ -79,7 +81,7 @@ def calibrate(left_out: Sequence[Unseen], settings: PriorSettings | None = None)
 
 
 def fit_calibrated(evidence: Evidence, *, seed: int) -> PastTasks:
-    """Past tasks as read by a meta-model whose settings are calibrated on these same tasks, left out by groups."""
+    """Past tasks with a meta-model whose settings are calibrated on the same tasks, left out by groups."""
     left_out: list[Unseen] = []
     if len(evidence.tasks) >= MIN_TASKS:
         for train, test in make_group_folds(evidence.groups, INNER_FOLDS, seed=seed):

@@ -18,7 +18,7 @@ from metahp.core.upgrade import upgrade_columns
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.measurements import LARGEST, Measurements, choose_best_candidates
 
-# A candidate is shared where at least this share of the tasks that know its learner have measured it, and two have.
+# A candidate is shared if at least two tasks, and at least this share of the tasks of its learner, have measured it.
 MIN_COVERAGE = 0.05
 Key = TypeVar("Key", bound=Hashable)
 Kind = TypeVar("Kind", bound=Hashable)
@@ -37,17 +37,17 @@ def collect_measurements(
     """Collect the trials of `tasks` for the learners in `spaces`.
 
     Args:
-        tasks: Past tasks; those without a complete trial of some learner's default are left out.
-        metafeatures: One row for each of `tasks`, m of them; those beyond `LARGEST` count as missing.
-        trials: Trials of any task and learner; others are passed over, and so are pruned ones and those that do not
-            share the protocol most used on their task and number of rows. One logged warning counts those that cannot
-            be used: a configuration outside its search space, or a complete trial without any of the metrics. Trials of
-            older versions of a space count as what `upgrade_columns` makes of them.
-        metrics: For each metric its name by task type, so that tasks of several types can share one matrix.
+        tasks: Past tasks; a task without a complete trial of any learner's default is left out.
+        metafeatures: Shape (t, m), one row for each of `tasks`; absolute values above `LARGEST` count as missing.
+        trials: Trials of any task and learner. Trials of other tasks and learners, pruned trials, and trials without
+            the most frequent protocol of their task and number of rows are ignored. One logged warning counts unusable
+            trials: a configuration outside its search space, or a complete trial without any of the metrics. Trials of
+            older versions of a space are upgraded by `upgrade_columns`.
+        metrics: Names by task type for each metric, so that tasks of several types can share one matrix.
         spaces: Search space by learner.
-        constants: Losses of a constant prediction by metric, one for each of `tasks`; 1 where they are None.
+        constants: Losses of a constant prediction by metric, one for each of `tasks`; None means 1.
 
-    Of the candidates that only one task has measured, the best by each of the metrics are kept.
+    Of the candidates that are not shared, the best ones of each task for each metric are kept.
     """
     found = _Collection.of(tasks, trials, metrics, spaces)
     losses = {metric: found.find_losses(metric) for metric in metrics}
@@ -59,7 +59,7 @@ def collect_measurements(
     ids = [tasks[found.rows[i][0]].id for i in rows]
     for values in losses.values():
         kept |= _choose_candidates(values[rows], ids, found.candidates, found.is_final)
-    # In the order of their content, so that the order of the trials changes nothing.
+    # Sorted by content, so that the order of the trials has no effect.
     columns = np.array(
         sorted(np.flatnonzero(kept), key=lambda j: (found.candidates[j].id, found.is_final[j])), dtype=int
     )
@@ -91,26 +91,26 @@ def collect_evidence(
     metrics: Mapping[str, str],
     spaces: Mapping[str, SearchSpace],
 ) -> Evidence:
-    """The evidence of one metric, called `metrics` by task type; arguments as of `collect_measurements`."""
+    """The evidence of one metric; `metrics` has its name by task type, other arguments as in `collect_measurements`."""
     found = collect_measurements(tasks, metafeatures, trials, metrics={metric: metrics}, spaces=spaces)
     return found.evidence(metric, list(spaces))
 
 
 def find_main_protocols(keys: Iterable[Key], protocols: Iterable[Kind]) -> dict[Key, Kind]:
-    """For each key the protocol that most trials with that key have: losses on other rows or folds are other losses."""
+    """The most frequent protocol for each key; losses on different rows or folds cannot be compared."""
     counts = Counter(zip(keys, protocols, strict=True))
     return {key: protocol for (key, protocol), _ in sorted(counts.items(), key=itemgetter(1))}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Cells:
-    """What trials measured, an entry for each cell that they fill: of each trial its own cell, then those of its curve.
+    """Cells of the matrix that trials fill: for each trial its own cell, then the cells of its curve; all shape (n,).
 
     Attributes:
-        trials: Place of the trial.
-        places: Place on its curve; -1 for the trial's own cell.
-        columns: Place of the candidate.
-        seconds: Seconds of fitting.
+        trials: Index of the trial.
+        places: Index on the trial's curve; -1 for the trial's own cell.
+        columns: Index of the candidate.
+        seconds: Seconds of training.
     """
 
     trials: np.ndarray
@@ -123,9 +123,19 @@ class _Cells:
 class _Collection:
     """The usable trials of some tasks, and the matrix that they fill.
 
-    `place_of` and `row_of` have the place of each trial's task among `tasks` and its row of the matrix; `rows` has for
-    each row the place of its task and the number of rows of the table that were used. Candidates are in the order in
-    which trials name them, and `columns` has their places by id and whether they are final.
+    Attributes:
+        tasks: The tasks.
+        metrics: Names by task type for each metric.
+        spaces: Search space by learner.
+        trials: The usable trials.
+        place_of: Index of each trial's task in `tasks`.
+        rows: Index of the task and number of used table rows, for each row of the matrix.
+        row_of: Row of the matrix for each trial.
+        cells: Cells that the trials fill.
+        candidates: Columns of the matrix, in the order of the trials.
+        origins: Origin of each candidate.
+        is_final: Whether each candidate is a trial's own configuration and not a checkpoint.
+        columns: Index of a candidate by its id and whether it is final.
     """
 
     tasks: Sequence[Task]
@@ -157,7 +167,7 @@ class _Collection:
         trials = _keep_usable(trials, tasks, place_of_task[trials.task_of], metrics, spaces)
         n_rows = np.array([task.n_rows for task in tasks], dtype=np.int64)
         most_rows = np.array([protocol.max_rows for protocol in trials.protocols], dtype=np.int64)
-        # The rows that a trial used, also where it failed.
+        # Number of table rows that a trial used; also known for failed trials.
         n_used = np.minimum(n_rows[place_of_task[trials.task_of]], most_rows[trials.protocol_of])
         is_kept = _is_comparable(trials, n_used)
         trials, n_used = trials.take(is_kept), n_used[is_kept]
@@ -190,13 +200,13 @@ class _Collection:
         )
 
     def fill(self, values: np.ndarray, cells: np.ndarray) -> np.ndarray:
-        """The matrix with `values` in some of the cells, NaN elsewhere; a later value replaces an earlier one."""
+        """The matrix with `values` in the cells of index `cells`, NaN elsewhere; later values replace earlier ones."""
         matrix = np.full((len(self.rows), len(self.candidates)), np.nan)
         matrix[self.row_of[self.cells.trials[cells]], self.cells.columns[cells]] = values
         return matrix
 
     def find_losses(self, metric: str) -> np.ndarray:
-        """The losses of a metric, infinite where a trial failed, NaN where there is none."""
+        """The matrix of a metric's losses: infinite for failed trials, NaN for missing losses."""
         cells, trials = self.cells, self.trials
         names = [self.metrics[metric][task.type] for task in self.tasks]
         folds = trials.fold_losses.choose(names, self.place_of)
@@ -211,9 +221,9 @@ class _Collection:
         return self.fill(np.where(values[known] > LARGEST, np.inf, values[known]), known)
 
     def find_folds(self, metric: str, losses: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The losses on each fold of the best configuration and the default of each learner, as `Measurements.folds`.
+        """The losses on each fold of each learner's best configuration and default, as in `Measurements.folds`.
 
-        Of some `rows` of the matrix `losses` of the metric.
+        Only for the given `rows` of `losses`, the matrix of the metric.
         """
         names = [self.metrics[metric][task.type] for task in self.tasks]
         folds = self.trials.fold_losses.choose(names, self.place_of)
@@ -233,7 +243,7 @@ class _Collection:
         is_default = np.array([each.id in defaults for each in configurations], dtype=bool)[codes]
         lists = folds.matrix(known, n_folds)
         found[at[0][is_default], at[1][is_default], 1] = lists[is_default]
-        # By the id of the configuration where losses are equal, so that the order of trials decides no tie.
+        # Ties are broken by the id of the configuration, so that the order of trials has no effect.
         order = np.lexsort((_rank([each.id for each in configurations])[codes], values, at[1], at[0]))
         order = order[values[order] < np.inf]
         best = order[np.unique(np.column_stack([at[0][order], at[1][order]]), axis=0, return_index=True)[1]]
@@ -260,7 +270,7 @@ def _number_candidates(
     is_cell &= (fewest[codes] <= checkpoints) & (checkpoints <= most[codes]) & (checkpoints != n_iterations[codes])
     rows = np.concatenate([np.arange(len(trials)), rows[is_cell]])
     places = np.concatenate([np.full(len(trials), -1), places[is_cell]])
-    # No checkpoint is 0, which stands for the trial's own cell.
+    # 0 stands for the trial's own cell; no checkpoint is 0.
     checkpoints = np.concatenate([np.zeros(len(trials), dtype=np.int64), checkpoints[is_cell]])
     order = np.lexsort((places, rows))
     rows, places, checkpoints = rows[order], places[order], checkpoints[order]
@@ -272,7 +282,7 @@ def _number_candidates(
     keys = codes * (checkpoints.max(initial=0) + 1) + checkpoints
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     column_of = np.empty(len(first), dtype=int)
-    # Two runs that differ in their iterations alone may share a checkpoint, which is one candidate then.
+    # Two runs that differ only in their iterations may share a checkpoint, which is then one candidate.
     columns: dict[tuple[str, bool], int] = {}
     candidates: list[Configuration] = []
     origins: list[Origin] = []
@@ -298,9 +308,9 @@ def _keep_usable(
     metrics: Mapping[str, Mapping[str, str]],
     spaces: Mapping[str, SearchSpace],
 ) -> TrialColumns:
-    """Trials of the current spaces with a loss of a metric of their task; one logged warning counts the others.
+    """Trials upgraded to the current spaces that have a loss of a metric or failed; one warning counts the others.
 
-    Those that a user tried outside the spaces are left out without a word.
+    Trials that a user ran outside the spaces are left out without a warning.
     """
     is_inside = np.array([not each.is_outside for each in trials.configurations], dtype=bool)[trials.configuration_of]
     is_measured = trials.states != TrialState.COMPLETE
@@ -317,7 +327,7 @@ def _keep_usable(
 
 
 def _is_comparable(trials: TrialColumns, n_used: np.ndarray) -> np.ndarray:
-    """Which trials have the main protocol of their task and number of used rows, and are not pruned, shape (n,).
+    """Whether each trial has the main protocol of its task and number of used rows and is not pruned, shape (n,).
 
     A pruned trial has losses of its first folds only.
     """
@@ -330,9 +340,9 @@ def _is_comparable(trials: TrialColumns, n_used: np.ndarray) -> np.ndarray:
 def _choose_candidates(
     losses: np.ndarray, task_ids: Sequence[str], candidates: Sequence[Configuration], is_final: np.ndarray
 ) -> np.ndarray:
-    """Which candidates to keep, shape (c,): the shared ones, and of the others the best few of each task.
+    """Whether to keep each candidate, shape (c,): shared candidates, and the best few others of each task.
 
-    A task with a row of losses for each of several numbers of rows counts once.
+    A task that was measured on several numbers of table rows has several rows of losses but counts once.
     """
     measured = ~np.isnan(losses)
     tasks = np.array(task_ids)
@@ -345,7 +355,7 @@ def _choose_candidates(
 
 
 def _rank(texts: Sequence[str]) -> np.ndarray:
-    """The place of each text in their order, shape (n,)."""
+    """The rank of each text in alphabetical order, shape (n,)."""
     ranks = np.empty(len(texts), dtype=int)
     ranks[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
     return ranks

@@ -1,4 +1,4 @@
-"""What past tasks say for one metric: tasks by candidates, and both as numbers."""
+"""Losses of past tasks for one metric: a matrix of tasks by candidates, and candidates as numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,20 +10,30 @@ from metahp.core.space import SearchSpace
 from metahp.core.task import Task
 from metahp.core.trial import Origin
 
-# How far a worst loss may be from the best, as a multiple of the median's distance: one that diverged says nothing.
+# Largest distance from best to worst loss, as a multiple of the distance to the median; limits diverged losses.
 MOST_MEDIANS = 100.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evidence:
-    """What past tasks say about a set of candidates, for one metric.
+    """Losses of past tasks on a set of candidates, for one metric.
 
-    `losses` and `fit_seconds` have shape (t, c): NaN where a trial is missing, infinite loss where it failed or met a
-    limit. A task that was measured on several numbers of rows has a row for each, with `n_rows` as many as were used.
-    `constants` (t,) are the losses of a constant prediction, 1 where there is no such thing.
-    `is_final` marks candidates that are a trial's own configuration, not an earlier checkpoint of its curve;
-    `defaults` holds the column of each learner's library default (none where there is no such thing). `flat` marks the
-    tasks whose default is as good as their best, within the noise of the folds; None where nobody has looked.
+    A task that was measured on several numbers of table rows has one entry for each, whose `n_rows` is the number used.
+
+    Attributes:
+        metric: Name of the metric.
+        spaces: Search space by learner.
+        tasks: Past tasks, t of them.
+        metafeatures: Shape (t, m); NaN where unknown.
+        constants: Loss of a constant prediction, shape (t,); 1 if there is none.
+        candidates: c configurations.
+        origins: Origin of each candidate.
+        is_final: Whether a candidate is a trial's own configuration and not an earlier checkpoint, shape (c,).
+        losses: Shape (t, c); NaN for a missing trial, infinity for one that failed or exceeded a limit.
+        fit_seconds: Seconds of training, shape (t, c); NaN for a missing trial.
+        defaults: Column of the library default by learner; a learner without a default is missing.
+        flat: Whether a task's default is as good as its best within the noise of the folds, shape (t,); None if
+            unknown.
     """
 
     metric: str
@@ -41,11 +51,11 @@ class Evidence:
 
     @property
     def groups(self) -> list[str]:
-        """The group of each task, which is its own where it has none: tasks of a group are left out together."""
+        """The group of each task, or its id if it has no group; tasks of a group are left out together."""
         return [task.group or task.id for task in self.tasks]
 
     def rows(self, index: np.ndarray) -> "Evidence":
-        """The evidence of some tasks only."""
+        """The evidence of the tasks selected by `index` (indices or a mask)."""
         return replace(
             self,
             tasks=tuple(self.tasks[i] for i in np.arange(len(self.tasks))[index]),
@@ -57,7 +67,7 @@ class Evidence:
         )
 
     def columns(self, index: np.ndarray) -> "Evidence":
-        """The evidence about some candidates only; library defaults that are not among them are none of it."""
+        """The evidence of the candidates with indices `index`; `defaults` loses those that are not among them."""
         place = {int(column): position for position, column in enumerate(index)}
         return replace(
             self,
@@ -69,11 +79,11 @@ class Evidence:
             defaults={learner: place[column] for learner, column in self.defaults.items() if column in place},
         )
 
-    def columns_of(self, part: "Evidence") -> np.ndarray:
-        """The columns that have the candidates of `part`, shape (c,).
+    def find_columns(self, part: "Evidence") -> np.ndarray:
+        """Column of each candidate of `part` in this evidence, shape (c,).
 
         Raises:
-            KeyError: `part` has a candidate that is none of these.
+            KeyError: `part` has a candidate that this evidence lacks.
         """
         place = {key: column for column, key in enumerate(self._keys())}
         return np.array([place[key] for key in part._keys()], dtype=int)
@@ -82,13 +92,13 @@ class Evidence:
         pairs = zip(self.candidates, self.is_final.tolist(), strict=True)
         return [(candidate.id, is_final) for candidate, is_final in pairs]
 
-    def measured(self) -> "Evidence":
-        """The evidence about candidates that some task has measured: another one may be a left-out optimum."""
+    def drop_unmeasured(self) -> "Evidence":
+        """The evidence of candidates that at least one task has measured; others may come from left-out tasks."""
         return self.columns(np.flatnonzero(~np.isnan(self.losses).all(axis=0)))
 
 
 def encode(candidates: Sequence[Configuration], spaces: Mapping[str, SearchSpace]) -> np.ndarray:
-    """Candidates as numbers, shape (c, d): a learner index, then the unit-cube axes of every learner.
+    """Candidates as numbers, shape (c, d): the index of the learner, then the unit-cube axes of all learners.
 
     The axes of other learners, and inactive hyperparameters, are NaN.
     """
@@ -105,12 +115,14 @@ def encode(candidates: Sequence[Configuration], spaces: Mapping[str, SearchSpace
 
 
 def normalise_losses(losses: np.ndarray, defaults: Sequence[int], *, clip: float) -> tuple[np.ndarray, np.ndarray]:
-    """Losses per task with the best known at 0 and the best library default at 1, clipped, shape (t, c); NaN stays.
+    """Losses of each task scaled so that its best loss is 0 and its best library default 1.
 
-    Also what one unit is worth in losses, shape (t,). It is at least a quarter of the distance from best to median, so
-    that a task whose default is nearly the best does not blow up the noise of its other losses. Without defaults it is
-    the geometric mean of the distances from best to median and from best to worst, the latter at most `MOST_MEDIANS` of
-    the former.
+    Returns:
+        Normalised losses, clipped to [0, `clip`], shape (t, c); NaN stays. And the unit: the loss difference of each
+        task that is scaled to 1, shape (t,). It is at least a quarter of the distance from best to median, so that a
+        default close to the best does not amplify the noise of the other losses. Without `defaults` it is the geometric
+        mean of the distances from best to median and from best to worst; the latter counts at most `MOST_MEDIANS` times
+        the former.
     """
     best = np.nanmin(losses, axis=1)
     middle = np.nanmedian(losses, axis=1) - best

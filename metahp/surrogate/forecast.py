@@ -1,4 +1,4 @@
-"""From normalised loss back to what a user understands: expected loss and training seconds of a candidate."""
+"""Expected loss and training seconds of candidates, in the units of the user."""
 
 import json
 import math
@@ -13,11 +13,11 @@ from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.prior import PastTasks, Prior
 from metahp.surrogate.trees import compact_text
 
-# A loss is compared with that of a constant prediction; below this share of it, differences are those of a solved
-# task and a logarithm would only blow up their noise.
+# Losses are divided by that of a constant prediction. Below this ratio a task is solved, and a logarithm would only
+# amplify noise.
 SMALLEST_RELATIVE_LOSS = 1e-3
 
-# A few hundred past tasks carry few splits: shallow, strongly averaged trees.
+# A few hundred past tasks support few splits: trees are shallow and strongly averaged.
 _LEVEL = {
     "objective": "regression",
     "learning_rate": 0.05,
@@ -33,7 +33,7 @@ _LEVEL = {
     "num_threads": 1,
 }
 _LEVEL_ROUNDS = 150
-# Of one task, which the trees' sampling would leave out, nothing can be learned.
+# The trees' row sampling would leave out a single task, so nothing can be learned from one.
 MIN_LEVEL_TASKS = 2
 
 
@@ -46,9 +46,9 @@ class Levels:
 
     @classmethod
     def fit(cls, evidence: Evidence, *, seed: int) -> "Levels":
-        """Fit on the past tasks that have a complete trial of a learner's default; a fraction of a second each.
+        """Fit one model per learner on the tasks with a complete trial of its default; each takes under a second.
 
-        Of a learner with fewer than `MIN_LEVEL_TASKS` of them nothing is known.
+        A learner with fewer than `MIN_LEVEL_TASKS` such tasks gets no model.
         """
         texts = {}
         for learner, column in evidence.defaults.items():
@@ -63,11 +63,11 @@ class Levels:
 
     @property
     def learners(self) -> frozenset[str]:
-        """The learners that there is a model of."""
+        """The learners that have a model."""
         return frozenset(self._boosters)
 
     def predict(self, learner: str, metafeatures: np.ndarray) -> float:
-        """Log of the default's loss over the constant's on a task with `metafeatures` (m,); NaN where nobody knows."""
+        """Log of default loss over constant loss on a task with `metafeatures` (m,); NaN without a model."""
         if learner not in self._boosters:
             return float("nan")
         return float(np.asarray(self._boosters[learner].predict(metafeatures[None, :], num_threads=1))[0])
@@ -78,7 +78,7 @@ class Levels:
 
     @classmethod
     def from_text(cls, text: str, learners: Collection[str]) -> "Levels":
-        """What `to_text` wrote, of these learners."""
+        """The models of `learners` from a text that `to_text` wrote."""
         texts = json.loads(text)
         return cls({name: texts[name] for name in learners if name in texts})
 
@@ -87,11 +87,14 @@ class Levels:
 class Forecast:
     """Predicts the loss of candidates relative to a constant prediction, and their seconds of training.
 
-    `ratios` holds the log of each candidate's loss over its learner's default loss on the past tasks, shape (t, c);
-    `seconds` the coefficients of log seconds for (1, log rows, log features, log classes), and one offset per
-    candidate. `units` has for each learner log(default loss / best loss) on the past tasks, shape (t,): what a unit of
-    normalised loss is worth there; `defaults` the columns of the library defaults, `most_rows` the largest number of
-    rows of a past task.
+    Attributes:
+        levels: Models of the default's loss.
+        ratios: Log of each candidate's loss over its learner's default loss on past tasks, shape (t, c).
+        seconds: Coefficients of log seconds for (1, log rows, log features, log classes), shape (4,).
+        offsets: Offset of log seconds for each candidate, shape (c,).
+        units: log(default loss / best loss) on past tasks by learner, shape (t,): one unit of normalised loss.
+        defaults: Column of the library default by learner.
+        most_rows: Largest number of rows of a past task.
     """
 
     levels: Levels
@@ -104,7 +107,7 @@ class Forecast:
 
     @classmethod
     def of(cls, past: PastTasks, levels: Levels) -> "Forecast":
-        """From what past tasks measured; their interpolated losses stand in where a trial is missing or failed."""
+        """The forecast from the trials of past tasks; interpolated losses replace missing and failed trials."""
         evidence = past.evidence
         ratios = np.zeros_like(evidence.losses)
         units = {}
@@ -133,15 +136,19 @@ class Forecast:
             most_rows=max(task.n_rows for task in evidence.tasks),
         )
 
-    def relative_loss(
+    def predict_relative_losses(
         self, columns: Sequence[int], metafeatures: np.ndarray, prior: Prior
     ) -> list[tuple[float, float]]:
-        """Log relative loss of candidates and of their learner's default, on a task with `metafeatures` (m,).
+        """Log relative losses of candidates and of their learner's default, on a task with `metafeatures` (m,).
 
-        Of the past ratios it takes the weighted median: their mean is ruled by the few tasks on which a candidate
-        failed badly, so that the very candidate chosen for its clipped regret was often expected to do worse than
-        the default. On left-out tasks the median errs less, too. The surrogate's shift is in normalised loss: one unit
-        is the distance from a learner's best to its default.
+        It uses the weighted median of the past ratios. Their mean is dominated by the few tasks on which a candidate
+        failed badly; with it, a candidate chosen for its clipped regret was often expected to be worse than the
+        default. The median also has a smaller error on left-out tasks. The surrogate's shift is in normalised loss: one
+        unit is the distance from a learner's best to its default.
+
+        Returns:
+            A pair for each of `columns`: log relative loss of the candidate and of the default; NaN if the learner has
+            no default.
         """
         expected = []
         levels = {
@@ -160,22 +167,22 @@ class Forecast:
         return expected
 
     def fit_seconds(self, task: Task, column: int) -> float:
-        """Seconds to train a candidate once on all rows of `task`, on one core; linear in rows beyond those seen."""
+        """Seconds to train a candidate on all rows of `task` on one core; linear in rows beyond `most_rows`."""
         seen = min(task.n_rows, self.most_rows)
         size = _make_sizes([(seen, task.n_features, task.n_classes)])[0]
-        # Past trials summed three fits on two thirds of the rows: together, two fits on all rows.
+        # Seconds of past trials are sums of three fits on two thirds of the rows, which is two fits on all rows.
         return float(np.exp(size @ self.seconds + self.offsets[column]) / 2 * task.n_rows / seen)
 
 
 def compute_weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    """The smallest of `values`, shape (t,), at or below which at least half of the weight lies."""
+    """The smallest of `values` (t,) such that at least half of the weight lies at or below it."""
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
     return float(values[order[np.searchsorted(reached, reached[-1] / 2)]])
 
 
 def compute_log_ratios(losses: np.ndarray, baselines: np.ndarray) -> np.ndarray:
-    """Log of losses over those of a constant prediction, floored; NaN and infinity stay."""
+    """Log of losses over `baselines`, at least log(`SMALLEST_RELATIVE_LOSS`); NaN and infinity stay."""
     return np.log(np.maximum(losses / baselines, SMALLEST_RELATIVE_LOSS))
 
 

@@ -1,4 +1,4 @@
-"""A random forest whose trees split past tasks by where their losses go: tasks that share leaves are alike."""
+"""A random forest that predicts losses from meta-features: tasks in the same leaves are similar."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,19 +7,25 @@ import numpy as np
 from sklearn.ensemble import RandomForestRegressor
 
 N_TREES = 300
-# Chosen with the rest by regret on left-out tasks: leaves of 3 or 5 tasks, and extremely randomised trees, came close.
+# Chosen, like the other settings, by regret on left-out tasks. Leaves of 3 or 5 tasks and extremely randomised trees
+# were nearly as good.
 MIN_TASKS_IN_LEAF = 8
 SHARE_OF_FEATURES = 0.3
-# What differs between tasks is described by so many principal components.
+# Number of principal components that describe the differences between tasks' losses.
 N_COMPONENTS = 20
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SimilarityForest:
-    """Trees as arrays, one element for each node: the children are places, and a leaf is its own child.
+    """Trees as arrays with one element per node; a leaf is its own child.
 
-    `roots` (r,) are the trees' first nodes, `features`, `thresholds`, `left` and `right` (n,) those of all nodes, and
-    `middle` (m,) stands for unknown meta-features.
+    Attributes:
+        roots: Index of each tree's first node, shape (r,).
+        features: Index of the tested meta-feature, shape (n,); 0 for a leaf.
+        thresholds: A value up to this goes to the left child, shape (n,).
+        left: Index of the left child, shape (n,).
+        right: Index of the right child, shape (n,).
+        middle: Values that replace unknown meta-features, shape (m,).
     """
 
     roots: np.ndarray
@@ -31,22 +37,22 @@ class SimilarityForest:
 
     @classmethod
     def fit(cls, metafeatures: np.ndarray, losses: np.ndarray, *, seed: int) -> "SimilarityForest":
-        """Grow trees that tell the losses (t, c), normalised losses without a gap, by their meta-features (t, m)."""
+        """Grow trees that predict normalised losses (t, c), without gaps, from meta-features (t, m)."""
         known = ~np.isnan(metafeatures).all(axis=0)
         middle = np.zeros(metafeatures.shape[1])
         middle[known] = np.nanmedian(metafeatures[:, known], axis=0)
         if not known.any():
-            return cls.empty(len(middle))
+            return cls.make_empty(len(middle))
         centred = losses - losses.mean(axis=1, keepdims=True)
         u, s, _ = np.linalg.svd(centred - centred.mean(axis=0), full_matrices=False)
         components = (u * s)[:, :N_COMPONENTS]
         if components.shape[1] == 1:
-            # scikit-learn warns of a column where a vector will do.
+            # scikit-learn warns about a matrix with one column.
             components = components.ravel()
         grown = RandomForestRegressor(
             N_TREES, min_samples_leaf=MIN_TASKS_IN_LEAF, max_features=SHARE_OF_FEATURES, random_state=seed
         ).fit(_fill_gaps(metafeatures, middle), components)
-        trees = [each.tree_ for each in grown.estimators_]
+        trees = [estimator.tree_ for estimator in grown.estimators_]
         roots = np.cumsum([0, *(tree.node_count for tree in trees)])[:-1]
         features = np.concatenate([tree.feature for tree in trees])
         children = [
@@ -66,15 +72,15 @@ class SimilarityForest:
         )
 
     @classmethod
-    def empty(cls, m: int) -> "SimilarityForest":
-        """A forest without trees for `m` meta-features, in which all tasks are alike."""
+    def make_empty(cls, m: int) -> "SimilarityForest":
+        """A forest without trees for `m` meta-features; all tasks are equally similar."""
         nothing = np.zeros(0, dtype=np.int32)
         return cls(
             roots=nothing, features=nothing, thresholds=np.zeros(0), left=nothing, right=nothing, middle=np.zeros(m)
         )
 
     def leaves(self, metafeatures: np.ndarray) -> np.ndarray:
-        """The leaf of each tree into which each task falls, shape (t, r), for meta-features (t, m)."""
+        """The leaf of each task in each tree, shape (t, r), for meta-features (t, m)."""
         X = _fill_gaps(metafeatures, self.middle)
         nodes = np.tile(self.roots, (len(X), 1))
         rows = np.arange(len(X))[:, None]
@@ -96,7 +102,7 @@ class SimilarityForest:
 
 
 def compute_proximities(own: np.ndarray, past: np.ndarray) -> np.ndarray:
-    """The share of trees in which a task, with leaves (r,), has the leaf of each past task, (t, r): shape (t,).
+    """Share of trees in which a task with leaves `own` (r,) and each past task (t, r) have the same leaf, shape (t,).
 
     Source: Breiman, 2001, "Random Forests", on proximities.
     """
@@ -104,7 +110,7 @@ def compute_proximities(own: np.ndarray, past: np.ndarray) -> np.ndarray:
 
 
 def compute_leaf_shares(own: np.ndarray, past: np.ndarray) -> np.ndarray:
-    """How much of a task's leaves (r,) is each past task's, whose leaves are (t, r): shape (t,), summing to one."""
+    """Share of each past task (t, r) in the leaves `own` (r,) of a task, shape (t,); sums to one."""
     if not own.size:
         return np.full(len(past), 1.0 / len(past))
     same = past == own
@@ -112,5 +118,5 @@ def compute_leaf_shares(own: np.ndarray, past: np.ndarray) -> np.ndarray:
 
 
 def _fill_gaps(metafeatures: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    # The trees were grown on single precision, in which a value may fall on the other side of a threshold.
+    # Single precision, as in training: in double precision a value may fall on the other side of a threshold.
     return np.where(np.isnan(metafeatures), middle, metafeatures).astype(np.float32)

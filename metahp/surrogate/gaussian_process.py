@@ -1,4 +1,4 @@
-"""Gaussian processes in numpy: past tasks as functions over all configurations, and the kernels that they share.
+"""Gaussian processes in numpy: past tasks as functions of the configuration, and their common kernel.
 
 Symbols: `n` points in `p` dimensions, `t` tasks, `c` candidates. All covariances are Matérn-5/2 plus noise.
 """
@@ -19,43 +19,43 @@ from metahp.surrogate.evidence import encode
 
 # Distance of two choices of a categorical, in units of a numeric axis, before length scales are learned.
 CHOICE_DISTANCE = 0.7
-# What length scales are learned from: enough to tell the axes apart, little enough for a few seconds.
+# Data for learning length scales: enough to distinguish the axes, small enough for a few seconds.
 LEARNING_TASKS = 24
 LEARNING_POINTS = 120
 LEARNING_STEPS = 40
-# Weight of a unit normal prior on each log length scale, for the mean log likelihood of a task.
+# Weight of a unit normal prior on each log length scale, relative to the mean log likelihood of a task.
 PRIOR_WEIGHT = 0.1
-# Tasks share a factor of the configurations that no fewer than this share of them, and two, have measured.
+# Tasks share a Cholesky factor of the configurations that at least this share of the tasks, and two, have measured.
 SHARED = 0.05
-# A task may lack so many of the configurations that its group shares.
+# Largest number of its group's shared configurations that a task may lack.
 MOST_LACKING = 160
-# A task is interpolated from at most so many of its configurations; solving costs their cube.
+# Largest number of configurations from which a task is interpolated; the cost is cubic in it.
 MOST_POINTS = 800
 JITTER = 1e-6
-# Groups of tasks that are solved side by side; each takes matrices of its own.
+# Number of groups of tasks that are solved in parallel; each needs its own matrices.
 N_THREADS = 4
-# Configurations that a group is asked of at once, so that its matrices stay small.
+# Number of configurations that are predicted at once, so that matrices stay small.
 BLOCK = 1000
-# Cosines that a random function is a sum of.
+# Number of cosines in the sum that approximates a random function.
 N_COSINES = 256
-# An optimiser has converged where a step gains less than this share of the log likelihood: a hundredth of a nat among
-# a hundred points moves no length scale that anybody could see.
+# The optimiser has converged when a step gains less than this share of the log likelihood. A hundredth of a nat for a
+# hundred points does not change any length scale noticeably.
 TOLERANCE = 1e-5
-# How many times the steps of the first attempt a second one may take.
+# Number of steps of a second attempt, as a multiple of the first attempt's.
 MORE_STEPS = 5
-# Priors of the kernel of one task, mean and standard deviation of the logs: of the length scales (in those of past
-# tasks), of the amplitude and the noise (as variances, in that of the losses) and of the slope.
+# Priors of the kernel of one task, as mean and standard deviation of the log: length scales (in units of those of past
+# tasks), amplitude and noise (variances, in units of the variance of the losses), and slope.
 LENGTH, AMPLITUDE, NOISE, SLOPE = (0.0, 1.0), (0.0, 1.0), (-2.0, 1.0), (0.0, 1.0)
-# Prior variance of the level of one task, in that of the losses.
+# Prior variance of the level of one task, in units of the variance of the losses.
 LEVEL = 4.0
-# So many of the best trials of one task are learned from: a step of the optimiser takes the cube of their number.
+# Number of the best trials of a task to learn from: the cost of an optimiser step is cubic in it.
 N_LEARNED_FROM = 100
 N_STEPS = 30
-# How many standard deviations the optimiser may leave the means of the priors by.
+# Largest distance from the means of the priors that the optimiser may reach, in standard deviations.
 FARTHEST = 4.0
 _log = logging.getLogger(__name__)
 
-# A point to its value and gradient.
+# Maps a point to its value and gradient.
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
@@ -67,7 +67,7 @@ def compute_matern52(A: np.ndarray, B: np.ndarray) -> np.ndarray:
 
 
 def draw_matern52(inputs: np.ndarray, n: int, *, seed: int) -> np.ndarray:
-    """Draws of `n` random functions of unit variance with that correlation at points (c, p), shape (n, c).
+    """Draws of `n` random functions with unit variance and Matérn-5/2 correlation at points (c, p), shape (n, c).
 
     Sums of cosines whose frequencies follow the kernel's spectral density, a Student t distribution with five degrees
     of freedom (Rahimi and Recht, 2007, "Random features for large-scale kernel machines").
@@ -81,9 +81,9 @@ def draw_matern52(inputs: np.ndarray, n: int, *, seed: int) -> np.ndarray:
 def find_minimum(objective: Objective, start: np.ndarray, bounds: np.ndarray, n_steps: int, what: str) -> np.ndarray:
     """The point with the lowest value that L-BFGS-B finds within `bounds` (p, 2), shape (p,).
 
-    Where it has not converged after `n_steps` steps, or met a matrix that has no Cholesky factor, it tries again from
-    the best point so far with more steps. A logged warning says so where that does not converge either, and calls the
-    parameters `what`; they are then the best that were found, or `start` where nothing has a value.
+    If it has not converged after `n_steps` steps, or met a matrix without a Cholesky factor, it tries again from the
+    best point so far with more steps. If that does not converge either, a logged warning names the parameters `what`,
+    and the result is the best point found, or `start` if no point has a finite value.
     """
     best, lowest, highest, n_missed = start, np.inf, -np.inf, 0
 
@@ -95,7 +95,7 @@ def find_minimum(objective: Objective, start: np.ndarray, bounds: np.ndarray, n_
             value, gradient = np.nan, theta
         if not np.isfinite(value):
             n_missed += 1
-            # Worse than all others but finite: SciPy takes an infinite one for a sign that it has converged.
+            # Worse than all others but finite: SciPy takes an infinite value as convergence.
             return (highest + abs(highest) + 1.0 if np.isfinite(highest) else 0.0), np.zeros_like(theta)
         highest = max(highest, value)
         if value < lowest:
@@ -104,7 +104,7 @@ def find_minimum(objective: Objective, start: np.ndarray, bounds: np.ndarray, n_
 
     for steps in (n_steps, MORE_STEPS * n_steps):
         n_missed = 0
-        # On matrices this small, threads of a linear algebra library only wait for each other.
+        # For matrices this small, threads of a linear algebra library only wait for each other.
         with threadpool_limits(1):
             options = {"maxiter": steps, "ftol": TOLERANCE}
             found = minimize(evaluate_safely, best, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
@@ -125,7 +125,7 @@ class Kernel:
     Attributes:
         spaces: Search space by learner.
         length_scales: One for each column of `make_raw_inputs`, shape (p,).
-        amplitude: Variance of a task's losses, in units of that variance.
+        amplitude: Variance of the process, in units of the variance of a task's losses.
         noise: Variance of a measurement, in the same unit.
     """
 
@@ -142,7 +142,7 @@ class Kernel:
             spaces: Search space by learner.
             inputs: `make_raw_inputs` of the columns of `losses`, shape (c, p).
             losses: Normalised, shape (t, c), NaN where not measured.
-            seed: Chooses the tasks and points that are looked at.
+            seed: Selects the tasks and points to learn from.
         """
         rng = np.random.default_rng(seed)
         samples: list[tuple[np.ndarray, np.ndarray]] = []
@@ -174,8 +174,8 @@ class Kernel:
 def make_raw_inputs(encoded: np.ndarray, spaces: Mapping[str, SearchSpace]) -> np.ndarray:
     """Kernel coordinates before scaling, shape (n, p), of configurations as `encode` gives them.
 
-    A numeric axis is its unit coordinate, a choice of two is one column, one of more is a column per choice, and so
-    is the learner where there are several. Inactive hyperparameters lie in the middle.
+    A numeric axis is one column with its unit coordinate. A categorical has one column if it has two choices, else one
+    column per choice. If there are several learners, each has a column. Inactive hyperparameters lie in the middle.
     """
     columns = []
     if len(spaces) > 1:
@@ -194,10 +194,13 @@ def make_raw_inputs(encoded: np.ndarray, spaces: Mapping[str, SearchSpace]) -> n
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Group:
-    """Tasks that measured the same configurations, beside a few of their own.
+    """Tasks that measured the same configurations, and a few extra ones each.
 
-    `points` (m, p) are scaled by the kernel's length scales, `coefficients` (m, g) are zero at other tasks' own points,
-    `means` (g,) and `rows` (g,) are those of the tasks.
+    Attributes:
+        points: Points divided by the kernel's length scales, shape (m, p).
+        coefficients: Weight of each point for each task, shape (m, g); zero at the extra points of other tasks.
+        means: Mean loss of each task, shape (g,).
+        rows: Index of each task, shape (g,).
     """
 
     points: np.ndarray
@@ -208,7 +211,7 @@ class _Group:
 
 @dataclass(frozen=True, eq=False)
 class Interpolation:
-    """Expected losses of past tasks at any configuration: the mean of one Gaussian process for each task."""
+    """Expected losses of past tasks at any configuration: the posterior mean of one Gaussian process per task."""
 
     kernel: Kernel
     groups: tuple[_Group, ...]
@@ -216,10 +219,10 @@ class Interpolation:
 
     @classmethod
     def fit(cls, kernel: Kernel, inputs: np.ndarray, losses: np.ndarray, *, seed: int = 0) -> "Interpolation":
-        """Interpolate `losses` (t, c), NaN where not measured, at `inputs` (c, p), scaled by the length scales.
+        """Interpolate `losses` (t, c), NaN where not measured, at `inputs` (c, p), divided by the length scales.
 
-        Tasks that share most of their configurations share a factor of these. What a task lacks of them, or has beside
-        them, changes its solution by a Schur complement.
+        Tasks with mostly the same configurations share a Cholesky factor of these. Configurations that a task lacks, or
+        has in addition, change its solution by a Schur complement.
         """
         known = ~np.isnan(losses)
         means = np.array([row[own].mean() if own.any() else 0.0 for row, own in zip(losses, known, strict=True)])
@@ -238,10 +241,12 @@ class Interpolation:
             return cls(kernel, tuple(pool.map(solve_columns, groups)), len(losses))
 
     def at(self, inputs: np.ndarray, *, share: float = 1.0, wanted: np.ndarray | None = None) -> np.ndarray:
-        """Expected losses of every task at `inputs` (n, p), scaled by the length scales, shape (t, n).
+        """Expected losses of every task at `inputs` (n, p), divided by the length scales, shape (t, n).
 
-        With a `share` below one they lie nearer to the mean of their task. Of the cells that are not `wanted` (t, n)
-        some may be NaN, which saves their time.
+        Args:
+            inputs: Points.
+            share: Factor of the distance from the task's mean.
+            wanted: Cells that are needed, shape (t, n); other cells may be NaN, which saves time. None means all.
         """
         values = np.full((self.n_tasks, len(inputs)), np.nan)
 
@@ -258,12 +263,12 @@ class Interpolation:
 
 
 def _share_columns(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Groups of tasks with the columns that they share: each is of as many tasks as have nearly the same columns.
+    """Groups of tasks that measured nearly the same columns, as pairs of shared columns and tasks.
 
-    `known` (t, c) says what was measured. Of the columns of its group a task may lack `MOST_LACKING`.
+    `known` (t, c) says what was measured. A task may lack at most `MOST_LACKING` of its group's columns.
     """
     common = known & (known.sum(axis=0) >= max(SHARED * len(known), 2))
-    # Where a task has more of its own than it shares, there is nothing to save.
+    # If a task shares fewer columns than it has for itself, sharing saves nothing.
     alone = 2 * common.sum(axis=1) < known.sum(axis=1)
     common[alone] = known[alone]
     distinct: dict[bytes, int] = {}
@@ -273,7 +278,7 @@ def _share_columns(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     place = np.arange(len(patterns))
     for small in np.argsort(counts, kind="stable"):
         pattern = patterns[small]
-        # Into a larger group that has all its columns, with the fewest that it lacks.
+        # Join the larger group that has all its columns and the fewest others.
         n_lacking = np.where((patterns | ~pattern).all(axis=1), patterns.sum(axis=1) - pattern.sum(), len(pattern) + 1)
         n_lacking[(counts < counts[small]) | ((counts == counts[small]) & (np.arange(len(patterns)) <= small))] = (
             len(pattern) + 1
@@ -296,7 +301,7 @@ def _solve_group(
     means: np.ndarray,
     rows: np.ndarray,
 ) -> _Group:
-    """Coefficients of tasks `rows` that measured nearly all `columns`, and each what `own` (g, c) says beside them."""
+    """Coefficients of the tasks `rows`, which measured nearly all `columns` and the further ones in `own` (g, c)."""
     noise = kernel.noise + JITTER
     points, means = inputs[columns], means[rows]
     others = np.flatnonzero(own.any(axis=0))
@@ -315,14 +320,14 @@ def _solve_group(
     shared = cho_solve((factor, True), np.where(is_lacking, 0.0, residuals))
     cross = kernel.amplitude * compute_matern52(points, added)
     reduced = cho_solve((factor, True), cross)
-    # Columns of the inverse at points that some task lacks.
+    # Columns of the inverse at points that at least one task lacks.
     lacked = np.flatnonzero(is_lacking.any(axis=1))
     inverse = cho_solve((factor, True), np.eye(len(columns))[:, lacked])
     for task, row in enumerate(rows):
         at, without = np.flatnonzero(own[task, others]), np.flatnonzero(is_lacking[lacked, task])
         if not at.size and not without.size:
             continue
-        # What a task lacks gets no coefficient: it is given the values at which there is none.
+        # A lacking point must have a zero coefficient: choose its value so that it has.
         change = inverse[:, without]
         gone = lacked[without]
 
@@ -350,9 +355,11 @@ def _add_noise(covariance: np.ndarray, noise: float) -> np.ndarray:
 def compute_negative_log_likelihood(
     theta: np.ndarray, samples: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> tuple[float, np.ndarray]:
-    """Of Matérn-5/2 Gaussian processes, a mean over `samples`: points (n, p) and their values (n,), without a mean.
+    """Negative log likelihood of Matérn-5/2 Gaussian processes and its gradient in `theta`, as means over `samples`.
 
-    With its gradient in `theta`: p log length scales, log amplitude and log noise.
+    Args:
+        theta: p log length scales, log amplitude and log noise.
+        samples: Pairs of points (n, p) and centred values (n,).
     """
     values, gradients, _ = zip(*(compute_likelihood(theta, inputs, y) for inputs, y in samples), strict=True)
     return float(np.mean(values)), np.mean(gradients, axis=0)
@@ -363,7 +370,7 @@ def compute_likelihood(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Negative log likelihood of one sample, its gradient in `theta` and in `y` (n,).
 
-    `level` is the prior variance of a constant that is added to the process.
+    `level` is the prior variance of a constant added to the process.
 
     Raises:
         LinAlgError: the covariance has no Cholesky factor.
@@ -391,9 +398,14 @@ def compute_likelihood(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Relevance:
-    """Which axes matter on one task: loss = level + slope m(x) + f(x) + noise, where m is what the prior expects.
+    """Which axes matter on one task: loss = level + slope m(x) + f(x) + noise, where m is the prior's mean.
 
-    Length scales (p,) in units of those of past tasks; amplitude (of f), noise and level are variances.
+    Attributes:
+        length_scales: In units of those of past tasks, shape (p,).
+        amplitude: Variance of f.
+        noise: Variance of the noise.
+        slope: Factor of m.
+        level: Prior variance of the level.
     """
 
     length_scales: np.ndarray
@@ -408,8 +420,8 @@ class Relevance:
 
         Args:
             inputs: Points divided by the length scales of past tasks, shape (n, p).
-            mean: m, what the prior expects there, shape (n,).
-            losses: Shape (n,), in a unit in which the slope may be expected to be one.
+            mean: The prior's mean m at the points, shape (n,).
+            losses: Shape (n,), in a unit in which the expected slope is one.
         """
         unit = float(losses.std()) or 1.0
         y = (losses - losses.mean()) / unit

@@ -1,4 +1,4 @@
-"""What past tasks measured, as matrices: tasks by candidates, where every curve checkpoint is a candidate."""
+"""Losses of past tasks as matrices of tasks by candidates; every curve checkpoint is a candidate."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,25 @@ from metahp.core.task import Task, make_task_from_dict
 from metahp.core.trial import Origin
 from metahp.surrogate.evidence import Evidence
 
-# Of the candidates that are not shared, the best of each task are kept, which a search has found: so many of a task,
-# fewer where all together would be more than the second number.
+# Of the candidates that are not shared (a search found them), the best of each task are kept: at most the first number
+# per task, and fewer if the total would exceed the second number.
 OWN_CANDIDATES, MOST_OWN_CANDIDATES = 20, 2000
-# Squares of much larger numbers do not fit a float: such a loss counts as one without a bound.
+# The square of a much larger number overflows a float: a larger loss counts as infinite.
 LARGEST = 1e100
-# Bits of the mantissa of a loss that a file keeps: a relative error of 3e-5, far below the noise of any trial.
+# Bits of a loss's mantissa that a file keeps: a relative error of 3e-5, far below the noise of any trial.
 KEPT_BITS, _MANTISSA_BITS, _INFINITY_BITS = 14, 23, 0x7F800000
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Measurements:
-    """What past tasks of one kind measured, for every metric: the store from which `evidence` takes its part.
+    """Losses of past tasks of one kind for all metrics; `evidence` extracts one metric and some learners.
 
-    Fields are those of `Evidence`; `losses` and `constants` are by metric. `folds` has by metric, for each task and
-    each learner in the order of `spaces`, the losses on each fold of its best configuration and of its default, shape
-    (t, learners, 2, folds), NaN where there are none.
+    Attributes:
+        spaces, tasks, metafeatures, candidates, origins, is_final, fit_seconds: As in `Evidence`.
+        constants: By metric; each as in `Evidence`.
+        losses: By metric; each as in `Evidence`.
+        folds: By metric, the losses on each fold of each learner's best configuration and default, shape
+            (t, learners, 2, folds), learners in the order of `spaces`; NaN where missing.
     """
 
     spaces: Mapping[str, SearchSpace]
@@ -43,10 +46,10 @@ class Measurements:
     folds: Mapping[str, np.ndarray]
 
     def evidence(self, metric: str, learners: Sequence[str]) -> Evidence:
-        """The evidence for one metric about the candidates of some learners.
+        """The evidence for one metric and the candidates of some learners.
 
-        Tasks without a complete trial of the default of any of them, or without a usable loss of a constant
-        prediction, have no part in it.
+        A task is left out if it has no complete trial of the default of any of them, or no usable loss of a constant
+        prediction.
         """
         spaces = {name: self.spaces[name] for name in sorted(learners)}
         columns = np.array([j for j, each in enumerate(self.candidates) if each.learner in spaces], dtype=int)
@@ -80,7 +83,7 @@ class Measurements:
         )
 
     def with_learners(self, spaces: Mapping[str, SearchSpace]) -> "Measurements":
-        """The same with learners of `spaces` that were never measured, after those that were."""
+        """The same measurements, with unmeasured learners of `spaces` added after the measured ones."""
         missing = {name: space for name, space in spaces.items() if name not in self.spaces}
         padding = [(0, 0), (0, len(missing)), (0, 0), (0, 0)]
         return replace(
@@ -90,7 +93,7 @@ class Measurements:
         )
 
     def drop_tasks(self, ids: frozenset[str]) -> "Measurements":
-        """All tasks but those with these ids; candidates stay."""
+        """The measurements without the tasks with these ids; all candidates stay."""
         rows = np.array([i for i, task in enumerate(self.tasks) if task.id not in ids], dtype=int)
         return replace(
             self,
@@ -103,11 +106,11 @@ class Measurements:
         )
 
     def join(self, others: "Measurements") -> "Measurements":
-        """The tasks of both, and the candidates of both: one that only one of them has is missing in the other.
+        """The tasks and candidates of both; cells of a candidate that only one of them has are NaN in the other.
 
-        Of the candidates that are new here, only the defaults and the best few of each task are taken.
+        Of the candidates that only `others` has, the defaults and the best few of each task are kept.
         """
-        others = others.best_candidates(frozenset(_make_keys(self)), len(self.tasks) + len(others.tasks))
+        others = others.keep_best_candidates(frozenset(_make_keys(self)), len(self.tasks) + len(others.tasks))
         place: dict[tuple[str, bool], int] = {}
         for column, key in enumerate(_make_keys(self)):
             place.setdefault(key, column)
@@ -144,10 +147,10 @@ class Measurements:
             },
         )
 
-    def best_candidates(self, known: frozenset[tuple[str, bool]], n_tasks: int) -> "Measurements":
-        """The candidates that are `known` elsewhere, the defaults, and of the others the best few of each task.
+    def keep_best_candidates(self, known: frozenset[tuple[str, bool]], n_tasks: int) -> "Measurements":
+        """The measurements of the `known` candidates, the defaults, and the best few other candidates of each task.
 
-        They are as few as they would be among `n_tasks` tasks.
+        The number per task is that of `choose_best_candidates` for `n_tasks` tasks.
         """
         defaults = {space.default.id for space in self.spaces.values()}
         kept = np.array([key in known or key[0] in defaults for key in _make_keys(self)], dtype=bool)
@@ -164,7 +167,7 @@ class Measurements:
         )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything as plain arrays, losses to four digits; `from_arrays` reads them."""
+        """All fields as plain arrays, losses with four digits; `from_arrays` reads them."""
         about = {
             "spaces": {name: space.fingerprint for name, space in self.spaces.items()},
             "tasks": [{**asdict(task), "type": str(task.type)} for task in self.tasks],
@@ -189,10 +192,10 @@ class Measurements:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], spaces: Mapping[str, SearchSpace]) -> "Measurements":
-        """What `to_arrays` wrote, of the learners among `spaces` whose search space is the same.
+        """The measurements that `to_arrays` wrote, for learners of `spaces` with an unchanged search space.
 
         Raises:
-            KeyError, ValueError: an array is missing, or of another shape than the others.
+            KeyError, ValueError: an array is missing, or its shape does not fit the others.
         """
         about = json.loads(arrays["about"].tobytes())
         same = {
@@ -223,7 +226,7 @@ class Measurements:
 
 
 def _make_keys(measurements: Measurements) -> list[tuple[str, bool]]:
-    """What tells candidates apart: a checkpoint and a trial's own configuration may have the same values."""
+    """Keys of the candidates: id and whether final, as a checkpoint and a trial may have the same configuration."""
     candidates, is_final = measurements.candidates, measurements.is_final.tolist()
     return [(each.id, final) for each, final in zip(candidates, is_final, strict=True)]
 
@@ -234,9 +237,9 @@ def _list_packed(metrics: Sequence[str]) -> list[str]:
 
 
 def _pack(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
-    """A matrix that takes little room once it is compressed: which cells are known, and these, byte by byte.
+    """Arrays of a matrix that compress well: which cells are known, and their values byte by byte.
 
-    They are rounded to `KEPT_BITS` of their mantissa.
+    Values are rounded to `KEPT_BITS` of their mantissa.
     """
     known = ~np.isnan(values)
     dropped = np.uint32(_MANTISSA_BITS - KEPT_BITS)
@@ -249,7 +252,7 @@ def _pack(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _unpack(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """What `_pack` made, shape (t, c)."""
+    """The matrix that `_pack` wrote, shape (t, c)."""
     shape = tuple(map(int, arrays[f"{name}/shape"]))
     known = np.unpackbits(arrays[f"{name}/known"], count=shape[0] * shape[1]).astype(bool)
     values = np.full(shape[0] * shape[1], np.nan)
@@ -258,7 +261,7 @@ def _unpack(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def choose_best_candidates(losses: np.ndarray, n_tasks: int) -> np.ndarray:
-    """The candidates (c,) with the lowest losses (t, c) of each task, as many of a task as `n_tasks` tasks may have."""
+    """Whether each candidate (c,) is among the best of any task by `losses` (t, c); `n_tasks` limits the number."""
     kept = np.zeros(losses.shape[1], dtype=bool)
     n_own = min(OWN_CANDIDATES, max(1, MOST_OWN_CANDIDATES // max(n_tasks, 1)))
     for values in np.where(np.isnan(losses), np.inf, losses):
@@ -268,7 +271,7 @@ def choose_best_candidates(losses: np.ndarray, n_tasks: int) -> np.ndarray:
 
 
 def _stack_folds(ours: np.ndarray, theirs: np.ndarray, order: Sequence[int]) -> np.ndarray:
-    """The folds of two sets of tasks, whose learners are brought into our `order`."""
+    """The folds of two sets of tasks; `order` has the index in `theirs` of each of our learners."""
     n_folds = max(ours.shape[3], theirs.shape[3])
     padded = [
         np.pad(values, [(0, 0)] * 3 + [(0, n_folds - values.shape[3])], constant_values=np.nan)
@@ -278,12 +281,12 @@ def _stack_folds(ours: np.ndarray, theirs: np.ndarray, order: Sequence[int]) -> 
 
 
 def _is_flat(best: np.ndarray, default: np.ndarray) -> bool:
-    """Whether the best default of some learners is as good as the best of all, from their folds, each (learners, f)."""
+    """Whether the best default is as good as the best configuration, from losses of shape (learners, folds)."""
     pair = []
     for folds in (best, default):
         known = [values[~np.isnan(values)] for values in folds if not np.isnan(values).all()]
         if not known:
             return False
         pair.append(min(known, key=lambda values: float(values.mean())))
-    # An objective of a user's own may have left some folds out; then only the means can be compared.
+    # A user's own objective may have skipped folds; then only the means can be compared.
     return is_flat(*(pair if len(pair[0]) == len(pair[1]) else (each.mean(keepdims=True) for each in pair)))

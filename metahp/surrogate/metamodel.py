@@ -1,4 +1,4 @@
-"""The meta-model: what is trained on past tasks, once for all questions about their learners."""
+"""The meta-model: trained once on past tasks, used for all questions about their learners."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from metahp.surrogate.gaussian_process import Interpolation, Kernel, make_raw_in
 from metahp.surrogate.similarity import compute_copy_width, compute_near_width
 from metahp.surrogate.surrogate import Surrogate
 
-# Where fewer past tasks have trials of every learner, those of some learners count as much as they do.
+# With fewer past tasks that have trials of every learner, tasks with trials of some learners count in full too.
 MIN_WHOLE = 10
 
 
@@ -23,10 +23,12 @@ MIN_WHOLE = 10
 class PriorSettings:
     """The prior's own hyperparameters.
 
-    `shift` is how much of the surrogate's view of the task the scenarios are shifted by; `trust` the share of the
-    weight that goes by similarity, the rest being equal for all past tasks. `local` says how far a task is from any
-    scenario, alike at configurations that are alike: its standard deviation in normalised loss, times the square root
-    of the number of scenarios, for the more there are, the nearer is one.
+    Attributes:
+        shift: Share of the surrogate's predicted shift that is added to the scenarios.
+        trust: Share of the weight that depends on similarity; the remainder is equal for all past tasks.
+        local: Standard deviation of a task's difference from a scenario, in normalised loss, times the square root of
+            the number of scenarios: with more scenarios the nearest one is closer. The difference is a smooth function
+            of the configuration.
     """
 
     shift: float = 0.25
@@ -38,10 +40,18 @@ class PriorSettings:
 class MetaModel:
     """Surrogate, forest and kernel, trained on the past tasks of some learners for one metric.
 
-    It serves other metrics as well, whose scenarios are measured losses. `metafeatures` (t, m) are those of the tasks
-    that the surrogate was trained on, and `averages` its mean over them by configuration. Without a surrogate nothing
-    is shifted. `copy_width` is the distance of meta-features within which a task is a near copy, `near_width` the
-    squared one within which it is alike.
+    It is also used for other metrics: their scenarios are measured losses.
+
+    Attributes:
+        metric: Name of the metric of training.
+        kernel: Covariance over configurations.
+        forest: Forest that measures similarity.
+        surrogate: Model of normalised losses; None means that nothing is shifted.
+        metafeatures: Meta-features of the surrogate's training tasks, shape (t, m).
+        averages: Mean prediction of the surrogate over these tasks, by id of the configuration.
+        near_width: Squared distance of meta-features within which a task is similar.
+        copy_width: Distance of meta-features within which a task is a near copy.
+        settings: Hyperparameters of the prior.
     """
 
     metric: str
@@ -57,7 +67,7 @@ class MetaModel:
     @classmethod
     def fit(cls, evidence: Evidence, *, seed: int, settings: PriorSettings | None = None) -> "MetaModel":
         """Train on the evidence of past tasks."""
-        evidence = evidence.measured()
+        evidence = evidence.drop_unmeasured()
         spaces = evidence.spaces
         encoded = encode(evidence.candidates, spaces)
         losses, _ = normalise_losses(evidence.losses, list(evidence.defaults.values()), clip=DEFAULT_SCALED_CLIP)
@@ -79,7 +89,7 @@ class MetaModel:
             kernel=kernel,
             forest=SimilarityForest.fit(metafeatures, values, seed=seed),
             surrogate=surrogate,
-            # As a file has them: a model that was kept says the same as one that was just trained.
+            # Rounded as in a file, so that a stored model predicts the same as one that was just trained.
             metafeatures=metafeatures.astype(np.float32).astype(float),
             averages=dict(zip((evidence.candidates[j].id for j in kept), averages, strict=True)),
             near_width=compute_near_width(evidence.metafeatures),
@@ -88,14 +98,14 @@ class MetaModel:
         )
 
     @classmethod
-    def untrained(cls, evidence: Evidence) -> "MetaModel":
-        """What there is before any training: all past tasks are alike, and all axes matter as much."""
+    def make_untrained(cls, evidence: Evidence) -> "MetaModel":
+        """A meta-model without training: all past tasks are equally similar, all axes equally important."""
         n_inputs = make_raw_inputs(encode(evidence.candidates[:1], evidence.spaces), evidence.spaces).shape[1]
         nothing = np.zeros((0, evidence.metafeatures.shape[1]))
         return cls(
             metric=evidence.metric,
             kernel=Kernel(evidence.spaces, np.ones(n_inputs)),
-            forest=SimilarityForest.empty(evidence.metafeatures.shape[1]),
+            forest=SimilarityForest.make_empty(evidence.metafeatures.shape[1]),
             surrogate=None,
             metafeatures=nothing,
             averages={},
@@ -104,8 +114,10 @@ class MetaModel:
             settings=PriorSettings(shift=0.0, trust=0.0),
         )
 
-    def shifts(self, metafeatures: np.ndarray, candidates: Sequence[Configuration], encoded: np.ndarray) -> np.ndarray:
-        """How far the surrogate moves tasks from the average one, in normalised loss, shape (n, c).
+    def compute_shifts(
+        self, metafeatures: np.ndarray, candidates: Sequence[Configuration], encoded: np.ndarray
+    ) -> np.ndarray:
+        """Predicted difference of tasks from the average task, in normalised loss, shape (n, c).
 
         Args:
             metafeatures: Of the n tasks, shape (n, m).
@@ -120,7 +132,7 @@ class MetaModel:
         return self.surrogate.predict(metafeatures, encoded) - average
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything as plain arrays, without objects, for a file; `from_arrays` reads them."""
+        """All fields as plain arrays without objects, for a file; `from_arrays` reads them."""
         spaces = {name: space.fingerprint for name, space in self.kernel.spaces.items()}
         about = {"metric": self.metric, "spaces": spaces, "candidates": list(self.averages)}
         return {
@@ -137,7 +149,7 @@ class MetaModel:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], spaces: Mapping[str, SearchSpace]) -> "MetaModel":
-        """The meta-model that `to_arrays` wrote; `spaces` has those that it was trained with, and may have others.
+        """The meta-model that `to_arrays` wrote; `spaces` must contain its search spaces and may have others.
 
         Raises:
             KeyError, ValueError: an array or a space is missing, or a space has changed.
@@ -165,17 +177,18 @@ class MetaModel:
         )
 
 
-# Above so many candidates of which each is known on few tasks, a sample of so many stands for all of them.
+# With more candidates than the first number, each measured on few tasks, a sample of the second size replaces them.
 MOST_CANDIDATES, N_REFERENCE = 6000, 600
-# The share of an interpolated loss's distance from the mean of its task that counts beside measured losses. Among many
-# interpolated ones the best are too good to be true: on the 26 longest classification designs of the seed, the thirty
-# candidates interpolated as best on average promised -.01 and measured .12. Shares of 1, .8, .6 and .4 gave a regret of
-# .49, .41, .38 and .38 at k = 1 and of .18, .17, .16 and .16 at k = 10 on 60 tables where all candidates were advised.
+# Factor of an interpolated loss's distance from the mean of its task, where measured losses compete with it. The best
+# of many interpolated losses are too optimistic: on the 26 longest classification designs of the seed, the thirty
+# candidates with the best interpolated losses on average promised -.01 and measured .12. Factors of 1, .8, .6 and .4
+# gave a regret of .49, .41, .38 and .38 at k = 1 and of .18, .17, .16 and .16 at k = 10 on 60 tables where all
+# candidates were advised.
 INTERPOLATED = 0.6
 
 
 def choose_reference_columns(evidence: Evidence, *, seed: int) -> np.ndarray:
-    """Which candidates stand for all of them: a sample where there are too many, and always the defaults."""
+    """Columns of the candidates in use: all, or if there are too many a sample with all the defaults."""
     n = len(evidence.candidates)
     if n <= MOST_CANDIDATES:
         return np.arange(n)
@@ -184,12 +197,12 @@ def choose_reference_columns(evidence: Evidence, *, seed: int) -> np.ndarray:
 
 
 def choose_interpolated_share(kept: np.ndarray, n: int) -> float:
-    """What an interpolated loss counts; where a sample stands for all, all are interpolated and none is favoured."""
+    """`INTERPOLATED`, or 1 for a sample of candidates: there nearly all are interpolated, so none has an advantage."""
     return INTERPOLATED if kept.size == n else 1.0
 
 
 def find_unknown_learners(losses: np.ndarray, encoded: np.ndarray) -> np.ndarray:
-    """Cells (t, c) of learners of which the task has no trial: there is nothing to interpolate from."""
+    """Whether a task has no trial of a candidate's learner, so that nothing can be interpolated, shape (t, c)."""
     unknown = np.zeros(losses.shape, dtype=bool)
     for learner in np.unique(encoded[:, 0]):
         own = encoded[:, 0] == learner
@@ -198,7 +211,7 @@ def find_unknown_learners(losses: np.ndarray, encoded: np.ndarray) -> np.ndarray
 
 
 def find_whole_tasks(losses: np.ndarray, encoded: np.ndarray) -> np.ndarray:
-    """Tasks (t,) that have trials of every learner; all of them where these are few."""
+    """Whether each task has trials of every learner, shape (t,); all true if fewer than `MIN_WHOLE` have."""
     whole = np.asarray(~find_unknown_learners(losses, encoded).any(axis=1))
     return whole if whole.sum() >= MIN_WHOLE else np.ones_like(whole)
 

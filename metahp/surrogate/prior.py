@@ -1,4 +1,4 @@
-"""The prior of a task: past tasks as scenarios of its losses, with weights, over any configurations."""
+"""The prior of a task: weighted past tasks as scenarios of its losses, at any configurations."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,8 +31,10 @@ LEAST_WEIGHT = 1e-9
 class Scenarios:
     """Possible losses of some configurations on one task.
 
-    `values` (t, n) are normalised losses, `weights` (t,) sum to one, and `inputs` (n, p) are the kernel's coordinates
-    of the configurations.
+    Attributes:
+        values: Normalised losses, shape (t, n).
+        weights: Weights of the scenarios, shape (t,); sum to one.
+        inputs: The kernel's coordinates of the configurations, shape (n, p).
     """
 
     values: np.ndarray
@@ -43,17 +45,17 @@ class Scenarios:
 def draw_scenarios(
     scenarios: Scenarios, *, local: float, moved: np.ndarray | float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scenarios with a local term: each drawn several times, with a random function of the configuration added.
+    """Repeat each scenario several times and add a random function of the configuration to each copy.
 
-    Without it a batch is chosen as if the new task were one of the past ones, shifted.
+    Without these functions a batch is chosen as if the new task were exactly a shifted past task.
 
     Args:
-        scenarios: Of n configurations.
+        scenarios: Scenarios of n configurations.
         local: Standard deviation of the random functions, times the square root of the number of scenarios with weight.
-        moved: The share of it that each scenario takes, shape (t,): a near copy of the task has none.
+        moved: Factor of the random functions for each scenario, shape (t,); 0 for a near copy of the task.
 
     Returns:
-        Values (d, n) and weights (d,), d being `N_DRAWS` or a little more; those without weight are left out.
+        Values (d, n) and weights (d,), where d is `N_DRAWS` or slightly more; scenarios without weight are left out.
     """
     values, weights = scenarios.values, scenarios.weights
     used = np.flatnonzero(weights > LEAST_WEIGHT)
@@ -66,13 +68,23 @@ def draw_scenarios(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prior:
-    """What past tasks say about the losses of one task, before any trial of it.
+    """Expected losses of one task from past tasks, before any trial of it.
 
-    A normalised loss is 0 at the best known and 1 at the library default of the past task. `values` (t, c) are the
-    scenarios at the `candidates`: as measured, with gaps interpolated, and shifted. `moved` (t,) is the share of the
-    shift (c,) that each took: a near copy of the task takes none. `unit` is the loss that `log_scale` is in units of:
-    that of a constant prediction, 1 where there is none. `similarity` (t,) is 1 for the same task. `abstained` says
-    why past tasks are not trusted and all scenarios weigh the same; it is empty where they are.
+    A normalised loss is 0 at the best known configuration of the past task and 1 at its library default.
+
+    Attributes:
+        candidates: c configurations.
+        inputs: The kernel's coordinates of the candidates, shape (c, p).
+        values: The scenarios at the candidates, shape (t, c): measured losses with gaps interpolated, then shifted.
+        weights: Weights of the scenarios, shape (t,); sum to one.
+        similarity: Similarity of each past task, shape (t,); 1 for the same task.
+        shift: Shift of each candidate, shape (c,), in normalised loss.
+        moved: Factor of the shift for each scenario, shape (t,); 0 for a near copy of the task.
+        unit: Loss of a constant prediction, 1 if there is none; the unit of `log_scale`.
+        units: Loss difference normalised to 1 on each past task, in losses of a constant prediction, shape (t,).
+        interpolation: The scenarios at any configuration, not shifted.
+        local: As in `PriorSettings`.
+        abstained: Why past tasks are not trusted and all scenarios have equal weight; empty if they are trusted.
     """
 
     candidates: tuple[Configuration, ...]
@@ -89,10 +101,10 @@ class Prior:
     abstained: str = ""
 
     def at(self, configurations: Sequence[Configuration]) -> Scenarios:
-        """The scenarios at any n configurations, as smooth functions: at a candidate, without its measurement's noise.
+        """The scenarios at any n configurations as smooth functions, also at a candidate, without measurement noise.
 
         Raises:
-            UnknownHyperparameterError, OutOfRangeError: a configuration that is in none of the search spaces.
+            UnknownHyperparameterError, OutOfRangeError: a configuration lies outside its search space.
         """
         inputs = self.kernel.inputs(configurations)
         values = self.interpolation.at(inputs)
@@ -101,9 +113,9 @@ class Prior:
         return Scenarios(values, self.weights, inputs)
 
     def batch(self, k: int, among: np.ndarray | None = None) -> list[int]:
-        """Places of the `k` candidates to try first, chosen together, of all or of those `among` (n,).
+        """Indices of the `k` candidates to try first, chosen as a set from all, or from the indices `among` (n,).
 
-        Where the prior abstained, they are the portfolio.
+        If the prior abstained, the set is the portfolio.
         """
         chosen = np.arange(len(self.candidates)) if among is None else among
         scenarios = Scenarios(self.values[:, chosen], self.weights, self.inputs[chosen])
@@ -123,14 +135,14 @@ class Prior:
 
     @cached_property
     def log_scale(self) -> tuple[float, float]:
-        """Mean and standard deviation of the log of what a normalised loss of 1 was worth on past tasks, in `unit`."""
-        # A task whose losses are all the same has no scale, but `normalise_losses` gives it the tiniest unit.
+        """Mean and standard deviation of the log loss difference normalised to 1 on past tasks, in units of `unit`."""
+        # A task with equal losses has no scale; `normalise_losses` gives it the smallest positive unit.
         scaled = (self.units > np.sqrt(np.finfo(float).tiny)) & (self.weights > 0)
         if not scaled.any():
             return 0.0, 1.0
         log_units, weights = np.log(self.units[scaled]), self.weights[scaled] / self.weights[scaled].sum()
         mean = float(weights @ log_units)
-        # One more task, a factor of e away, stands for all that was not seen: few tasks hardly tell the spread.
+        # Few tasks hardly determine the spread: add one hypothetical task, a factor of e away.
         t = len(log_units)
         return mean, float(np.sqrt((t * (weights @ (log_units - mean) ** 2) + 1.0) / (t + 1)))
 
@@ -141,12 +153,19 @@ class Prior:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PastTasks:
-    """The evidence of past tasks as a meta-model reads it, ready to be the scenarios of any new task.
+    """Past tasks prepared by a meta-model as scenarios of any new task.
 
-    `evidence` is that of the candidates: those that some task has measured, or a sample of them where hardly any two
-    tasks share one. `values` (t, c) are their normalised losses with no gap left, `units` (t,) what one unit is worth
-    in losses of a constant prediction. `whole` (t,) marks the tasks that have trials of every learner. The others say
-    nothing of how learners compare, as their best is the best of some of them: they count for near copies alone.
+    Tasks without trials of every learner cannot compare learners, because their best is the best of some learners only.
+    They count only as near copies.
+
+    Attributes:
+        model: The meta-model.
+        evidence: Losses of the candidates that at least one task has measured, or of a sample of these.
+        encoded: The candidates as numbers, shape (c, d).
+        values: Normalised losses without gaps, shape (t, c).
+        units: Loss difference that is normalised to 1, in losses of a constant prediction, shape (t,).
+        whole: Whether a task has trials of every learner, shape (t,).
+        interpolation: The normalised losses at any configuration.
     """
 
     model: MetaModel
@@ -159,11 +178,11 @@ class PastTasks:
 
     @classmethod
     def read(cls, evidence: Evidence, model: MetaModel, *, seed: int = 0) -> "PastTasks":
-        """Normalise the losses of past tasks and interpolate what is missing; nothing is trained.
+        """Normalise the losses of past tasks and interpolate the missing ones; nothing is trained.
 
-        `seed` chooses the sample of candidates, where one is taken.
+        `seed` determines the sample of candidates, if one is needed.
         """
-        evidence = evidence.measured()
+        evidence = evidence.drop_unmeasured()
         kernel = model.kernel
         encoded = encode(evidence.candidates, kernel.spaces)
         losses, units = normalise_losses(evidence.losses, list(evidence.defaults.values()), clip=DEFAULT_SCALED_CLIP)
@@ -176,7 +195,7 @@ class PastTasks:
             share = choose_interpolated_share(kept, len(inputs))
             values = np.where(gaps, interpolation.at(inputs[kept], share=share, wanted=gaps), values)
         if (lacking := unknown[:, kept]).any():
-            # Nothing to interpolate from: what the tasks have on average that know all learners.
+            # Nothing can be interpolated: take the mean of the tasks that have trials of all learners.
             values = np.where(lacking, values[whole].mean(axis=0), values)
         return cls(
             model=model,
@@ -189,28 +208,31 @@ class PastTasks:
         )
 
     def prior(self, metafeatures: np.ndarray | None, *, unit: float = 1.0, abstained: str = "") -> Prior:
-        """The prior of a task with these meta-features, shape (m,); None where it has none.
+        """The prior of a task.
 
-        With `abstained` (why no past task can be trusted) the scenarios are neither shifted nor weighted by similarity,
-        so that a batch chosen from them is the portfolio. `unit` is the loss of a constant prediction on the task.
+        Args:
+            metafeatures: Meta-features of the task, shape (m,); None if it has none.
+            unit: Loss of a constant prediction on the task.
+            abstained: Why no past task can be trusted, or empty. With a reason, scenarios are neither shifted nor
+                weighted by similarity, so that a batch is the portfolio.
         """
         if metafeatures is None:
             abstained = abstained or "no meta-features"
             metafeatures = np.full(self.evidence.metafeatures.shape[1], np.nan)
         shift = np.zeros(len(self.evidence.candidates))
         if not abstained:
-            [shift] = self.model.shifts(metafeatures[None, :], self.evidence.candidates, self.encoded)
-        return self._prior(metafeatures, shift, unit, abstained)
+            [shift] = self.model.compute_shifts(metafeatures[None, :], self.evidence.candidates, self.encoded)
+        return self._make_prior(metafeatures, shift, unit, abstained)
 
-    def priors(self, metafeatures: np.ndarray) -> Iterator[Prior]:
-        """The priors of several tasks, shape (n, m): together they take a fraction of what they take one by one."""
-        shifts = self.model.shifts(metafeatures, self.evidence.candidates, self.encoded)
-        for own, shift in zip(metafeatures, shifts, strict=True):
-            yield self._prior(own, shift, 1.0, "")
+    def make_priors(self, metafeatures: np.ndarray) -> Iterator[Prior]:
+        """The priors of several tasks with meta-features (n, m); much faster than one by one."""
+        shifts = self.model.compute_shifts(metafeatures, self.evidence.candidates, self.encoded)
+        for vector, shift in zip(metafeatures, shifts, strict=True):
+            yield self._make_prior(vector, shift, 1.0, "")
 
-    def _prior(self, metafeatures: np.ndarray, shift: np.ndarray, unit: float, abstained: str) -> Prior:
+    def _make_prior(self, metafeatures: np.ndarray, shift: np.ndarray, unit: float, abstained: str) -> Prior:
         settings, past, whole = self.model.settings, self.evidence.metafeatures, self.whole
-        own_leaves, copied = self.model.forest.leaves(metafeatures[None, :])[0], self.copied(metafeatures)
+        own_leaves, copied = self.model.forest.leaves(metafeatures[None, :])[0], self.measure_copies(metafeatures)
         weights = equal = whole / whole.sum()
         moved = np.zeros(len(whole))
         if not abstained:
@@ -221,7 +243,7 @@ class PastTasks:
                 near=self.model.near_width,
             )
             weights = settings.trust * weights + (1 - settings.trust) * equal
-            # What was measured on the same table with a few rows changed counts for more than any model of it.
+            # Losses measured on the same table with a few rows changed count more than any model's predictions.
             if (nearest := float(copied.max())) > 0:
                 weights = (1 - nearest) * weights + nearest * copied / copied.sum()
             moved, shift = 1 - copied, settings.shift * shift
@@ -240,8 +262,8 @@ class PastTasks:
             abstained=abstained,
         )
 
-    def copied(self, metafeatures: np.ndarray) -> np.ndarray:
-        """How nearly each past task is a copy of the one with these meta-features (m,): 1 for the same, shape (t,)."""
+    def measure_copies(self, metafeatures: np.ndarray) -> np.ndarray:
+        """Degree to which each past task is a copy of the task with `metafeatures` (m,), shape (t,); 1 if identical."""
         return measure_copies(metafeatures, self.evidence.metafeatures, self.model.copy_width)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""A batch of k candidates from a prior: the greedy minimiser of the expected best loss over the scenarios."""
+"""Choose a batch of k candidates: greedily minimise the expected best loss over the scenarios."""
 
 import numpy as np
 
@@ -8,8 +8,8 @@ def choose_greedy_batch(scenarios: np.ndarray, weights: np.ndarray, k: int) -> l
 
     Args:
         scenarios: Loss of each candidate in each possible scenario, shape (t, c), finite.
-        weights: Of the scenarios, shape (t,), summing to one.
-        k: How many; at most c are returned, all different.
+        weights: Weights of the scenarios, shape (t,); sum to one.
+        k: Number of candidates; at most c are returned, all different.
 
     The expected improvement of a set is submodular, so greedy choice reaches (1 - 1/e) of the best (Nemhauser et al.,
     1978, "An analysis of approximations for maximizing submodular set functions").
@@ -18,7 +18,7 @@ def choose_greedy_batch(scenarios: np.ndarray, weights: np.ndarray, k: int) -> l
     chosen: list[int] = []
     for _ in range(min(k, scenarios.shape[1])):
         expected = weights @ np.minimum(scenarios, best[:, None])
-        # Ties, once every scenario is served, are broken by the mean loss: a further pick should be good by itself.
+        # Break ties by the mean loss: once no scenario can improve, a further pick should be good by itself.
         expected = expected + 1e-6 * (weights @ scenarios)
         expected[chosen] = np.inf
         pick = int(expected.argmin())

@@ -1,12 +1,12 @@
-"""How similar past tasks are to a new one: by their meta-features, and by the leaves that they share in a forest."""
+"""Similarity of past tasks to a new task: by meta-features, and by shared leaves of a forest."""
 
 import numpy as np
 
-# Of a task's neighbours, the one at whose distance of meta-features similarity has fallen, beyond the nearest.
+# Rank of the neighbour whose distance of meta-features, beyond that of the nearest, sets the scale of similarity.
 NEAR = 10
-# A task that shares no leaf with the new one, as where all those that do are unlike it, is not ruled out.
+# A task that shares no leaf with the new one keeps a small weight, in case the tasks that do are unlike it.
 LEAST_SHARED = 1e-6
-# A meta-feature may set two tasks apart by so many standard deviations.
+# Largest difference of a meta-feature that counts, in standard deviations.
 FARTHEST = 4.0
 
 
@@ -16,11 +16,11 @@ def compute_similarities(apart: np.ndarray, shared: np.ndarray, *, near: float) 
     Args:
         apart: Distances of meta-features, shape (t,), as `compute_feature_distances` gives them.
         shared: Share of each past task in the leaves of the new task, shape (t,), as `compute_leaf_shares` gives it.
-        near: Squared distance of meta-features at which a weight by them alone would have fallen by exp(-1).
+        near: Squared distance at which a weight by meta-features alone would be exp(-1).
 
-    A weight is the square root of the product of the two: a past task is similar where the tables look alike, and where
-    they do so in what tells losses apart. The distance between losses and what the surrogate expects of them was a
-    third part, and level (docs/choices.md).
+    A weight is the square root of the product of both: a past task is similar if the tables are alike, and alike in the
+    meta-features that predict losses. The distance between its losses and the surrogate's predictions was tried as a
+    third factor and made no difference (docs/choices.md).
     """
     energy = apart**2 / near if near > 0 else np.zeros_like(apart)
     energy = energy - np.log(np.maximum(shared, LEAST_SHARED))
@@ -29,12 +29,12 @@ def compute_similarities(apart: np.ndarray, shared: np.ndarray, *, near: float) 
 
 
 def compute_feature_distances(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
-    """Root-mean-square distance in standard deviations of the meta-features (m,) from the past (t, m) ones, (t,)."""
+    """Root-mean-square distance of meta-features (m,) to `past` (t, m), in standard deviations, shape (t,)."""
     return _compute_distances(_scale(metafeatures[None], past)[0], _scale(past, past), most=FARTHEST)
 
 
 def compute_near_width(metafeatures: np.ndarray) -> float:
-    """Squared distance of meta-features that is near, from those of past tasks (t, m); 0 where nothing tells."""
+    """Squared distance that counts as near, from the meta-features of past tasks (t, m); 0 for fewer than two."""
     if len(metafeatures) < 2:
         return 0.0
     scaled = _scale(metafeatures, metafeatures)
@@ -42,24 +42,24 @@ def compute_near_width(metafeatures: np.ndarray) -> float:
     return float(np.median(squared[:, min(NEAR, len(metafeatures) - 1)] - squared[:, 1]))
 
 
-# A task this much closer than past tasks usually are to their nearest is the same table with a few rows changed.
+# A task within this share of the usual distance to the nearest task is the same table with a few rows changed.
 COPY_SHARE = 0.25
 
 
 def compute_copy_width(metafeatures: np.ndarray) -> float:
-    """Distance of meta-features below which two tables are taken for near copies, from those of past tasks (t, m)."""
+    """Distance below which two tables count as near copies, from the meta-features of past tasks (t, m)."""
     scaled = _scale(metafeatures, metafeatures)
     nearest = [np.sort(_compute_distances(row, scaled))[1] for row in scaled] if len(scaled) > 1 else [0.0]
     return COPY_SHARE * float(np.median(nearest))
 
 
 def measure_copies(metafeatures: np.ndarray, past: np.ndarray, width: float) -> np.ndarray:
-    """How nearly each past task is a copy of the one with `metafeatures` (m,): 1 for the same, shape (t,).
+    """Degree to which each past task is a copy of the new task, shape (t,); 1 if identical.
 
     Args:
-        metafeatures: Of the new task, NaN where unknown.
-        past: Of the past tasks, shape (t, m).
-        width: Distance at which the answer has fallen to exp(-1/2).
+        metafeatures: Meta-features of the new task, shape (m,); NaN where unknown.
+        past: Meta-features of past tasks, shape (t, m).
+        width: Distance at which the degree is exp(-1/2).
     """
     if width <= 0:
         return np.zeros(len(past))
@@ -67,20 +67,20 @@ def measure_copies(metafeatures: np.ndarray, past: np.ndarray, width: float) -> 
 
 
 def _scale(metafeatures: np.ndarray, past: np.ndarray) -> np.ndarray:
-    """Meta-features in standard deviations of the past ones; those that do not vary are left out."""
+    """Meta-features divided by the standard deviations of `past`, without those that are constant or unknown."""
     known = ~np.isnan(past).all(axis=0)
     if not known.any():
         return metafeatures[:, known]
     spread = np.nanstd(past[:, known], axis=0)
-    # What differs by rounding alone does not vary.
+    # Differences of rounding size do not count as variation.
     varies = spread > 1e-9 * np.nanmax(np.abs(past[:, known]), axis=0)
     return metafeatures[:, known][:, varies] / spread[varies]
 
 
 def _compute_distances(row: np.ndarray, others: np.ndarray, *, most: float = np.inf) -> np.ndarray:
-    """Root-mean-square difference, each at `most` so large, shape (t,).
+    """Root-mean-square difference of `row` to each of `others`, shape (t,); each difference is at most `most`.
 
-    A difference is one where only one of the two is known, none where neither is.
+    A difference counts as 1 if only one of the two values is known, and as 0 if neither is.
     """
     if not row.size:
         return np.zeros(len(others))

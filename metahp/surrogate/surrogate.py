@@ -7,8 +7,9 @@ import numpy as np
 
 from metahp.surrogate.trees import Tree, average_trees, compact_text, predict_trees, read_trees
 
-# Chosen by regret on left-out tasks. On 80 of 425 tables 400, 800, 1,600 and 4,000 rounds gave .12, .11, .11 and .09 at
-# k = 5 without the forest, and 64 leaves what twice as many rounds do; with it, 1,600 gave no less than 800.
+# Chosen by regret on left-out tasks. On 80 of 425 tables, without the forest, 400, 800, 1,600 and 4,000 rounds gave
+# .12, .11, .11 and .09 at k = 5, and 64 leaves had the effect of twice as many rounds. With the forest, 1,600 rounds
+# were not better than 800.
 PARAMETERS = {
     "objective": "regression",
     "learning_rate": 0.06,
@@ -24,18 +25,18 @@ PARAMETERS = {
     "deterministic": True,
 }
 ROUNDS = 800
-# Fewer where past tasks are few: of 28 tasks of a published suite (an SVM's and an AdaBoost's grid), a hundred rounds
-# gave less regret than 200 and 400.
+# Few past tasks need fewer rounds: on 28 tasks of a published suite (grids of an SVM and an AdaBoost), 100 rounds gave
+# less regret than 200 and 400.
 ROUNDS_PER_TASK = 4
-# More measured cells than this take longer to learn from than anyone waits; a sample of them stands for all.
+# Training on more measured cells takes too long; a sample of this size is used instead.
 MOST_CELLS = 250_000
-# With so many tasks it takes less to take the trees apart than to walk them: with 2,181 candidates of the seed that is
-# 1.2 s of one core for 55 tasks (LightGBM takes 7.9 s), and hardly less for one (it takes .15 s).
+# From this number of tasks on, the matrix product of `trees` is faster than LightGBM: with the seed's 2,181 candidates
+# it takes 1.2 s of one core for 55 tasks (LightGBM 7.9 s), and hardly less for one task (LightGBM .15 s).
 MANY_TASKS = 8
 
 
 def choose_n_rounds(n_tasks: int) -> int:
-    """Boosting rounds of a surrogate that learns from so many tasks."""
+    """Number of boosting rounds of a surrogate that is trained on `n_tasks` tasks."""
     return min(ROUNDS, ROUNDS_PER_TASK * n_tasks)
 
 
@@ -61,7 +62,7 @@ class Surrogate:
             metafeatures: Shape (t, m); NaN where unknown.
             encoded: Candidates, shape (c, d).
             target: Normalised losses, shape (t, c); NaN cells are left out.
-            seed: Of feature and row sampling.
+            seed: Seed of feature and row sampling.
         """
         rows, columns = np.nonzero(~np.isnan(target))
         if rows.size > MOST_CELLS:
@@ -71,7 +72,7 @@ class Surrogate:
         data = lightgbm.Dataset(X, target[rows, columns], free_raw_data=True)
         parameters = {**PARAMETERS, "seed": seed, "num_threads": 1}
         booster = lightgbm.train(parameters, data, num_boost_round=choose_n_rounds(len(metafeatures)))
-        # As a file has it: a model that was kept says the same as one that was just trained.
+        # Rounded as in a file, so that a stored model predicts the same as one that was just trained.
         return cls(compact_text(booster.model_to_string(), has_counts=True))
 
     def predict(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
@@ -83,15 +84,15 @@ class Surrogate:
         return np.asarray(self._booster.predict(X, num_threads=1)).reshape(t, c)
 
     def average(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
-        """The mean over tasks with meta-features (t, m) of what is predicted for candidates (c, d), shape (c,)."""
+        """Mean prediction for candidates (c, d) over tasks with meta-features (t, m), shape (c,)."""
         return average_trees(self._trees, metafeatures, encoded)
 
     @cached_property
     def _trees(self) -> list[Tree]:
         return read_trees(self._text)
 
-    def contributions(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
-        """Shapley values of each meta-feature for candidates (c, d) on one task (m,), shape (c, m)."""
+    def compute_contributions(self, metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+        """Shapley values of the meta-features (m,) of one task for candidates (c, d), shape (c, m)."""
         X = np.hstack([np.tile(metafeatures, (len(encoded), 1)), encoded])
         return np.asarray(self._booster.predict(X, pred_contrib=True, num_threads=1))[:, : len(metafeatures)]
 

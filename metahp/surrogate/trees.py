@@ -1,8 +1,9 @@
-"""A LightGBM ensemble taken apart: many tasks with many candidates, for what both cost instead of their product.
+"""Fast predictions of a LightGBM ensemble for all pairs of many tasks and many candidates.
 
-A leaf is reached by a task and a candidate together: the task passes the tests of meta-features on the way to it, and
-the candidate those of hyperparameters. With A (t, l) for what the tasks pass, B (l, c) for the candidates and the
-leaves' values v, a tree says A diag(v) B, where walking it takes as many steps as there are pairs of the two.
+A pair of task and candidate reaches a leaf if the task passes all tests of meta-features on the path to it, and the
+candidate passes all tests of hyperparameters. Let A (t, l) say which leaves each task can reach, B (l, c) which leaves
+each candidate can reach, and let v be the leaves' values. Then a tree predicts A diag(v) B; no pair has to be walked
+through the tree.
 """
 
 from collections.abc import Sequence
@@ -10,23 +11,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Bits of LightGBM's `decision_type`: whether missing values go left, and whether NaN is one of them; else it is 0.
+# Bits of LightGBM's `decision_type`: whether missing values go left, and whether NaN is missing; otherwise NaN is 0.
 _DEFAULT_LEFT, _MISSING_TYPE, _IS_NAN = 2, 12, 8
-# Lines of the text that no prediction needs, those that Shapley values need, and the digits of others that are kept.
+# Lines of the model text that no prediction needs, lines that only Shapley values need, and digits kept in others.
 _UNUSED = frozenset({"tree_sizes", "split_gain", "leaf_weight", "internal_value", "internal_weight"})
 _COUNTS = frozenset({"leaf_count", "internal_count"})
 _DIGITS = {"threshold": 8, "leaf_value": 6}
-# LightGBM's threshold between zero and what is above it.
+# A threshold closer to zero than this is LightGBM's own constant between zero and positive values.
 _TINY = 1e-30
-# Enough for one product of matrices to be worth its call, few enough to stay in a processor's cache.
+# Large enough that one matrix product outweighs its overhead, small enough for a processor's cache.
 TREES_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Tree:
-    """Tests in an order in which parents come first; children below zero are leaves, -1 being the first.
+    """A decision tree; parents come before their children.
 
-    `nan_goes_left` says where a missing value goes; all arrays but `values` (l,) have one entry per test.
+    Attributes:
+        features: Index of the tested feature, one per test.
+        thresholds: A value up to this goes left, one per test.
+        nan_goes_left: Whether a missing value goes left, one per test.
+        left: Left child, one per test: the index of a test, or below zero a leaf (-1 is the first).
+        right: Right child, in the same form.
+        values: Values of the leaves, shape (l,).
     """
 
     features: np.ndarray
@@ -38,9 +45,9 @@ class Tree:
 
 
 def compact_text(text: str, *, has_counts: bool) -> str:
-    """The text of a model without what no prediction needs, and with fewer digits: half as long, and read as fast.
+    """The text of a model without unneeded lines and digits: half as long, and as fast to read.
 
-    Shapley values need the counts of rows that came by each test.
+    With `has_counts` it keeps the number of rows at each node, which Shapley values need.
     """
     lines = []
     for line in text.splitlines():
@@ -82,10 +89,10 @@ def _read_tree(block: str) -> Tree:
 
 
 def predict_trees(trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.ndarray) -> np.ndarray:
-    """What the ensemble predicts for every task with every candidate, shape (t, c).
+    """Predictions of the ensemble for every task and candidate, shape (t, c).
 
     Args:
-        trees: Their first m features are meta-features, the others those of the candidates.
+        trees: Trees whose first m features are meta-features and whose others describe candidates.
         metafeatures: Shape (t, m); NaN where unknown.
         encoded: Candidates, shape (c, d).
     """
@@ -100,7 +107,7 @@ def average_trees(trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.n
 def _sum_predictions(
     trees: Sequence[Tree], metafeatures: np.ndarray, encoded: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Sums of the predictions over the tasks, with `weights` (s, t), shape (s, c)."""
+    """Sums of the predictions over tasks, weighted by `weights` (s, t), shape (s, c)."""
     n_metafeatures = metafeatures.shape[1]
     tasks, candidates = np.ascontiguousarray(metafeatures.T), np.ascontiguousarray(encoded.T)
     total = np.zeros((len(weights), len(encoded)))
@@ -114,9 +121,9 @@ def _sum_predictions(
 
 
 def _find_passed(tree: Tree, columns: np.ndarray, first: int) -> np.ndarray:
-    """Which rows pass all tests of features `first` and up on the way to each leaf, (l, n), for `columns` (p, n)."""
+    """1 where a row passes all tests of features from `first` on before a leaf, else 0, (l, n); `columns` (p, n)."""
     passed = np.ones((2 * len(tree.values) - 1, columns.shape[1]))
-    # Tests from the first row on, leaves from the last row back: their places are those that children are known by.
+    # Tests fill rows from the start, leaves from the end backwards, so that a child's number is its row.
     for test, (feature, left, right) in enumerate(zip(tree.features, tree.left, tree.right, strict=True)):
         passed[left] = passed[right] = passed[test]
         if first <= feature < first + len(columns):

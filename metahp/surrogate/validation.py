@@ -1,4 +1,4 @@
-"""Leave-one-group-out: what the advice would have been worth on each past task, had it been new."""
+"""Leave-one-group-out validation: the value of the advice on each past task as if it were new."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from metahp.surrogate.evidence import Evidence
 
 
 def make_group_folds(groups: Sequence[str], n_folds: int, *, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Train and test indices; a group is never on both sides."""
+    """Training and test indices; no group is in both."""
     names = np.array(sorted(set(groups)))
     order = np.random.default_rng(seed).permutation(len(names))
     fold_of = {str(names[g]): i % n_folds for i, g in enumerate(order)}
@@ -22,10 +22,10 @@ def make_group_folds(groups: Sequence[str], n_folds: int, *, seed: int) -> Itera
 
 
 def find_best_and_default(past: Evidence, row: int) -> tuple[float, float]:
-    """The best loss known on task `row`, of any learner, and the loss of the library default.
+    """The best known loss of any learner on task `row`, and the loss of the library default.
 
-    Where several learners compete, the default is that of the first: nobody knows beforehand which of several defaults
-    is the best. Where it is missing or failed, it is the default of the first learner that has one.
+    With several learners the default is that of the first learner, because it is unknown beforehand which default is
+    the best. If it is missing or failed, the next learner's is used; NaN if no default has a loss.
     """
     losses = past.losses[row]
     defaults = losses[list(past.defaults.values())]
@@ -41,14 +41,14 @@ def compute_batch_regret(past: Evidence, row: int, batch: Sequence[int], ks: Seq
 
 
 def count_random(past: Evidence, row: int) -> int:
-    """How many design points were measured on task `row`: the number of trials that random search can be given."""
+    """Number of design points measured on task `row`: the most trials that random search can have."""
     return int((~np.isnan(past.losses[row, is_random(past)])).sum())
 
 
 def compute_random_regret(past: Evidence, row: int, ks: Sequence[int]) -> list[float]:
     """Expected default-scaled regret of the best of k random design points, over all subsets of that size.
 
-    A quasi-random point counts with its own number of iterations, as random search would run it.
+    A quasi-random point counts with its own number of iterations, as in random search.
     """
     pool = past.losses[row, is_random(past)]
     best, default = find_best_and_default(past, row)
@@ -57,7 +57,7 @@ def compute_random_regret(past: Evidence, row: int, ks: Sequence[int]) -> list[f
 
 
 def compute_expected_best_of_random(regrets: np.ndarray, ks: Sequence[int]) -> list[float]:
-    """Expected lowest of k of the `regrets`, shape (n,), drawn without replacement, over all subsets of that size."""
+    """Expected minimum of k of the `regrets` (n,), drawn without replacement, for each k of `ks`."""
     ordered = np.sort(regrets)
     n = len(ordered)
     k = np.minimum(np.asarray(ks, dtype=float), n)[:, None]
@@ -71,7 +71,7 @@ def compute_expected_best_of_random(regrets: np.ndarray, ks: Sequence[int]) -> l
 
 
 def compute_worth_in_random_trials(curve: np.ndarray, regret: float) -> float:
-    """How many random trials reach a mean regret, interpolated; infinite where those that were counted do not.
+    """Number of random trials that reach the mean regret `regret`, interpolated; infinite if `curve` does not.
 
     `curve` has the mean regret of the best of 1, 2, … random trials.
     """
@@ -85,7 +85,7 @@ def compute_worth_in_random_trials(curve: np.ndarray, regret: float) -> float:
 
 
 def is_random(past: Evidence) -> np.ndarray:
-    """Which candidates random search may draw: points of the design, shape (c,)."""
+    """Whether random search may draw each candidate: whether it is a point of the design, shape (c,)."""
     return past.is_final & np.array([origin is Origin.DESIGN for origin in past.origins])
 
 

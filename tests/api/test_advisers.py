@@ -260,7 +260,10 @@ def measure_anew(base: KnowledgeBase) -> Measurements:
 
 def same(left, right, learners: Sequence[str] = BOTH) -> None:
     for metric in ("roc_auc", "accuracy", "f1_macro"):
-        one, other = left.evidence(metric, learners).measured(), right.evidence(metric, learners).measured()
+        one, other = (
+            left.evidence(metric, learners).drop_unmeasured(),
+            right.evidence(metric, learners).drop_unmeasured(),
+        )
         order = [task.id for task in one.tasks]
         assert sorted(order) == sorted(task.id for task in other.tasks)
         rows = np.array([[task.id for task in other.tasks].index(id_) for id_ in order])

@@ -52,9 +52,9 @@ def test_a_kept_model_advises_the_same_to_the_bit(past, model):
             np.testing.assert_array_equal(priors[0].values, priors[1].values)
             batch = priors[0].batch(3)
             assert batch == priors[1].batch(3)
-            assert one.forecast.relative_loss(batch, metafeatures, priors[0]) == other.forecast.relative_loss(
-                batch, metafeatures, priors[1]
-            )
+            assert one.forecast.predict_relative_losses(
+                batch, metafeatures, priors[0]
+            ) == other.forecast.predict_relative_losses(batch, metafeatures, priors[1])
 
 
 def test_training_without_validation_takes_a_sixth_and_has_no_intervals(past):

@@ -762,5 +762,5 @@ def test_kb_info_tells_damage_and_what_to_do(kb: KnowledgeBase, capsys: pytest.C
         assert "its bytes do not fit their checksum" in said.out
         assert str(kb.file) in said.out
         [line] = said.err.splitlines()
-        assert re.search(r"metahp: .* is damaged\. Put a copy from a backup in its place, or move it away", line)
+        assert re.search(r"metahp: .* is damaged\. Replace it by a backup, or move it away", line)
     assert json.loads(said.out)["damage"]

@@ -105,7 +105,7 @@ def test_a_table_that_is_known_is_its_own_neighbour(past, adviser):
 
 
 def test_an_untrained_model_abstains_and_gives_the_portfolio(past):
-    adviser = Adviser.of(PastTasks.read(past, MetaModel.untrained(past)), Levels.fit(past, seed=0))
+    adviser = Adviser.of(PastTasks.read(past, MetaModel.make_untrained(past)), Levels.fit(past, seed=0))
     advice = adviser.advise(NEW, past.metafeatures[0] + 1.0, NAMES, 2.0, 3)
     assert advice.prior.abstained == "no model of them is trained"
     assert advice.prior.weights == pytest.approx(1 / N_TASKS)

@@ -43,17 +43,17 @@ def test_columns_are_those_candidates_and_a_default_among_them_keeps_its_place(p
 def test_the_columns_of_a_part_are_those_with_its_candidates(past):
     columns = np.array([9, 2, 17])
     part = past.columns(columns)
-    assert past.columns_of(part).tolist() == columns.tolist()
+    assert past.find_columns(part).tolist() == columns.tolist()
     with pytest.raises(KeyError):
-        part.columns_of(past)
+        part.find_columns(past)
 
 
 def test_measured_leaves_out_what_no_task_of_it_has_tried(past):
     losses = past.losses.copy()
     losses[:, [2, 9]], losses[1:, 4] = np.nan, np.nan
     gaps = replace(past, losses=losses)
-    assert gaps.measured().candidates == tuple(c for j, c in enumerate(past.candidates) if j not in (2, 9))
-    assert len(gaps.rows(np.arange(1, 60)).measured().candidates) == 23
+    assert gaps.drop_unmeasured().candidates == tuple(c for j, c in enumerate(past.candidates) if j not in (2, 9))
+    assert len(gaps.rows(np.arange(1, 60)).drop_unmeasured().candidates) == 23
 
 
 def test_normalised_losses_put_best_at_zero_and_default_at_one():

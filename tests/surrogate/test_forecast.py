@@ -12,7 +12,7 @@ from metahp.surrogate.prior import PastTasks
 
 @pytest.fixture(scope="module")
 def learned(past):
-    return PastTasks.read(replace(past, constants=np.full(60, 2.0)), MetaModel.untrained(past))
+    return PastTasks.read(replace(past, constants=np.full(60, 2.0)), MetaModel.make_untrained(past))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_one_past_disaster_does_not_make_a_better_candidate_look_worse_than_the_
     ratios[:, 1] = [np.log(0.95)] * 4 + [np.log(10.0)]
     forecast = replace(Forecast.of(learned, levels), ratios=ratios, units={"toy": np.full(5, 0.05)})
     prior = replace(learned.prior(None), weights=np.full(5, 0.2))
-    (loss, of_default), (same, _) = forecast.relative_loss([1, default], np.zeros(3), prior)
+    (loss, of_default), (same, _) = forecast.predict_relative_losses([1, default], np.zeros(3), prior)
     assert loss == pytest.approx(of_default + np.log(0.95))
     assert same == of_default
 
@@ -49,7 +49,9 @@ def test_one_past_disaster_does_not_make_a_better_candidate_look_worse_than_the_
 def test_forecast_knows_ratios_and_seconds(learned, levels):
     forecast = Forecast.of(learned, levels)
     column = learned.evidence.defaults["toy"]
-    [(loss, default)] = forecast.relative_loss([column], learned.evidence.metafeatures[0], learned.prior(None))
+    [(loss, default)] = forecast.predict_relative_losses(
+        [column], learned.evidence.metafeatures[0], learned.prior(None)
+    )
     assert loss == pytest.approx(default)
     assert default == pytest.approx(
         compute_log_ratios(learned.evidence.losses[:, column], np.full(60, 2.0)).mean(), abs=0.1
@@ -60,18 +62,18 @@ def test_forecast_knows_ratios_and_seconds(learned, levels):
 
 def test_forecast_expects_less_loss_where_the_surrogate_does(learned, levels):
     forecast, prior = Forecast.of(learned, levels), learned.prior(None)
-    [before] = forecast.relative_loss([3], learned.evidence.metafeatures[0], prior)
+    [before] = forecast.predict_relative_losses([3], learned.evidence.metafeatures[0], prior)
     shift = prior.shift.copy()
     shift[3] = -0.5
-    [after] = forecast.relative_loss([3], learned.evidence.metafeatures[0], replace(prior, shift=shift))
+    [after] = forecast.predict_relative_losses([3], learned.evidence.metafeatures[0], replace(prior, shift=shift))
     assert after[0] < before[0]
     assert after[1] == before[1]
 
 
 def test_a_learner_without_a_default_among_the_candidates_has_no_forecast(past, levels):
     columns = np.array([j for j in range(26) if j != past.defaults["toy"]])
-    learned = PastTasks.read(past.columns(columns), MetaModel.untrained(past))
-    [pair] = Forecast.of(learned, levels).relative_loss([0], past.metafeatures[0], learned.prior(None))
+    learned = PastTasks.read(past.columns(columns), MetaModel.make_untrained(past))
+    [pair] = Forecast.of(learned, levels).predict_relative_losses([0], past.metafeatures[0], learned.prior(None))
     assert np.isnan(pair).all()
 
 

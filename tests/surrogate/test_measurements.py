@@ -383,7 +383,10 @@ def test_parts_that_are_joined_say_what_is_collected_at_once(rng):
         for learners in (["first"], ["second"], ["first", "second"]):
             assert_same_evidence(joined.evidence(metric, learners), whole.evidence(metric, learners))
     # What nobody has measured any more is no evidence.
-    assert whole.drop_tasks(frozenset({"c4", "c5"})).evidence("accuracy", ["first"]).measured().losses.shape == (4, 3)
+    assert whole.drop_tasks(frozenset({"c4", "c5"})).evidence("accuracy", ["first"]).drop_unmeasured().losses.shape == (
+        4,
+        3,
+    )
 
 
 def test_parts_of_other_checkpoints_keep_them_apart_from_final_trials(rng):

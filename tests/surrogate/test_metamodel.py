@@ -55,11 +55,11 @@ def test_an_array_that_is_missing_is_an_error(model, toy):
 
 
 def test_an_untrained_model_finds_all_past_tasks_alike(past, toy):
-    model = MetaModel.untrained(past)
+    model = MetaModel.make_untrained(past)
     prior = PastTasks.read(past, model).prior(past.metafeatures[0] + 5.0)
     assert prior.weights == pytest.approx(1 / 60)
     assert not prior.shift.any()
-    assert not model.shifts(past.metafeatures[:2], past.candidates, encode(past.candidates, past.spaces)).any()
+    assert not model.compute_shifts(past.metafeatures[:2], past.candidates, encode(past.candidates, past.spaces)).any()
     again = _kept(model, {"toy": toy.space})
     assert again.surrogate is None
     np.testing.assert_array_equal(PastTasks.read(past, again).prior(past.metafeatures[0] + 5.0).values, prior.values)
@@ -67,12 +67,12 @@ def test_an_untrained_model_finds_all_past_tasks_alike(past, toy):
 
 def test_shifts_are_how_far_a_task_is_expected_from_the_average_one(past, model):
     encoded = encode(past.candidates, past.spaces)
-    shifts = model.shifts(past.metafeatures, past.candidates, encoded)
+    shifts = model.compute_shifts(past.metafeatures, past.candidates, encoded)
     assert shifts.mean(axis=0) == pytest.approx(np.zeros(26), abs=1e-9)
     assert shifts.std() > 0.05
     # The average of what it was not trained on is worked out.
     forgetful = replace(model, averages={})
-    np.testing.assert_allclose(forgetful.shifts(past.metafeatures, past.candidates, encoded), shifts, atol=1e-9)
+    np.testing.assert_allclose(forgetful.compute_shifts(past.metafeatures, past.candidates, encoded), shifts, atol=1e-9)
 
 
 def test_a_model_serves_candidates_of_one_of_its_learners(past, toy):

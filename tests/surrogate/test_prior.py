@@ -30,7 +30,7 @@ def _with_settings(learned, **settings):
 
 def test_scenarios_are_past_losses_shifted_towards_what_the_surrogate_says(past, learned):
     prior = learned.prior(past.metafeatures[3])
-    [shift] = learned.model.shifts(past.metafeatures[3:4], past.candidates, learned.encoded)
+    [shift] = learned.model.compute_shifts(past.metafeatures[3:4], past.candidates, learned.encoded)
     np.testing.assert_allclose(prior.shift, 0.5 * shift)
     np.testing.assert_allclose(prior.values - learned.values, prior.moved[:, None] * prior.shift, atol=1e-12)
     # The task itself is among the past ones, and what was measured on it is not moved.
@@ -43,7 +43,7 @@ def test_scenarios_are_past_losses_shifted_towards_what_the_surrogate_says(past,
 
 def test_priors_of_several_tasks_are_those_of_each(past, learned):
     for one, other in zip(
-        learned.priors(past.metafeatures[:9]), map(learned.prior, past.metafeatures[:9]), strict=True
+        learned.make_priors(past.metafeatures[:9]), map(learned.prior, past.metafeatures[:9]), strict=True
     ):
         np.testing.assert_allclose(one.values, other.values, atol=1e-9)
         np.testing.assert_allclose(one.weights, other.weights)
@@ -145,7 +145,7 @@ def test_advice_for_left_out_tasks_beats_random_search_by_a_half(toy, seed):
         part = past.rows(train)
         learned = PastTasks.read(part, MetaModel.fit(part, seed=0))
         assert learned.evidence.candidates == past.candidates
-        for row, prior in zip(test, learned.priors(past.metafeatures[test]), strict=True):
+        for row, prior in zip(test, learned.make_priors(past.metafeatures[test]), strict=True):
             regret[row] = compute_batch_regret(past, int(row), prior.batch(3), (1, 3))
     live = np.flatnonzero(~past.flat)
     ours = regret[live].mean(axis=0)
@@ -191,7 +191,7 @@ def test_what_a_search_found_on_one_task_is_a_candidate_but_not_where_that_task_
     )
     past = toy.evidence(tasks, metafeatures, [*trials, extra])
     assert found_here in past.candidates
-    model = MetaModel.untrained(past)
+    model = MetaModel.make_untrained(past)
     assert found_here in PastTasks.read(past, model).evidence.candidates
     assert found_here not in PastTasks.read(past.rows(np.arange(1, 20)), model).evidence.candidates
 

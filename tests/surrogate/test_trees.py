@@ -84,5 +84,5 @@ def test_a_surrogate_from_its_text_is_the_same_to_the_bit(rng):
             again.predict(metafeatures[:rows], encoded), surrogate.predict(metafeatures[:rows], encoded)
         )
     np.testing.assert_array_equal(
-        again.contributions(metafeatures[0], encoded), surrogate.contributions(metafeatures[0], encoded)
+        again.compute_contributions(metafeatures[0], encoded), surrogate.compute_contributions(metafeatures[0], encoded)
     )
