@@ -23,6 +23,7 @@ from metahp.datasets.table import Table
 from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.arguments import check_outside
 from metahp.learners.registry import LEARNERS, find_learner
 from metahp.recommendation.result import Recommendation, Recommended, set_reference
 from metahp.surrogate.collecting import find_main_protocols
@@ -137,7 +138,11 @@ def _find_known_trials(snapshot: Snapshot, task: Task, metric: Metric, learners:
     """Comparable trials of a known table with a finite loss and a still valid configuration."""
     spaces = find_spaces(task.type, learners)
     trials = [trial for trial in snapshot.read_trials(task=task.id) if trial.configuration.learner in spaces]
-    kept = [trial for _, trial in upgrade_trials(trials, spaces)]
+    outside = [trial for trial in trials if trial.configuration.is_outside]
+    kept = [
+        *(trial for _, trial in upgrade_trials(trials, spaces)),
+        *(trial for trial in outside if check_outside(trial.configuration, task.type)),
+    ]
     if len(kept) < len(trials):
         _log.warning(
             "%d trial(s) of this table are left out: their configuration is outside the search space, or equals that "

@@ -109,7 +109,8 @@ def make_report(
     yield output.make_text(phrases.format_table(table, file))
     yield output.make_text(
         f"metric {phrases.format_metric(recommendation.metric, table)} · "
-        f"knowledge base: {recommendation.n_past_tasks:,} tasks, {recommendation.n_past_trials:,} trials · took {seconds:.1f} s"
+        f"knowledge base: {recommendation.n_past_tasks:,} tasks, {recommendation.n_past_trials:,} trials · "
+        f"took {seconds:.1f} s"
     )
     yield ""
     yield _make_score_table(recommendation, width)

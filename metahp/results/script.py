@@ -95,6 +95,7 @@ def make_training_script(
     imports: set[tuple[str, str]] = set()
     learner = find_learner(configuration.learner)
     numeric, categorical = ([name] for name in _COLUMNS)
+    configuration = configuration.with_arguments(None)
     estimator = learner.estimator(configuration, table.task.type, numeric=numeric, categorical=categorical, seed=seed)
     model = write_value(estimator, imports)
     ending = _write_ending(metric, table, folds, imports)

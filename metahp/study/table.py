@@ -18,8 +18,8 @@ from metahp.evaluation.processes import TrialProcesses
 from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import find_pruning
 from metahp.evaluation.runner import Job, Workload
+from metahp.learners.arguments import show_arguments
 from metahp.learners.registry import find_learner
-from metahp.recommendation.result import make_arguments
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.results.content import ResultContent
@@ -31,7 +31,7 @@ from metahp.study.request import Request, TableSettings
 from metahp.study.result import Plan, TuneResult, make_result
 from metahp.study.rows import Rows
 from metahp.study.run import run_study
-from metahp.study.strategy import WarmStart, make_strategy, order_suggestions
+from metahp.study.strategy import OutsideFirst, WarmStart, make_strategy, order_suggestions
 from metahp.study.trials import WARM, Storage, StudyTrials
 
 logger = logging.getLogger(__name__)
@@ -74,10 +74,12 @@ def tune_table(
     rows, metric = table_request.rows, table_request.metric
     check_metric(rows.table, metric.name, rows.protocol, rows.splits)
     spaces = [find_learner(name).space(rows.table.task.type) for name in table_request.learners]
-    own = read_configurations(request.start.configurations, spaces)
+    own = read_configurations(request.start.configurations, spaces, rows.table.task.type)
     trials = storage.open_trials(rows.table.task.id, rows.protocol, metric, spaces)
     past = ask_past(trials)
-    suggestions = order_suggestions(own, past.points, [space.default for space in spaces])
+    outside = [Suggestion(each, Origin.USER) for each in dict.fromkeys(own) if each.is_outside]
+    inside = [each for each in own if not each.is_outside]
+    suggestions = order_suggestions(inside, past.points, [space.default for space in spaces])
     strategy, used = make_strategy(
         request.start,
         past.prior,
@@ -105,7 +107,7 @@ def tune_table(
         )
     )
     with interrupts.hold_signals() as held:
-        best, ended = _run_trials(request, table_request, trials, strategy, held)
+        best, ended = _run_trials(request, table_request, trials, OutsideFirst(strategy, outside), held)
         ensemble = choose_ensemble(trials, rows.table, is_voting=table_request.settings.is_voting, seed=request.seed)
         members = _choose_members(table_request, trials, best, ensemble)
         # What ended otherwise goes on with the same command.
@@ -237,7 +239,7 @@ def _prepare_fit(
             n_jobs=request.n_jobs,
         )
         score = table_request.metric.score(best.loss(table_request.metric.name))
-        return replace(model, best_params_=make_arguments(best.configuration), best_score_=score)
+        return replace(model, best_params_=show_arguments(best.configuration).values, best_score_=score)
 
     return fit
 
