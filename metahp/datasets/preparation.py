@@ -109,7 +109,7 @@ class Column:
         return [text for text in texts[positions] if text is not None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
     """How raw columns become features: fitted on a table, applied to its rows, to new rows and in scripts.
 
@@ -190,7 +190,8 @@ class Preparation:
             notes.append(f"numbers and text mixed, read as categories: {join_names(mixed)}")
         for why in dict.fromkeys(dropped.values()):
             notes.append(f"left out ({why}): {join_names(name for name in dropped if dropped[name] == why)}")
-        return cls(tuple(used.values()), tuple(renamed), dropped, missing), tuple(notes)
+        preparation = cls(columns=tuple(used.values()), renamed=tuple(renamed), dropped=dropped, missing=missing)
+        return preparation, tuple(notes)
 
     @property
     def numeric(self) -> tuple[str, ...]:
@@ -288,11 +289,11 @@ class Preparation:
         missing = tuple(map(str, values.get("missing", MISSING)))
         target = values.get("target_column")
         return cls(
-            columns,
-            tuple(map(str, values["renamed"])),
-            dropped,
-            missing,
-            None if target is None else _make_column(target),
+            columns=columns,
+            renamed=tuple(map(str, values["renamed"])),
+            dropped=dropped,
+            missing=missing,
+            target=None if target is None else _make_column(target),
         )
 
     def _list_names(self, kind: str) -> tuple[str, ...]:
