@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metahp.api import TuneResult, describe, load, recommend, train, tune, tune_objective
+    from metahp.api import TuneResult, describe, load, read, recommend, train, tune, tune_objective
     from metahp.core.configuration import Configuration
     from metahp.core.errors import InputError, KnowledgeBaseError, MetahpError, UnknownNameError, WorkerError
     from metahp.core.space import Categorical, Float, Integer, SearchSpace
@@ -51,6 +51,7 @@ __all__ = [
     "describe",
     "load",
     "load_result",
+    "read",
     "recommend",
     "register_learner",
     "train",
@@ -85,6 +86,7 @@ _MODULES = {
     "describe": "api",
     "load": "api",
     "load_result": "results.predict",
+    "read": "api",
     "recommend": "api",
     "register_learner": "learners.registry",
     "train": "api",

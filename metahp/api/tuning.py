@@ -15,6 +15,7 @@ from metahp.api.tables import describe_table, make_record
 from metahp.core.errors import BusyError, KnowledgeBaseError
 from metahp.core.metric import find_metric
 from metahp.core.trial import Origin
+from metahp.datasets.raw import RawTable
 from metahp.evaluation import interrupts
 from metahp.knowledge.locate import find_knowledge_base_path, open_snapshot
 from metahp.knowledge.snapshot import Snapshot
@@ -52,7 +53,7 @@ def tune_rows(
         study = _open_study(request, place, directory, stack)
         table_request = TableRequest(
             rows=rows,
-            file=X if isinstance(X, str | Path) else None,
+            file=X if isinstance(X, str | Path) else (X.path or None) if isinstance(X, RawTable) else None,
             metric=find_metric(rows.table.task.type, settings.metric),
             learners=choose_learners(settings.learners, study.totals or {"defaults_by_learner": {}}),
             settings=settings,

@@ -1,18 +1,21 @@
 """The verbs of the public interface; a wrong name or a missing file is refused before anything heavy is imported."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
 from metahp.api.checks import check_names
 from metahp.core.errors import InputError
 from metahp.core.space import SearchSpace
+from metahp.core.text import name_column
+from metahp.datasets.reading import make_reading_options
 from metahp.evaluation.limits import Limits
 from metahp.study.configurations import Given
 from metahp.study.progress import Progress
 from metahp.study.request import TRANSFER, Budget, Folds, Place, Request, Start, TableSettings
 
 if TYPE_CHECKING:
+    from metahp.datasets.raw import RawTable
     from metahp.datasets.table import Table
     from metahp.evaluation.threads import ObjectiveFunction
     from metahp.knowledge.store import KnowledgeBase
@@ -21,16 +24,67 @@ if TYPE_CHECKING:
     from metahp.study.result import Plan, TuneResult
 
 
-def load(source: Any, y: Any = None, *, target: str | None = None, task: str | None = None) -> "Table":
-    """A table from a path, `-` for standard input, a raw table, a frame, or arrays `source` (n, d) and `y` (n,).
+def read(
+    source: Any,
+    y: Any = None,
+    *,
+    target: Hashable | None = None,
+    drop: Any = (),
+    categorical: Any = (),
+    numeric: Any = (),
+    dayfirst: bool | None = None,
+    na: Any = (),
+    sep: str | None = None,
+    sheet: str | None = None,
+    id: Hashable | None = None,
+) -> "RawTable":
+    """The columns of a table with what you know of them, for `load`, `recommend`, `describe` and `tune`.
+
+    Args:
+        source: A path, `-` for standard input, a frame, or an array (n, d).
+        y: Target, shape (n,), where `source` does not contain it.
+        target: Target column; None to guess it.
+        drop: Name or names of columns to leave out.
+        categorical: Names of columns that are categories though they look like numbers.
+        numeric: Names of columns that are numbers; their other cells are missing.
+        dayfirst: Whether the day comes first in dates; None to find it.
+        na: Texts and numbers that stand for a missing value, beside the usual ones.
+        sep: Between the fields of a CSV file; None to find it.
+        sheet: Sheet of a workbook; None for the first one.
+        id: Column that names a row: no feature, but kept beside predictions.
 
     Raises:
         InputError, UnknownNameError: input that cannot be used.
     """
-    check_names(source, y, target=target, task=task)
+    check_names(source, y, target=None if target is None else name_column(target))
+    how = make_reading_options(
+        drop=drop, categorical=categorical, numeric=numeric, dayfirst=dayfirst, na=na, sep=sep, sheet=sheet, id=id
+    )
+    from metahp.datasets.load import read as read_table
+
+    return read_table(source, y, target=target, how=how)
+
+
+def load(
+    source: Any, y: Any = None, *, target: Hashable | None = None, task: str | None = None, **reading: Any
+) -> "Table":
+    """A table from a path, `-` for standard input, a raw table, a frame, or arrays `source` (n, d) and `y` (n,).
+
+    Args:
+        source: A path, `-` for standard input, a frame, an array (n, d), or what `read` gives.
+        y: Target, shape (n,), where `source` does not contain it.
+        target: Target column; None to guess it.
+        task: binary, multiclass or regression; None to infer it.
+        **reading: The other arguments of `read`: drop, categorical, numeric, dayfirst, na, sep, sheet and id.
+
+    Raises:
+        InputError, UnknownNameError: input that cannot be used.
+    """
+    check_names(source, y, target=None if target is None else name_column(target), task=task)
+    how = make_reading_options(**reading)
     from metahp.datasets.load import load as load_table
 
-    return load_table(source, y, target=target, task=task)
+    return load_table(source, y, target=target, task=task, how=how)
 
 
 def describe(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from metahp.cli import options, output, phrases, startup
+from metahp.cli.reading import reads_table
+from metahp.datasets.reading import ReadingOptions
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -15,8 +17,10 @@ if TYPE_CHECKING:
     from metahp.metafeatures.extract import MetaFeatures
 
 
+@reads_table
 def describe(
     file: options.File,
+    reading: ReadingOptions,
     target: options.Target = None,
     task: options.Task = None,
     budget_seconds: options.Budget = 2.0,
@@ -32,8 +36,10 @@ def describe(
     output.set_quiet(quiet=quiet)
     startup.check_names(file, target=target, task=task)
     api = startup.import_api()
+    from metahp.datasets.load import load
+
     with output.show_spinner("describing the table", quiet=quiet):
-        table = api.load(file, target=target, task=task)
+        table = load(file, target=target, task=task, how=reading)
         metafeatures = api.describe(table, budget_seconds=budget_seconds, seed=seed)
     output.warn((*table.warnings, *metafeatures.warnings), quiet=quiet)
     if form is options.Format.JSON:

@@ -19,7 +19,8 @@ class Format(StrEnum):
 
 
 File = Annotated[
-    str, typer.Argument(metavar="FILE", help="Table: CSV, TSV, Parquet, JSON lines or ARFF; '-' is standard input.")
+    str,
+    typer.Argument(metavar="FILE", help="Table: CSV, TSV, Parquet, JSON, ARFF or a workbook; '-' is standard input."),
 ]
 Target = Annotated[str | None, typer.Option("--target", help="Name of the target column.  [default: guessed]")]
 Task = Annotated[
@@ -66,7 +67,7 @@ _OPTIONS = {
 _ARGUMENTS = (
     *("budget_seconds", "cold", "cv", "device", "ensemble", "jobs", "max_rows", "memory_limit", "metric", "output"),
     *("patience", "seed", "strategy", "target", "task", "test_size", "time", "timeout", "trial_timeout", "trials"),
-    *("voting", "warm", *_OPTIONS),
+    *("voting", "warm", "drop", "categorical", "numeric", "dayfirst", "na", "sep", "sheet", "id", *_OPTIONS),
 )
 _MENTION = re.compile(rf"`({'|'.join(_ARGUMENTS)})(?:=([^`]*))?`")
 

@@ -9,6 +9,7 @@ from metahp.cli import options, output, startup
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 
 def predict(
@@ -23,6 +24,8 @@ def predict(
     score: Annotated[
         bool, typer.Option("--score", help="Print the score on standard error; FILE needs the target column.")
     ] = False,
+    sep: Annotated[str | None, typer.Option("--sep", help="Separator between fields.  [default: found]")] = None,
+    sheet: Annotated[str | None, typer.Option("--sheet", help="Sheet of a workbook.  [default: the first]")] = None,
     out: options.Output = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -42,7 +45,7 @@ def predict(
     model = load_result(directory)
     if proba and not model.classes:
         raise InputError("--proba needs a classification model; this one predicts numbers.")
-    frame = model.read(file)
+    frame = model.read(file, separator=sep, sheet=sheet)
     features, notes = model.preparation.transform(frame)
     output.warn(notes, quiet=quiet)
     outputs = model.outputs(features)
@@ -51,14 +54,21 @@ def predict(
         output.complain(
             f"{model.metric.label}: {model.metric.speak(value):.4f} on {n_rows:,} row(s) with a known {model.target}"
         )
-    predictions = _format_csv(model.decided(outputs), outputs, list(map(str, model.classes_)) if proba else [])
+    predictions = _format_csv(
+        model.decided(outputs),
+        outputs,
+        list(map(str, model.classes_)) if proba else [],
+        model.preparation.find_ids(frame),
+    )
     output.write(predictions, out, is_exact=True)
 
 
-def _format_csv(predictions: "np.ndarray", outputs: "np.ndarray", classes: list[str]) -> str:
+def _format_csv(predictions: "np.ndarray", outputs: "np.ndarray", classes: list[str], ids: "pd.Series | None") -> str:
     import pandas as pd
 
     frame = pd.DataFrame({"prediction": predictions})
     for index, name in enumerate(classes):
         frame.insert(index + 1, name, outputs[:, index], allow_duplicates=True)
+    if ids is not None:
+        frame.insert(0, ids.name, ids.to_numpy(), allow_duplicates=True)
     return frame.to_csv(index=False, lineterminator="\n")

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from metahp.cli import options, output, phrases, startup
+from metahp.cli.reading import reads_table
 from metahp.core.errors import InputError
 from metahp.core.metric import METRICS
+from metahp.datasets.reading import ReadingOptions
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,8 +41,10 @@ class AdviceFormat(StrEnum):
     PYTHON = "python"
 
 
+@reads_table
 def recommend(
     file: options.File,
+    reading: ReadingOptions,
     target: options.Target = None,
     task: options.Task = None,
     metric: options.Metric = None,
@@ -64,8 +68,10 @@ def recommend(
         )
     startup.check_names(file, learners=learner, target=target, task=task, metric=metric)
     api = startup.import_api()
+    from metahp.datasets.load import load
+
     with output.show_spinner("reading the table", quiet=quiet):
-        table = api.load(file, target=target, task=task)
+        table = load(file, target=target, task=task, how=reading)
     start = time.perf_counter()
     with output.show_spinner("searching the knowledge base", quiet=quiet):
         recommendation = api.recommend(

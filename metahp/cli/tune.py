@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from metahp.cli import options, output, phrases, startup
+from metahp.cli.reading import reads_table
+from metahp.datasets.reading import ReadingOptions
 
 if TYPE_CHECKING:
     from metahp.study.progress import Progress
@@ -29,8 +31,10 @@ _ENDED = {
 }
 
 
+@reads_table
 def tune(
     file: options.File,
+    reading: ReadingOptions,
     target: options.Target = None,
     task: options.Task = None,
     metric: options.Metric = None,
@@ -126,10 +130,12 @@ def tune(
         from metahp.results.directory import check_is_of
 
         check_is_of(directory, file)
+    from metahp.datasets.load import read
+
     progress = _Display(quiet=quiet)
     with progress:
         result = api.tune(
-            file,
+            file if not reading.given else read(file, how=reading),
             target=target,
             task=task,
             metric=metric,

@@ -24,3 +24,10 @@ def join_names(names: Iterable[str], most: int = 5) -> str:
     """The first names of a list, and how many more there are."""
     listed = list(names)
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def name_column(label: object) -> str:
+    """The name of a column in a frame, whose labels may be numbers or tuples; those of a tuple are joined by `_`."""
+    if isinstance(label, tuple):
+        return "_".join(str(part) for part in label if str(part))
+    return str(label)

@@ -97,7 +97,7 @@ def build_table(
     if not preparation.columns:
         left_out = "; ".join(f"{column} ({why})" for column, why in list(preparation.dropped.items())[:5])
         raise InputError(f"No usable feature column is left beside the target '{target}': {left_out}.")
-    preparation = replace(preparation, target=make_target_column(parsed))
+    preparation = replace(preparation, target=make_target_column(parsed), id_column=raw.id_column)
     features = preparation.make_features(columns)
     warnings += _describe_classes(y, classes)
     used = {name: columns[name] for name in preparation.used_names}

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from metahp.core.errors import InputError
+from metahp.core.text import name_column
 from metahp.datasets.infer import build_table
-from metahp.datasets.raw import RawTable, name_column
-from metahp.datasets.read import AS_IT_IS, ReadingOptions, make_raw_table, read_raw
+from metahp.datasets.raw import RawTable
+from metahp.datasets.read import make_raw_table, read_raw
+from metahp.datasets.reading import AS_IT_IS, ReadingOptions
 from metahp.datasets.table import Table
 
 

@@ -124,6 +124,7 @@ class Preparation:
     dropped: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = MISSING
     target: Column | None = None
+    id_column: str = ""
 
     @classmethod
     def fit(
@@ -259,6 +260,11 @@ class Preparation:
                 notes.append(f"column '{column.name}': {len(unknown):,} unknown value(s) read as missing ({values})")
         return pd.DataFrame(features, index=range(len(frame))), tuple(notes)
 
+    def find_ids(self, frame: pd.DataFrame) -> pd.Series | None:
+        """The column of a raw frame that names its rows; None where there is none."""
+        frame = self._rename(frame)
+        return frame[self.id_column] if self.id_column and self.id_column in frame.columns else None
+
     def make_features(self, columns: Mapping[str, ParsedColumn]) -> pd.DataFrame:
         """Features of the parsed columns used in `fit`: the same as `transform` gives for the raw columns."""
         features: dict[str, Any] = {}
@@ -274,6 +280,7 @@ class Preparation:
             "renamed": list(self.renamed),
             "dropped": dict(self.dropped),
             "missing": list(self.missing),
+            "id_column": self.id_column,
             "target_column": None if self.target is None else _write_column(self.target),
         }
 
@@ -294,6 +301,7 @@ class Preparation:
             dropped=dropped,
             missing=missing,
             target=None if target is None else _make_column(target),
+            id_column=str(values.get("id_column", "")),
         )
 
     def _list_names(self, kind: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from metahp.core.errors import InputError
-from metahp.core.text import join_names, make_encodable
+from metahp.core.text import join_names, make_encodable, name_column
 from metahp.datasets.columns import FILE_RULES, ColumnRules
 from metahp.datasets.limits import check_columns
 from metahp.datasets.portable import MISSING
@@ -111,6 +111,7 @@ class RawTable:
         rules: How cells become values.
         drop: Columns to leave out.
         id_column: The column that names a row, kept beside predictions; empty where there is none.
+        path: The file; empty where there is none.
     """
 
     frame: pd.DataFrame
@@ -121,6 +122,7 @@ class RawTable:
     rules: ColumnRules = FILE_RULES
     drop: tuple[str, ...] = ()
     id_column: str = ""
+    path: str = ""
 
     @classmethod
     def of(
@@ -151,13 +153,6 @@ class RawTable:
             warnings=tuple(warnings),
             rules=rules,
         )
-
-
-def name_column(label: object) -> str:
-    """The name of a column in a frame, whose labels may be numbers or tuples; those of a tuple are joined by `_`."""
-    if isinstance(label, tuple):
-        return "_".join(str(part) for part in label if str(part))
-    return str(label)
 
 
 def name_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:

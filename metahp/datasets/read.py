@@ -1,6 +1,6 @@
 """Read tables: CSV, TSV, Parquet, JSON lines and ARFF from a path or standard input, frames and arrays from Python."""
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metahp.core.errors import InputError, UnknownNameError, did_you_mean
+from metahp.core.errors import InputError
 from metahp.core.task import TaskType
-from metahp.core.text import make_encodable
+from metahp.core.text import make_encodable, name_column
 from metahp.datasets.arff import read_arff
 from metahp.datasets.columns import FILE_RULES, FRAME_RULES
 from metahp.datasets.delimited import read_delimited
@@ -21,92 +21,14 @@ from metahp.datasets.json_lines import read_json
 from metahp.datasets.limits import check_cells, check_columns
 from metahp.datasets.parquet import read_parquet
 from metahp.datasets.paths import is_pipe
-from metahp.datasets.raw import RawTable, ReadOptions, name_column
+from metahp.datasets.raw import RawTable, ReadOptions
+from metahp.datasets.reading import AS_IT_IS, ReadingOptions
 from metahp.datasets.source import open_source, open_text
 from metahp.datasets.table import Table
 
 PARQUET_MAGIC = b"PAR1"
 PARQUET_SUFFIXES = (".parquet", ".pq")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadingOptions:
-    """What a person says about a table, where it cannot be seen.
-
-    Attributes:
-        drop: Columns to leave out.
-        categorical: Columns that are categories though they look like numbers.
-        numeric: Columns that are numbers; their other cells are missing.
-        day_first: Whether the day comes first in dates; None to find it.
-        missing: Texts and numbers that stand for a missing value, beside the usual ones.
-        separator: Between the fields of a CSV file; None to find it.
-        sheet: Sheet of a workbook; None for the first one.
-        id_column: Column that names a row: no feature, but kept beside predictions.
-
-    Raises:
-        InputError: a separator that is not one character.
-    """
-
-    drop: tuple[str, ...] = ()
-    categorical: tuple[str, ...] = ()
-    numeric: tuple[str, ...] = ()
-    day_first: bool | None = None
-    missing: tuple[str, ...] = ()
-    separator: str | None = None
-    sheet: str | None = None
-    id_column: str = ""
-
-    def __post_init__(self) -> None:
-        if self.separator is not None and len(self.separator) != 1:
-            raise InputError(f"`sep` is one character, got {self.separator!r}.", argument="sep")
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """Names of the arguments that were given."""
-        names: dict[str, object] = {
-            "drop": self.drop,
-            "categorical": self.categorical,
-            "numeric": self.numeric,
-            "na": self.missing,
-        }
-        names |= {"sep": self.separator, "sheet": self.sheet, "id": self.id_column}
-        return (*(name for name, value in names.items() if value), *(() if self.day_first is None else ("dayfirst",)))
-
-    def apply(self, raw: RawTable) -> RawTable:
-        """The raw table, read as these options say.
-
-        Raises:
-            UnknownNameError: a column that the table does not have.
-        """
-        names = list(raw.frame.columns)
-        columns = {}
-        for argument in ("drop", "categorical", "numeric"):
-            columns[argument] = tuple(_find_column(name, names, argument) for name in getattr(self, argument))
-        id_column = _find_column(self.id_column, names, "id") if self.id_column else ""
-        missing = tuple(dict.fromkeys((*raw.rules.missing, *map(str, self.missing))))
-        rules = replace(
-            raw.rules,
-            missing=missing,
-            day_first=self.day_first,
-            categorical=columns["categorical"],
-            numeric=columns["numeric"],
-        )
-        return replace(
-            raw, rules=rules, drop=columns["drop"], id_column=id_column, read=replace(raw.read, missing=missing)
-        )
-
-
-def _find_column(name: object, names: Sequence[str], argument: str) -> str:
-    wanted = make_encodable(name_column(name)).strip()
-    if wanted not in names:
-        raise UnknownNameError(
-            f"No column is called '{wanted}'. {did_you_mean(wanted, list(names)[:50])}", argument=argument
-        )
-    return wanted
-
-
-AS_IT_IS = ReadingOptions()
 
 
 def read_raw(source: str | Path, *, target: str | None = None, how: ReadingOptions = AS_IT_IS) -> RawTable:

@@ -72,14 +72,20 @@ class TunedModel:
         labels = _convert_labels(self.classes)
         return labels[np.argsort(labels, kind="stable")]
 
-    def read(self, X: Any) -> pd.DataFrame:
+    def read(self, X: Any, *, separator: str | None = None, sheet: str | None = None) -> pd.DataFrame:
         """The raw frame of a path (`-` for standard input), a frame, or an array or rows as the model was fitted on.
 
         Raises:
             InputError: the file cannot be read, or `X` has no rows and columns.
         """
         if isinstance(X, str | Path):
-            return read_frame(X, text_columns=self.preparation.text_names, min_columns=1)
+            return read_frame(
+                X,
+                text_columns=(*self.preparation.text_names, self.preparation.id_column),
+                min_columns=1,
+                separator=separator,
+                sheet=sheet,
+            )
         return make_frame(X)
 
     def features(self, X: Any) -> pd.DataFrame:
