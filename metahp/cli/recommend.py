@@ -102,7 +102,7 @@ def recommend(
             "--seed": seed or None,
             "--budget-seconds": budget_seconds if budget_seconds != BUDGET_SECONDS else None,
         }
-        again = _make_script_command(file, given, learner or ())
+        again = _make_script_command(file, given, learner or (), reading.words)
         output.write_rich(make_report(recommendation, table, file, seconds, output.find_width(), again), out)
     if out is not None and not quiet:
         output.complain(f"written to {out}")
@@ -141,7 +141,9 @@ def make_report(
         yield output.make_text(f"Next: {again}", no_wrap=True, overflow="ignore")
 
 
-def _make_script_command(file: str, given: Mapping[str, object], learners: Sequence[str]) -> str:
+def _make_script_command(
+    file: str, given: Mapping[str, object], learners: Sequence[str], reading: Sequence[tuple[str, str]]
+) -> str:
     """The command that prints the script of this recommendation; empty for standard input, which is read only once."""
     if file == "-":
         return ""
@@ -150,6 +152,8 @@ def _make_script_command(file: str, given: Mapping[str, object], learners: Seque
         words += [option, str(value)] if value not in (None, "") else []
     for learner in learners:
         words += ["--learner", learner]
+    for name, value in reading:
+        words.append(f"--{name}={value}" if name != "dayfirst" else "--monthfirst" if value else "--dayfirst")
     return f"{shlex.join([*words, '--format', 'python'])} > train.py"
 
 

@@ -64,6 +64,7 @@ class ParsedColumn:
         odd: Texts that became missing values since they are written differently, each with its row.
         example: One of the texts; empty for columns that were no text.
         is_forced: Whether a text column was read as numbers though its type says text.
+        is_typed: Whether categories are what the type of the column, or the user, says.
     """
 
     cells: pd.Series
@@ -71,6 +72,7 @@ class ParsedColumn:
     odd: tuple[tuple[str, int], ...] = ()
     example: str = ""
     is_forced: bool = False
+    is_typed: bool = False
 
     @property
     def name(self) -> str:
@@ -215,7 +217,8 @@ def read_labels(column: pd.Series, missing: Sequence[str] = MISSING) -> np.ndarr
 
 def _parse_categories(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
     texts, positions = read_texts(column, rules.missing)
-    return ParsedColumn(cells=pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name))
+    cells = pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name)
+    return ParsedColumn(cells=cells, is_typed=True)
 
 
 def _parse_category_type(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
@@ -230,7 +233,7 @@ def _parse_category_type(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
         parsed = parse_categories(np.array([*texts, None], dtype=object), known)
     else:
         parsed = parse_categories(np.array([*texts, None], dtype=object))
-    return ParsedColumn(cells=pd.Series(parsed[values.codes], index=column.index, name=column.name))
+    return ParsedColumn(cells=pd.Series(parsed[values.codes], index=column.index, name=column.name), is_typed=True)
 
 
 def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
@@ -249,7 +252,8 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
     if is_typed_text and _are_texts(column) and len(present) <= max(MIN_UNIQUE, ID_UNIQUE_SHARE * counts.sum()):
         notation = None
     if notation is None:
-        return ParsedColumn(cells=pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name))
+        cells = pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name)
+        return ParsedColumn(cells=cells, is_typed=rules.is_typed)
     values = notation.parse(texts)
     is_odd = is_present & np.asarray(pd.isna(values))
     rows = np.flatnonzero(is_odd[positions]).tolist() if is_odd.any() else []

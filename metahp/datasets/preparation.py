@@ -146,7 +146,7 @@ class Preparation:
         used: dict[str, Column] = {}
         dropped: dict[str, str] = dict(useless)
         numbered: dict[str, Column] = {}
-        infinite, mixed = [], []
+        infinite, mixed, codes = [], [], []
         for name, parsed in columns.items():
             if name in useless:
                 continue
@@ -166,7 +166,10 @@ class Preparation:
                     Column(name=name, kind="category", categories=categories),
                     _explain_useless_text(categorical),
                 )
-                if not why and _compute_numeric_share(categorical) >= MIXED_NUMERIC_SHARE:
+                share = 0.0 if why or parsed.is_typed else _compute_numeric_share(categorical)
+                if share == 1.0:
+                    codes.append(name)
+                elif share >= MIXED_NUMERIC_SHARE:
                     mixed.append(name)
             else:
                 parts = tuple(part for part, values in read_date_parts(cells).items() if _is_varying(values))
@@ -189,6 +192,8 @@ class Preparation:
             notes.append(f"infinite values read as missing in {join_names(infinite)}")
         if mixed:
             notes.append(f"numbers and text mixed, read as categories: {join_names(mixed)}")
+        if codes:
+            notes.append(f"codes of digits read as categories: {join_names(codes)}")
         for why in dict.fromkeys(dropped.values()):
             notes.append(f"left out ({why}): {join_names(name for name in dropped if dropped[name] == why)}")
         preparation = cls(columns=tuple(used.values()), renamed=tuple(renamed), dropped=dropped, missing=missing)

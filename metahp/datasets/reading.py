@@ -54,6 +54,15 @@ class ReadingOptions:
         names |= {"sep": self.separator, "sheet": self.sheet, "id": self.id_column}
         return (*(name for name, value in names.items() if value), *(() if self.day_first is None else ("dayfirst",)))
 
+    @property
+    def words(self) -> tuple[tuple[str, str], ...]:
+        """Names and values of the arguments that were given, a pair for each value."""
+        many = (("drop", self.drop), ("categorical", self.categorical), ("numeric", self.numeric), ("na", self.missing))
+        single = (("sep", self.separator), ("sheet", self.sheet), ("id", self.id_column))
+        pairs = [(name, value) for name, values in many for value in values]
+        pairs += [(name, value) for name, value in single if value]
+        return (*pairs, *(() if self.day_first is None else (("dayfirst", "" if self.day_first else "no"),)))
+
     def apply(self, raw: "RawTable") -> "RawTable":
         """The raw table, read as these options say.
 
