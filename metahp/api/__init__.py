@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metahp.api.advice import find_known_learners
     from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
+    from metahp.api.known_learners import find_known_learners
     from metahp.api.training import train
     from metahp.api.verbs import describe, load, recommend, tune, tune_objective
     from metahp.study.result import TuneResult
@@ -36,7 +36,7 @@ _LAZY_MODULES = {
     ),
     **dict.fromkeys(("describe", "load", "recommend", "tune", "tune_objective"), "api.verbs"),
     "TuneResult": "study.result",
-    "find_known_learners": "api.advice",
+    "find_known_learners": "api.known_learners",
     "train": "api.training",
 }
 

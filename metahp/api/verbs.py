@@ -1,6 +1,7 @@
 """The verbs of the public interface; a wrong name or a missing file is refused before anything heavy is imported."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
@@ -8,6 +9,7 @@ from metahp.api.checks import check_names
 from metahp.core.errors import InputError
 from metahp.core.space import SearchSpace
 from metahp.evaluation.limits import Limits
+from metahp.evaluation.worker_process import WorkerProcess
 from metahp.study.configurations import Given
 from metahp.study.progress import Progress
 from metahp.study.request import TRANSFER, Budget, Folds, Place, Request, Start, TableSettings
@@ -217,6 +219,9 @@ def tune(
     )
     place = Place(knowledge_base=knowledge_base, is_recorded=record, output=output)
     check_names(X, y, target=target, task=task, metric=metric, learners=learners, groups=groups, time=time)
+    if timeout is not None:
+        # Its imports take as long as those of this process, which come now.
+        request = replace(request, worker=WorkerProcess())
     from metahp.api.tuning import tune_rows
 
     return tune_rows(request, settings, place, folds, X, y, target=target, task=task)

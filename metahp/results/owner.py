@@ -1,0 +1,23 @@
+"""The file that a result directory belongs to, without the imports that a result needs."""
+
+from pathlib import Path
+
+from metahp.core.errors import InputError
+from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, parse_json, read_file
+
+# The best configuration and how it was found.
+BEST = "best.json"
+
+
+def check_is_of(directory: str | Path, file: str | Path) -> None:
+    """Refuse a directory that holds the result of another file, where the user did not name it.
+
+    Raises:
+        InputError: it does.
+    """
+    try:
+        other = parse_json(read_file(Path(directory) / BEST, MAX_DESCRIPTION_BYTES))["task"]["file"]
+    except (InputError, ValueError, KeyError, TypeError):
+        return
+    if other is not None and other != str(Path(file).absolute()):
+        raise InputError(f"'{directory}' holds the result of '{other}'; name another directory with `output`.")
