@@ -54,15 +54,17 @@ class BackgroundSearch:
     ) -> None:
         assert budget.timeout is not None
         self._learn, self._build = learn, build
-        self._seconds = max(LEARNING_SHARE * budget.timeout, min(SHORT_SHARE * budget.timeout, SHORT_SECONDS))
+        seconds = max(LEARNING_SHARE * budget.timeout, min(SHORT_SHARE * budget.timeout, SHORT_SECONDS))
         self._result: Search | BaseException | None = None
         self._is_done, self._is_closed = threading.Event(), False
+        self._why = "the time limit is too short; give a longer `timeout`"
+        self._is_late = threading.Event()
         self._thread: threading.Thread | None = None
         if budget.timeout < LEAST_SECONDS:
             return
         # The process starts while this one imports the search.
         self._runner = Runner(WorkerProcess() if learn is not None else None)
-        self._timer = threading.Timer(max(self._seconds - budget.seconds_spent, 0.0), self._runner.stop)
+        self._timer = threading.Timer(max(seconds - budget.seconds_spent, 0.0), self._end_learning)
         self._timer.daemon = True
         self._timer.start()
         self._thread = threading.Thread(target=self._run, name="metahp learning", daemon=True)
@@ -85,8 +87,7 @@ class BackgroundSearch:
         """Why past tasks have no part in the study, where the search was not ready in time."""
         if self._learn is None:
             return ""
-        what = "only library defaults were tried" if self._thread is None else "this is a cold start"
-        return f"the time limit is too short to learn from past tasks, so {what}; give a longer `timeout`"
+        return f"a cold start: past tasks could not be learned from ({self._why})"
 
     def close(self) -> None:
         """Kill the process that learns; the thread ends soon after."""
@@ -98,6 +99,10 @@ class BackgroundSearch:
         self._thread.join(JOIN_SECONDS)
         self._runner.close()
 
+    def _end_learning(self) -> None:
+        self._is_late.set()
+        self._runner.stop()
+
     def _run(self) -> None:
         try:
             past = WarmStart()
@@ -107,7 +112,7 @@ class BackgroundSearch:
                 except WorkerError as error:
                     if self._is_closed:
                         return
-                    _log.debug("Learning from past tasks was ended (%s).", error)
+                    self._why = self._why if self._is_late.is_set() else str(error)
                     past = WarmStart(notes=(self.note,))
             self._result = self._build(past)
         except BaseException as error:

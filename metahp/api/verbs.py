@@ -152,7 +152,9 @@ def tune(
         metric: A scikit-learn scorer name; the task type's default where None.
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
         trials: Number of finished trials, including those of earlier calls.
-        timeout: Seconds after which the call ends with the result so far; None for no limit.
+        timeout: Seconds for everything: past tasks, trials and the final fit; None for no limit. Under a limit library
+            defaults are tried first, the cheapest one at once, while past tasks are asked. The call ends with a model
+            even where the limit is shorter than its first trial.
         trial_timeout: Seconds of one trial over all folds; a longer trial is killed, and counts as a trial.
         memory_limit: Resident memory of one trial in MiB; a larger trial is killed, and counts as a trial.
         jobs: Number of trials that run in parallel, each on one thread.
@@ -265,7 +267,8 @@ def tune_objective(
         direction: maximize or minimize.
         metric: Name of the score.
         trials: Number of finished trials, including those of earlier calls.
-        timeout: Seconds after which the call ends with the result so far; None for no limit.
+        timeout: Seconds for everything; None for no limit. Under a limit the default is tried first, while past tasks
+            are asked. The call ends with a trial even where the limit is shorter than that.
         jobs: Number of parallel calls of `function`.
         device: auto, cpu or cuda, for the posterior of the transfer strategy.
         strategy: Strategy after the warm start: transfer, which also learns from past tasks, or random, grid, tpe, gp,
