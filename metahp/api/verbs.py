@@ -10,6 +10,7 @@ from metahp.core.errors import InputError
 from metahp.core.space import SearchSpace
 from metahp.evaluation.limits import Limits
 from metahp.evaluation.worker_process import WorkerProcess
+from metahp.results.owner import check_is_directory
 from metahp.study.configurations import Given
 from metahp.study.progress import Progress
 from metahp.study.request import TRANSFER, Budget, Folds, Place, Request, Start, TableSettings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from metahp.knowledge.store import KnowledgeBase
     from metahp.metafeatures.extract import MetaFeatures
     from metahp.recommendation.result import Recommendation
+    from metahp.results.model import TunedModel
     from metahp.study.result import Plan, TuneResult
 
 
@@ -310,6 +312,20 @@ def tune_objective(
         name=name,
     )
     return tune_space(request, objective_request, place)
+
+
+def load_result(directory: str | Path) -> "TunedModel":
+    """The tuned model in a result directory, which predicts exactly what it did when it was written.
+
+    Raises:
+        InputError: it is no result directory, one of another version or of an objective, which has no model, or its
+            files are missing, changed or foreign.
+        UnknownNameError: there is no such metric, or no such learner; one of your own must be registered first.
+    """
+    check_is_directory(directory)
+    from metahp.results.predict import load_result as read_result
+
+    return read_result(directory)
 
 
 def _refuse_arguments(others: Mapping[str, Any]) -> Exception:

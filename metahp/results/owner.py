@@ -1,4 +1,4 @@
-"""The file that a result directory belongs to, without the imports that a result needs."""
+"""What is checked of a result directory without the imports that a result needs."""
 
 from pathlib import Path
 
@@ -21,3 +21,15 @@ def check_is_of(directory: str | Path, file: str | Path) -> None:
         return
     if other is not None and other != str(Path(file).absolute()):
         raise InputError(f"'{directory}' holds the result of '{other}'; name another directory with `output`.")
+
+
+def check_is_directory(directory: str | Path) -> None:
+    """Refuse what is no directory.
+
+    Raises:
+        InputError: it is a file, or is not there.
+    """
+    folder = Path(directory)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise InputError(f"'{folder}' {what}; expected the directory that metahp tune wrote.")
