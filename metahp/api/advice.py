@@ -14,7 +14,7 @@ from metahp.api.known_learners import choose_learners
 from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
 from metahp.api.tables import describe_table
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import Metric, find_metric
+from metahp.core.metric import STAND_INS, Metric, find_metric
 from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin, Trial, TrialState
@@ -23,8 +23,9 @@ from metahp.datasets.table import Table
 from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.arguments import check_outside
 from metahp.learners.registry import LEARNERS
-from metahp.recommendation.result import Recommendation, Recommended
+from metahp.recommendation.result import Recommendation, Recommended, set_reference
 from metahp.surrogate.collecting import find_main_protocols
 
 # 80 % of a normal distribution lie within this many standard deviations of the mean.
@@ -91,14 +92,16 @@ def advise_on(
             return measured
     prior, defaults = advice.prior, set(adviser.past.evidence.defaults.values())
     advised = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
-    items = tuple(
+    # Losses of another metric order the candidates, but say nothing about scores by this one.
+    is_measured = chosen.name not in STAND_INS
+    items = set_reference(
         Recommended(
             rank=rank,
             configuration=prior.candidates[item.column],
-            score=chosen.score(item.loss),
-            low=chosen.score(item.high),
-            high=chosen.score(item.low),
-            default_score=chosen.score(item.default_loss),
+            score=chosen.score(item.loss) if is_measured else math.nan,
+            low=chosen.score(item.high) if is_measured else math.nan,
+            high=chosen.score(item.low) if is_measured else math.nan,
+            default_score=chosen.score(item.default_loss) if is_measured else math.nan,
             fit_seconds=item.fit_seconds,
             origin=Origin.DEFAULT if item.column in defaults else advised,
         )
@@ -132,7 +135,11 @@ def _find_known_trials(snapshot: Snapshot, task: Task, metric: Metric, learners:
     """Comparable trials of a known table with a finite loss and a still valid configuration."""
     spaces = find_spaces(task.type, learners)
     trials = [trial for trial in snapshot.read_trials(task=task.id) if trial.configuration.learner in spaces]
-    kept = [trial for _, trial in upgrade_trials(trials, spaces)]
+    outside = [trial for trial in trials if trial.configuration.is_outside]
+    kept = [
+        *(trial for _, trial in upgrade_trials(trials, spaces)),
+        *(trial for trial in outside if check_outside(trial.configuration, task.type)),
+    ]
     if len(kept) < len(trials):
         _log.warning(
             "%d trial(s) of this table are left out: their configuration is outside the search space, or equals that "
@@ -177,4 +184,4 @@ def _rank_known_trials(known_trials: Sequence[Trial], task: Task, metric: Metric
                 origin=trial.origin,
             )
         )
-    return tuple(items)
+    return set_reference(items)

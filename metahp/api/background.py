@@ -122,7 +122,7 @@ class BackgroundSearch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Source:
+class BaseSource:
     """A knowledge base that another process opens: its file, and whether the caller opened it or only gave its path."""
 
     path: Path
@@ -142,7 +142,7 @@ class Describing:
 class AskingTables:
     """A `TableQuestion` for a worker."""
 
-    source: Source
+    source: BaseSource
     question: Any
     described: Any
     seconds_left: float
@@ -152,7 +152,7 @@ class AskingTables:
 class AskingObjectives:
     """A question about an objective for a worker; fields as of `ask_past_objectives`."""
 
-    source: Source
+    source: BaseSource
     space: SearchSpace
     metric: Metric
     task: str
@@ -222,7 +222,7 @@ def limit_describing(budget_seconds: float, timeout: float | None) -> float:
     return min(budget_seconds, math.inf if timeout is None else 0.1 * timeout)
 
 
-def _open_source(source: Source) -> Any:
+def _open_source(source: BaseSource) -> Any:
     from metahp.knowledge.locate import open_snapshot
     from metahp.knowledge.store import KnowledgeBase
 

@@ -14,8 +14,8 @@ from metahp.api.background import (
     AskingObjectives,
     AskingTables,
     BackgroundSearch,
+    BaseSource,
     Describing,
-    Source,
     ask_objectives_in_worker,
     ask_tables_in_worker,
     describe_in_worker,
@@ -231,12 +231,12 @@ def _make_late_search(study: _OpenStudy, background: BackgroundSearch, first: Se
     )
 
 
-def _find_source(study: _OpenStudy) -> Source:
+def _find_source(study: _OpenStudy) -> BaseSource:
     """The knowledge base as another process opens it."""
     given = study.place.knowledge_base
     if isinstance(given, KnowledgeBase):
-        return Source(path=given.file, is_open=True)
-    return Source(path=find_knowledge_base_path(Path(given) if given else None), is_open=False)
+        return BaseSource(path=given.file, is_open=True)
+    return BaseSource(path=find_knowledge_base_path(Path(given) if given else None), is_open=False)
 
 
 def _make_question(study: _OpenStudy, table_request: TableRequest) -> "TableQuestion":

@@ -73,7 +73,8 @@ def recommend(
         y: Target, shape (n,), where `X` does not contain it.
         target: Target column; None to guess it.
         task: binary, multiclass or regression; None to infer it.
-        metric: A scikit-learn scorer name; None for the task type's default.
+        metric: A usual name (rmse, mae, log_loss, auc, f1, …) or a scikit-learn scorer's; None for the task type's
+            default.
         k: Number of configurations.
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
         knowledge_base: A knowledge base or its path; None for the user's own.
@@ -151,7 +152,8 @@ def tune(
         y: Target, shape (n,), where `X` does not contain it.
         target: Target column; None to guess it.
         task: binary, multiclass or regression; None to infer it.
-        metric: A scikit-learn scorer name; the task type's default where None.
+        metric: A usual name (rmse, mae, log_loss, auc, f1, …) or a scikit-learn scorer's; None for the task type's
+            default.
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
         trials: Number of finished trials, including those of earlier calls.
         timeout: Seconds for everything: past tasks, trials and the final fit; None for no limit. Under a limit library

@@ -63,7 +63,7 @@ def upgrade_observation(observation: Observation, spaces: Mapping[str, SearchSpa
     configuration = space.upgraded(observation.configuration)
     if configuration is None:
         # Raises an error that names the value outside the space.
-        known = {name: value for name, value in observation.configuration.items if name in space.names}
+        known = {name: value for name, value in observation.configuration.pairs if name in space.names}
         configuration = space.configuration(known)
     # None where the run has more iterations than the current space has: it cannot be asked for again.
     run = None if observation.run is None else space.upgraded(observation.run)

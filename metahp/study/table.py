@@ -19,8 +19,8 @@ from metahp.evaluation.processes import TrialProcesses
 from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import find_pruning
 from metahp.evaluation.runner import Job, Workload
+from metahp.learners.arguments import show_arguments
 from metahp.learners.registry import find_learner
-from metahp.recommendation.result import make_arguments
 from metahp.refinement.strategy import Suggestion
 from metahp.results.content import ResultContent
 from metahp.results.directory import write_result
@@ -100,7 +100,7 @@ def tune_table(
     rows, metric = table_request.rows, table_request.metric
     check_metric(rows.table, metric.name, rows.protocol, rows.splits)
     spaces = [find_learner(name).space(rows.table.task.type) for name in table_request.learners]
-    own = read_configurations(request.start.configurations, spaces)
+    own = read_configurations(request.start.configurations, spaces, rows.table.task.type)
     trials = storage.open_trials(rows.table.task.id, rows.protocol, metric, spaces)
     beginning = Beginning(trials=trials, spaces=spaces, own=own, stopped_early=_find_stopped_early(table_request))
     search = begin(beginning)
@@ -171,8 +171,18 @@ def _find_notes(table_request: TableRequest, trials: StudyTrials) -> Iterator[st
     pruned = [trial for trial in trials.trials if trial.state is TrialState.PRUNED]
     if others := [trial for trial in pruned if f"({metric.name})" not in trial.reason]:
         yield f"{len(others)} earlier trials were pruned by another metric, which chose its trials too"
+    if n_unmeasured := sum(_is_unmeasured(trial, metric) for trial in trials.trials):
+        yield (
+            f"{n_unmeasured} earlier trials have no {metric.label}, because an older version of metahp ran them: they "
+            "count as trials without a score; another `seed` starts anew"
+        )
     if table_request.settings.is_voting and metric.name in OF_PROBABILITIES:
-        yield f"votes are no probabilities, which {metric.name} judges: an ensemble that averages usually does better"
+        yield f"votes are no probabilities, which {metric.label} judges: an ensemble that averages usually does better"
+
+
+def _is_unmeasured(trial: Trial, metric: Metric) -> bool:
+    """Whether a complete trial has no losses of the metric: those of older versions lack the newer metrics."""
+    return trial.state is TrialState.COMPLETE and metric.name not in trial.fold_losses
 
 
 def _run_trials(
@@ -207,6 +217,7 @@ def _prepare_jobs(table_request: TableRequest, trials: StudyTrials) -> Callable[
     workload = Workload(rows.table, rows.splits)
 
     def make_job(suggestion: Suggestion) -> Job:
+        comparable = [trial for trial in trials.trials if not _is_unmeasured(trial, metric)]
         # Others are compared with these, so they are measured to the end, and as they are.
         is_whole = suggestion.origin in (Origin.USER, Origin.DEFAULT)
         return Job(
@@ -217,7 +228,7 @@ def _prepare_jobs(table_request: TableRequest, trials: StudyTrials) -> Callable[
             origin=suggestion.origin,
             limits=settings.limits,
             keep_predictions=can_keep_predictions(rows.table),
-            pruning=find_pruning(trials.trials, metric.name) if settings.is_pruned and not is_whole else None,
+            pruning=find_pruning(comparable, metric.name) if settings.is_pruned and not is_whole else None,
             early_stopping=metric.name if settings.stops_early and not is_whole else "",
         )
 
@@ -295,7 +306,7 @@ def _prepare_fit(
             n_jobs=request.n_jobs,
         )
         score = table_request.metric.score(best.loss(table_request.metric.name))
-        return replace(model, best_params_=make_arguments(best.configuration), best_score_=score)
+        return replace(model, best_params_=show_arguments(best.configuration).values, best_score_=score)
 
     return fit
 

@@ -149,7 +149,7 @@ class StudyTrials:
                 "run the same command again, or give more with `timeout`.",
                 argument="timeout",
             )
-        no_number = f"{self.metric.name} is no number on some fold"
+        no_number = f"{self.metric.label} is no number on some fold"
         reasons = Counter(
             trial.reason or (no_number if trial.state is TrialState.COMPLETE else str(trial.state))
             for trial in self.trials
@@ -178,7 +178,8 @@ class StudyTrials:
             self._folder.append(missing)
         either = {**of_folder, **of_base}.values()
         earlier = [trial for trial in either if trial.configuration.learner in self.spaces]
-        pairs = upgrade_trials(earlier, self.spaces)
+        outside = [(trial, trial) for trial in earlier if trial.configuration.is_outside]
+        pairs = [*upgrade_trials(earlier, self.spaces), *outside]
         if len(pairs) < len(earlier):
             logger.warning(
                 "%d earlier trial(s) are left out: their configuration lies outside its search space, which has "
