@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metahp.api import TuneResult, describe, load, read, recommend, train, tune, tune_objective
+    from metahp.api import TuneResult, describe, load, load_result, read, recommend, train, tune, tune_objective
     from metahp.core.configuration import Configuration
     from metahp.core.errors import InputError, KnowledgeBaseError, MetahpError, UnknownNameError, WorkerError
     from metahp.core.space import Categorical, Float, Integer, SearchSpace
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from metahp.metafeatures.extract import MetaFeatures
     from metahp.recommendation.result import Recommendation, Recommended
     from metahp.results.model import TunedModel
-    from metahp.results.predict import load_result
 
 __all__ = [
     "Categorical",
@@ -85,7 +84,7 @@ _MODULES = {
     "WorkerError": "core.errors",
     "describe": "api",
     "load": "api",
-    "load_result": "results.predict",
+    "load_result": "api",
     "read": "api",
     "recommend": "api",
     "register_learner": "learners.registry",

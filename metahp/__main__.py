@@ -1,5 +1,6 @@
 """`metahp` and `python -m metahp`: what has to be in place before anything heavy is imported."""
 
+import gc
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ def run() -> NoReturn:
     from metahp.cli.main import main
 
     code = main()
+    # What is left is freed without looking at it once more.
+    gc.freeze()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if (number := getattr(signal, name, None)) is not None:
             # All that is left is to give back memory.

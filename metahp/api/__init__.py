@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metahp.api.advice import find_known_learners
     from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
+    from metahp.api.known_learners import find_known_learners
     from metahp.api.training import train
-    from metahp.api.verbs import describe, load, read, recommend, tune, tune_objective
+    from metahp.api.verbs import describe, load, load_result, read, recommend, tune, tune_objective
     from metahp.study.result import TuneResult
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "describe",
     "find_known_learners",
     "load",
+    "load_result",
     "read",
     "read_manifest",
     "recommend",
@@ -35,9 +36,9 @@ _LAZY_MODULES = {
     **dict.fromkeys(
         ("LARGE_LIMITS", "SEED_LIMITS", "SEED_PROTOCOL", "ManifestRow", "read_manifest", "refresh"), "api.growth"
     ),
-    **dict.fromkeys(("describe", "load", "read", "recommend", "tune", "tune_objective"), "api.verbs"),
+    **dict.fromkeys(("describe", "load", "load_result", "read", "recommend", "tune", "tune_objective"), "api.verbs"),
     "TuneResult": "study.result",
-    "find_known_learners": "api.advice",
+    "find_known_learners": "api.known_learners",
     "train": "api.training",
 }
 

@@ -2,15 +2,15 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from metahp.api.advisers import NamedAdviser, ask_about, find_kept_adviser
+from metahp.api.known_learners import choose_learners
 from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
 from metahp.api.tables import describe_table
 from metahp.core.errors import KnowledgeBaseError
@@ -24,15 +24,12 @@ from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.arguments import check_outside
-from metahp.learners.registry import LEARNERS, find_learner
+from metahp.learners.registry import LEARNERS
 from metahp.recommendation.result import Recommendation, Recommended, set_reference
 from metahp.surrogate.collecting import find_main_protocols
 
 # 80 % of a normal distribution lie within this many standard deviations of the mean.
 Z_80 = 1.2816
-# A learner is recommended only on request if it was measured on fewer tasks than this share of those of the most
-# measured learner.
-MIN_KNOWN_SHARE = 0.15
 _log = logging.getLogger(__name__)
 
 
@@ -188,26 +185,3 @@ def _rank_known_trials(known_trials: Sequence[Trial], task: Task, metric: Metric
             )
         )
     return set_reference(items)
-
-
-def choose_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]) -> tuple[str, ...]:
-    """The distinct names of learners in `names`; without names, the well-known learners.
-
-    Raises:
-        UnknownNameError: no learner has one of the names.
-    """
-    if not names:
-        return find_known_learners(totals)
-    chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
-    for name in chosen:
-        find_learner(name)
-    return chosen
-
-
-def find_known_learners(totals: Mapping[str, Any]) -> tuple[str, ...]:
-    """Learners measured on at least `MIN_KNOWN_SHARE` of the tasks of the most measured learner.
-
-    `totals` are those of a snapshot. If nothing is measured, all learners: the caller then reports what is missing.
-    """
-    tasks = {name: totals["defaults_by_learner"].get(name, 0) for name in LEARNERS}
-    return tuple(name for name in LEARNERS if tasks[name] >= MIN_KNOWN_SHARE * max(tasks.values()))

@@ -15,9 +15,8 @@ from metahp.core.upgrade import upgrade_trials
 from metahp.knowledge.snapshot import Snapshot
 from metahp.recommendation.abstention import MIN_PAST_TASKS
 from metahp.refinement.strategy import Suggestion
-from metahp.study.objective import ObjectiveRequest
 from metahp.study.request import TRANSFER, Start
-from metahp.study.strategy import WarmStart
+from metahp.study.search import WarmStart
 from metahp.surrogate.calibration import INNER_FOLDS, MIN_TASKS, fit_calibrated
 from metahp.surrogate.collecting import collect_evidence
 from metahp.surrogate.evidence import Evidence
@@ -160,7 +159,15 @@ def _can_calibrate(evidence: Evidence) -> bool:
 
 
 def ask_past_objectives(
-    snapshot: Snapshot, objective_request: ObjectiveRequest, start: Start, *, is_open: bool, seed: int
+    snapshot: Snapshot,
+    space: SearchSpace,
+    metric: Metric,
+    task: str,
+    metafeatures: Mapping[str, float],
+    start: Start,
+    *,
+    is_open: bool,
+    seed: int,
 ) -> WarmStart:
     """The warm start of an objective from past tasks of its space.
 
@@ -168,8 +175,6 @@ def ask_past_objectives(
     configurations of similar tasks. Learning takes seconds, so it is skipped where the study is not `is_open` or does
     not use it.
     """
-    space, metric = objective_request.space, objective_request.metric
-    task, metafeatures = objective_request.task.id, objective_request.metafeatures
     points, n_tasks = rank_past(snapshot, space, metric, task, metafeatures, start.n_warm)
     is_described = bool(metafeatures) and n_tasks >= MIN_PAST_TASKS
     is_learned = is_open and not start.is_cold and (is_described or start.strategy == TRANSFER)

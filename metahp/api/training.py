@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metahp.api.advice import find_known_learners
+from metahp.api.known_learners import find_known_learners
 from metahp.api.models import Model, count_cells, estimate_training_seconds, make_model_key, train_model
 from metahp.api.past_knowledge import MIN_PAST_TASKS, keep_measurements, read_past
 from metahp.core.errors import KnowledgeBaseError

@@ -1,35 +1,52 @@
-"""Tune with a warm start from past tasks and a strategy that refines it, and record the trials."""
+"""Tune with a warm start from past tasks and a strategy that refines it, and record the trials.
+
+What is heavy and not needed for a first trial is imported by the functions that need it: a time limit may be short.
+"""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from metahp.api.advice import choose_learners
-from metahp.api.advisers import ask_about
-from metahp.api.past_knowledge import PastKnowledge, read_knowledge
-from metahp.api.past_objectives import ask_past_objectives
-from metahp.api.tables import describe_table, make_record
+from metahp.api.background import (
+    AskingObjectives,
+    AskingTables,
+    BackgroundSearch,
+    BaseSource,
+    Describing,
+    ask_objectives_in_worker,
+    ask_tables_in_worker,
+    describe_in_worker,
+    import_ahead,
+    limit_describing,
+    log_answer,
+)
+from metahp.api.known_learners import choose_learners
+from metahp.core.configuration import Configuration
 from metahp.core.errors import BusyError, KnowledgeBaseError
 from metahp.core.metric import find_metric
-from metahp.core.trial import Origin
 from metahp.datasets.raw import RawTable
 from metahp.evaluation import interrupts
+from metahp.evaluation.runner import Runner
 from metahp.knowledge.locate import find_knowledge_base_path, open_snapshot
+from metahp.knowledge.seed import list_seed_learners
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
-from metahp.metafeatures.extract import MetaFeatures
+from metahp.learners.registry import find_learner
 from metahp.refinement.strategy import Suggestion
 from metahp.results.directory import hold_directory
 from metahp.study.objective import ObjectiveRequest, tune_function
 from metahp.study.request import Folds, Place, Request, TableSettings
 from metahp.study.result import TuneResult
 from metahp.study.rows import split_rows
-from metahp.study.strategy import COLD_START, WarmStart
-from metahp.study.table import TableRequest, tune_table
+from metahp.study.search import COLD_START, LateSearch, Search, WarmStart, order_quick_suggestions
+from metahp.study.table import Beginning, TableRequest, tune_table
 from metahp.study.trials import Storage, StudyTrials
+
+if TYPE_CHECKING:
+    from metahp.api.past_tables import TableQuestion
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +64,8 @@ def tune_rows(
 ) -> TuneResult:
     """Tune learners on the rows of a table; arguments and errors as of `metahp.tune`."""
     with ExitStack() as stack:
+        if request.worker is not None:
+            stack.callback(request.worker.close)
         directory = _hold(place.output, stack)
         # Read before the knowledge base is opened: other processes wait while that is open.
         rows = split_rows(X, y, target=target, task=task, folds=folds)
@@ -58,8 +77,9 @@ def tune_rows(
             learners=choose_learners(settings.learners, study.totals or {"defaults_by_learner": {}}),
             settings=settings,
         )
+        begin = _begin_table if request.budget.timeout is None else _begin_table_late
         return tune_table(
-            study.request, table_request, study.storage, lambda trials: _ask_past_tables(study, table_request, trials)
+            study.request, table_request, study.storage, lambda beginning: begin(study, table_request, beginning)
         )
 
 
@@ -67,11 +87,12 @@ def tune_space(request: Request, objective_request: ObjectiveRequest, place: Pla
     """Tune an objective over its space; errors as of `metahp.tune_objective`."""
     with ExitStack() as stack:
         study = _open_study(request, place, _hold(place.output, stack), stack)
+        begin = _begin_objective if request.budget.timeout is None else _begin_objective_late
         return tune_function(
             study.request,
             objective_request,
             study.storage,
-            lambda trials: _ask_past_objectives(study, objective_request, trials),
+            lambda trials, own: begin(study, objective_request, trials, own),
         )
 
 
@@ -80,8 +101,10 @@ class _OpenStudy:
     """A study with open knowledge base and result directory; `totals` is None where the knowledge base is damaged."""
 
     request: Request
+    place: Place
     totals: Mapping[str, Any] | None
     storage: Storage
+    stack: ExitStack
 
 
 def _hold(output: str | Path | None, stack: ExitStack) -> Path | None:
@@ -94,17 +117,17 @@ def _hold(output: str | Path | None, stack: ExitStack) -> Path | None:
 
 def _open_study(request: Request, place: Place, directory: Path | None, stack: ExitStack) -> _OpenStudy:
     """Open the knowledge base, at most until `stack` ends; if it is unreadable, the request becomes a cold start."""
-    base, snapshot, totals = _open_base(place.knowledge_base)
+    base, snapshot, totals = _open_base(place.knowledge_base, is_quick=request.budget.timeout is not None)
     if snapshot is None:
         request = replace(request, start=replace(request.start, is_cold=True))
     else:
         stack.enter_context(snapshot)
     storage = Storage(base=base if place.is_recorded else None, snapshot=snapshot, directory=directory)
-    return _OpenStudy(request=request, totals=totals, storage=storage)
+    return _OpenStudy(request=request, place=place, totals=totals, storage=storage, stack=stack)
 
 
 def _open_base(
-    source: str | Path | KnowledgeBase | None,
+    source: str | Path | KnowledgeBase | None, *, is_quick: bool
 ) -> tuple[KnowledgeBase, Snapshot | None, Mapping[str, Any] | None]:
     """The knowledge base, its snapshot and its totals; the last two are None, with a logged warning, if it is damaged.
 
@@ -113,8 +136,12 @@ def _open_base(
     """
     snapshot: Snapshot | None = None
     try:
-        base, snapshot = open_snapshot(source)
-        return base, snapshot, snapshot.totals
+        if not is_quick:
+            base, snapshot = open_snapshot(source)
+            return base, snapshot, snapshot.totals
+        base = source if isinstance(source, KnowledgeBase) else _name_base(source)
+        snapshot = base.take_snapshot()
+        return base, snapshot, snapshot.totals if base is source or base.file.exists() else _count_seed()
     except KnowledgeBaseError as error:
         if snapshot is not None:
             snapshot.close()
@@ -125,70 +152,186 @@ def _open_base(
         logger.warning("a cold start, and earlier trials from the result directory alone: %s", error)
         if isinstance(source, KnowledgeBase):
             return source, None, None
-        return KnowledgeBase(find_knowledge_base_path(Path(source) if source else None)), None, None
+        return _name_base(source), None, None
+
+
+def _name_base(source: str | Path | None) -> KnowledgeBase:
+    return KnowledgeBase(find_knowledge_base_path(Path(source) if source else None))
+
+
+def _count_seed() -> Mapping[str, Any]:
+    """The totals of a knowledge base that the process that learns will create: the learners of the seed are known."""
+    return {"defaults_by_learner": dict.fromkeys(list_seed_learners(), 1)}
+
+
+def _begin_table(study: _OpenStudy, table_request: TableRequest, beginning: Beginning) -> Search:
+    """The search of a table, after past tasks were asked."""
+    from metahp.study.strategy import make_search
+
+    past = _ask_past_tables(study, table_request, beginning.trials)
+    return make_search(
+        study.request.start,
+        past,
+        beginning.spaces,
+        beginning.own,
+        seed=study.request.seed,
+        stopped_early=beginning.stopped_early,
+    )
+
+
+def _begin_table_late(study: _OpenStudy, table_request: TableRequest, beginning: Beginning) -> Search | LateSearch:
+    """The search of a table under a time limit: past tasks are asked beside the first trials."""
+    request, storage, table = study.request, study.storage, table_request.rows.table
+    if beginning.trials.n_trials >= request.budget.trials:
+        return _begin_table(study, table_request, beginning)
+    storage.close_snapshot()
+    if storage.directory is not None:
+        # Most learners write their models with it, and its import takes a second.
+        import_ahead("skops.io")
+    budget_seconds = limit_describing(table_request.settings.budget_seconds, request.budget.timeout)
+
+    def learn(runner: Runner) -> WarmStart:
+        from metahp.api.tables import make_record
+
+        asked = Describing(table=table, budget_seconds=budget_seconds, seed=request.seed)
+        described = runner.call(describe_in_worker, asked)
+        try:
+            if request.start.is_cold:
+                return COLD_START
+            question = AskingTables(
+                source=_find_source(study),
+                question=_make_question(study, table_request),
+                described=described,
+                seconds_left=request.budget.seconds_left,
+            )
+            return log_answer(runner.call(ask_tables_in_worker, question))
+        finally:
+            # Not before: a task on record is a past task.
+            storage.record(make_record(table, described))
+
+    def build(past: WarmStart) -> Search:
+        from metahp.study.strategy import make_search
+
+        own, stopped_early = beginning.own, beginning.stopped_early
+        return make_search(request.start, past, beginning.spaces, own, seed=request.seed, stopped_early=stopped_early)
+
+    has_use = not request.start.is_cold or storage.base is not None
+    background = BackgroundSearch(request.budget, learn if has_use else None, build)
+    costs = [find_learner(space.learner).relative_cost for space in beginning.spaces]
+    return _make_late_search(study, background, order_quick_suggestions(beginning.own, beginning.spaces, costs))
+
+
+def _make_late_search(study: _OpenStudy, background: BackgroundSearch, first: Sequence[Suggestion]) -> LateSearch:
+    """The late search of a background search, which is closed with the study."""
+    study.stack.callback(background.close)
+    budget, is_cold = study.request.budget, study.request.start.is_cold
+    return LateSearch(
+        first,
+        lambda is_urgent: background.await_search(budget.seconds_left if is_urgent else 0.0),
+        lambda: "" if is_cold else background.note,
+    )
+
+
+def _find_source(study: _OpenStudy) -> BaseSource:
+    """The knowledge base as another process opens it."""
+    given = study.place.knowledge_base
+    if isinstance(given, KnowledgeBase):
+        return BaseSource(path=given.file, is_open=True)
+    return BaseSource(path=find_knowledge_base_path(Path(given) if given else None), is_open=False)
+
+
+def _make_question(study: _OpenStudy, table_request: TableRequest) -> "TableQuestion":
+    from metahp.api.past_tables import TableQuestion
+
+    return TableQuestion(
+        table=table_request.rows.table,
+        whole=table_request.rows.whole,
+        metric=table_request.metric,
+        learners=table_request.learners,
+        n_warm=study.request.start.n_warm,
+    )
 
 
 def _ask_past_tables(study: _OpenStudy, table_request: TableRequest, trials: StudyTrials) -> WarmStart:
     """The warm start of a table from past tasks, and record the table; a cold start where no trial is left to do."""
+    from metahp.api.past_tables import find_warm_start, read_past_of_table
+    from metahp.api.tables import describe_table, make_record
+
     request, storage, table = study.request, study.storage, table_request.rows.table
+    question = _make_question(study, table_request)
     is_open = trials.n_trials < request.budget.trials
-    past, knowledge = COLD_START, None
+    past, known = COLD_START, None
     try:
         if is_open and not request.start.is_cold and storage.snapshot is not None:
-            knowledge = read_knowledge(storage.snapshot, table.task.type, table_request.metric, table_request.learners)
+            known = read_past_of_table(storage.snapshot, question)
     except KnowledgeBaseError as error:
         past = WarmStart(notes=(f"a cold start: {error}",))
-    whole = table_request.rows.whole
-    is_whole_known = bool(knowledge and whole and storage.snapshot and storage.snapshot.read_trials(task=whole))
     storage.close_snapshot()
     if not is_open or (request.start.is_cold and storage.base is None):
         return past
     described = describe_table(table, budget_seconds=table_request.settings.budget_seconds, seed=request.seed)
-    if knowledge is not None:
-        past = _find_warm_start(knowledge, table_request, described, request, is_whole_known=is_whole_known)
+    if known is not None:
+        past = find_warm_start(known, question, described, seconds_left=request.budget.seconds_left)
     storage.record(make_record(table, described))
     return past
 
 
-def _find_warm_start(
-    knowledge: PastKnowledge,
-    table_request: TableRequest,
-    described: MetaFeatures,
-    request: Request,
-    *,
-    is_whole_known: bool,
-) -> WarmStart:
-    """The warm start of a table; `is_whole_known` says whether a past task includes the rows that are set aside."""
-    n_warm = request.start.n_warm
-    _, advice, notes = ask_about(
-        knowledge,
-        table_request.rows.table,
-        table_request.metric,
-        described,
-        max(1, n_warm),
-        seconds_left=request.budget.seconds_left,
-    )
-    prior = advice.prior
-    origin = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
-    notes = (*described.warnings, *notes)
-    if prior.abstained:
-        notes = (*notes, f"past tasks not trusted, so the warm start is the portfolio: {prior.abstained}")
-    if is_whole_known:
-        notes = (*notes, "past tasks include this table with the rows that are set aside, so their score flatters")
-    return WarmStart(
-        prior=prior,
-        points=tuple(Suggestion(prior.candidates[item.column], origin) for item in advice.items[:n_warm]),
-        n_past_tasks=prior.n_tasks,
-        notes=notes,
-    )
+def _begin_objective(
+    study: _OpenStudy, objective_request: ObjectiveRequest, trials: StudyTrials, own: Sequence[Configuration]
+) -> Search:
+    """The search of an objective, after past tasks were asked."""
+    from metahp.study.strategy import make_search
+
+    past = _ask_past_objectives(study, objective_request, trials)
+    return make_search(study.request.start, past, [objective_request.space], own, seed=study.request.seed)
+
+
+def _begin_objective_late(
+    study: _OpenStudy, objective_request: ObjectiveRequest, trials: StudyTrials, own: Sequence[Configuration]
+) -> Search | LateSearch:
+    """The search of an objective under a time limit: past tasks are asked beside the first trials."""
+    request, space = study.request, objective_request.space
+    if trials.n_trials >= request.budget.trials:
+        return _begin_objective(study, objective_request, trials, own)
+    study.storage.close_snapshot()
+
+    def learn(runner: Runner) -> WarmStart:
+        asked = AskingObjectives(
+            source=_find_source(study),
+            space=space,
+            metric=objective_request.metric,
+            task=objective_request.task.id,
+            metafeatures=dict(objective_request.metafeatures),
+            start=replace(request.start, configurations=()),
+            seed=request.seed,
+        )
+        return log_answer(runner.call(ask_objectives_in_worker, asked))
+
+    def build(past: WarmStart) -> Search:
+        from metahp.study.strategy import make_search
+
+        return make_search(request.start, past, [space], own, seed=request.seed)
+
+    background = BackgroundSearch(request.budget, None if request.start.is_cold else learn, build)
+    return _make_late_search(study, background, order_quick_suggestions(own, [space], [1.0]))
 
 
 def _ask_past_objectives(study: _OpenStudy, objective_request: ObjectiveRequest, trials: StudyTrials) -> WarmStart:
     """The warm start of an objective from past tasks; a cold start where the knowledge base cannot be read."""
+    from metahp.api.past_objectives import ask_past_objectives
+
     request, storage = study.request, study.storage
     if storage.snapshot is None:
         return COLD_START
-    is_open = trials.n_trials < request.budget.trials
-    past = ask_past_objectives(storage.snapshot, objective_request, request.start, is_open=is_open, seed=request.seed)
+    past = ask_past_objectives(
+        storage.snapshot,
+        objective_request.space,
+        objective_request.metric,
+        objective_request.task.id,
+        objective_request.metafeatures,
+        request.start,
+        is_open=trials.n_trials < request.budget.trials,
+        seed=request.seed,
+    )
     storage.close_snapshot()
     return past

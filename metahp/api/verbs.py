@@ -1,6 +1,7 @@
 """The verbs of the public interface; a wrong name or a missing file is refused before anything heavy is imported."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
@@ -10,6 +11,8 @@ from metahp.core.space import SearchSpace
 from metahp.core.text import name_column
 from metahp.datasets.reading import make_reading_options
 from metahp.evaluation.limits import Limits
+from metahp.evaluation.worker_process import WorkerProcess
+from metahp.results.owner import check_is_directory
 from metahp.study.configurations import Given
 from metahp.study.progress import Progress
 from metahp.study.request import TRANSFER, Budget, Folds, Place, Request, Start, TableSettings
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from metahp.knowledge.store import KnowledgeBase
     from metahp.metafeatures.extract import MetaFeatures
     from metahp.recommendation.result import Recommendation
+    from metahp.results.model import TunedModel
     from metahp.study.result import Plan, TuneResult
 
 
@@ -206,7 +210,9 @@ def tune(
             default.
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
         trials: Number of finished trials, including those of earlier calls.
-        timeout: Seconds after which the call ends with the result so far; None for no limit.
+        timeout: Seconds for everything: past tasks, trials and the final fit; None for no limit. Under a limit library
+            defaults are tried first, the cheapest one at once, while past tasks are asked. The call ends with a model
+            even where the limit is shorter than its first trial.
         trial_timeout: Seconds of one trial over all folds; a longer trial is killed, and counts as a trial.
         memory_limit: Resident memory of one trial in MiB; a larger trial is killed, and counts as a trial.
         jobs: Number of trials that run in parallel, each on one thread.
@@ -273,6 +279,9 @@ def tune(
     )
     place = Place(knowledge_base=knowledge_base, is_recorded=record, output=output)
     check_names(X, y, target=target, task=task, metric=metric, learners=learners, groups=groups, time=time)
+    if timeout is not None:
+        # Its imports take as long as those of this process, which come now.
+        request = replace(request, worker=WorkerProcess())
     from metahp.api.tuning import tune_rows
 
     return tune_rows(request, settings, place, folds, X, y, target=target, task=task)
@@ -316,7 +325,8 @@ def tune_objective(
         direction: maximize or minimize.
         metric: Name of the score.
         trials: Number of finished trials, including those of earlier calls.
-        timeout: Seconds after which the call ends with the result so far; None for no limit.
+        timeout: Seconds for everything; None for no limit. Under a limit the default is tried first, while past tasks
+            are asked. The call ends with a trial even where the limit is shorter than that.
         jobs: Number of parallel calls of `function`.
         device: auto, cpu or cuda, for the posterior of the transfer strategy.
         strategy: Strategy after the warm start: transfer, which also learns from past tasks, or random, grid, tpe, gp,
@@ -358,6 +368,20 @@ def tune_objective(
         name=name,
     )
     return tune_space(request, objective_request, place)
+
+
+def load_result(directory: str | Path) -> "TunedModel":
+    """The tuned model in a result directory, which predicts exactly what it did when it was written.
+
+    Raises:
+        InputError: it is no result directory, one of another version or of an objective, which has no model, or its
+            files are missing, changed or foreign.
+        UnknownNameError: there is no such metric, or no such learner; one of your own must be registered first.
+    """
+    check_is_directory(directory)
+    from metahp.results.predict import load_result as read_result
+
+    return read_result(directory)
 
 
 def _refuse_arguments(others: Mapping[str, Any]) -> Exception:

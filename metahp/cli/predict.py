@@ -35,10 +35,9 @@ def predict(
     """
     output.set_quiet(quiet=quiet)
     from metahp.core.errors import InputError
+    from metahp.results.owner import check_is_directory
 
-    if not directory.is_dir():
-        what = "is a file" if directory.exists() else "does not exist"
-        raise InputError(f"'{directory}' {what}; expected the directory that metahp tune wrote.")
+    check_is_directory(directory)
     startup.check_names(file)
     from metahp.results.predict import load_result
 

@@ -117,17 +117,15 @@ def tune(
     Starts from recommended configurations and writes the tuned model to the result directory. Run the same command
     again to continue.
     """
+    begun = time.monotonic()
     output.set_quiet(quiet=quiet)
     startup.check_names(file, learners=learner, target=target, task=task, metric=metric, groups=group, time=by_time)
     from metahp.evaluation import interrupts
-    from metahp.study.request import Start
 
-    # Before the result directory is looked at, which imports a lot.
-    Start(strategy=strategy, device=device)
     api = startup.import_api()
     directory = out or Path(_make_directory_name(file))
     if out is None:
-        from metahp.results.directory import check_is_of
+        from metahp.results.owner import check_is_of
 
         check_is_of(directory, file)
     from metahp.datasets.load import read
@@ -141,7 +139,7 @@ def tune(
             metric=metric,
             learners=learner or None,
             trials=trials,
-            timeout=timeout,
+            timeout=_find_rest(timeout, begun),
             trial_timeout=trial_timeout,
             memory_limit=memory_limit,
             jobs=jobs,
@@ -171,6 +169,13 @@ def tune(
         )
     output.write_report("".join(f"{line}\n" for line in format_report(result, is_ensemble=ensemble)))
     return output.Reported(interrupts.get_exit_code()) if result.ended == "interrupted" else 0
+
+
+def _find_rest(timeout: float | None, begun: float) -> float | None:
+    """What is left of a time limit, which the start of the command counts towards; a wrong one stays as it is."""
+    if timeout is None or not timeout > 0:
+        return timeout
+    return max(timeout - (time.monotonic() - begun), 0.1 * timeout)
 
 
 def _make_directory_name(file: str) -> str:
@@ -269,6 +274,8 @@ def format_plan(plan: "Plan") -> list[str]:
     start = (
         f"warm start: {plan.n_warm} of {plan.n_trials} trials from {plan.n_past_tasks:,} past tasks"
         if plan.n_warm
+        else "library defaults first, while past tasks are asked"
+        if plan.is_learning
         else "cold start"
     )
     device = f" · device {plan.device}" if plan.device else ""

@@ -12,6 +12,7 @@ from metahp.core.errors import InputError
 from metahp.core.trial import Trial
 from metahp.evaluation.backend import Outcome
 from metahp.evaluation.runner import Job, Runner
+from metahp.evaluation.worker_process import WorkerProcess
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -28,14 +29,18 @@ class TrialProcesses:
         with TrialProcesses(n_jobs) as backend:
             backend.submit(job)
             outcome = backend.await_outcome()
+
+    Args:
+        n_jobs: How many trials run side by side.
+        worker: The process for the first trial, where one is being started already.
     """
 
-    def __init__(self, n_jobs: int) -> None:
+    def __init__(self, n_jobs: int, worker: WorkerProcess | None = None) -> None:
         if n_jobs < 1:
             raise InputError(f"Expected at least 1 trial at a time, got {n_jobs}.")
         self.n_jobs = n_jobs
         self.n_pending = 0
-        self._runners = [Runner() for _ in range(n_jobs)]
+        self._runners = [*(Runner() for _ in range(n_jobs - 1)), Runner(worker)]
         # The runner that was used last comes first, so that few jobs start few workers.
         self._idle: queue.LifoQueue[Runner] = queue.LifoQueue()
         for runner in self._runners:

@@ -93,10 +93,13 @@ class Runner:
     """Runs jobs one after another in a watched worker process; a context manager.
 
     A trial is measured on one thread, as all learners fit; use several runners to run trials side by side.
+
+    Args:
+        worker: The process to begin with, where one is being started already.
     """
 
-    def __init__(self) -> None:
-        self._worker: WorkerProcess | None = None
+    def __init__(self, worker: WorkerProcess | None = None) -> None:
+        self._worker = worker
         self._loaded: TableSource | Workload | None = None
         self._is_stopped = False
         # Held while a worker is started or killed, so that `stop` in another thread misses none.
@@ -172,12 +175,12 @@ class Runner:
 
     def _start_if_needed(self) -> None:
         with self._turn:
-            if self._worker is not None and self._worker.is_alive:
-                return
-            self._end()
             if self._is_stopped:
                 raise WorkerError("The runner was stopped.")
-            self._worker = worker = WorkerProcess()
+            if self._worker is None or not self._worker.is_alive:
+                self._end()
+                self._worker = WorkerProcess()
+            worker = self._worker
         worker.await_ready()
 
     def _ask(self, messages: Iterable[object], seconds: float, memory_mib: float) -> Any:

@@ -51,18 +51,22 @@ class WorkerProcess:
             self._process = subprocess.Popen([*command, "listener", root], **options)
             self._connection = _accept(self._process)
         self._watched = psutil.Process(self._process.pid)
+        self._is_ready = False
 
     def await_ready(self) -> None:
-        """Wait until it answers.
+        """Wait until it answers; returns at once where it has answered before.
 
         Raises:
             WorkerError: it does not start.
         """
+        if self._is_ready:
+            return
         deadline = time.monotonic() + START_SECONDS
         with contextlib.suppress(EOFError, OSError):
             while time.monotonic() < deadline:
                 if self._connection.poll(POLL_SECONDS):
                     if self._connection.recv() == READY:
+                        self._is_ready = True
                         return
                     break
         raise WorkerError(

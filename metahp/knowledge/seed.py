@@ -56,6 +56,15 @@ def find_seed_folder() -> Path:
     )
 
 
+def list_seed_learners() -> list[str]:
+    """The learners of which the seed of this installation has trials; empty where there is no seed."""
+    try:
+        paths = sorted(find_seed_folder().glob("trials-*.parquet"))
+    except KnowledgeBaseError:
+        return []
+    return [path.stem.removeprefix("trials-") for path in paths]
+
+
 def export_seed(source: Readable | tuple[Sequence[TaskRecord], Sequence[Trial]], folder: Path) -> None:
     """Write tasks and trials to `folder`: `tasks.parquet` and one `trials-<learner>.parquet` per learner.
 

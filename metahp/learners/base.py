@@ -74,6 +74,8 @@ class Learner(ABC):
         name: Lower-case letters, digits and underscores; its search spaces have the same name.
         libraries: Distributions that an exported script needs; each trial records their versions.
         design_size: Number of configurations that the seed measures on every task.
+        relative_cost: How long the default takes to fit, as a multiple of LightGBM's; under a time limit the cheapest
+            default is tried first.
         iterations: Number of iterations that a finished model reports, for a learner without a learning curve.
         stops_early: Whether fewer iterations may be better, so that early stopping is useful.
         suffix: Suffix of the file of a fitted model.
@@ -86,6 +88,7 @@ class Learner(ABC):
     name: str
     libraries: tuple[str, ...] = ("scikit-learn",)
     design_size: int = 30
+    relative_cost: float = 1.0
     iterations: int = 1
     stops_early: bool = False
     suffix: str = "skops"

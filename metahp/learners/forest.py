@@ -35,6 +35,8 @@ _CRITERIA = {
 _SHARES = ("min_samples_split", "min_samples_leaf")
 # Most one-hot columns of a categorical column: more would leave a split with many features that say little.
 MAX_ONE_HOT = 30
+# Median of the time of the default over that of LightGBM, on the 420 tasks of the seed that all learners finished.
+_COSTS = {"random_forest": 12.4, "extra_trees": 8.6}
 
 
 class ForestLearner(Learner):
@@ -42,6 +44,7 @@ class ForestLearner(Learner):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.relative_cost = _COSTS[name]
 
     def space(self, task_type: TaskType) -> SearchSpace:
         """Eight or nine hyperparameters; `max_samples` is active only if trees see a bootstrap sample."""

@@ -32,12 +32,13 @@ from metahp.datasets.table import Table
 from metahp.learners.arguments import make_arguments
 from metahp.learners.registry import find_learner
 from metahp.results.model import TunedModel
+from metahp.results.owner import BEST
 from metahp.results.script import ScriptFolds, make_training_script
 
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
-BEST, PREPARATION, TRIALS, SCRIPT = "best.json", "preparation.json", "trials.parquet", "script.py"
+PREPARATION, TRIALS, SCRIPT = "preparation.json", "trials.parquet", "script.py"
 MODELS = "models"
 # `best.json` has the versions of these packages, and of the libraries of the learners.
 _PACKAGES = ("metahp", "numpy", "pandas", "scikit-learn", "skops")

@@ -147,20 +147,6 @@ def _check_space(folder: Path) -> None:
             probe.unlink(missing_ok=True)
 
 
-def check_is_of(directory: str | Path, file: str | Path) -> None:
-    """Refuse a directory that holds the result of another file, where the user did not name it.
-
-    Raises:
-        InputError: it does.
-    """
-    try:
-        other = parse_json(read_file(Path(directory) / BEST, MAX_DESCRIPTION_BYTES))["task"]["file"]
-    except (InputError, ValueError, KeyError, TypeError):
-        return
-    if other is not None and other != str(Path(file).absolute()):
-        raise InputError(f"'{directory}' holds the result of '{other}'; name another directory with `output`.")
-
-
 def write_result(directory: str | Path, content: ResultContent) -> None:
     """Write a result directory, or replace the one that is there.
 

@@ -16,6 +16,7 @@ from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, MAX_MODEL_BYTES, pa
 from metahp.results.content import BEST, MODELS, PREPARATION, SCHEMA_VERSION
 from metahp.results.formats import describe_error, load_model
 from metahp.results.model import Member, TunedModel
+from metahp.results.owner import check_is_directory
 
 # An ensemble is chosen from at most 50 configurations.
 MAX_MEMBERS = 200
@@ -81,9 +82,7 @@ def _load_tuned_model(folder: Path, described: dict[str, Any], params: dict[str,
 
 def _read_description(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise InputError(f"'{folder}' {what}; expected the directory that metahp tune wrote.")
+    check_is_directory(folder)
     if not path.is_file() and not path.is_symlink():
         result = any((folder / other).is_file() for other in (BEST, PREPARATION))
         raise InputError(

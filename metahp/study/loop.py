@@ -28,6 +28,10 @@ class TrialLog(Protocol):
     def n_since_best(self) -> int:
         """How many trials have finished since the best one did; 0 where none has a loss."""
 
+    @property
+    def has_best(self) -> bool:
+        """Whether a trial is complete and has a loss."""
+
     def list_observations(self) -> Iterable[Observation]:
         """What a strategy is told of the trials so far."""
 
@@ -66,6 +70,11 @@ class MemoryLog:
     def n_since_best(self) -> int:
         """How many trials have finished since the best one did; 0 where none has a loss."""
         return count_since_best(self.trials, self._metric)
+
+    @property
+    def has_best(self) -> bool:
+        """Whether a trial is complete and has a loss."""
+        return find_best(self.trials, self._metric) is not None
 
     def list_observations(self) -> Iterable[Observation]:
         """What a strategy is told of the trials so far."""
@@ -116,11 +125,12 @@ def run_search(
     *,
     make_job: Callable[[Suggestion], JobT],
     on_trial: Callable[[Trial], None] = lambda trial: None,
+    estimate_reserve: Callable[[], float] = lambda: 0.0,
 ) -> str:
     """Evaluate what the strategy asks for until the budget ends; why it ended.
 
     Every trial that has finished is on record before the next one is chosen. What still runs when the time is up, or
-    when a person interrupts, is lost.
+    when a person interrupts, is lost; but while no trial has a loss, the time limit waits for one.
 
     Args:
         strategy: Chooses; it has not been told of the trials in `log` yet.
@@ -129,26 +139,31 @@ def run_search(
         budget: When to end; its clock runs already.
         make_job: What the backend is given for a suggestion.
         on_trial: Called after every trial.
+        estimate_reserve: Seconds of the time limit to keep for what comes after the search, as far as is known.
 
     Returns:
         trials, timeout, patience, or exhausted where nothing is left to try.
     """
+
+    def seconds_left() -> float:
+        return budget.seconds_left - estimate_reserve() if log.has_best else math.inf
+
     for observation in log.list_observations():
         strategy.tell(observation)
     while True:
         interrupts.check()
         ended = ""
         while not ended and backend.n_pending < backend.n_jobs:
-            ended = _find_end(log, backend.n_pending, budget)
+            ended = _find_end(log, backend.n_pending, budget, seconds_left())
             if not ended:
                 suggestion = strategy.ask()
                 if suggestion is None:
                     ended = "exhausted"
                 else:
                     backend.submit(make_job(suggestion))
-        if ended in ("timeout", "patience") or not backend.n_pending:
+        if not backend.n_pending or (ended in ("timeout", "patience") and log.has_best):
             return ended
-        outcome = backend.await_outcome(None if budget.timeout is None else max(0.0, budget.seconds_left))
+        outcome = backend.await_outcome(max(0.0, seconds_left()) if math.isfinite(seconds_left()) else None)
         if outcome is None:
             return "timeout"
         while outcome is not None:
@@ -158,9 +173,10 @@ def run_search(
             outcome = backend.await_outcome(0.0) if backend.n_pending else None
 
 
-def _find_end(log: TrialLog, n_pending: int, budget: Budget) -> str:
+def _find_end(log: TrialLog, n_pending: int, budget: Budget, seconds_left: float) -> str:
     """Why nothing more is asked for; empty where the search goes on."""
-    if budget.seconds_left <= 0:
+    # A trial that runs may be the one with a loss: until it ends, nothing more begins after the limit.
+    if seconds_left <= 0 or (n_pending and budget.seconds_left <= 0):
         return "timeout"
     if log.n_trials + n_pending >= budget.trials:
         return "trials"

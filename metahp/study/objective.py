@@ -3,10 +3,11 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
 
+from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import METRICS, Metric
 from metahp.core.space import SearchSpace
@@ -23,7 +24,7 @@ from metahp.study.configurations import read_configurations
 from metahp.study.request import Request
 from metahp.study.result import TuneResult, make_result
 from metahp.study.run import run_study
-from metahp.study.strategy import WarmStart, make_strategy, order_suggestions
+from metahp.study.search import LateSearch, Search
 from metahp.study.trials import Storage, StudyTrials
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def tune_function(
     request: Request,
     objective_request: ObjectiveRequest,
     storage: Storage,
-    ask_past: Callable[[StudyTrials], WarmStart],
+    begin: Callable[[StudyTrials, Sequence[Configuration]], Search | LateSearch],
 ) -> TuneResult:
     """Tune an objective; errors as for `metahp.tune_objective`.
 
@@ -108,7 +109,7 @@ def tune_function(
         request: What is asked of any study.
         objective_request: What is asked of this one.
         storage: Where trials and result are kept.
-        ask_past: Gives what past tasks say about this one, before the first trial.
+        begin: Makes the search of the trials so far and the user's own configurations, before the first trial.
     """
     task, space, metric = objective_request.task, objective_request.space, objective_request.metric
     own = read_configurations(request.start.configurations, [space])
@@ -116,9 +117,8 @@ def tune_function(
     is_open = trials.n_trials < request.budget.trials
     if not is_open:
         logger.warning("nothing left to do: the task '%s' has %d trials already. %s", task.name, trials.n_trials, HINT)
-    past = ask_past(trials)
-    suggestions = order_suggestions(own, past.points, [space.default])
-    strategy, _ = make_strategy(request.start, past.prior, [space], suggestions, seed=request.seed)
+    search = begin(trials, own)
+    strategy = search.strategy if isinstance(search, Search) else search
     if is_open:
         storage.record(TaskRecord(task=task, metafeatures=objective_request.metafeatures))
     with interrupts.hold_signals() as held:
@@ -126,7 +126,17 @@ def tune_function(
             objective_request.function, space, task=task.id, protocol=PROTOCOL, metric=metric, n_jobs=request.n_jobs
         ) as backend:
             best, ended = run_study(request, trials, strategy, backend, lambda suggestion: suggestion, held, hint=HINT)
-        result = make_result(trials, best, ended, n_past_tasks=past.n_past_tasks, directory=storage.directory)
+        late = () if isinstance(search, Search) else search.past.notes
+        for note in late:
+            logger.warning("%s", note)
+        result = make_result(
+            trials,
+            best,
+            ended,
+            n_past_tasks=search.past.n_past_tasks,
+            directory=storage.directory,
+            warnings=late,
+        )
         if storage.directory is not None:
             content = ResultContent(
                 table=Objective(task, objective_request.metafeatures),
@@ -141,5 +151,5 @@ def tune_function(
                 warm_start=result.warm_start(),
             )
             write_result(storage.directory, content)
-        storage.ingest()
+        storage.ingest(request.budget.seconds_left)
         return replace(result, ended="interrupted") if held.is_waiting else result

@@ -14,6 +14,7 @@ from typing import Any
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.evaluation.countdown import Countdown
 from metahp.evaluation.limits import Limits
+from metahp.evaluation.worker_process import WorkerProcess
 from metahp.refinement.strategy import STRATEGY_NAMES
 from metahp.study.configurations import Given
 from metahp.study.progress import Progress
@@ -99,6 +100,11 @@ class Budget:
         """Seconds until the time limit, negative after it; infinite where there is none."""
         return self._countdown.measure_left()
 
+    @property
+    def seconds_spent(self) -> float:
+        """Seconds since the clock started."""
+        return self._countdown.measure_spent()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
@@ -153,6 +159,7 @@ class Request:
         seed: Seed of models and strategy.
         command: The command line, which the result keeps; None without one.
         on_trial: Called at the start and after every trial.
+        worker: A process for the first trials that is being started already; None to start it when it is needed.
 
     Raises:
         InputError: a value that cannot be used.
@@ -164,6 +171,7 @@ class Request:
     seed: int = 0
     command: str | None = None
     on_trial: Callable[[Progress], None] = lambda progress: None
+    worker: WorkerProcess | None = None
 
     def __post_init__(self) -> None:
         check_count("jobs", self.n_jobs)

@@ -42,6 +42,8 @@ class Plan:
         n_test_rows: How many rows are set aside for the test.
         is_recorded: Whether trials go to the knowledge base.
         warnings: What a user should know.
+        is_learning: Whether defaults are tried while past tasks are asked, as under a time limit: nothing is known of
+            the warm start yet.
     """
 
     table: Table
@@ -57,6 +59,7 @@ class Plan:
     n_test_rows: int
     is_recorded: bool
     warnings: tuple[str, ...]
+    is_learning: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -13,6 +13,7 @@ from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.study.loop import run_search
 from metahp.study.progress import Progress
 from metahp.study.request import Budget, Request
+from metahp.study.search import LateSearch
 from metahp.study.trials import WARM, StudyTrials
 
 
@@ -25,6 +26,7 @@ def run_study(
     held: Held,
     *,
     hint: str,
+    estimate_reserve: Callable[[], float] = lambda: 0.0,
 ) -> tuple[Trial, str]:
     """Run to the end: the best complete trial, and why the run ended.
 
@@ -38,6 +40,7 @@ def run_study(
         make_job: What the backend is given for a suggestion.
         held: Holds signals back around the run.
         hint: What to try where no trial is complete, for the message.
+        estimate_reserve: Seconds of the time limit to keep for what comes after the run, as far as is known.
 
     Raises:
         MetahpError: no trial is complete; the message has the most frequent reason.
@@ -51,7 +54,17 @@ def run_study(
                 request.on_trial(find_progress(trials, trial, request.budget, clock))
 
             show(None)
-            ended = run_search(strategy, backend, trials, request.budget, make_job=make_job, on_trial=show)
+            ended = run_search(
+                strategy,
+                backend,
+                trials,
+                request.budget,
+                make_job=make_job,
+                on_trial=show,
+                estimate_reserve=estimate_reserve,
+            )
+        if isinstance(strategy, LateSearch) and strategy.is_out_of_time and ended == "exhausted":
+            ended = "timeout"
     except KeyboardInterrupt:
         ended = "interrupted"
     best = trials.find_best()

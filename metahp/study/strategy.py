@@ -1,7 +1,6 @@
 """The strategy of a study, and the configurations that it begins with."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from metahp.core.configuration import Configuration
 from metahp.core.space import SearchSpace
@@ -10,30 +9,40 @@ from metahp.refinement.strategies import make_named_strategy
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.study.request import TRANSFER, Start
+from metahp.study.search import Search, WarmStart, order_suggestions
 from metahp.surrogate.prior import Prior
 
 # Takes the place of `transfer` where nothing is known of past tasks.
 WITHOUT_PAST = "gp"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class WarmStart:
-    """What past tasks say about a task before its first trial.
+def make_search(
+    start: Start,
+    past: WarmStart,
+    spaces: Sequence[SearchSpace],
+    own: Sequence[Configuration],
+    *,
+    seed: int,
+    stopped_early: Collection[str] = (),
+) -> Search:
+    """The search that was asked for.
 
-    Attributes:
-        prior: For a strategy that goes on learning from past tasks; None where there are none to learn from.
-        points: The recommended configurations.
-        n_past_tasks: How many past tasks these rest on.
-        notes: What a user should know.
+    Args:
+        start: What was asked for.
+        past: What past tasks say.
+        spaces: Search spaces, one per learner.
+        own: The user's own configurations.
+        seed: Seed of the strategy.
+        stopped_early: Learners of which fewer iterations may be kept than are asked for.
     """
-
-    prior: Prior | None = None
-    points: tuple[Suggestion, ...] = ()
-    n_past_tasks: int = 0
-    notes: tuple[str, ...] = ()
-
-
-COLD_START = WarmStart()
+    outside = [Suggestion(each, Origin.USER) for each in dict.fromkeys(own) if each.is_outside]
+    inside = [each for each in own if not each.is_outside]
+    suggestions = order_suggestions(inside, past.points, [space.default for space in spaces])
+    strategy, name = make_strategy(start, past.prior, spaces, suggestions, seed=seed, stopped_early=stopped_early)
+    device = strategy.device if isinstance(strategy, Transfer) else None
+    return Search(
+        strategy=OutsideFirst(strategy, outside), name=name, device=device, suggestions=tuple(suggestions), past=past
+    )
 
 
 def make_strategy(
@@ -85,17 +94,3 @@ class OutsideFirst:
         if not observation.configuration.is_outside:
             self._strategy.tell(observation)
         self._outside = [each for each in self._outside if each.configuration != observation.configuration]
-
-
-def order_suggestions(
-    own: Sequence[Configuration], points: Sequence[Suggestion], defaults: Sequence[Configuration]
-) -> list[Suggestion]:
-    """What is tried before the strategy chooses: the user's own, the first warm point, the defaults, the others."""
-    from_user = [Suggestion(configuration, Origin.USER) for configuration in own]
-    from_library = [Suggestion(configuration, Origin.DEFAULT) for configuration in defaults]
-    # A default that is recommended stays the default: the gain is measured against it.
-    advised = [point for point in points if point.configuration not in defaults]
-    distinct: dict[str, Suggestion] = {}
-    for suggestion in (*from_user, *advised[:1], *from_library, *advised[1:]):
-        distinct.setdefault(suggestion.configuration.id, suggestion)
-    return list(distinct.values())

@@ -12,6 +12,7 @@ import pandas as pd
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
+from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.evaluation import interrupts
 from metahp.evaluation.processes import TrialProcesses
@@ -20,24 +21,32 @@ from metahp.evaluation.pruning import find_pruning
 from metahp.evaluation.runner import Job, Workload
 from metahp.learners.arguments import show_arguments
 from metahp.learners.registry import find_learner
-from metahp.refinement.strategy import Strategy, Suggestion
-from metahp.refinement.transfer import Transfer
+from metahp.refinement.strategy import Suggestion
 from metahp.results.content import ResultContent
 from metahp.results.directory import write_result
 from metahp.results.model import TunedModel, fit_model
 from metahp.study.configurations import read_configurations
-from metahp.study.ensemble import Ensemble, can_keep_predictions, choose_ensemble, explain_single
+from metahp.study.ensemble import (
+    Ensemble,
+    can_keep_predictions,
+    choose_ensemble,
+    estimate_ensemble_seconds,
+    explain_single,
+)
+from metahp.study.loop import is_scored
 from metahp.study.request import Request, TableSettings
 from metahp.study.result import Plan, TuneResult, make_result
 from metahp.study.rows import Rows
 from metahp.study.run import run_study
-from metahp.study.strategy import OutsideFirst, WarmStart, make_strategy, order_suggestions
+from metahp.study.search import LateSearch, Search
 from metahp.study.trials import WARM, Storage, StudyTrials
 
 logger = logging.getLogger(__name__)
 
 # These metrics judge probabilities, and votes are poor ones.
 OF_PROBABILITIES = ("neg_log_loss", "roc_auc", "roc_auc_ovr")
+# Seconds that a result takes to be made and written, and members that an ensemble has at least in most studies.
+FINISH_SECONDS, MEMBERS_FITTED = 0.3, 5
 HINT = "Try other learners, or more with `trial_timeout` or `memory_limit`."
 
 
@@ -60,8 +69,25 @@ class TableRequest:
     settings: TableSettings
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Beginning:
+    """What a search of a table begins with.
+
+    Attributes:
+        trials: The trials so far.
+        spaces: Search spaces, one per learner.
+        own: The user's own configurations.
+        stopped_early: Learners of which fewer iterations may be kept than are asked for.
+    """
+
+    trials: StudyTrials
+    spaces: Sequence[SearchSpace]
+    own: Sequence[Configuration]
+    stopped_early: Sequence[str]
+
+
 def tune_table(
-    request: Request, table_request: TableRequest, storage: Storage, ask_past: Callable[[StudyTrials], WarmStart]
+    request: Request, table_request: TableRequest, storage: Storage, begin: Callable[[Beginning], Search | LateSearch]
 ) -> TuneResult:
     """Tune learners on a table; errors as for `metahp.tune`.
 
@@ -69,56 +95,55 @@ def tune_table(
         request: What is asked of any study.
         table_request: What is asked of this one.
         storage: Where trials and result are kept.
-        ask_past: Gives what past tasks say about the table, before the first trial.
+        begin: Makes the search, before the first trial.
     """
     rows, metric = table_request.rows, table_request.metric
     check_metric(rows.table, metric.name, rows.protocol, rows.splits)
     spaces = [find_learner(name).space(rows.table.task.type) for name in table_request.learners]
     own = read_configurations(request.start.configurations, spaces, rows.table.task.type)
     trials = storage.open_trials(rows.table.task.id, rows.protocol, metric, spaces)
-    past = ask_past(trials)
-    outside = [Suggestion(each, Origin.USER) for each in dict.fromkeys(own) if each.is_outside]
-    inside = [each for each in own if not each.is_outside]
-    suggestions = order_suggestions(inside, past.points, [space.default for space in spaces])
-    strategy, used = make_strategy(
-        request.start,
-        past.prior,
-        spaces,
-        suggestions,
-        seed=request.seed,
-        stopped_early=_find_stopped_early(table_request),
-    )
-    warnings = (*rows.table.warnings, *past.notes, *_find_notes(table_request, trials))
+    beginning = Beginning(trials=trials, spaces=spaces, own=own, stopped_early=_find_stopped_early(table_request))
+    search = begin(beginning)
+    ready = search if isinstance(search, Search) else None
+    warnings = (*rows.table.warnings, *(ready.past.notes if ready else ()), *_find_notes(table_request, trials))
     table_request.settings.on_start(
         Plan(
             table=rows.table,
             file=str(table_request.file) if table_request.file is not None else rows.table.task.name or "table",
             metric=metric,
             protocol=rows.protocol,
-            strategy=used,
-            device=strategy.device if isinstance(strategy, Transfer) else None,
+            strategy=ready.name if ready else request.start.strategy,
+            device=ready.device if ready else None,
+            is_learning=ready is None,
             n_trials=request.budget.trials,
             n_earlier=trials.n_earlier,
-            n_warm=sum(each.origin in WARM for each in suggestions[: request.budget.trials]),
-            n_past_tasks=past.n_past_tasks,
+            n_warm=sum(each.origin in WARM for each in search.suggestions[: request.budget.trials]),
+            n_past_tasks=ready.past.n_past_tasks if ready else 0,
             n_test_rows=0 if rows.outer is None else len(rows.outer),
             is_recorded=storage.base is not None,
             warnings=warnings,
         )
     )
     with interrupts.hold_signals() as held:
-        best, ended = _run_trials(request, table_request, trials, OutsideFirst(strategy, outside), held)
-        ensemble = choose_ensemble(trials, rows.table, is_voting=table_request.settings.is_voting, seed=request.seed)
+        best, ended = _run_trials(request, table_request, trials, search, held)
+        if ready is None:
+            warnings = (*warnings, *search.past.notes)
+            for note in search.past.notes:
+                logger.warning("%s", note)
+        ensemble = _choose_ensemble(request, table_request, trials)
         members = _choose_members(table_request, trials, best, ensemble)
         # What ended otherwise goes on with the same command.
         for left in _find_left_out(trials, own, table_request.learners) if ended == "trials" else ():
             logger.warning("%s: ask for more with `trials`", left)
         fit = _prepare_fit(request, table_request, trials, best, members)
+        if request.budget.timeout is not None:
+            # The limit holds for the model too, so it is not left to its first use.
+            fit()
         result = make_result(
             trials,
             best,
             ended,
-            n_past_tasks=past.n_past_tasks,
+            n_past_tasks=search.past.n_past_tasks,
             directory=storage.directory,
             ensemble=ensemble,
             test=None if rows.outer is None else _score_outer_rows(fit(), rows.outer),
@@ -127,7 +152,7 @@ def tune_table(
         )
         if storage.directory is not None:
             _write_result(storage.directory, request, table_request, result)
-        storage.ingest()
+        storage.ingest(request.budget.seconds_left)
         return replace(result, ended="interrupted") if held.is_waiting else result
 
 
@@ -161,12 +186,23 @@ def _is_unmeasured(trial: Trial, metric: Metric) -> bool:
 
 
 def _run_trials(
-    request: Request, table_request: TableRequest, trials: StudyTrials, strategy: Strategy, held: interrupts.Held
+    request: Request,
+    table_request: TableRequest,
+    trials: StudyTrials,
+    search: Search | LateSearch,
+    held: interrupts.Held,
 ) -> tuple[Trial, str]:
     """The best trial, and why the run ended."""
-    with TrialProcesses(request.n_jobs) as backend:
+    with TrialProcesses(request.n_jobs, request.worker) as backend:
         best, ended = run_study(
-            request, trials, strategy, backend, _prepare_jobs(table_request, trials), held, hint=HINT
+            request,
+            trials,
+            search.strategy if isinstance(search, Search) else search,
+            backend,
+            _prepare_jobs(table_request, trials),
+            held,
+            hint=HINT,
+            estimate_reserve=lambda: _estimate_reserve(request, table_request, trials),
         )
     if ended == "interrupted":
         logger.warning(
@@ -197,6 +233,37 @@ def _prepare_jobs(table_request: TableRequest, trials: StudyTrials) -> Callable[
         )
 
     return make_job
+
+
+def _estimate_reserve(request: Request, table_request: TableRequest, trials: StudyTrials) -> float:
+    """Seconds that the ensemble and the final fit take, as far as the trials tell; 0 without a limit."""
+    best = trials.find_best()
+    if request.budget.timeout is None or best is None:
+        return 0.0
+    settings, task = table_request.settings, table_request.rows.table.task
+    name = trials.metric.name
+    scored = sorted((trial for trial in trials.trials if is_scored(trial, name)), key=lambda trial: trial.loss(name))
+    fitted = scored[:MEMBERS_FITTED] if settings.is_ensemble else scored[:1]
+    n_outputs = task.n_rows * max(1, task.n_classes)
+    combining = estimate_ensemble_seconds(len(trials.predictions), n_outputs) if settings.is_ensemble else 0.0
+    return FINISH_SECONDS + combining + sum(map(_estimate_fit_seconds, fitted))
+
+
+def _estimate_fit_seconds(trial: Trial) -> float:
+    """Seconds that a trial's configuration takes to fit on all rows, of which a fold leaves one part out."""
+    parts = trial.protocol.folds * trial.protocol.repeats
+    return trial.fit_seconds / parts * trial.protocol.folds / max(trial.protocol.folds - 1, 1)
+
+
+def _choose_ensemble(request: Request, table_request: TableRequest, trials: StudyTrials) -> Ensemble | None:
+    """The ensemble of the trials; None where there is none, or no time is left to choose one that was not asked for."""
+    table, settings = table_request.rows.table, table_request.settings
+    n_outputs = table.task.n_rows * max(1, table.task.n_classes)
+    seconds = estimate_ensemble_seconds(len(trials.predictions), n_outputs)
+    if not settings.is_ensemble and seconds > max(request.budget.seconds_left - FINISH_SECONDS, 0.0):
+        logger.info("No ensemble is chosen: the time is up.")
+        return None
+    return choose_ensemble(trials, table, is_voting=settings.is_voting, seed=request.seed)
 
 
 def _choose_members(

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,11 @@ class StudyTrials:
     def n_since_best(self) -> int:
         """How many trials have finished since the best one did; 0 where none has a loss."""
         return count_since_best(self.trials, self.metric.name)
+
+    @property
+    def has_best(self) -> bool:
+        """Whether a trial is complete and has a loss."""
+        return self.find_best() is not None
 
     def list_observations(self) -> list[Observation]:
         """What a strategy is told of the trials so far."""
@@ -254,15 +260,15 @@ class Storage:
                 raise
             logger.warning("the task is not recorded: %s", error)
 
-    def ingest(self) -> None:
-        """Take the journal into the knowledge base, if trials are recorded and no other process holds it.
+    def ingest(self, seconds_left: float = math.inf) -> None:
+        """Take the journal into the knowledge base, if trials are recorded, time is left and nobody else holds it.
 
         The result is written by now: whatever goes wrong here, the trials stay in the journal until a later call.
         """
-        if self.base is None or self.snapshot is None:
+        if self.base is None or self.snapshot is None or seconds_left <= 0:
             return
         try:
-            self.base.ingest(INGEST_SECONDS)
+            self.base.ingest(min(INGEST_SECONDS, seconds_left))
         except KnowledgeBaseError as error:
             logger.info("The trials stay in the journal until a later call: %s", error)
         except Exception as error:

@@ -62,6 +62,19 @@ def test_the_shell_refuses_before_heavy_imports(words: list[str], message: str, 
     assert heavy == []
 
 
+def test_python_refuses_a_missing_result_before_heavy_imports() -> None:
+    lines = [
+        "import metahp",
+        "try:",
+        "    metahp.load_result('nowhere.metahp')",
+        "except metahp.InputError as error:",
+        "    print(error, file=sys.stderr)",
+    ]
+    said, heavy = run_and_list_heavy(f"exec({chr(10).join(lines)!r})")
+    assert said == "'nowhere.metahp' does not exist; expected the directory that metahp tune wrote."
+    assert heavy == []
+
+
 @pytest.mark.parametrize("verb", ["load", "describe", "recommend", "tune"])
 @pytest.mark.parametrize(
     ("file", "arguments", "message"),

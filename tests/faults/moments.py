@@ -15,7 +15,7 @@ from typing import Any
 MOMENTS = {
     "opening the result": ("metahp.results.directory._check_space", 1),
     "reading the table": ("metahp.datasets.read._read", 1),
-    "describing": ("metahp.api.tuning.describe_table", 1),
+    "describing": ("metahp.api.tables.describe_table", 1),
     "training": ("metahp.surrogate.metamodel.MetaModel.fit", 2),
     "recording the task": ("metahp.knowledge.journal.Journal.append", 1),
     "starting a worker": ("metahp.evaluation.worker_process.WorkerProcess.__init__", 1),

@@ -19,7 +19,8 @@ from metahp.core.task import Task, TaskType
 from metahp.files import make_unfinished_path
 from metahp.results import directory as module
 from metahp.results.content import Objective, ResultContent
-from metahp.results.directory import check_directory, check_is_of, write_result
+from metahp.results.directory import check_directory, write_result
+from metahp.results.owner import check_is_of
 from metahp.results.predict import load_result
 
 Make = Callable[..., ResultContent]

@@ -55,7 +55,8 @@ def look_up(budget: Budget, log: MemoryLog, configurations: list[Configuration] 
         (Budget(trials=9), "exhausted", 5),
         # The third is the best one.
         (Budget(trials=9, patience=1), "patience", 4),
-        (Budget(trials=9, timeout=1e-9), "timeout", 0),
+        # The first trial runs whatever the limit is, so that there is a result.
+        (Budget(trials=9, timeout=1e-9), "timeout", 1),
     ],
 )
 def test_a_search_ends_where_its_budget_does(budget: Budget, ended: str, n_trials: int) -> None:
@@ -190,3 +191,24 @@ def test_a_strategy_is_told_what_was_run_where_early_stopping_kept_less() -> Non
     told = observe(make_trial(0.3, 0.3, configuration=kept, curve=curve), "roc_auc", space)
     assert (told.configuration, told.asked) == (kept, run)
     assert observe(make_trial(0.3, 0.3, configuration=run, curve=curve), "roc_auc", space).run is None
+
+
+def test_past_its_limit_a_search_goes_on_until_a_trial_has_a_loss() -> None:
+    values = {**TABLE, DEPTHS[0]: (float("nan"),), DEPTHS[1]: (float("nan"),)}
+    log = MemoryLog("score", [BOWL_SPACE])
+    backend = Lookup(values, metric="score")
+    ended = run_search(InOrder(DEPTHS), backend, log, Budget(trials=9, timeout=1e-9), make_job=lambda each: each)
+    assert (ended, log.n_trials, log.has_best) == ("timeout", 3, True)
+
+
+def test_the_reserve_of_a_limit_ends_the_search() -> None:
+    log = MemoryLog("score", [BOWL_SPACE])
+    ended = run_search(
+        InOrder(DEPTHS),
+        Lookup(TABLE, metric="score"),
+        log,
+        Budget(trials=9, timeout=1e6),
+        make_job=lambda each: each,
+        estimate_reserve=lambda: 1e6 if log.n_trials == 2 else 0.0,
+    )
+    assert (ended, log.n_trials) == ("timeout", 2)

@@ -1,0 +1,79 @@
+"""What past tasks say about a new table: its warm start."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metahp.api.advisers import ask_about
+from metahp.api.past_knowledge import PastKnowledge, read_knowledge
+from metahp.core.metric import Metric
+from metahp.core.trial import Origin
+from metahp.datasets.table import Table
+from metahp.knowledge.snapshot import Snapshot
+from metahp.metafeatures.extract import MetaFeatures
+from metahp.refinement.strategy import Suggestion
+from metahp.study.search import WarmStart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TableQuestion:
+    """A table about which past tasks are asked.
+
+    Attributes:
+        table: The rows that are tuned on.
+        whole: Id of the table of these and the outer rows; empty without outer rows.
+        metric: What is tuned for.
+        learners: Names of the learners to choose from.
+        n_warm: Number of warm points.
+    """
+
+    table: Table
+    whole: str
+    metric: Metric
+    learners: Sequence[str]
+    n_warm: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PastOfTable:
+    """What past tasks know, and whether the table with its outer rows is one of them."""
+
+    knowledge: PastKnowledge
+    is_whole_known: bool
+
+
+def read_past_of_table(snapshot: Snapshot, question: TableQuestion) -> PastOfTable:
+    """What an open knowledge base says to a question.
+
+    Raises:
+        KnowledgeBaseError: there is no past task to learn from.
+    """
+    knowledge = read_knowledge(snapshot, question.table.task.type, question.metric, question.learners)
+    is_whole_known = bool(question.whole and snapshot.read_trials(task=question.whole))
+    return PastOfTable(knowledge=knowledge, is_whole_known=is_whole_known)
+
+
+def find_warm_start(
+    past: PastOfTable, question: TableQuestion, described: MetaFeatures, *, seconds_left: float
+) -> WarmStart:
+    """The warm start of a table; training may take a share of the `seconds_left`."""
+    _, advice, notes = ask_about(
+        past.knowledge,
+        question.table,
+        question.metric,
+        described,
+        max(1, question.n_warm),
+        seconds_left=seconds_left,
+    )
+    prior = advice.prior
+    origin = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
+    notes = (*described.warnings, *notes)
+    if prior.abstained:
+        notes = (*notes, f"past tasks not trusted, so the warm start is the portfolio: {prior.abstained}")
+    if past.is_whole_known:
+        notes = (*notes, "past tasks include this table with the rows that are set aside, so their score flatters")
+    return WarmStart(
+        prior=prior,
+        points=tuple(Suggestion(prior.candidates[item.column], origin) for item in advice.items[: question.n_warm]),
+        n_past_tasks=prior.n_tasks,
+        notes=notes,
+    )

@@ -1,0 +1,143 @@
+"""What a study begins with: past tasks' points and a strategy, at once or after the first trials of a limited time."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from metahp.core.configuration import Configuration
+from metahp.core.space import SearchSpace
+from metahp.core.trial import Origin
+from metahp.refinement.strategy import Observation, Strategy, Suggestion
+
+if TYPE_CHECKING:
+    from metahp.surrogate.prior import Prior
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WarmStart:
+    """What past tasks say about a task before its first trial.
+
+    Attributes:
+        prior: For a strategy that goes on learning from past tasks; None where there are none to learn from.
+        points: The recommended configurations.
+        n_past_tasks: How many past tasks these rest on.
+        notes: What a user should know.
+    """
+
+    prior: "Prior | None" = None
+    points: tuple[Suggestion, ...] = ()
+    n_past_tasks: int = 0
+    notes: tuple[str, ...] = ()
+
+
+COLD_START = WarmStart()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Search:
+    """A strategy, and what it rests on.
+
+    Attributes:
+        strategy: Chooses the trials.
+        name: Name of the strategy.
+        device: Where it computes, `cpu` or `cuda`; None for a strategy that has no use for one.
+        suggestions: What it tries first.
+        past: What past tasks say.
+    """
+
+    strategy: Strategy
+    name: str
+    device: str | None
+    suggestions: tuple[Suggestion, ...]
+    past: WarmStart
+
+
+class LateSearch:
+    """A `Strategy` for a limited time: it suggests configurations that need no past tasks until its search is ready.
+
+    Args:
+        first: What is tried while the search is made ready, in this order.
+        await_search: The search, None where it is not ready; waits for it as long as there is time where called with
+            True.
+        explain: Why past tasks have no part where the search was never ready; empty for no reason.
+    """
+
+    def __init__(
+        self,
+        first: Sequence[Suggestion],
+        await_search: Callable[[bool], Search | None],
+        explain: Callable[[], str] = lambda: "",
+    ) -> None:
+        self.suggestions = tuple(first)
+        self._first = deque(first)
+        self._explain = explain
+        self._await_search = await_search
+        self._observations: list[Observation] = []
+        self._seen: set[str] = set()
+        self.search: Search | None = None
+        self.is_out_of_time = False
+
+    @property
+    def past(self) -> WarmStart:
+        """What past tasks say, as far as that is known."""
+        if self.search is not None:
+            return self.search.past
+        note = self._explain()
+        return WarmStart(notes=(note,)) if note else COLD_START
+
+    def ask(self) -> Suggestion | None:
+        """The next configuration; None where the search is not ready in time, or nothing is left."""
+        while self._adopt_search(is_urgent=not self._first) is None and self._first:
+            suggestion = self._first.popleft()
+            if suggestion.configuration.id not in self._seen:
+                self._seen.add(suggestion.configuration.id)
+                return suggestion
+        search = self._adopt_search(is_urgent=True)
+        self.is_out_of_time = search is None
+        return None if search is None else search.strategy.ask()
+
+    def tell(self, observation: Observation) -> None:
+        """Learn from a trial."""
+        self._seen.add(observation.asked.id)
+        self._observations.append(observation)
+        if self.search is not None:
+            self.search.strategy.tell(observation)
+
+    def _adopt_search(self, *, is_urgent: bool) -> Search | None:
+        """The search where it is ready, told of all trials so far; waits for it where it is urgent."""
+        if self.search is None and (search := self._await_search(is_urgent)) is not None:
+            for observation in self._observations:
+                search.strategy.tell(observation)
+            self.search = search
+        return self.search
+
+
+def order_suggestions(
+    own: Sequence[Configuration], points: Sequence[Suggestion], defaults: Sequence[Configuration]
+) -> list[Suggestion]:
+    """What is tried before the strategy chooses: the user's own, the first warm point, the defaults, the others."""
+    from_user = [Suggestion(configuration, Origin.USER) for configuration in own]
+    from_library = [Suggestion(configuration, Origin.DEFAULT) for configuration in defaults]
+    # A default that is recommended stays the default: the gain is measured against it.
+    advised = [point for point in points if point.configuration not in defaults]
+    distinct: dict[str, Suggestion] = {}
+    for suggestion in (*from_user, *advised[:1], *from_library, *advised[1:]):
+        distinct.setdefault(suggestion.configuration.id, suggestion)
+    return list(distinct.values())
+
+
+def order_quick_suggestions(
+    own: Sequence[Configuration], spaces: Sequence[SearchSpace], costs: Sequence[float]
+) -> list[Suggestion]:
+    """What is tried while past tasks are read: the cheapest default, the user's own, then the other defaults by cost.
+
+    `costs` has a number for each space: how long its default takes, in any unit.
+    """
+    order = sorted(range(len(spaces)), key=lambda index: costs[index])
+    defaults = [Suggestion(spaces[index].default, Origin.DEFAULT) for index in order]
+    from_user = [Suggestion(configuration, Origin.USER) for configuration in own]
+    distinct: dict[str, Suggestion] = {}
+    for suggestion in (*defaults[:1], *from_user, *defaults[1:]):
+        distinct.setdefault(suggestion.configuration.id, suggestion)
+    return list(distinct.values())
