@@ -74,11 +74,13 @@ class Preparation:
         columns: The used columns, in the order of their features.
         renamed: New names of columns whose name was empty or repeated, in order, without the target.
         dropped: The reason for leaving a column out, by name.
+        inputs: Names of all columns of the table in their order, without the target: those of a matrix without names.
     """
 
     columns: tuple[Column, ...] = ()
     renamed: tuple[str, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
 
     @classmethod
     def fit(
@@ -121,7 +123,7 @@ class Preparation:
             notes.append(f"numbers and text mixed, read as categories: {join_names(mixed)}")
         for why in dict.fromkeys(dropped.values()):
             notes.append(f"left out ({why}): {join_names(name for name in dropped if dropped[name] == why)}")
-        return cls(tuple(used.values()), tuple(renamed), dropped), tuple(notes)
+        return cls(tuple(used.values()), tuple(renamed), dropped, tuple(columns)), tuple(notes)
 
     @property
     def numeric(self) -> tuple[str, ...]:
@@ -187,6 +189,7 @@ class Preparation:
             "columns": [{name: value for name, value in asdict(column).items() if value} for column in self.columns],
             "renamed": list(self.renamed),
             "dropped": dict(self.dropped),
+            "inputs": list(self.inputs),
         }
 
     @classmethod
@@ -198,7 +201,8 @@ class Preparation:
         """
         columns = tuple(map(_make_column, values["columns"]))
         dropped = {str(name): str(why) for name, why in values.get("dropped", {}).items()}
-        return cls(columns, tuple(map(str, values["renamed"])), dropped)
+        inputs = tuple(map(str, values.get("inputs", ())))
+        return cls(columns, tuple(map(str, values["renamed"])), dropped, inputs)
 
     def _list_names(self, kind: str) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns if column.kind == kind)
