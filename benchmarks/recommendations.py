@@ -98,7 +98,8 @@ def judge(guided: Guided, left_out: frozenset[str], seed: int, *, has_intervals:
             advice = adviser.advise(evidence.tasks[row], own, NAMES, constant, max(KS), among=among)
             task = NewTask(past=adviser.past, prior=advice.prior, metafeatures=own, among=among)
             batches = {rival: ADVICE[rival](task, max(KS)) for rival in RIVALS}
-            batches["metahp"] = [item.column for item in advice.items]
+            # As chosen: of k items the best expected one moves to the front, which changes no regret after k trials.
+            batches["metahp"] = advice.prior.batch(max(KS), among)
             for method, batch in batches.items():
                 regret[method][i] = compute_batch_regret(evidence, row, columns[batch].tolist(), KS)
             for j, item in enumerate(advice.items):

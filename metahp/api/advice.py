@@ -12,19 +12,20 @@ from threadpoolctl import threadpool_limits
 
 from metahp.api.advisers import NamedAdviser, ask_about, find_kept_adviser
 from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
-from metahp.api.tables import describe, load
-from metahp.core.errors import InputError, KnowledgeBaseError
-from metahp.core.metric import Metric, find_metric
+from metahp.api.tables import describe_table
+from metahp.core.errors import KnowledgeBaseError
+from metahp.core.metric import STAND_INS, Metric, find_metric
 from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
+from metahp.datasets.table import Table
 from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.arguments import check_outside
 from metahp.learners.registry import LEARNERS, find_learner
-from metahp.recommendation.result import Recommendation, Recommended
+from metahp.recommendation.result import Recommendation, Recommended, set_reference
 from metahp.surrogate.collecting import find_main_protocols
 
 # 80 % of a normal distribution lie within this many standard deviations of the mean.
@@ -35,40 +36,17 @@ MIN_KNOWN_SHARE = 0.15
 _log = logging.getLogger(__name__)
 
 
-def recommend(
-    X: Any,
-    y: Any = None,
+def advise_on(
+    table: Table,
     *,
-    target: str | None = None,
-    task: str | None = None,
-    metric: str | None = None,
-    k: int = 5,
-    learners: str | Sequence[str] | None = None,
-    knowledge_base: str | Path | KnowledgeBase | None = None,
-    seed: int = 0,
-    budget_seconds: float = 2.0,
+    metric: str | None,
+    k: int,
+    learners: str | Sequence[str] | None,
+    knowledge_base: str | Path | KnowledgeBase | None,
+    seed: int,
+    budget_seconds: float,
 ) -> Recommendation:
-    """The `k` configurations to try first on a table.
-
-    Args:
-        X: A path, a frame, an array (n, d), or a `Table`.
-        y: Target, shape (n,), where `X` does not contain it.
-        target: Target column; None to guess it.
-        task: binary, multiclass or regression; None to infer it.
-        metric: A scikit-learn scorer name; None for the task type's default.
-        k: Number of configurations.
-        learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
-        knowledge_base: A knowledge base or its path; None for the user's own.
-        seed: Seed of the meta-features' samples and of the estimators; does not affect what past tasks say.
-        budget_seconds: Work for the meta-features, in seconds of one core of a common machine.
-
-    Raises:
-        InputError, UnknownNameError: unusable input.
-        KnowledgeBaseError: no past task of this kind.
-    """
-    if k < 1:
-        raise InputError(f"k is the number of configurations, at least 1, got {k}.")
-    table = load(X, y, target=target, task=task)
+    """The `k` configurations to try first on a table; arguments and errors as of `metahp.recommend`."""
     chosen = find_metric(table.task.type, metric)
     _, snapshot = open_snapshot(knowledge_base)
     with snapshot:
@@ -103,7 +81,7 @@ def recommend(
         with threadpool_limits(1), ThreadPoolExecutor(1) as background:
             # Reading past measurements does not need the description, and takes about as long.
             reading = background.submit(_read_kept, snapshot, table.task.type, chosen, names)
-            metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
+            metafeatures = describe_table(table, budget_seconds=budget_seconds, seed=seed)
         try:
             knowledge, kept = reading.result()
             # Not during the description: its clock measures process time and would count reading all trials.
@@ -116,14 +94,16 @@ def recommend(
             return measured
     prior, defaults = advice.prior, set(adviser.past.evidence.defaults.values())
     advised = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
-    items = tuple(
+    # Losses of another metric order the candidates, but say nothing about scores by this one.
+    is_measured = chosen.name not in STAND_INS
+    items = set_reference(
         Recommended(
             rank=rank,
             configuration=prior.candidates[item.column],
-            score=chosen.score(item.loss),
-            low=chosen.score(item.high),
-            high=chosen.score(item.low),
-            default_score=chosen.score(item.default_loss),
+            score=chosen.score(item.loss) if is_measured else math.nan,
+            low=chosen.score(item.high) if is_measured else math.nan,
+            high=chosen.score(item.low) if is_measured else math.nan,
+            default_score=chosen.score(item.default_loss) if is_measured else math.nan,
             fit_seconds=item.fit_seconds,
             origin=Origin.DEFAULT if item.column in defaults else advised,
         )
@@ -206,7 +186,7 @@ def _rank_known_trials(known_trials: Sequence[Trial], task: Task, metric: Metric
                 origin=trial.origin,
             )
         )
-    return tuple(items)
+    return set_reference(items)
 
 
 def choose_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import typer
 
 from metahp.cli import options, output, phrases
 from metahp.core.errors import KnowledgeBaseError
+from metahp.core.metric import METRICS
 from metahp.core.text import make_printable
 
 if TYPE_CHECKING:
@@ -89,6 +90,10 @@ def train(
     again to continue after an interruption. New trials are used without training; train again after a few dozen new
     tasks.
     """
+    from metahp.learners.registry import find_reference
+
+    for learner in learners or ():
+        find_reference(learner)
     from metahp.api.training import TrainingOutcome, TrainingProgress
     from metahp.api.training import train as train_models
 
@@ -113,7 +118,8 @@ def train(
 
 def describe_trained(trained: "TrainingOutcome") -> str:
     """One line about a model: its kind, metric and learners, and how good its advice is."""
-    text = make_printable(f"{trained.kind} {trained.metric} {' + '.join(trained.learners)}".replace("  ", " "))
+    metric = METRICS[trained.metric].label if trained.metric in METRICS else trained.metric
+    text = make_printable(f"{trained.kind} {metric} {' + '.join(trained.learners)}".replace("  ", " "))
     if trained.why_not:
         return f"{text}: {make_printable(trained.why_not)}"
     wins = "" if trained.win_rate != trained.win_rate else f", first beats the default on {trained.win_rate:.0%}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metahp.cli import options, output
+from metahp.cli import options, output, startup
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,11 @@ def predict(
     """
     output.set_quiet(quiet=quiet)
     from metahp.core.errors import InputError
+
+    if not directory.is_dir():
+        what = "is a file" if directory.exists() else "does not exist"
+        raise InputError(f"'{directory}' {what}; expected the directory that metahp tune wrote.")
+    startup.check_names(file)
     from metahp.results.predict import load_result
 
     model = load_result(directory)
@@ -43,7 +48,9 @@ def predict(
     outputs = model.outputs(features)
     if score:
         value, n_rows = model.score_of(outputs, frame)
-        output.complain(f"{model.metric.name}: {value:.4f} on {n_rows:,} row(s) with a known {model.target}")
+        output.complain(
+            f"{model.metric.label}: {model.metric.speak(value):.4f} on {n_rows:,} row(s) with a known {model.target}"
+        )
     predictions = _format_csv(model.decided(outputs), outputs, list(map(str, model.classes_)) if proba else [])
     output.write(predictions, out, is_exact=True)
 

@@ -1,5 +1,6 @@
 """Metrics: scikit-learn scorer names at the border, losses (lower is better) inside."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
@@ -33,7 +34,26 @@ class Metric:
         """The score of a loss."""
         return self.best - self.sign * loss
 
+    @property
+    def label(self) -> str:
+        """The name in texts for a person: `RMSE` for `neg_root_mean_squared_error`."""
+        return _LABELS.get(self.name, self.name)
 
+    def speak(self, score: float) -> float:
+        """The number in texts for a person: scikit-learn's negated errors as the errors that people know.
+
+        It belongs to `label`: a score of -5.2 by `neg_root_mean_squared_error` is an RMSE of 5.2.
+        """
+        # Not negated, so that an error of zero is 0.0 and not -0.0.
+        return 0.0 - score if self.is_negated else score
+
+    @property
+    def is_negated(self) -> bool:
+        """Whether the number that people know is the negated score."""
+        return self.name.startswith(_NEGATED) and self.name in METRICS
+
+
+_NEGATED = "neg_"
 _CLASSES = (TaskType.BINARY, TaskType.MULTICLASS)
 _ALL = (
     Metric("neg_log_loss", 0.0, _CLASSES),
@@ -42,11 +62,50 @@ _ALL = (
     Metric("accuracy", 1.0, _CLASSES),
     Metric("balanced_accuracy", 1.0, _CLASSES),
     Metric("f1_macro", 1.0, _CLASSES),
+    Metric("f1", 1.0, (TaskType.BINARY,)),
     Metric("neg_root_mean_squared_error", 0.0, (TaskType.REGRESSION,)),
     Metric("neg_mean_absolute_error", 0.0, (TaskType.REGRESSION,)),
+    Metric("neg_mean_absolute_percentage_error", 0.0, (TaskType.REGRESSION,)),
     Metric("r2", 1.0, (TaskType.REGRESSION,)),
 )
 METRICS = {metric.name: metric for metric in _ALL}
+_LABELS = {
+    "neg_log_loss": "log loss",
+    "roc_auc": "ROC AUC",
+    "roc_auc_ovr": "ROC AUC (one-vs-rest)",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1_macro": "macro F1",
+    "f1": "F1",
+    "neg_root_mean_squared_error": "RMSE",
+    "neg_mean_absolute_error": "MAE",
+    "neg_mean_absolute_percentage_error": "MAPE",
+    "r2": "R²",
+}
+# Other names of metrics, in lower case with `_` between words. The first metric that the task type has is meant.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "log_loss": ("neg_log_loss",),
+    "logloss": ("neg_log_loss",),
+    "cross_entropy": ("neg_log_loss",),
+    "auc": ("roc_auc", "roc_auc_ovr"),
+    "rocauc": ("roc_auc", "roc_auc_ovr"),
+    "auroc": ("roc_auc", "roc_auc_ovr"),
+    "acc": ("accuracy",),
+    "bacc": ("balanced_accuracy",),
+    "macro_f1": ("f1_macro",),
+    "f1_score": ("f1",),
+    "rmse": ("neg_root_mean_squared_error",),
+    "root_mean_squared_error": ("neg_root_mean_squared_error",),
+    "mae": ("neg_mean_absolute_error",),
+    "mean_absolute_error": ("neg_mean_absolute_error",),
+    "mape": ("neg_mean_absolute_percentage_error",),
+    "mean_absolute_percentage_error": ("neg_mean_absolute_percentage_error",),
+    "r2_score": ("r2",),
+    "r²": ("r2",),
+    "r_squared": ("r2",),
+}
+# The metric whose losses on past tasks stand in for those of another, which the seed's trials do not have.
+STAND_INS = {"f1": "f1_macro", "neg_mean_absolute_percentage_error": "neg_mean_absolute_error"}
 # Key: whether the target is a number.
 _GUIDES = {True: "neg_root_mean_squared_error", False: "accuracy"}
 
@@ -58,12 +117,16 @@ DEFAULT_METRIC = {
 
 
 def find_canonical_metric(name: str) -> str:
-    """The name under which losses of metric `name` are stored; only ROC AUC has two names."""
-    return "roc_auc" if name == "roc_auc_ovr" else name
+    """The metric whose losses on past tasks answer questions about `name`.
+
+    ROC AUC has two names, for two classes and for several, and is kept under one. Metrics that past tasks were not
+    measured by have a stand-in.
+    """
+    return "roc_auc" if name == "roc_auc_ovr" else STAND_INS.get(name, name)
 
 
 def find_stored_metrics(*, is_classification: bool) -> tuple[str, ...]:
-    """Canonical names of the metrics whose losses every trial of classification or regression has."""
+    """The canonical metrics of classification or regression, whose losses past tasks have."""
     types = _CLASSES if is_classification else (TaskType.REGRESSION,)
     return tuple(dict.fromkeys(find_canonical_metric(each.name) for each in _ALL if set(each.task_types) & set(types)))
 
@@ -86,8 +149,24 @@ def find_metrics(task_type: TaskType) -> tuple[Metric, ...]:
     return tuple(metric for metric in _ALL if task_type in metric.task_types)
 
 
+def check_metric_name(name: object, task_type: TaskType | None = None) -> None:
+    """Refuse a name that no metric has, or none of this task type; None is the default metric.
+
+    Raises:
+        UnknownNameError, InputError: as of `find_metric`.
+    """
+    if name is None or not isinstance(name, str) or not name:
+        return
+    if task_type is not None:
+        find_metric(task_type, name)
+    elif name not in METRICS:
+        raise UnknownNameError(f"'{name}' is not a metric. {did_you_mean(name, list(METRICS))}", argument="metric")
+
+
 def find_metric(task_type: TaskType, name: str | None = None) -> Metric:
     """The metric called `name`, or the default of the task type.
+
+    `name` is that of a scikit-learn scorer or one of `ALIASES`, in upper or lower case: `RMSE`, `log loss`, `auc`.
 
     Raises:
         UnknownNameError: the task type has no such metric.
@@ -97,9 +176,19 @@ def find_metric(task_type: TaskType, name: str | None = None) -> Metric:
     chosen = name or DEFAULT_METRIC[task_type]
     if not isinstance(chosen, str):
         raise InputError(f"A metric is known by its name, such as '{known[0]}'; got a {type(chosen).__name__}.")
-    if chosen not in known:
-        raise UnknownNameError(f"'{chosen}' is not a metric for a {task_type} task. {did_you_mean(chosen, known)}")
-    return METRICS[chosen]
+    word = "_".join(chosen.lower().replace("-", " ").replace("_", " ").split())
+    for meant in (chosen, word, *ALIASES.get(word, ())):
+        if meant in known:
+            return METRICS[meant]
+    raise UnknownNameError(
+        f"'{chosen}' is not a metric for a {task_type} task. {_suggest(word, known)}", argument="metric"
+    )
+
+
+def _suggest(word: str, known: Sequence[str]) -> str:
+    """The metrics that there are, each by one name, and the closest one."""
+    aliases = {meant: alias for alias, all_meant in reversed(ALIASES.items()) for meant in all_meant}
+    return did_you_mean(word, [aliases.get(name, name) if name.startswith(_NEGATED) else name for name in known])
 
 
 def find_kin_metrics(name: str) -> dict[TaskType, str]:
@@ -111,6 +200,8 @@ def find_kin_metrics(name: str) -> dict[TaskType, str]:
     kin = {task_type: name for task_type in METRICS[name].task_types}
     if name in ("roc_auc", "roc_auc_ovr"):
         kin = {TaskType.BINARY: "roc_auc", TaskType.MULTICLASS: "roc_auc_ovr"}
+    if name == "f1":
+        kin[TaskType.MULTICLASS] = "f1_macro"
     for task_type in TaskType:
         kin.setdefault(task_type, "neg_log_loss" if task_type.is_classification else "neg_root_mean_squared_error")
     return kin

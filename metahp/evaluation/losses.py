@@ -5,6 +5,9 @@ from scipy.stats import rankdata
 
 from metahp.core.task import TaskType
 
+# A percentage of a target of zero is taken of this, as scikit-learn does: finite and very large.
+_SMALLEST = float(np.finfo(np.float64).eps)
+
 
 def compute_losses(y: np.ndarray, predictions: np.ndarray, task_type: TaskType) -> dict[str, float]:
     """Losses by metric name (`metahp.core.metric`).
@@ -24,6 +27,7 @@ def compute_losses(y: np.ndarray, predictions: np.ndarray, task_type: TaskType) 
         return {
             "neg_root_mean_squared_error": float(np.sqrt(squared)),
             "neg_mean_absolute_error": float(np.mean(np.abs(error))),
+            "neg_mean_absolute_percentage_error": float(np.mean(np.abs(error) / np.maximum(np.abs(y), _SMALLEST))),
             "r2": squared / spread if spread > 0 else float("nan"),
         }
     n, n_classes = predictions.shape
@@ -44,6 +48,8 @@ def compute_losses(y: np.ndarray, predictions: np.ndarray, task_type: TaskType) 
     }
     if task_type is TaskType.BINARY:
         losses["roc_auc"] = 1.0 - _compute_auc(y == 1, predictions[:, 1])
+        # Zero, as scikit-learn has it, where the second class is neither there nor predicted.
+        losses["f1"] = 1.0 - float(2 * hits[1] / max(actual[1] + predicted[1], 1.0))
     else:
         losses["roc_auc_ovr"] = 1.0 - float(
             np.mean([_compute_auc(y == c, predictions[:, c]) for c in range(n_classes)])

@@ -13,9 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.task import TaskType
-from metahp.datasets.columns import parse_column, read_labels
-from metahp.datasets.portable import parse_numbers
-from metahp.datasets.preparation import Preparation
+from metahp.datasets.columns import normalise_column, read_labels, replace_markers
+from metahp.datasets.preparation import Column, Preparation
 from metahp.datasets.read import make_input_frame
 from metahp.learners.arguments import make_arguments, read_arguments
 from metahp.learners.base import fit_quietly
@@ -91,7 +90,7 @@ class TableEstimator(BaseEstimator):
                 passed on.
         """
         features = self._make_features(X)
-        targets, is_known = read_target(y, self.task_type)
+        targets, is_known = read_target(y, self.task_type, self.preparation)
         if len(is_known) != len(features):
             raise InputError(f"X and y differ in length: {len(features):,} rows and {len(is_known):,} targets.")
         if not len(targets):
@@ -131,7 +130,7 @@ class TableEstimator(BaseEstimator):
 
     def score(self, X: Any, y: Any) -> float:
         """Accuracy or R2, as every estimator of scikit-learn, on the rows whose target is known."""
-        targets, is_known = read_target(y, self.task_type)
+        targets, is_known = read_target(y, self.task_type, self.preparation)
         score = accuracy_score if self.task_type.is_classification else r2_score
         return float(score(targets, self.predict(X)[is_known]))
 
@@ -195,19 +194,19 @@ def fit_features(
     return fit_quietly(estimator, features.set_axis(names, axis=1), y)
 
 
-def read_target(y: Any, task_type: TaskType) -> tuple[np.ndarray, np.ndarray]:
+def read_target(y: Any, task_type: TaskType, preparation: Preparation) -> tuple[np.ndarray, np.ndarray]:
     """The known targets, shape (n_known,), and which rows have one, shape (n,).
 
     Classes keep the type that they have; where types are mixed, they are texts.
     """
     column = y if isinstance(y, pd.Series) else pd.Series(_flatten(y))
+    column = replace_markers(column, preparation.missing)
     if not task_type.is_classification:
-        parsed = parse_column(column)
-        is_number = pd.api.types.is_numeric_dtype(parsed.dtype)
-        numbers = parsed.to_numpy(dtype=float) if is_number else parse_numbers(read_labels(column))
+        target = preparation.target or Column(name="target", kind="number")
+        numbers = target.make_features(normalise_column(column))[target.name]
         is_known = np.isfinite(numbers)
         return numbers[is_known], is_known
-    is_known = column.notna().to_numpy()
+    is_known = pd.notna(read_labels(column, preparation.missing))
     classes = column[is_known].astype(object).infer_objects().to_numpy()
     return (np.array(list(map(str, classes))) if classes.dtype == object else classes), is_known
 

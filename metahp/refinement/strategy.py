@@ -9,6 +9,9 @@ from metahp.core.errors import UnknownNameError, did_you_mean
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 
+# Names of the strategies in `metahp.refinement.strategies`, here for those who only check a name.
+STRATEGY_NAMES = ("grid", "random", "tpe", "gp", "cmaes", "nsga2")
+
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:

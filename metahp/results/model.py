@@ -16,9 +16,9 @@ from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.task import TaskType
 from metahp.core.text import make_encodable
-from metahp.datasets.columns import read_labels
+from metahp.datasets.columns import normalise_column, read_labels, replace_markers
 from metahp.datasets.portable import make_number_label, parse_numbers
-from metahp.datasets.preparation import Preparation
+from metahp.datasets.preparation import Column, Preparation
 from metahp.datasets.read import make_input_frame, read_frame
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import compute_losses
@@ -199,7 +199,7 @@ class TunedModel:
             InputError: the file cannot be read, or `X` has no rows and columns.
         """
         if isinstance(X, str | Path):
-            return read_frame(X, text_columns=self.preparation.categorical, min_columns=1)
+            return read_frame(X, text_columns=self.preparation.text_names, min_columns=1)
         return make_input_frame(X, self.preparation.inputs)
 
     def features(self, X: Any) -> pd.DataFrame:
@@ -271,17 +271,19 @@ class TunedModel:
             if self.target not in names:
                 raise InputError(f"The target is needed here, and there is no column '{self.target}'.")
             y = frame[names[self.target]]
-        texts = read_labels(pd.Series(y))
-        if len(texts) != len(frame):
-            raise InputError(f"X and y differ in length: {len(frame):,} rows and {len(texts):,} targets.")
+        y = replace_markers(pd.Series(y), self.preparation.missing)
+        if len(y) != len(frame):
+            raise InputError(f"X and y differ in length: {len(frame):,} rows and {len(y):,} targets.")
         if self.classes:
+            texts = read_labels(y, self.preparation.missing)
             labels = [text if text in self.classes else _normalise_label(text) for text in texts]
             order = np.argsort(_convert_labels(self.classes), kind="stable")
             sorted_classes = np.array(self.classes, dtype=object)[order]
             actual = pd.Index(sorted_classes).get_indexer(pd.Index(labels, dtype=object))
             is_known = actual >= 0
         else:
-            actual = parse_numbers(texts)
+            column = self.preparation.target or Column(name=self.target, kind="number")
+            actual = column.make_features(normalise_column(y))[column.name]
             is_known = np.isfinite(actual)
         if not is_known.any():
             raise InputError(f"No value of the target '{self.target}' is one that the model knows.")

@@ -10,12 +10,12 @@ import numpy as np
 
 from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
-from metahp.datasets.source import make_local_path
+from metahp.datasets.paths import make_local_path
 from metahp.datasets.table import Table
 from metahp.learners.base import Learner
 from metahp.learners.registry import find_learner
 from metahp.recommendation.result import Recommendation
-from metahp.results.script_columns import write_constants, write_functions, write_reading
+from metahp.results.script_columns import write_column_call, write_constants, write_functions, write_reading
 from metahp.results.source_code import Variable, escape, write_value
 
 # Tables below have training folds with fewer rows than the quantiles of the linear learner.
@@ -118,7 +118,9 @@ def make_training_script(
         needs=", ".join(f"{package} {_find_version(package)} or later" for package in _list_packages(learner)),
     )
     is_unpacked = table.read.format == "arff" and table.read.compression is not None
-    standard = [*(["gzip"] if is_unpacked else []), *(["warnings"] if is_short else [])]
+    has_patterns = any(" re." in part or "(re." in part for part in body)
+    used = {"gzip": is_unpacked, "re": has_patterns, "warnings": is_short}
+    standard = [name for name, is_used in used.items() if is_used]
     return "\n".join([header, _write_imports(imports, standard), "", *body]) + "\n"
 
 
@@ -126,9 +128,11 @@ def _write_expectation(recommendation: Recommendation) -> str:
     best = recommendation.best
     if math.isnan(best.score):
         return "What to expect of them on this table is not known."
+    metric = recommendation.metric
+    low, high = sorted((metric.speak(best.low), metric.speak(best.high)))
     return (
-        f"Expected {recommendation.metric.name}: {best.score:.4g} (80 % interval {best.low:.4g} to {best.high:.4g}"
-        + (f"; library default {best.default_score:.4g}" if not math.isnan(best.default_score) else "")
+        f"Expected {metric.label}: {metric.speak(best.score):.4g} (80 % interval {low:.4g} to {high:.4g}"
+        + (f"; library default {metric.speak(best.default_score):.4g}" if not math.isnan(best.default_score) else "")
         + (
             "),\nas measured on this very table."
             if recommendation.is_known_task
@@ -165,7 +169,9 @@ def _choose_time_reader(table: Table, folds: ScriptFolds) -> str:
     """The function that reads the times of rows; empty where the folds do not go by time."""
     if folds.kind != "time" or not folds.column:
         return ""
-    return "read_date_parts" if folds.column in table.preparation.dates else "read_numbers"
+    readers = {"date": "read_date_parts", "written": "read_written_numbers", "clock": "read_seconds"}
+    kinds = {column.name: column.kind for column in table.preparation.columns}
+    return readers.get(kinds.get(folds.column, ""), "read_numbers")
 
 
 def _write_cross_validation(
@@ -182,7 +188,7 @@ def _write_cross_validation(
         rows, how = "[scored]", f"{how} on {{scored.sum():,}} of {{len(X):,}} rows"
     if folds.kind == "time":
         splitter = "TimeSeriesSplit"
-        times = f"{_choose_time_reader(table, folds)}(frame[{write_value(folds.column, set())}])"
+        times = write_column_call(table, folds.column, _choose_time_reader(table, folds))
         times += '["days"]' if folds.column in table.preparation.dates else ""
         lines += [
             "# Rows of one time stay together.",
@@ -196,8 +202,13 @@ def _write_cross_validation(
         lines.append(f"groups = pd.factorize(frame[{write_value(folds.column, set())}])[0]")
         groups = f", groups=groups{rows}"
     imports |= {("sklearn.model_selection", name) for name in (splitter, "cross_val_score")}
+    scoring, mean = f'"{metric.name}"', f"{'-' if metric.is_negated else ''}scores.mean()"
+    if metric.name == "f1":
+        # By its name, the scorer takes the class 1 for the one that counts.
+        scoring = f"make_scorer(f1_score, pos_label={write_value(table.classes[1], set())})"
+        imports |= {("sklearn.metrics", "f1_score"), ("sklearn.metrics", "make_scorer")}
     return [
         *lines,
-        f'scores = cross_val_score(model, X{rows}, y{rows}{groups}, scoring="{metric.name}", cv=folds)',
-        f'print(f"{metric.name}: {{scores.mean():.4f}} ({n}-fold cross-validation{how})")',
+        f"scores = cross_val_score(model, X{rows}, y{rows}{groups}, scoring={scoring}, cv=folds)",
+        f'print(f"{metric.label}: {{{mean}:.4f}} ({n}-fold cross-validation{how})")',
     ]

@@ -95,6 +95,9 @@ class Forecast:
         units: log(default loss / best loss) on past tasks by learner, shape (t,): one unit of normalised loss.
         defaults: Column of the library default by learner.
         most_rows: Largest number of rows of a past task.
+        past_losses: Log of each candidate's loss over the constant's on past tasks, shape (t, c); NaN where the
+            learner's default is unknown.
+        spans: Log of the first learner's default loss over the best loss on past tasks, shape (t,); NaN if unknown.
     """
 
     levels: Levels
@@ -104,12 +107,15 @@ class Forecast:
     units: Mapping[str, np.ndarray]
     defaults: Mapping[str, int]
     most_rows: int
+    past_losses: np.ndarray
+    spans: np.ndarray
 
     @classmethod
     def of(cls, past: PastTasks, levels: Levels) -> "Forecast":
         """The forecast from the trials of past tasks; interpolated losses replace missing and failed trials."""
         evidence = past.evidence
         ratios = np.zeros_like(evidence.losses)
+        past_losses = np.full_like(evidence.losses, np.nan)
         units = {}
         for learner, column in evidence.defaults.items():
             own = np.array([candidate.learner == learner for candidate in evidence.candidates])
@@ -120,6 +126,7 @@ class Forecast:
             best = np.fmin.reduce(measured, axis=1, initial=0.0)
             units[learner] = -best
             ratios[:, own] = np.where(np.isnan(measured), best[:, None] * (1 - past.values[:, own]), measured)
+            past_losses[:, own] = default[:, None] + ratios[:, own]
         size = _make_sizes([(task.n_rows, task.n_features, task.n_classes) for task in evidence.tasks])
         log_seconds = np.log(np.maximum(evidence.fit_seconds, 1e-4))
         known = ~np.isnan(log_seconds)
@@ -134,6 +141,8 @@ class Forecast:
             units=units,
             defaults=evidence.defaults,
             most_rows=max(task.n_rows for task in evidence.tasks),
+            past_losses=past_losses,
+            spans=_find_spans(past_losses, evidence.defaults),
         )
 
     def predict_relative_losses(
@@ -141,30 +150,62 @@ class Forecast:
     ) -> list[tuple[float, float]]:
         """Log relative losses of candidates and of their learner's default, on a task with `metafeatures` (m,).
 
-        It uses the weighted median of the past ratios. Their mean is dominated by the few tasks on which a candidate
-        failed badly; with it, a candidate chosen for its clipped regret was often expected to be worse than the
-        default. The median also has a smaller error on left-out tasks. The surrogate's shift is in normalised loss: one
-        unit is the distance from a learner's best to its default.
+        The first of `columns` is the candidate that the prior expects to be the best. Another candidate is expected to
+        be better only as far as two forecasts agree: the forecast of its learner, and its loss relative to the first
+        candidate on similar past tasks. The levels of the learners are forecast independently, so the lowest of several
+        is too low. On left-out past tasks (four learners; 188 by log loss, 160 by ROC AUC, 135 by RMSE) the first of
+        five had the best expectation on 46, 39 and 49 % of the tasks without this rule, and on 98, 94 and 92 % with it.
+        The other four are forecast as well as before: mean absolute residuals of .26, .40 and .14 instead of .26, .41
+        and .13; intervals of the former rule cover 81, 81 and 79 %.
 
         Returns:
             A pair for each of `columns`: log relative loss of the candidate and of the default; NaN if the learner has
             no default.
         """
-        expected = []
-        levels = {
-            learner: self.levels.predict(learner, metafeatures)
-            for learner in {prior.candidates[column].learner for column in columns}
-        }
-        for column in columns:
-            learner = prior.candidates[column].learner
+        learners = [prior.candidates[column].learner for column in columns]
+        levels = {learner: self.levels.predict(learner, metafeatures) for learner in dict.fromkeys(learners)}
+        first = columns[0]
+        best = self._predict_alone(first, levels, prior)
+
+        def predict(column: int) -> float:
+            loss = self._predict_alone(column, levels, prior)
+            return max(loss, best + self._compare(column, first, prior)) if loss < best else loss
+
+        pairs = []
+        for column, learner in zip(columns, learners, strict=True):
             if learner not in self.defaults:
-                expected.append((math.nan, math.nan))
+                pairs.append((math.nan, math.nan))
                 continue
-            unit = float(prior.weights @ self.units[learner])
-            moved = unit * (prior.shift[column] - prior.shift[self.defaults[learner]])
-            ratio = compute_weighted_median(self.ratios[:, column], prior.weights) + moved
-            expected.append((levels[learner] + ratio, levels[learner]))
-        return expected
+            default = levels[learner] if learner == learners[0] else predict(self.defaults[learner])
+            pairs.append((predict(column), default))
+        return pairs
+
+    def _predict_alone(self, column: int, levels: Mapping[str, float], prior: Prior) -> float:
+        """Log relative loss of a candidate, given that of its learner's default; NaN if the learner has no default.
+
+        It uses the weighted median of the past ratios. Their mean is dominated by the few tasks on which a candidate
+        failed badly; with it, a candidate chosen for its clipped regret was often expected to be worse than the
+        default. The median also has a smaller error on left-out tasks. The surrogate's shift is in normalised loss: one
+        unit is the distance from a learner's best to its default.
+        """
+        learner = prior.candidates[column].learner
+        if learner not in self.defaults:
+            return math.nan
+        unit = float(prior.weights @ self.units[learner])
+        moved = unit * (prior.shift[column] - prior.shift[self.defaults[learner]])
+        return levels[learner] + (compute_weighted_median(self.ratios[:, column], prior.weights) + moved)
+
+    def _compare(self, column: int, other: int, prior: Prior) -> float:
+        """Log of a candidate's loss over the loss of `other` on similar past tasks; minus infinity if none knows both.
+
+        The surrogate's shift counts only where it is against the candidate.
+        """
+        difference = _find_known_median(self.past_losses[:, column] - self.past_losses[:, other], prior.weights)
+        if math.isnan(difference):
+            return -math.inf
+        span = _find_known_median(self.spans, prior.weights)
+        moved = 0.0 if math.isnan(span) else span * float(prior.shift[column] - prior.shift[other])
+        return difference + max(moved, 0.0)
 
     def fit_seconds(self, task: Task, column: int) -> float:
         """Seconds to train a candidate on all rows of `task` on one core; linear in rows beyond `most_rows`."""
@@ -179,6 +220,19 @@ def compute_weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
     return float(values[order[np.searchsorted(reached, reached[-1] / 2)]])
+
+
+def _find_known_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The weighted median of the finite values that have a weight; NaN if there are none."""
+    is_known = np.isfinite(values) & (weights > 0)
+    return compute_weighted_median(values[is_known], weights[is_known]) if is_known.any() else math.nan
+
+
+def _find_spans(past_losses: np.ndarray, defaults: Mapping[str, int]) -> np.ndarray:
+    """Log of the first learner's default loss over the best loss, shape (t,); NaN where it is unknown."""
+    if not defaults:
+        return np.full(len(past_losses), np.nan)
+    return past_losses[:, next(iter(defaults.values()))] - np.fmin.reduce(past_losses, axis=1)
 
 
 def compute_log_ratios(losses: np.ndarray, baselines: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from metahp.core.errors import UnknownNameError
 from metahp.core.metric import (
+    ALIASES,
     DEFAULT_METRIC,
     METRICS,
     Metric,
@@ -53,6 +54,56 @@ def test_a_metric_of_another_task_type_is_refused() -> None:
         find_metric(TaskType.REGRESSION, "accuracy")
 
 
+@pytest.mark.parametrize(
+    ("task_type", "name", "meant"),
+    [
+        (TaskType.REGRESSION, "rmse", "neg_root_mean_squared_error"),
+        (TaskType.REGRESSION, "RMSE", "neg_root_mean_squared_error"),
+        (TaskType.REGRESSION, "mean absolute error", "neg_mean_absolute_error"),
+        (TaskType.REGRESSION, "mape", "neg_mean_absolute_percentage_error"),
+        (TaskType.REGRESSION, "R2", "r2"),
+        (TaskType.BINARY, "logloss", "neg_log_loss"),
+        (TaskType.MULTICLASS, "log-loss", "neg_log_loss"),
+        (TaskType.BINARY, "auc", "roc_auc"),
+        (TaskType.MULTICLASS, "auc", "roc_auc_ovr"),
+        (TaskType.BINARY, "F1", "f1"),
+        (TaskType.MULTICLASS, "macro F1", "f1_macro"),
+        (TaskType.BINARY, "Accuracy", "accuracy"),
+    ],
+)
+def test_a_metric_is_found_by_the_name_that_people_use(task_type: TaskType, name: str, meant: str) -> None:
+    assert find_metric(task_type, name) is METRICS[meant]
+
+
+def test_every_other_name_means_a_metric_and_is_no_name_of_one() -> None:
+    assert all(meant in METRICS for all_meant in ALIASES.values() for meant in all_meant)
+    assert not ALIASES.keys() & METRICS.keys()
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))
+def test_a_metric_is_found_by_its_label_too(metric: Metric) -> None:
+    if metric.name != "roc_auc_ovr":
+        assert find_metric(metric.task_types[0], metric.label) is metric
+
+
+def test_the_f1_of_one_class_is_not_that_of_several() -> None:
+    with pytest.raises(UnknownNameError, match=r"'f1' is not a metric for a multiclass task.*f1_macro"):
+        find_metric(TaskType.MULTICLASS, "f1")
+
+
+def test_an_unknown_metric_names_the_closest_one() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'rmse'"):
+        find_metric(TaskType.REGRESSION, "mse")
+
+
+def test_people_know_errors_as_positive_numbers() -> None:
+    rmse, auc = METRICS["neg_root_mean_squared_error"], METRICS["roc_auc"]
+    assert (rmse.label, rmse.speak(-2.5), repr(rmse.speak(0.0))) == ("RMSE", 2.5, "0.0")
+    assert (auc.label, auc.speak(0.75)) == ("ROC AUC", 0.75)
+    own = Metric("neg_cost", 0.0, ())
+    assert (own.label, own.speak(-3.0)) == ("neg_cost", -3.0)
+
+
 # By name: under which name its losses are kept, and the metric whose model serves it.
 SERVED = {
     "roc_auc": ("roc_auc", "roc_auc"),
@@ -61,8 +112,10 @@ SERVED = {
     "accuracy": ("accuracy", "accuracy"),
     "balanced_accuracy": ("balanced_accuracy", "accuracy"),
     "f1_macro": ("f1_macro", "accuracy"),
+    "f1": ("f1_macro", "accuracy"),
     "neg_root_mean_squared_error": ("neg_root_mean_squared_error", "neg_root_mean_squared_error"),
     "neg_mean_absolute_error": ("neg_mean_absolute_error", "neg_root_mean_squared_error"),
+    "neg_mean_absolute_percentage_error": ("neg_mean_absolute_error", "neg_root_mean_squared_error"),
     "r2": ("r2", "neg_root_mean_squared_error"),
 }
 
@@ -70,7 +123,7 @@ SERVED = {
 def test_each_metric_is_kept_and_guided_by_a_known_one() -> None:
     assert set(SERVED) == set(METRICS)
     for name, (canonical, guiding) in SERVED.items():
-        assert (find_canonical_metric(name), find_guiding_metric(name)) == (canonical, guiding)
+        assert (find_canonical_metric(name), find_guiding_metric(name)) == (canonical, guiding), name
         # A guide is kept under its own name and guides itself.
         assert find_canonical_metric(guiding) == find_guiding_metric(guiding) == guiding
 

@@ -18,6 +18,7 @@ def test_losses_of_two_classes_agree_with_scikit_learn(rng: np.random.Generator)
         "accuracy": sk.accuracy_score(y, label),
         "balanced_accuracy": sk.balanced_accuracy_score(y, label),
         "f1_macro": sk.f1_score(y, label, average="macro"),
+        "f1": sk.f1_score(y, label),
     }
     _agree(compute_losses(y, probabilities, TaskType.BINARY), expected, TaskType.BINARY)
 
@@ -42,9 +43,24 @@ def test_losses_of_numbers_agree_with_scikit_learn(rng: np.random.Generator) -> 
     expected = {
         "neg_root_mean_squared_error": -sk.root_mean_squared_error(y, predicted),
         "neg_mean_absolute_error": -sk.mean_absolute_error(y, predicted),
+        "neg_mean_absolute_percentage_error": -sk.mean_absolute_percentage_error(y, predicted),
         "r2": sk.r2_score(y, predicted),
     }
     _agree(compute_losses(y, predicted, TaskType.REGRESSION), expected, TaskType.REGRESSION)
+
+
+def test_the_percentage_of_a_target_of_zero_is_large_and_finite() -> None:
+    y, predicted = np.array([0.0, 2.0]), np.array([1.0, 1.0])
+    loss = compute_losses(y, predicted, TaskType.REGRESSION)["neg_mean_absolute_percentage_error"]
+    assert loss == pytest.approx(sk.mean_absolute_percentage_error(y, predicted))
+    assert np.isfinite(loss)
+
+
+@pytest.mark.parametrize("y", [[0, 0], [0, 1], [1, 1]])
+@pytest.mark.parametrize("label", [[0, 0], [1, 0], [1, 1]])
+def test_f1_is_that_of_the_second_class(y: list[int], label: list[int]) -> None:
+    loss = compute_losses(np.array(y), np.eye(2)[label], TaskType.BINARY)["f1"]
+    assert loss == pytest.approx(1.0 - sk.f1_score(y, label, zero_division=0.0))
 
 
 def _agree(losses: dict[str, float], scores: dict[str, float], task_type: TaskType) -> None:

@@ -46,7 +46,7 @@ def test_it_fits_what_was_given(frame: pd.DataFrame, learner: str, kind: str) ->
         "text": pd.Series(np.where(is_high, "yes", "no")),
         "bool": pd.Series(is_high),
         "category": pd.Series(np.where(is_high, "yes", "no"), dtype="category"),
-        "number": frame["a b"] * 3,
+        "number": frame["a b"] * 3 + np.random.default_rng(1).normal(size=N),
         "missing": pd.Series(np.where(is_high, "yes", "no"), dtype=object).mask(np.arange(N) < 5),
         "list": np.where(is_high, "yes", "no").tolist(),
     }[kind]
