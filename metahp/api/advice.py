@@ -56,8 +56,7 @@ def advise_on(
             "seed": seed,
             "n_past_tasks": totals["n_tasks"],
             "n_past_trials": totals["n_trials"],
-            "numeric": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if not is_cat),
-            "categorical": tuple(c for c, is_cat in zip(table.features, table.is_categorical, strict=True) if is_cat),
+            "preparation": table.preparation,
         }
         known_trials = _find_known_trials(snapshot, table.task, chosen, names)
         measured = None

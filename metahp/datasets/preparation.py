@@ -117,6 +117,7 @@ class Preparation:
         columns: The used columns, in the order of their features.
         renamed: New names of columns whose name was empty or repeated, in order, without the target.
         dropped: The reason for leaving a column out, by name.
+        inputs: Names of all columns of the table in their order, without the target: those of a matrix without names.
     """
 
     columns: tuple[Column, ...] = ()
@@ -125,6 +126,7 @@ class Preparation:
     missing: tuple[str, ...] = MISSING
     target: Column | None = None
     id_column: str = ""
+    inputs: tuple[str, ...] = ()
 
     @classmethod
     def fit(
@@ -196,7 +198,13 @@ class Preparation:
             notes.append(f"codes of digits read as categories: {join_names(codes)}")
         for why in dict.fromkeys(dropped.values()):
             notes.append(f"left out ({why}): {join_names(name for name in dropped if dropped[name] == why)}")
-        preparation = cls(columns=tuple(used.values()), renamed=tuple(renamed), dropped=dropped, missing=missing)
+        preparation = cls(
+            columns=tuple(used.values()),
+            renamed=tuple(renamed),
+            dropped=dropped,
+            missing=missing,
+            inputs=tuple(columns),
+        )
         return preparation, tuple(notes)
 
     @property
@@ -287,6 +295,7 @@ class Preparation:
             "missing": list(self.missing),
             "id_column": self.id_column,
             "target_column": None if self.target is None else _write_column(self.target),
+            "inputs": list(self.inputs),
         }
 
     @classmethod
@@ -307,6 +316,7 @@ class Preparation:
             missing=missing,
             target=None if target is None else _make_column(target),
             id_column=str(values.get("id_column", "")),
+            inputs=tuple(map(str, values.get("inputs", ()))),
         )
 
     def _list_names(self, kind: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Read tables: CSV, TSV, Parquet, JSON lines and ARFF from a path or standard input, frames and arrays from Python."""
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,17 @@ def make_frame(X: Any) -> pd.DataFrame:
         raise InputError(f"Expected X of shape (n, d), found shape ({len(frame)},). Try X.reshape(-1, 1).")
     is_named = any(isinstance(name, str) for name in frame.columns)
     return frame if is_named else frame.set_axis([f"x{index}" for index in range(frame.shape[1])], axis=1)
+
+
+def make_input_frame(X: Any, names: Sequence[str]) -> pd.DataFrame:
+    """The frame of new rows; the columns of an array without names are called `names`, where there are as many.
+
+    Raises:
+        InputError: `X` has no rows and columns.
+    """
+    frame = make_frame(X)
+    is_unnamed = not hasattr(X, "columns") and list(frame.columns) == [f"x{i}" for i in range(frame.shape[1])]
+    return frame.set_axis(list(names), axis=1) if is_unnamed and len(names) == frame.shape[1] else frame
 
 
 def _make_series(y: Any) -> pd.Series:

@@ -11,8 +11,9 @@ from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
 from metahp.core.task import Task
 from metahp.core.trial import Origin
+from metahp.datasets.preparation import Preparation
 from metahp.learners.arguments import make_arguments, show_arguments
-from metahp.learners.registry import find_learner
+from metahp.learners.table_estimator import TableEstimator
 
 SCHEMA_VERSION = 1
 
@@ -116,8 +117,7 @@ class Recommendation:
         is_known_task: Whether `items` are the best trials of this very table that the knowledge base has.
         n_past_tasks: Number of tasks in the knowledge base.
         n_past_trials: Number of trials in the knowledge base.
-        numeric: Names of the numeric feature columns, in the order of the table.
-        categorical: Names of the categorical feature columns, in the order of the table.
+        preparation: How raw columns become features.
         warnings: What a user should know about the table and the advice, one sentence each.
         seed: Seed of the estimators that `estimators` makes.
     """
@@ -133,10 +133,19 @@ class Recommendation:
     is_known_task: bool
     n_past_tasks: int
     n_past_trials: int
-    numeric: tuple[str, ...]
-    categorical: tuple[str, ...]
+    preparation: Preparation
     warnings: tuple[str, ...] = ()
     seed: int = 0
+
+    @property
+    def numeric(self) -> tuple[str, ...]:
+        """Names of the numeric features, in the order of the table."""
+        return tuple(name for name in self.preparation.feature_names if name not in self.preparation.categorical)
+
+    @property
+    def categorical(self) -> tuple[str, ...]:
+        """Names of the categorical features, in the order of the table."""
+        return self.preparation.categorical
 
     @property
     def configurations(self) -> tuple[Configuration, ...]:
@@ -153,13 +162,10 @@ class Recommendation:
         """The first recommended configuration."""
         return self.items[0]
 
-    def estimators(self) -> list[Any]:
-        """Unfitted scikit-learn estimators in order, for a frame like `Table.features`."""
+    def estimators(self) -> list[TableEstimator]:
+        """Unfitted scikit-learn estimators in order, for the columns that the recommendation was asked with."""
         return [
-            find_learner(item.learner).estimator(
-                item.configuration, self.task.type, numeric=self.numeric, categorical=self.categorical, seed=self.seed
-            )
-            for item in self.items
+            TableEstimator(item.configuration, self.task.type, self.preparation, seed=self.seed) for item in self.items
         ]
 
     def frame(self) -> pd.DataFrame:

@@ -179,6 +179,7 @@ def _make_model_files(model: TunedModel) -> dict[str, bytes]:
             "metric": model.metric.name,
             **model.preparation.to_dict(),
             "is_voting": model.is_voting,
+            "seed": model.seed,
             "members": described,
         }
     )

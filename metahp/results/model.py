@@ -4,10 +4,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Never, Self, TypeVar
 
 import numpy as np
 import pandas as pd
+from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.utils import Tags, TargetTags
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
@@ -17,14 +19,24 @@ from metahp.core.text import make_encodable
 from metahp.datasets.columns import normalise_column, read_labels, replace_markers
 from metahp.datasets.portable import make_number_label, parse_numbers
 from metahp.datasets.preparation import Column, Preparation
-from metahp.datasets.read import make_frame, read_frame
+from metahp.datasets.read import make_input_frame, read_frame
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import compute_losses
-from metahp.learners.base import fill_missing_classes, fit_quietly
+from metahp.learners.arguments import make_arguments, show_arguments
+from metahp.learners.base import fill_missing_classes
 from metahp.learners.registry import find_learner
+from metahp.learners.table_estimator import (
+    TableEstimator,
+    fit_features,
+    list_inputs,
+    make_tags,
+    require_importances,
+)
 from metahp.results.formats import describe_error
 
 logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +52,7 @@ class Member:
     seen: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class TunedModel:
     """One fitted configuration, or several with weights, for frames and files with the columns of the training table.
 
@@ -50,6 +62,9 @@ class TunedModel:
     `best_params_` and `best_score_` are those of the best single configuration of the run that found it, as in a
     `TuneResult`: the score is cross-validated in the metric's own sign, and selected on. Both are None where the model
     was fitted outside of a run.
+
+    It is a scikit-learn estimator: `fit` fits the same configurations on other rows, and `sklearn.base.clone` gives an
+    unfitted `TableEstimator`, or a voting estimator of several, which `cross_val_score` and the like use.
     """
 
     task_type: TaskType
@@ -61,10 +76,115 @@ class TunedModel:
     is_voting: bool = False
     best_params_: Mapping[str, Any] | None = None
     best_score_: float | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.members or not all(0 < member.weight < np.inf for member in self.members):
             raise InputError("A tuned model has at least one member, and every weight is above zero.")
+
+    def __repr__(self) -> str:
+        learners = ", ".join(dict.fromkeys(member.configuration.learner for member in self.members))
+        of = learners if len(self.members) == 1 else f"{len(self.members)} of {learners}"
+        return f"TunedModel({of}; {self.task_type}, target {self.target!r}, {len(self.feature_names_in_)} columns)"
+
+    def __sklearn_tags__(self) -> Tags:
+        return make_tags(Tags(estimator_type=None, target_tags=TargetTags(required=True)), self.task_type)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_clone__(self) -> Any:
+        parts = [
+            TableEstimator(show_arguments(member.configuration), self.task_type, self.preparation, seed=self.seed)
+            for member in self.members
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        named, weights = self._name_members(parts), [member.weight for member in self.members]
+        if not self.task_type.is_classification:
+            return VotingRegressor(named, weights=weights)
+        return VotingClassifier(named, voting="hard" if self.is_voting else "soft", weights=weights)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Arguments of the library's constructor; of an ensemble with a prefix for each member, if `deep`."""
+        if len(self.members) == 1:
+            return make_arguments(self.members[0].configuration)
+        arguments = self._name_members([make_arguments(member.configuration) for member in self.members])
+        return {f"{name}__{key}": value for name, values in arguments for key, value in values.items()} if deep else {}
+
+    def set_params(self, **parameters: Any) -> Never:
+        """Refuse to change what is fitted.
+
+        Raises:
+            InputError: always; a clone has parameters to set.
+        """
+        raise InputError(
+            "The parameters of a tuned model are those that it was fitted with; change those of a clone: "
+            "sklearn.base.clone(model).set_params(…).fit(X, y)."
+        )
+
+    def _name_members(self, values: Sequence[Value]) -> list[tuple[str, Value]]:
+        """The values of all members with the members' names, which are different."""
+        learners = [member.configuration.learner for member in self.members]
+        return [(f"{learner}_{i}", value) for i, (learner, value) in enumerate(zip(learners, values, strict=True))]
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Names of the columns of the training table in their order, without the target."""
+        return np.array(list_inputs(self.preparation), dtype=object)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of the columns of the training table, without the target."""
+        return len(self.feature_names_in_)
+
+    @property
+    def feature_importances_(self) -> np.ndarray:
+        """Importance of each feature (`preparation.feature_names`), shape (d,).
+
+        In the library's unit; of an ensemble the weighted mean of the members' shares.
+
+        Raises:
+            AttributeError: a member is of a learner without importances, such as a linear model.
+        """
+        values = [self._read_importances(member) for member in self.members]
+        if len(values) == 1:
+            return values[0]
+        shares = [each / max(each.sum(), np.finfo(float).tiny) for each in values]
+        return np.average(shares, axis=0, weights=[member.weight for member in self.members])
+
+    def _read_importances(self, member: Member) -> np.ndarray:
+        learner = find_learner(member.configuration.learner)
+        return require_importances(learner.read_importances(member.model), learner.name)
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the same configurations, weights and columns on other rows; the model itself changes.
+
+        Args:
+            X: A path, a frame or an array.
+            y: Target, shape (n,), of the classes that the model knows; where None, `X` has the target column.
+
+        Raises:
+            InputError: `X` cannot be read, columns are missing, or no target is one that the model knows.
+        """
+        frame = self.read(X)
+        features = self.features(frame)
+        actual, is_known = self._read_actual(frame, y)
+        if self.classes:
+            # In the order of `classes`, which is that of the members.
+            actual = np.argsort(_convert_labels(self.classes), kind="stable")[actual]
+        self.members = tuple(
+            _fit_member(
+                member.configuration,
+                member.weight,
+                features[is_known],
+                actual[is_known],
+                self.task_type,
+                seed=self.seed,
+            )
+            for member in self.members
+        )
+        return self
 
     @property
     def classes_(self) -> np.ndarray:
@@ -86,7 +206,7 @@ class TunedModel:
                 separator=separator,
                 sheet=sheet,
             )
-        return make_frame(X)
+        return make_input_frame(X, self.preparation.inputs)
 
     def features(self, X: Any) -> pd.DataFrame:
         """Features of a path or frame; what became missing on the way is logged."""
@@ -146,28 +266,34 @@ class TunedModel:
 
     def score_of(self, outputs: np.ndarray, frame: pd.DataFrame, y: Any = None) -> tuple[float, int]:
         """Score of `outputs` on the rows whose target is known, and how many these are."""
+        actual, is_known = self._read_actual(frame, y)
+        loss = compute_losses(actual[is_known], outputs[is_known], self.task_type)[self.metric.name]
+        return self.metric.score(loss), int(is_known.sum())
+
+    def _read_actual(self, frame: pd.DataFrame, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers, or codes into `classes_`, of each row, and which rows have a known one; both of shape (n,)."""
         if y is None:
             names = {make_encodable(str(name)).strip(): name for name in frame.columns}
             if self.target not in names:
-                raise InputError(f"A score needs the target, and there is no column '{self.target}'.")
+                raise InputError(f"The target is needed here, and there is no column '{self.target}'.")
             y = frame[names[self.target]]
         y = replace_markers(pd.Series(y), self.preparation.missing)
+        if len(y) != len(frame):
+            raise InputError(f"X and y differ in length: {len(frame):,} rows and {len(y):,} targets.")
         if self.classes:
             texts = read_labels(y, self.preparation.missing)
             labels = [text if text in self.classes else _normalise_label(text) for text in texts]
-            sorted_classes = np.array(self.classes, dtype=object)[
-                np.argsort(_convert_labels(self.classes), kind="stable")
-            ]
+            order = np.argsort(_convert_labels(self.classes), kind="stable")
+            sorted_classes = np.array(self.classes, dtype=object)[order]
             actual = pd.Index(sorted_classes).get_indexer(pd.Index(labels, dtype=object))
-            known = actual >= 0
+            is_known = actual >= 0
         else:
             column = self.preparation.target or Column(name=self.target, kind="number")
             actual = column.make_features(normalise_column(y))[column.name]
-            known = np.isfinite(actual)
-        if not known.any():
+            is_known = np.isfinite(actual)
+        if not is_known.any():
             raise InputError(f"No value of the target '{self.target}' is one that the model knows.")
-        loss = compute_losses(actual[known], outputs[known], self.task_type)[self.metric.name]
-        return self.metric.score(loss), int(known.sum())
+        return actual, is_known
 
     def _predict_with(self, member: Member, features: pd.DataFrame) -> np.ndarray:
         try:
@@ -187,23 +313,6 @@ class TunedModel:
         return fill_missing_classes(output, np.array(member.seen), len(self.classes)) if self.classes else output
 
 
-def fit_final(table: Table, configuration: Configuration, seed: int, *, n_jobs: int = 1) -> Any:
-    """The learner's scikit-learn estimator fitted on all rows of a table; classes are codes into `table.classes`."""
-    learner = find_learner(configuration.learner)
-    names = learner.fitted_names(list(map(str, table.features)))
-    is_category = table.is_categorical.tolist()
-    features = table.features.set_axis(names, axis=1)
-    estimator = learner.estimator(
-        configuration,
-        table.task.type,
-        numeric=[name for name, category in zip(names, is_category, strict=True) if not category],
-        categorical=[name for name, category in zip(names, is_category, strict=True) if category],
-        seed=seed,
-        n_jobs=n_jobs,
-    )
-    return fit_quietly(estimator, features, table.y)
-
-
 def fit_model(
     table: Table,
     members: Sequence[tuple[Configuration, float]],
@@ -214,12 +323,10 @@ def fit_model(
     n_jobs: int = 1,
 ) -> TunedModel:
     """The tuned model of (configuration, weight) members, each fitted on all rows of a table."""
-    fitted = []
-    for configuration, weight in members:
-        estimator = fit_final(table, configuration, seed, n_jobs=n_jobs)
-        seen = tuple(map(int, estimator.classes_)) if table.classes else ()
-        model = find_learner(configuration.learner).extract_model(estimator)
-        fitted.append(Member(configuration, float(weight), model, seen))
+    fitted = (
+        _fit_member(configuration, float(weight), table.features, table.y, table.task.type, seed=seed, n_jobs=n_jobs)
+        for configuration, weight in members
+    )
     return TunedModel(
         task_type=table.task.type,
         target=table.target,
@@ -228,7 +335,24 @@ def fit_model(
         preparation=table.preparation,
         members=tuple(fitted),
         is_voting=is_voting,
+        seed=seed,
     )
+
+
+def _fit_member(
+    configuration: Configuration,
+    weight: float,
+    features: pd.DataFrame,
+    y: np.ndarray,
+    task_type: TaskType,
+    *,
+    seed: int,
+    n_jobs: int = 1,
+) -> Member:
+    """The member fitted on features and numbers, or codes of classes."""
+    estimator = fit_features(configuration, features, y, task_type, seed=seed, n_jobs=n_jobs)
+    seen = tuple(map(int, estimator.classes_)) if task_type.is_classification else ()
+    return Member(configuration, weight, find_learner(configuration.learner).extract_model(estimator), seen)
 
 
 def _normalise_label(text: str | None) -> str | None:

@@ -77,6 +77,7 @@ def _load_tuned_model(folder: Path, described: dict[str, Any], params: dict[str,
         is_voting=bool(described["is_voting"]),
         best_params_=params,
         best_score_=score,
+        seed=int(described.get("seed", 0)),
     )
 
 

@@ -122,7 +122,7 @@ def _set_rows_aside(
     inner_raw = replace(raw, frame=frame.iloc[inner].drop(columns=left_out), target=full.target)
     table = build_table(inner_raw, task_type=full.task.type)
     dropped = {**table.preparation.dropped, **dict.fromkeys(left_out, "names the group of a row")}
-    preparation = replace(table.preparation, dropped=dropped)
+    preparation = replace(table.preparation, dropped=dropped, inputs=full.preparation.inputs)
     # Of what both tables have to say of their columns, that of the inner rows holds.
     notes = {note.partition(":")[0]: note for note in (*full.warnings, *table.warnings)}
     table = replace(table, preparation=preparation, warnings=tuple(notes.values()), target_origin=full.target_origin)

@@ -1,6 +1,5 @@
 """The study of a table: learners are tuned, the best model or the ensemble is fitted, and a result is written."""
 
-import functools
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -19,12 +18,11 @@ from metahp.evaluation.processes import TrialProcesses
 from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import find_pruning
 from metahp.evaluation.runner import Job, Workload
-from metahp.learners.arguments import show_arguments
 from metahp.learners.registry import find_learner
 from metahp.refinement.strategy import Suggestion
 from metahp.results.content import ResultContent
 from metahp.results.directory import write_result
-from metahp.results.model import TunedModel, fit_model
+from metahp.results.model import TunedModel
 from metahp.study.configurations import read_configurations
 from metahp.study.ensemble import (
     Ensemble,
@@ -33,6 +31,7 @@ from metahp.study.ensemble import (
     estimate_ensemble_seconds,
     explain_single,
 )
+from metahp.study.final_model import FinalModel
 from metahp.study.loop import is_scored
 from metahp.study.request import Request, TableSettings
 from metahp.study.result import Plan, TuneResult, make_result
@@ -135,7 +134,15 @@ def tune_table(
         # What ended otherwise goes on with the same command.
         for left in _find_left_out(trials, own, table_request.learners) if ended == "trials" else ():
             logger.warning("%s: ask for more with `trials`", left)
-        fit = _prepare_fit(request, table_request, trials, best, members)
+        fit = FinalModel(
+            rows.table,
+            members,
+            metric,
+            best,
+            seed=request.seed,
+            is_voting=table_request.settings.is_voting and len(members) > 1,
+            n_jobs=request.n_jobs,
+        )
         if request.budget.timeout is not None:
             # The limit holds for the model too, so it is not left to its first use.
             fit()
@@ -284,31 +291,6 @@ def _find_left_out(trials: StudyTrials, own: Sequence[Configuration], learners: 
     tried = {trial.configuration.learner for trial in trials.trials}
     if untried := [name for name in learners if name not in tried]:
         yield f"no trial of {', '.join(untried)}"
-
-
-def _prepare_fit(
-    request: Request,
-    table_request: TableRequest,
-    trials: StudyTrials,
-    best: Trial,
-    members: Sequence[tuple[Configuration, float]],
-) -> Callable[[], TunedModel]:
-    """What fits the final model, once."""
-
-    @functools.cache
-    def fit() -> TunedModel:
-        model = fit_model(
-            table_request.rows.table,
-            members,
-            table_request.metric,
-            seed=request.seed,
-            is_voting=table_request.settings.is_voting and len(members) > 1,
-            n_jobs=request.n_jobs,
-        )
-        score = table_request.metric.score(best.loss(table_request.metric.name))
-        return replace(model, best_params_=show_arguments(best.configuration).values, best_score_=score)
-
-    return fit
 
 
 def _score_outer_rows(model: TunedModel, outer: pd.DataFrame) -> tuple[float, int]:

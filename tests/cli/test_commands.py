@@ -19,6 +19,7 @@ from metahp.core.metric import find_metric
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin
 from metahp.datasets.load import load
+from metahp.datasets.preparation import Preparation
 from metahp.learners.registry import find_learner
 from metahp.recommendation.result import Neighbour, Recommendation, Recommended, TrackRecord
 
@@ -76,8 +77,7 @@ def make_recommendation(path: Path) -> tuple[Recommendation, object]:
         is_known_task=False,
         n_past_tasks=425,
         n_past_trials=61200,
-        numeric=(),
-        categorical=(),
+        preparation=Preparation(),
     )
     return recommendation, table
 

@@ -29,7 +29,7 @@ MOMENTS = {
     "telling the progress": ("metahp.study.run.find_progress", 3),
     "closing the workers": ("metahp.evaluation.processes.TrialProcesses.close", 1),
     "choosing an ensemble": ("metahp.study.table.choose_ensemble", 1),
-    "the final fit": ("metahp.results.model.fit_final", 1),
+    "the final fit": ("metahp.results.model.fit_features", 1),
     "staging the result": ("metahp.results.directory.write_files", 1),
     "replacing a result": ("metahp.results.directory._replace", 1),
     "inside the replacement": ("pathlib.Path.replace", 2),

@@ -15,6 +15,7 @@ from metahp.core.metric import find_metric
 from metahp.core.task import TaskType
 from metahp.core.trial import Protocol
 from metahp.datasets.load import load
+from metahp.datasets.preparation import Preparation
 from metahp.datasets.table import Table
 from metahp.evaluation.design import make_design
 from metahp.evaluation.protocol import measure
@@ -54,8 +55,7 @@ def recommendation_of(table: Table, learner: str, index: int = 0, metric: str | 
         is_known_task=False,
         n_past_tasks=12,
         n_past_trials=345,
-        numeric=(),
-        categorical=(),
+        preparation=Preparation(),
     )
 
 

@@ -1,0 +1,52 @@
+"""The final model of a study, fitted when it is first asked for."""
+
+from dataclasses import replace
+from typing import Any
+
+from metahp.core.configuration import Configuration
+from metahp.core.metric import Metric
+from metahp.core.trial import Trial
+from metahp.datasets.table import Table
+from metahp.learners.arguments import show_arguments
+from metahp.results.model import TunedModel, fit_model
+
+
+class FinalModel:
+    """Fits the final model once; it can be pickled, before with the table and after without.
+
+    Args:
+        table: What it is fitted on.
+        members: Its configurations with their weights.
+        metric: Its metric.
+        best: The best single trial.
+        seed: Its seed.
+        is_voting: Whether its members vote.
+        n_jobs: How many threads fit it.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        members: tuple[tuple[Configuration, float], ...],
+        metric: Metric,
+        best: Trial,
+        *,
+        seed: int,
+        is_voting: bool,
+        n_jobs: int,
+    ) -> None:
+        self._table: Table | None = table
+        self._members, self._metric, self._best = members, metric, best
+        self._options: dict[str, Any] = {"seed": seed, "is_voting": is_voting, "n_jobs": n_jobs}
+        self._model: TunedModel | None = None
+
+    def __call__(self) -> TunedModel:
+        """The fitted model."""
+        if self._model is None:
+            assert self._table is not None
+            model = fit_model(self._table, self._members, self._metric, **self._options)
+            score = self._metric.score(self._best.loss(self._metric.name))
+            params = show_arguments(self._best.configuration).values
+            self._model = replace(model, best_params_=params, best_score_=score)
+            self._table = None
+        return self._model
