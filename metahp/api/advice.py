@@ -14,7 +14,7 @@ from metahp.api.advisers import NamedAdviser, ask_about, find_kept_adviser
 from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
 from metahp.api.tables import describe, load
 from metahp.core.errors import InputError, KnowledgeBaseError
-from metahp.core.metric import Metric, find_metric
+from metahp.core.metric import STAND_INS, Metric, find_metric
 from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin, Trial, TrialState
@@ -23,7 +23,7 @@ from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import LEARNERS, find_learner
-from metahp.recommendation.result import Recommendation, Recommended
+from metahp.recommendation.result import Recommendation, Recommended, set_reference
 from metahp.surrogate.collecting import find_main_protocols
 
 # 80 % of a normal distribution lie within this many standard deviations of the mean.
@@ -54,7 +54,8 @@ def recommend(
         y: Target, shape (n,), where `X` does not contain it.
         target: Target column; None to guess it.
         task: binary, multiclass or regression; None to infer it.
-        metric: A scikit-learn scorer name; None for the task type's default.
+        metric: A usual name (rmse, mae, log_loss, auc, f1, …) or a scikit-learn scorer's; None for the task type's
+            default.
         k: Number of configurations.
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
         knowledge_base: A knowledge base or its path; None for the user's own.
@@ -116,14 +117,16 @@ def recommend(
             return measured
     prior, defaults = advice.prior, set(adviser.past.evidence.defaults.values())
     advised = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
-    items = tuple(
+    # Losses of another metric order the candidates, but say nothing about scores by this one.
+    is_measured = chosen.name not in STAND_INS
+    items = set_reference(
         Recommended(
             rank=rank,
             configuration=prior.candidates[item.column],
-            score=chosen.score(item.loss),
-            low=chosen.score(item.high),
-            high=chosen.score(item.low),
-            default_score=chosen.score(item.default_loss),
+            score=chosen.score(item.loss) if is_measured else math.nan,
+            low=chosen.score(item.high) if is_measured else math.nan,
+            high=chosen.score(item.low) if is_measured else math.nan,
+            default_score=chosen.score(item.default_loss) if is_measured else math.nan,
             fit_seconds=item.fit_seconds,
             origin=Origin.DEFAULT if item.column in defaults else advised,
         )
@@ -202,7 +205,7 @@ def _rank_known_trials(known_trials: Sequence[Trial], task: Task, metric: Metric
                 origin=trial.origin,
             )
         )
-    return tuple(items)
+    return set_reference(items)
 
 
 def choose_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from metahp.api.models import (
 )
 from metahp.api.past_knowledge import MIN_PAST_TASKS, PastKnowledge, describe_error
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import Metric, find_guiding_metric
+from metahp.core.metric import METRICS, STAND_INS, Metric, find_guiding_metric
 from metahp.core.space import SearchSpace
 from metahp.core.text import make_encodable
 from metahp.datasets.table import Table
@@ -80,8 +80,17 @@ def ask_about(
             _log.warning("The model %s cannot be used (%s), so another one is.", name, describe_error(error))
             failed.add(name)
             continue
-        return adviser, advice, notes
+        return adviser, advice, (*notes, *_explain_stand_in(metric))
     raise AssertionError("the last adviser has no model, so it always answers")
+
+
+def _explain_stand_in(metric: Metric) -> Iterator[str]:
+    if metric.name in STAND_INS:
+        measured = METRICS[STAND_INS[metric.name]]
+        yield (
+            f"past tasks were measured by {measured.label} and not by {metric.label}: the advice is the one for "
+            f"{measured.label}, and no {metric.label} is forecast"
+        )
 
 
 def find_kept_adviser(knowledge: PastKnowledge) -> NamedAdviser | None:

@@ -88,7 +88,8 @@ def tune(
         y: Target, shape (n,), where `X` does not contain it.
         target: Target column; None to guess it.
         task: binary, multiclass or regression; None to infer it.
-        metric: A scikit-learn scorer name; the task type's default where None.
+        metric: A usual name (rmse, mae, log_loss, auc, f1, …) or a scikit-learn scorer's; the task type's default
+            where None.
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
         trials: Number of finished trials, including those of earlier calls.
         timeout: Seconds after which the call ends with the result so far; None for no limit.

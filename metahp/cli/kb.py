@@ -8,6 +8,7 @@ import typer
 
 from metahp.cli import options, output, phrases
 from metahp.core.errors import KnowledgeBaseError
+from metahp.core.metric import METRICS
 from metahp.core.text import make_printable
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ def train(
 
 def describe_trained(trained: "TrainingOutcome") -> str:
     """One line about a model: its kind, metric and learners, and how good its advice is."""
-    text = make_printable(f"{trained.kind} {trained.metric} {' + '.join(trained.learners)}".replace("  ", " "))
+    metric = METRICS[trained.metric].label if trained.metric in METRICS else trained.metric
+    text = make_printable(f"{trained.kind} {metric} {' + '.join(trained.learners)}".replace("  ", " "))
     if trained.why_not:
         return f"{text}: {make_printable(trained.why_not)}"
     wins = "" if trained.win_rate != trained.win_rate else f", first beats the default on {trained.win_rate:.0%}"

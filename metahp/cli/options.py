@@ -29,8 +29,8 @@ Metric = Annotated[
     str | None,
     typer.Option(
         "--metric",
-        help="Classification: neg_log_loss, roc_auc (binary), roc_auc_ovr (multiclass), accuracy, balanced_accuracy or "
-        "f1_macro. Regression: neg_root_mean_squared_error, neg_mean_absolute_error or r2.  [default: by task type]",
+        help="Classification: log_loss, auc, accuracy, balanced_accuracy, f1 (of two classes) or f1_macro. Regression: "
+        "rmse, mae, mape or r2. scikit-learn's names of scorers are known too.  [default: by task type]",
     ),
 ]
 Learners = Annotated[

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from metahp.core.configuration import Configuration
+    from metahp.core.metric import Metric
     from metahp.datasets.table import Table
 
 UNKNOWN = "–"
@@ -33,6 +34,12 @@ def format_table(table: "Table", file: str) -> str:
             "%", " %"
         )
     return line
+
+
+def format_metric(metric: "Metric", table: "Table") -> str:
+    """The metric as people call it, with the class that F1 is about, and the direction of errors."""
+    about = f" of class '{table.classes[1]}'" if metric.name == "f1" else ""
+    return f"{metric.label}{about}{' (lower is better)' if metric.is_negated else ''}"
 
 
 def format_changes(configuration: "Configuration", default: "Configuration") -> str:

@@ -43,7 +43,9 @@ def predict(
     outputs = model.outputs(features)
     if score:
         value, n_rows = model.score_of(outputs, frame)
-        output.complain(f"{model.metric.name}: {value:.4f} on {n_rows:,} row(s) with a known {model.target}")
+        output.complain(
+            f"{model.metric.label}: {model.metric.speak(value):.4f} on {n_rows:,} row(s) with a known {model.target}"
+        )
     predictions = _format_csv(model.decided(outputs), outputs, list(map(str, model.classes_)) if proba else [])
     output.write(predictions, out, is_exact=True)
 

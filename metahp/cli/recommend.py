@@ -12,15 +12,19 @@ import typer
 
 from metahp.cli import options, output, phrases, startup
 from metahp.core.errors import InputError
+from metahp.core.metric import METRICS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from metahp.core.metric import Metric
     from metahp.datasets.table import Table
     from metahp.recommendation.result import Recommendation, Recommended
 
 # On a narrower terminal the hyperparameters get lines of their own, because their column would be unreadable.
 WIDE = 120
+# On a narrower terminal the origin stands with the hyperparameters, so that no column of the table is cut.
+MEDIUM = 76
 # A longer metric name would widen the table beyond 80 columns; the line above the table has the name anyway.
 LONG_METRIC = 12
 BUDGET_SECONDS = 2.0
@@ -103,21 +107,24 @@ def make_report(
     """The parts of the printed recommendation, for a console of `width` columns."""
     yield output.make_text(phrases.format_table(table, file))
     yield output.make_text(
-        f"metric {recommendation.metric.name} · knowledge base: {recommendation.n_past_tasks:,} tasks, "
-        f"{recommendation.n_past_trials:,} trials · took {seconds:.1f} s"
+        f"metric {phrases.format_metric(recommendation.metric, table)} · "
+        f"knowledge base: {recommendation.n_past_tasks:,} tasks, {recommendation.n_past_trials:,} trials · "
+        f"took {seconds:.1f} s"
     )
     yield ""
-    yield _make_score_table(recommendation, is_wide=width >= WIDE)
+    yield _make_score_table(recommendation, width)
     yield ""
     if width < WIDE:
         for item in recommendation.items:
-            line = f"{item.rank}  {item.learner}: {_format_hyperparameters(recommendation, item)}"
+            origin = f" ({item.origin})" if width < MEDIUM else ""
+            line = f"{item.rank}  {item.learner}{origin}: {_format_hyperparameters(recommendation, item)}"
             yield output.make_text(
                 "\n".join(textwrap.wrap(line, width - 1, initial_indent="  ", subsequent_indent="     "))
             )
         yield ""
-    if len(recommendation.items) > 1 and not recommendation.is_known_task:
-        yield output.make_text("The list is a set: each entry hedges against those above it.")
+    for line in (_explain_gains(recommendation), _explain_order(recommendation)):
+        if line:
+            yield output.make_text(line)
     if why := _format_reasons(recommendation):
         yield output.make_text(why)
     if record := _format_track_record(recommendation):
@@ -139,47 +146,54 @@ def _make_script_command(file: str, given: Mapping[str, object], learners: Seque
     return f"{shlex.join([*words, '--format', 'python'])} > train.py"
 
 
-def _make_score_table(recommendation: "Recommendation", *, is_wide: bool) -> "RenderableType":
+def _make_score_table(recommendation: "Recommendation", width: int) -> "RenderableType":
     from rich.table import Table as RichTable
 
-    metric = recommendation.metric.name
+    metric, has_gains = recommendation.metric, bool(recommendation.reference)
     table = RichTable(box=None, pad_edge=True, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("#", justify="right")
-    table.add_column("learner", no_wrap=True)
-    table.add_column(f"expected {metric if len(metric) <= LONG_METRIC else 'score'}", no_wrap=True)
-    table.add_column("gain over default")
+    table.add_column("#", justify="right", no_wrap=True)
+    # What may be long is folded and never cut.
+    table.add_column("learner", overflow="fold")
+    measured = "measured" if recommendation.is_known_task else "expected"
+    table.add_column(f"{measured} {metric.label if len(metric.label) <= LONG_METRIC else 'score'}", overflow="fold")
+    if has_gains:
+        table.add_column("gain", overflow="fold")
     table.add_column("fit", justify="right", no_wrap=True)
-    table.add_column("origin", no_wrap=True)
-    if is_wide:
+    if width >= MEDIUM:
+        table.add_column("origin", no_wrap=True)
+    if width >= WIDE:
         table.add_column("hyperparameters", ratio=1)
     for item in recommendation.items:
         cells = [
             str(item.rank),
             item.learner,
-            format_expected(item),
-            format_gain(item),
+            format_expected(item, metric),
+            *([format_gain(item)] if has_gains else []),
             format_fit_seconds(item.fit_seconds),
-            str(item.origin),
+            *([str(item.origin)] if width >= MEDIUM else []),
+            *([_format_hyperparameters(recommendation, item)] if width >= WIDE else []),
         ]
-        cells += [_format_hyperparameters(recommendation, item)] if is_wide else []
         table.add_row(*map(output.make_text, cells))
     return table
 
 
-def format_expected(item: "Recommended") -> str:
-    """The expected score and its interval; the width of the interval decides the number of decimals."""
+def format_expected(item: "Recommended", metric: "Metric") -> str:
+    """The expected score as people speak of it, with its interval, whose width decides the number of decimals."""
     if math.isnan(item.score):
         return phrases.UNKNOWN
     digits = _count_decimals(item)
+    score = f"{metric.speak(item.score):.{digits}f}"
     if math.isnan(item.low):
-        return f"{item.score:.{digits}f}  (no interval)"
-    score, low, high = (f"{value:.{digits}f}" for value in (item.score, item.low, item.high))
+        return f"{score}  (no interval)"
+    low, high = (f"{end:.{digits}f}" for end in sorted((metric.speak(item.low), metric.speak(item.high))))
     return f"{score}  ({_strip_zero(low)}–{_strip_zero(high)})" if low[0] != "-" else f"{score}  ({low} to {high})"
 
 
 def format_gain(item: "Recommended") -> str:
-    """The expected gain over the learner's default, with as many decimals as the score."""
-    return phrases.UNKNOWN if math.isnan(item.gain) else f"{item.gain:+.{_count_decimals(item)}f}"
+    """The expected gain over the one default of all rows, with as many decimals as the score; more is better."""
+    digits = _count_decimals(item)
+    # Rounded first, and zero added, so that no gain is "-0".
+    return phrases.UNKNOWN if math.isnan(item.gain) else f"{round(item.gain, digits) + 0.0:+.{digits}f}"
 
 
 def _count_decimals(item: "Recommended") -> int:
@@ -208,7 +222,29 @@ def _format_hyperparameters(recommendation: "Recommendation", item: "Recommended
     return phrases.format_changes(item.configuration, default)
 
 
+def _explain_gains(recommendation: "Recommendation") -> str:
+    """What the gains are over: one default for all rows."""
+    if not recommendation.reference:
+        return ""
+    first, metric = recommendation.best, recommendation.metric
+    reference = f"{metric.speak(first.reference_score):.{_count_decimals(first)}f}"
+    measured = "measured" if recommendation.is_known_task else "expected"
+    lower = f"; a positive gain is a lower {metric.label}" if metric.is_negated else ""
+    score = f"{measured} {metric.label} {reference}"
+    return f"Gains are over the library default of {recommendation.reference} ({score}){lower}."
+
+
+def _explain_order(recommendation: "Recommendation") -> str:
+    if len(recommendation.items) < 2 or recommendation.is_known_task:
+        return ""
+    if math.isnan(recommendation.best.score):
+        return "The list is a set: each entry hedges against those above it."
+    return "The list is a set: #1 has the best expected score, and each other entry hedges against those above it."
+
+
 def _format_reasons(recommendation: "Recommendation") -> str:
+    if recommendation.abstained:
+        return "Why: these are good on past tables in general; no past table is a guide for this one."
     parts = []
     if recommendation.neighbours:
         near = ", ".join(f"{neighbour.task} ({neighbour.similarity:.2f})" for neighbour in recommendation.neighbours)
@@ -221,9 +257,12 @@ def _format_track_record(recommendation: "Recommendation") -> str:
     record = recommendation.track_record
     if record is None:
         return ""
+    metric = METRICS[record.metric].label
+    # Where several learners compete, `surrogate.validation` compares with the default of the first.
+    default = record.learner.partition("+")[0]
     line = (
-        f"Track record of {record.learner} on {record.n_tasks:,} past tasks ({record.metric}), each left out "
-        f"of training: #1 beat the default on {record.win_rate:.0%}".replace("%", " %")
+        f"Track record of {record.learner.replace('+', ' + ')} on {record.n_tasks:,} past tasks ({metric}), each left "
+        f"out of training: #1 beat the default of {default} on {record.win_rate:.0%}".replace("%", " %")
     )
     if not math.isnan(record.random_trials):
         line += f"; the first {record.k} were worth {record.random_trials:.0f} random trials"

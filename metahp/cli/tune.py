@@ -228,7 +228,6 @@ class _Display:
         from rich.table import Column
 
         console = Console(stderr=True)
-        # The least important part is last, because a narrow terminal cuts off the end.
         count = MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(n_trials)) + 1))
         text = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
         width = 20 if console.width >= WIDE else 8
@@ -238,7 +237,7 @@ class _Display:
         row = bar.add_task("", total=n_trials)
 
         def update(progress: "Progress") -> None:
-            line = "  ".join(filter(None, (format_time_left(progress), format_trial(progress))))
+            line = fit_progress(progress, console.width - width - len(f"{n_trials}/{n_trials}") - 2)
             bar.update(row, completed=progress.n_done, description=line)
 
         self._update = update
@@ -253,7 +252,7 @@ def format_plan(plan: "Plan") -> list[str]:
     )
     lines = [
         f"{phrases.format_table(plan.table, plan.file)}{outer}",
-        f"metric {plan.metric.name}, {plan.protocol.folds} folds{kind}{sample}",
+        f"metric {phrases.format_metric(plan.metric, plan.table)}, {plan.protocol.folds} folds{kind}{sample}",
     ]
     if plan.n_earlier >= plan.n_trials:
         return [*lines, f"nothing left to do: {plan.n_earlier} trials exist already; ask for more with --trials"]
@@ -270,20 +269,32 @@ def format_plan(plan: "Plan") -> list[str]:
     return lines
 
 
+def fit_progress(progress: "Progress", width: int) -> str:
+    """The most that is known of a run and fits into `width` columns: nothing of it is cut."""
+    left, best = format_time_left(progress), progress.best
+    short = f"best {_format_score(progress, progress.best_score)}" if best is not None else ""
+    of = f" (trial {progress.best_number})" if best is not None else ""
+    candidates = [(left, format_trial(progress)), (left, short + of), (left, short), (short,)]
+    lines = ["  ".join(filter(None, parts)) for parts in candidates]
+    return next((line for line in lines if len(line) <= width), "")
+
+
 def format_trial(progress: "Progress") -> str:
-    """Scores of the last and the best trial, and where their configurations came from."""
+    """Scores of the last and the best trial as people speak of them, and where their configurations came from."""
     parts = []
     if progress.trial is not None:
         state = progress.trial.state
         parts.append(
-            f"{_format_number(progress.score)} ({progress.trial.origin})" if state == "complete" else str(state)
+            f"{_format_score(progress, progress.score)} ({progress.trial.origin})"
+            if state == "complete"
+            else str(state)
         )
     if progress.best is not None:
         beside = [f"trial {progress.best_number}", str(progress.best.origin)]
         for name, score in (("default", progress.default_score), ("best warm point", progress.warm_score)):
             if not math.isnan(score) and score != progress.best_score:
-                beside.append(f"{name} {_format_number(score)}")
-        parts.append(f"best {_format_number(progress.best_score)} ({', '.join(beside)})")
+                beside.append(f"{name} {_format_score(progress, score)}")
+        parts.append(f"best {_format_score(progress, progress.best_score)} ({', '.join(beside)})")
     return "  ".join(parts)
 
 
@@ -299,10 +310,10 @@ def format_report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
     """The lines of the final report."""
     error = result.best_standard_error_
     digits = phrases.count_decimals(error)
-    best = result.best_trial_
+    best, metric = result.best_trial_, result.metric
     spread = "" if math.isnan(error) else f" ± {error:.{digits}f}"
     yield (
-        f"best {result.best_score_:.{digits}f}{spread} {result.metric.name} (cross-validated; optimistic, "
+        f"best {metric.speak(result.best_score_):.{digits}f}{spread} {metric.label} (cross-validated; optimistic, "
         f"because it selected the trial): {result.best_learner_}, "
         f"trial {result.number_of(best)} of {len(result.trials)}, {best.origin}"
     )
@@ -311,9 +322,9 @@ def format_report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
     yield from textwrap.wrap(changed, width, initial_indent="  ", subsequent_indent="  ")
     beside = []
     if result.default_score_ is not None:
-        beside.append(f"default {result.default_score_:.{digits}f}")
+        beside.append(f"default {metric.speak(result.default_score_):.{digits}f}")
     if result.warm_score_ is not None:
-        beside.append(f"best warm point {result.warm_score_:.{digits}f}")
+        beside.append(f"best warm point {metric.speak(result.warm_score_):.{digits}f}")
     has_ensemble = result.ensemble_ is not None and len(result.ensemble_.members) > 1
     is_model = is_ensemble and has_ensemble
     if has_ensemble:
@@ -321,9 +332,10 @@ def format_report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
     if beside:
         yield " · ".join(beside)
     if result.test_score_ is not None:
-        shown = phrases.UNKNOWN if math.isnan(result.test_score_) else f"{result.test_score_:.{digits}f}"
+        score = metric.speak(result.test_score_)
+        shown = phrases.UNKNOWN if math.isnan(score) else f"{score:.{digits}f}"
         of = " of the ensemble" if is_model else ""
-        yield f"test {shown} {result.metric.name}{of} on {result.n_test_rows:,} rows not used for tuning"
+        yield f"test {shown} {metric.label}{of} on {result.n_test_rows:,} rows not used for tuning"
     if result.directory is not None:
         what = "the ensemble" if is_model else "the best model"
         names = ", ".join(sorted(path.name for path in result.directory.iterdir() if path.name != "study"))
@@ -340,9 +352,10 @@ def _format_ensemble(result: "TuneResult") -> str:
     if ensemble.gain is None:
         return line
     digits = phrases.count_decimals(ensemble.gain.standard_error)
+    gain = ensemble.gain.gain
     return (
-        f"{line}: {ensemble.gain.gain:+.{digits}f} ± {ensemble.gain.standard_error:.{digits}f} over a single model, "
-        "measured on rows that chose neither"
+        f"{line}: {abs(gain):.{digits}f} ± {ensemble.gain.standard_error:.{digits}f} "
+        f"{'worse' if gain < 0 else 'better'} than a single model, measured on rows that chose neither"
     )
 
 
@@ -352,7 +365,7 @@ def _format_warm_start(result: "TuneResult", digits: int) -> str:
         return ""
     n = measured["refinement_trials"]
     points = f"{measured['points']} point{'s' if measured['points'] > 1 else ''}"
-    line = f"warm start: {points} reached {measured['best_score']:.{digits}f}"
+    line = f"warm start: {points} reached {result.metric.speak(measured['best_score']):.{digits}f}"
     refined = measured["refinement_best_score"]
     if not n or refined is None:
         return line
@@ -371,5 +384,6 @@ def _format_counts(result: "TuneResult") -> str:
     return f"trials: {counted}{ended}{added}"
 
 
-def _format_number(score: float) -> str:
-    return phrases.UNKNOWN if math.isnan(score) else f"{score:.4f}" if abs(score) < 1000 else f"{score:.6g}"
+def _format_score(progress: "Progress", score: float) -> str:
+    spoken = progress.metric.speak(score)
+    return phrases.UNKNOWN if math.isnan(spoken) else f"{spoken:.4f}" if abs(spoken) < 1000 else f"{spoken:.6g}"

@@ -209,14 +209,16 @@ class Adviser:
         """The meta-features that speak most for the first candidate and against its learner's default."""
         surrogate, evidence = self.past.model.surrogate, self.past.evidence
         default = evidence.defaults.get(evidence.candidates[first].learner, first)
-        if default == first or surrogate is None:
+        if surrogate is None:
             return ()
+        if default == first:
+            return ("on past tables like this one, hardly any other configuration did better",)
         chosen, other = surrogate.compute_contributions(metafeatures, self.past.encoded[[first, default]])
         difference = chosen - other
         strongest = np.argsort(difference, kind="stable")
         reasons: dict[str, str] = {}
         for i in strongest[difference[strongest] < 0].tolist():
-            words = explain_metafeature(names[i], metafeatures[i], evidence.metafeatures[:, i])
+            words = explain_metafeature(names[i], metafeatures[i], evidence.metafeatures[:, i], evidence.tasks[0].type)
             if words:
                 reasons.setdefault(find_subject(names[i]), words)
         return tuple(reasons.values())[:N_REASONS]

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from metahp.core.task import TaskType
+
 # Quantiles of the past tasks below and above which a value is called low or high.
 LOW, HIGH = 0.25, 0.75
 # Log ratio of two losses below which two quick trials did about equally well: 1 %.
@@ -53,8 +55,11 @@ _QUANTITIES = {
     "probe_best_iteration": "the number of trees at which a quick trial was best",
     "probe_fold_spread": "the difference between the folds of a quick trial",
     "probe_noise": "the noise of the quick trials",
-    "probe_train_gap": "the loss on training rows relative to that on new rows in a quick trial",
+    "probe_train_gap": "the ratio of training loss to test loss in a quick trial",
 }
+_OF_CLASSES = frozenset(
+    {"n_classes", "is_binary", "minority_share", "majority_share", "class_entropy", "log_rows_per_class"}
+)
 # Models whose loss is compared with that of a constant prediction.
 _SKILLS = {
     "probe_skill": "a quick trial of boosted trees",
@@ -92,28 +97,32 @@ _STATEMENTS = {
 }
 
 
-def explain_metafeature(name: str, value: float, past: np.ndarray) -> str:
-    """A meta-feature of a table in words; empty where nothing is known or there are no words for it.
+def explain_metafeature(name: str, value: float, past: np.ndarray, task_type: TaskType) -> str:
+    """A meta-feature of a table in words; empty where it is unknown or ordinary, or there are no words for it.
 
     Args:
         name: Name of the meta-feature.
         value: Its value on the table.
         past: Its values on past tasks, shape (t,); may have NaN.
+        task_type: Of the table; a regression has no classes.
     """
-    if not np.isfinite(value):
+    if not np.isfinite(value) or (name in _OF_CLASSES and not task_type.is_classification):
         return ""
     if name in _STATEMENTS:
         return _STATEMENTS[name][int(value > 0)]
     if name in _SKILLS:
-        comparison = _choose(_rank(value, past), "better than", "about as well as", "worse than")
-        return f"{_SKILLS[name]} predicts this target {comparison} most past ones"
+        rank = _rank(value, past)
+        return f"{_SKILLS[name]} predicts this target {'better' if rank < 0 else 'worse'} than most" if rank else ""
     if name in _QUANTITIES:
-        return f"{_QUANTITIES[name]} is {_choose(_rank(value, past), 'low', 'ordinary', 'high')} among past tables"
+        rank = _rank(value, past)
+        return f"{_QUANTITIES[name]} is {'low' if rank < 0 else 'high'} among past tables" if rank else ""
     compared = _COMPARISONS.get(find_subject(name))
     if compared is None:
         return ""
-    difference = 0 if abs(value) < SMALLEST_DIFFERENCE else int(np.sign(value))
-    comparison = _choose(difference, "better than", "about as well as", "worse than")
+    if abs(value) < SMALLEST_DIFFERENCE:
+        comparison = "about as well as"
+    else:
+        comparison = "better than" if value < 0 else "worse than"
     return f"{compared[0]} did {comparison} {compared[1]} in a quick trial on this table"
 
 
@@ -129,7 +138,3 @@ def _rank(value: float, past: np.ndarray) -> int:
         return 0
     low, high = np.quantile(known, (LOW, HIGH))
     return int(value > high) - int(value < low)
-
-
-def _choose(place: int, low: str, middle: str, high: str) -> str:
-    return (low, middle, high)[place + 1]

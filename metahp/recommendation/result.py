@@ -1,6 +1,8 @@
 """The value that `recommend` gives back: configurations in order, the expected score of each, and the reasons."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -28,6 +30,8 @@ class Recommended:
         low: Lower end of the 80 % interval of `score`; NaN where it is unknown.
         high: Upper end of the 80 % interval of `score`; NaN where it is unknown.
         default_score: Expected score of the same learner's library default; NaN where it is unknown.
+        reference_score: Expected score of the one library default that the gains of all items are over
+            (`Recommendation.reference`); NaN where it is unknown.
         fit_seconds: Expected seconds of one training on all rows; NaN where they are unknown.
         origin: Where the configuration came from: `surrogate` for past tasks like this one, `portfolio` for what is
             good in general, `default` for the library default; on a known table the origin of the measured trial.
@@ -41,6 +45,7 @@ class Recommended:
     default_score: float
     fit_seconds: float
     origin: Origin
+    reference_score: float = math.nan
 
     @property
     def learner(self) -> str:
@@ -49,8 +54,8 @@ class Recommended:
 
     @property
     def gain(self) -> float:
-        """Expected score minus that of the same learner's default; above zero is better, NaN where it is unknown."""
-        return self.score - self.default_score
+        """Expected score minus `reference_score`; above zero is better, NaN where it is unknown."""
+        return self.score - self.reference_score
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +105,7 @@ class Recommendation:
         metric: The metric of all scores.
         items: The recommended configurations with their expected scores, the first to try first.
         neighbours: The most similar past tasks, the most similar first; empty for a known table.
-        reasons: For a new table the meta-features that speak most for the first configuration, each as `name = value`.
-            For a known table one sentence that says so. May be empty.
+        reasons: What speaks most for the first configuration, each in words. May be empty.
         track_record: How good the advice was on past tasks; None where that is unknown.
         abstained: Whether metahp does not trust the past tasks on this table; `items` are then configurations that are
             good in general, and `warnings` say why.
@@ -134,6 +138,11 @@ class Recommendation:
     def configurations(self) -> tuple[Configuration, ...]:
         """The configurations in the order in which to try them."""
         return tuple(item.configuration for item in self.items)
+
+    @property
+    def reference(self) -> str:
+        """The learner whose library default all gains are over; empty where no default's score is known."""
+        return next((item.learner for item in self.items if not math.isnan(item.default_score)), "")
 
     @property
     def best(self) -> Recommended:
@@ -201,6 +210,14 @@ class Recommendation:
             "abstained": self.abstained,
             "warnings": list(self.warnings),
         }
+
+
+def set_reference(items: Iterable[Recommended]) -> tuple[Recommended, ...]:
+    """The items with gains over one default: that of the first learner whose default has a known score."""
+    items = tuple(items)
+    known = (item.default_score for item in items if not math.isnan(item.default_score))
+    reference = next(known, math.nan)
+    return tuple(replace(item, reference_score=reference) for item in items)
 
 
 def make_arguments(configuration: Configuration) -> dict[str, Any]:

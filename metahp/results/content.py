@@ -251,7 +251,7 @@ def _make_script(content: ResultContent) -> str | None:
     if content.path is None or isinstance(content.table, Objective):
         return None
     trial, protocol = content.best_trial, content.protocol
-    score = content.metric.score(trial.loss(content.metric.name))
+    score = content.metric.speak(content.metric.score(trial.loss(content.metric.name)))
     left_out = "\nThe ensemble is not made here: this is its best single configuration." if content.is_ensemble else ""
     try:
         return make_training_script(
@@ -261,7 +261,7 @@ def _make_script(content: ResultContent) -> str | None:
             metric=content.metric,
             seed=content.seed,
             verb="found",
-            expectation=f"{content.metric.name} when tuned: {score:.4g} ({protocol.folds}-fold cross-validation of "
+            expectation=f"{content.metric.label} when tuned: {score:.4g} ({protocol.folds}-fold cross-validation of "
             f"{trial.n_rows:,} rows, and selected on it).{left_out}",
             folds=ScriptFolds(protocol.folds, protocol.splits.partition(":")[0], content.split_column),
         )

@@ -125,9 +125,11 @@ def _write_expectation(recommendation: Recommendation) -> str:
     best = recommendation.best
     if math.isnan(best.score):
         return "What to expect of them on this table is not known."
+    metric = recommendation.metric
+    low, high = sorted((metric.speak(best.low), metric.speak(best.high)))
     return (
-        f"Expected {recommendation.metric.name}: {best.score:.4g} (80 % interval {best.low:.4g} to {best.high:.4g}"
-        + (f"; library default {best.default_score:.4g}" if not math.isnan(best.default_score) else "")
+        f"Expected {metric.label}: {metric.speak(best.score):.4g} (80 % interval {low:.4g} to {high:.4g}"
+        + (f"; library default {metric.speak(best.default_score):.4g}" if not math.isnan(best.default_score) else "")
         + (
             "),\nas measured on this very table."
             if recommendation.is_known_task
@@ -195,8 +197,13 @@ def _write_cross_validation(
         lines.append(f"groups = pd.factorize(frame[{write_value(folds.column, set())}])[0]")
         groups = f", groups=groups{rows}"
     imports |= {("sklearn.model_selection", name) for name in (splitter, "cross_val_score")}
+    scoring, mean = f'"{metric.name}"', f"{'-' if metric.is_negated else ''}scores.mean()"
+    if metric.name == "f1":
+        # By its name, the scorer takes the class 1 for the one that counts.
+        scoring = f"make_scorer(f1_score, pos_label={write_value(table.classes[1], set())})"
+        imports |= {("sklearn.metrics", "f1_score"), ("sklearn.metrics", "make_scorer")}
     return [
         *lines,
-        f'scores = cross_val_score(model, X{rows}, y{rows}{groups}, scoring="{metric.name}", cv=folds)',
-        f'print(f"{metric.name}: {{scores.mean():.4f}} ({n}-fold cross-validation{how})")',
+        f"scores = cross_val_score(model, X{rows}, y{rows}{groups}, scoring={scoring}, cv=folds)",
+        f'print(f"{metric.label}: {{{mean}:.4f}} ({n}-fold cross-validation{how})")',
     ]

@@ -143,7 +143,7 @@ class StudyTrials:
                 "run the same command again, or give more with `timeout`.",
                 argument="timeout",
             )
-        no_number = f"{self.metric.name} is no number on some fold"
+        no_number = f"{self.metric.label} is no number on some fold"
         reasons = Counter(
             trial.reason or (no_number if trial.state is TrialState.COMPLETE else str(trial.state))
             for trial in self.trials
