@@ -120,6 +120,21 @@ def test_the_script_of_each_learner_scores_as_metahp_does(
     assert "fitted on all 90 rows" in output
 
 
+@pytest.mark.parametrize("labels", [("no", "yes"), ("9", "10"), ("1", "2")])
+def test_the_script_scores_f1_by_the_class_that_metahp_scores_it_by(
+    frame: pd.DataFrame, tmp_path: Path, rng: np.random.Generator, labels: tuple[str, str]
+) -> None:
+    path = tmp_path / "table.csv"
+    table = features(frame, "binary").drop(columns="binary")
+    table.assign(label=np.where(rng.random(90) + frame["signal"] > 0.2, *labels)).to_csv(path, index=False)
+    table = load(path, target="label")
+    recommendation = recommendation_of(table, "linear", metric="f1")
+    output = run(make_recommendation_script(recommendation, table, str(path)), tmp_path)
+    measured = measure(table, find_learner("linear"), recommendation.best.configuration, Protocol())
+    assert "F1: " in output
+    assert printed_score(output) == pytest.approx(1 - float(np.mean(measured.fold_losses["f1"])), abs=2e-4)
+
+
 @pytest.mark.parametrize("target", ["binary", "regression"])
 @pytest.mark.parametrize(("kind", "column"), [("group", "farm"), ("time", "when"), ("time", "minute")])
 def test_the_script_of_a_search_by_group_or_time_scores_in_the_same_folds(
