@@ -255,7 +255,7 @@ def set_outer_rows_aside(source: TableSource) -> TrainTest:
     features, _ = table.preparation.transform(outer)
     features = features[list(table.features)]
     if not table.task.type.is_classification:
-        y = parse_column(outer[table.target]).to_numpy(dtype=float)
+        y = parse_column(outer[table.target]).cells.to_numpy(dtype=float)
         return TrainTest(table, replace(table, features=features, y=y))
     codes = pd.Index(table.classes, dtype=object).get_indexer(pd.Index(read_labels(outer[table.target]), dtype=object))
     # A class of a single row may be among the outer rows alone, where nothing can know it.

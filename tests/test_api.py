@@ -17,7 +17,7 @@ from metahp.core.space import Float, SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, TrialState
 from metahp.core.trial_columns import TrialColumns
-from metahp.evaluation.runner import Limits
+from metahp.evaluation.limits import Limits
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners import registry
 from metahp.learners.linear import Linear

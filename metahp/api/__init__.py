@@ -1,16 +1,16 @@
-"""The main functions: load, describe, recommend, tune, tune_objective, train and refresh."""
+"""The story, one function per verb: load, describe, recommend, tune, tune_objective, train and refresh.
+
+All of it is imported on first use, so that a wrong name is refused before anything heavy is imported.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from metahp.api.advice import find_known_learners, recommend
-from metahp.api.tables import describe
-from metahp.datasets.load import load
-
 if TYPE_CHECKING:
+    from metahp.api.advice import find_known_learners
     from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
     from metahp.api.training import train
-    from metahp.api.tuning import tune, tune_objective
+    from metahp.api.verbs import describe, load, recommend, tune, tune_objective
     from metahp.study.result import TuneResult
 
 __all__ = [
@@ -30,15 +30,14 @@ __all__ = [
     "tune_objective",
 ]
 
-# Imported on first use: a recommendation needs neither search nor results.
 _LAZY_MODULES = {
     **dict.fromkeys(
         ("LARGE_LIMITS", "SEED_LIMITS", "SEED_PROTOCOL", "ManifestRow", "read_manifest", "refresh"), "api.growth"
     ),
+    **dict.fromkeys(("describe", "load", "recommend", "tune", "tune_objective"), "api.verbs"),
     "TuneResult": "study.result",
+    "find_known_learners": "api.advice",
     "train": "api.training",
-    "tune": "api.tuning",
-    "tune_objective": "api.tuning",
 }
 
 

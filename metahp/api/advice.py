@@ -12,16 +12,18 @@ from threadpoolctl import threadpool_limits
 
 from metahp.api.advisers import NamedAdviser, ask_about, find_kept_adviser
 from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
-from metahp.api.tables import describe, load
-from metahp.core.errors import InputError, KnowledgeBaseError
+from metahp.api.tables import describe_table
+from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import STAND_INS, Metric, find_metric
 from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
+from metahp.datasets.table import Table
 from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.arguments import check_outside
 from metahp.learners.registry import LEARNERS, find_learner
 from metahp.recommendation.result import Recommendation, Recommended, set_reference
 from metahp.surrogate.collecting import find_main_protocols
@@ -34,41 +36,17 @@ MIN_KNOWN_SHARE = 0.15
 _log = logging.getLogger(__name__)
 
 
-def recommend(
-    X: Any,
-    y: Any = None,
+def advise_on(
+    table: Table,
     *,
-    target: str | None = None,
-    task: str | None = None,
-    metric: str | None = None,
-    k: int = 5,
-    learners: str | Sequence[str] | None = None,
-    knowledge_base: str | Path | KnowledgeBase | None = None,
-    seed: int = 0,
-    budget_seconds: float = 2.0,
+    metric: str | None,
+    k: int,
+    learners: str | Sequence[str] | None,
+    knowledge_base: str | Path | KnowledgeBase | None,
+    seed: int,
+    budget_seconds: float,
 ) -> Recommendation:
-    """The `k` configurations to try first on a table.
-
-    Args:
-        X: A path, a frame, an array (n, d), or a `Table`.
-        y: Target, shape (n,), where `X` does not contain it.
-        target: Target column; None to guess it.
-        task: binary, multiclass or regression; None to infer it.
-        metric: A usual name (rmse, mae, log_loss, auc, f1, …) or a scikit-learn scorer's; None for the task type's
-            default.
-        k: Number of configurations.
-        learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
-        knowledge_base: A knowledge base or its path; None for the user's own.
-        seed: Seed of the meta-features' samples and of the estimators; does not affect what past tasks say.
-        budget_seconds: Work for the meta-features, in seconds of one core of a common machine.
-
-    Raises:
-        InputError, UnknownNameError: unusable input.
-        KnowledgeBaseError: no past task of this kind.
-    """
-    if k < 1:
-        raise InputError(f"k is the number of configurations, at least 1, got {k}.")
-    table = load(X, y, target=target, task=task)
+    """The `k` configurations to try first on a table; arguments and errors as of `metahp.recommend`."""
     chosen = find_metric(table.task.type, metric)
     _, snapshot = open_snapshot(knowledge_base)
     with snapshot:
@@ -104,7 +82,7 @@ def recommend(
         with threadpool_limits(1), ThreadPoolExecutor(1) as background:
             # Reading past measurements does not need the description, and takes about as long.
             reading = background.submit(_read_kept, snapshot, table.task.type, chosen, names)
-            metafeatures = describe(table, budget_seconds=budget_seconds, seed=seed)
+            metafeatures = describe_table(table, budget_seconds=budget_seconds, seed=seed)
         try:
             knowledge, kept = reading.result()
             # Not during the description: its clock measures process time and would count reading all trials.
@@ -160,7 +138,11 @@ def _find_known_trials(snapshot: Snapshot, task: Task, metric: Metric, learners:
     """Comparable trials of a known table with a finite loss and a still valid configuration."""
     spaces = find_spaces(task.type, learners)
     trials = [trial for trial in snapshot.read_trials(task=task.id) if trial.configuration.learner in spaces]
-    kept = [trial for _, trial in upgrade_trials(trials, spaces)]
+    outside = [trial for trial in trials if trial.configuration.is_outside]
+    kept = [
+        *(trial for _, trial in upgrade_trials(trials, spaces)),
+        *(trial for trial in outside if check_outside(trial.configuration, task.type)),
+    ]
     if len(kept) < len(trials):
         _log.warning(
             "%d trial(s) of this table are left out: their configuration is outside the search space, or equals that "

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metahp.api.tables import describe, make_record
+from metahp.api.tables import describe_table, make_record
 from metahp.core.errors import InputError
-from metahp.core.task import Task
+from metahp.core.task import Task, find_task_type
 from metahp.core.trial import Protocol, Trial, compute_trial_id
-from metahp.datasets.infer import find_task_type
 from metahp.datasets.read import TableSource
-from metahp.evaluation.runner import Job, Limits
+from metahp.evaluation.limits import Limits
+from metahp.evaluation.runner import Job
 from metahp.knowledge import seed as seeds
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
@@ -178,7 +178,7 @@ def _list_protocols(n_rows: int, wanted: Sequence[float]) -> list[tuple[Protocol
 
 def _describe_row(row: ManifestRow) -> TaskRecord:
     table = row.source.load()
-    metafeatures = describe(table, budget_seconds=SEED_BUDGET_SECONDS, seed=0)
+    metafeatures = describe_table(table, budget_seconds=SEED_BUDGET_SECONDS, seed=0)
     if metafeatures.warnings:
         logger.warning("%s: %s", table.task.name, "; ".join(metafeatures.warnings))
     return make_record(table, metafeatures, source=row.origin, licence=row.licence)

@@ -10,8 +10,9 @@ from metahp.core.trial import Origin, Protocol, Trial
 from metahp.core.upgrade import upgrade_trials
 from metahp.datasets.read import TableSource
 from metahp.evaluation.backend import InTurn
+from metahp.evaluation.limits import Limits
 from metahp.evaluation.processes import call_each, run_here
-from metahp.evaluation.runner import Job, Limits
+from metahp.evaluation.runner import Job
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import find_learner
 from metahp.refinement.strategies import make_named_strategy

@@ -1,27 +1,16 @@
 """Describe a table, and make its record for the knowledge base."""
 
 import time
-from typing import Any
 
 from metahp.core.metric import find_metrics
-from metahp.datasets.load import load
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import compute_constant_losses
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.metafeatures.extract import MetaFeatures, extract
 
 
-def describe(
-    X: Any,
-    y: Any = None,
-    *,
-    target: str | None = None,
-    task: str | None = None,
-    budget_seconds: float = 2.0,
-    seed: int = 0,
-) -> MetaFeatures:
-    """The meta-features of a table; those beyond `budget_seconds` of work are NaN and named in `warnings`."""
-    table = load(X, y, target=target, task=task)
+def describe_table(table: Table, *, budget_seconds: float, seed: int) -> MetaFeatures:
+    """The meta-features of a table, within `budget_seconds` of work; the rest is NaN and named in `warnings`."""
     return extract(table, budget_seconds=budget_seconds, clock=time.process_time, seed=seed)
 
 

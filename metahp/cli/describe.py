@@ -30,6 +30,7 @@ def describe(
     Meta-features are numbers that describe a table. The processor time of each group is shown too.
     """
     output.set_quiet(quiet=quiet)
+    startup.check_names(file, target=target, task=task)
     api = startup.import_api()
     with output.show_spinner("describing the table", quiet=quiet):
         table = api.load(file, target=target, task=task)

@@ -90,6 +90,10 @@ def train(
     again to continue after an interruption. New trials are used without training; train again after a few dozen new
     tasks.
     """
+    from metahp.learners.registry import find_reference
+
+    for learner in learners or ():
+        find_reference(learner)
     from metahp.api.training import TrainingOutcome, TrainingProgress
     from metahp.api.training import train as train_models
 

@@ -44,7 +44,7 @@ def format_metric(metric: "Metric", table: "Table") -> str:
 
 def format_changes(configuration: "Configuration", default: "Configuration") -> str:
     """The hyperparameters that differ from the library's default, with their values."""
-    values, usual = configuration.values, default.values
+    values, usual = configuration.hyperparameters, default.hyperparameters
     differing = {name: value for name, value in values.items() if usual.get(name, ...) != value}
     if not differing:
         return "library default"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metahp.cli import options, output
+from metahp.cli import options, output, startup
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,11 @@ def predict(
     """
     output.set_quiet(quiet=quiet)
     from metahp.core.errors import InputError
+
+    if not directory.is_dir():
+        what = "is a file" if directory.exists() else "does not exist"
+        raise InputError(f"'{directory}' {what}; expected the directory that metahp tune wrote.")
+    startup.check_names(file)
     from metahp.results.predict import load_result
 
     model = load_result(directory)

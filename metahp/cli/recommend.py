@@ -62,6 +62,7 @@ def recommend(
         raise InputError(
             "--format python needs a file, because the script reads it again; standard input can be read only once."
         )
+    startup.check_names(file, learners=learner, target=target, task=task, metric=metric)
     api = startup.import_api()
     with output.show_spinner("reading the table", quiet=quiet):
         table = api.load(file, target=target, task=task)

@@ -1,7 +1,19 @@
-"""The slow part of starting a command: importing the Python interface."""
+"""The start of a command: names that a person gave are checked, then what is heavy is imported."""
 
 import gc
+from collections.abc import Sequence
 from types import ModuleType
+
+
+def check_names(file: str, *, learners: Sequence[str] | None = None, **names: str | None) -> None:
+    """Refuse a missing file and wrong names before anything heavy is imported; names as of `metahp.tune`.
+
+    Raises:
+        InputError, UnknownNameError: they are refused.
+    """
+    from metahp.api import checks
+
+    checks.check_names(file, learners=learners or None, **names)
 
 
 def import_api() -> ModuleType:

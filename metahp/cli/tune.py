@@ -114,8 +114,12 @@ def tune(
     again to continue.
     """
     output.set_quiet(quiet=quiet)
+    startup.check_names(file, learners=learner, target=target, task=task, metric=metric, groups=group, time=by_time)
     from metahp.evaluation import interrupts
+    from metahp.study.request import Start
 
+    # Before the result directory is looked at, which imports a lot.
+    Start(strategy=strategy, device=device)
     api = startup.import_api()
     directory = out or Path(_make_directory_name(file))
     if out is None:

@@ -149,6 +149,20 @@ def find_metrics(task_type: TaskType) -> tuple[Metric, ...]:
     return tuple(metric for metric in _ALL if task_type in metric.task_types)
 
 
+def check_metric_name(name: object, task_type: TaskType | None = None) -> None:
+    """Refuse a name that no metric has, or none of this task type; None is the default metric.
+
+    Raises:
+        UnknownNameError, InputError: as of `find_metric`.
+    """
+    if name is None or not isinstance(name, str) or not name:
+        return
+    if task_type is not None:
+        find_metric(task_type, name)
+    elif name not in METRICS:
+        raise UnknownNameError(f"'{name}' is not a metric. {did_you_mean(name, list(METRICS))}", argument="metric")
+
+
 def find_metric(task_type: TaskType, name: str | None = None) -> Metric:
     """The metric called `name`, or the default of the task type.
 

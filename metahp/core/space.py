@@ -252,7 +252,7 @@ class SearchSpace:
 
     def iterations_of(self, configuration: Configuration) -> int | None:
         """Number of iterations of a configuration; None if no hyperparameter counts them."""
-        value = configuration.values.get(self.iteration_axis) if self.iteration_axis else None
+        value = configuration.stored.get(self.iteration_axis) if self.iteration_axis else None
         return int(value) if isinstance(value, int | float) else None
 
     def with_iterations(self, configuration: Configuration, n_iterations: int) -> Configuration:
@@ -295,27 +295,34 @@ class SearchSpace:
                 raise UnknownHyperparameterError(
                     f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(names))}"
                 )
+        chosen = self.activate(values)
+        for axis in self.hyperparameters:
+            if axis.name in chosen:
+                axis.to_unit(chosen[axis.name])
+        return Configuration.of(self.learner, chosen)
+
+    def activate(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """The values of all active hyperparameters, defaults for those not given; whether they lie inside is open."""
         chosen: dict[str, Value] = {}
         for axis in self.hyperparameters:
             if _is_active(axis, chosen):
-                value = values.get(axis.name, axis.default)
-                axis.to_unit(value)
-                chosen[axis.name] = value
-        return Configuration.of(self.learner, chosen)
+                chosen[axis.name] = values.get(axis.name, axis.default)
+        return chosen
 
     def upgraded(self, configuration: Configuration) -> Configuration | None:
         """A configuration of any version of this space as a configuration of this version; None if there is none.
 
         A missing hyperparameter takes its default: the library used it before the space had the hyperparameter. A
         hyperparameter that this space no longer has is dropped, whatever its value: this space does not know which
-        value was the library's. The result is None if a value lies outside its range or is no longer a choice, or if
-        the learner is another one. A configuration of this version is returned unchanged.
+        value was the library's. The result is None if a value lies outside its range or is no longer a choice, if the
+        learner is another one, or if the configuration was outside the space from the start. A configuration of this
+        version is returned unchanged.
         """
-        if configuration.learner != self.learner:
+        if configuration.learner != self.learner or configuration.is_outside:
             return None
         names = self.names
         try:
-            upgraded = self.configuration({name: value for name, value in configuration.items if name in names})
+            upgraded = self.configuration({name: value for name, value in configuration.pairs if name in names})
         except OutOfRangeError:
             return None
         return configuration if upgraded == configuration else upgraded
@@ -332,7 +339,7 @@ class SearchSpace:
         # Positions are cached: most of the thousands of configurations share their values with others.
         positions: dict[tuple[str, type, Value], float] = {}
         for row, configuration in enumerate(configurations):
-            for name, value in configuration.items:
+            for name, value in configuration.pairs:
                 if name not in column:
                     raise UnknownHyperparameterError(
                         f"'{name}' is not a hyperparameter of {self.learner}. {did_you_mean(name, list(self.names))}"

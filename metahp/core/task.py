@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from metahp.core.checks import check_integer, check_kind, check_text
-from metahp.core.errors import InputError
+from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 
 
 class TaskType(StrEnum):
@@ -20,6 +20,20 @@ class TaskType(StrEnum):
     def is_classification(self) -> bool:
         """Whether the target is a class."""
         return self is not TaskType.REGRESSION
+
+
+def find_task_type(name: str | None) -> TaskType | None:
+    """The task type called `name`; None stays None.
+
+    Raises:
+        UnknownNameError: no such task type.
+    """
+    if name is None:
+        return None
+    known = [str(kind) for kind in TaskType]
+    if name not in known:
+        raise UnknownNameError(f"No `task` is called '{name}'. {did_you_mean(name, known)}", argument="task")
+    return TaskType(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,9 @@ def upgrade_columns(trials: TrialColumns, spaces: Mapping[str, SearchSpace]) -> 
             return _rank(new.id != old.id, kept.origins[place], kept.states[place], kept.ids[place])
 
         kept = kept.take(np.array(_drop_repeats(keys, rank), dtype=int))
-    return kept.replace_configurations([new or old for new, old in zip(new_of, trials.configurations, strict=True)])
+    return kept.replace_configurations(
+        [old if new is None else new for new, old in zip(new_of, trials.configurations, strict=True)]
+    )
 
 
 def _upgrade_each(

@@ -1,59 +1,196 @@
-"""Find the type of a raw column from its cells: numbers, dates or text."""
+"""Find what a raw column holds: numbers, dates or categories, and how they are written."""
 
-import re
-import warnings
-from typing import Any
+import datetime
+import decimal
+import functools
+import numbers
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from metahp.core.errors import InputError
-from metahp.datasets.portable import make_number_label, parse_categories, parse_dates, parse_numbers, read_texts
+from metahp.core.text import join_names
+from metahp.datasets.notation import EXACT, PEEK, Notation, find_notation
+from metahp.datasets.portable import MISSING, make_number_label, parse_categories, parse_numbers, read_texts
 
-# No date is longer. The search for the shape of a date takes quadratic time in the length of the text.
-MIN_DATE_LENGTH, MAX_DATE_LENGTH = 6, 100
-_DATE_SHAPE = re.compile(r"\d.*[-/:.].*\d")
-# This many values are tried first; a column is parsed as a whole only if all of them are numbers or all are dates.
-PEEK = 1000
-# Before that, these few values already rule out numbers for most text columns.
-FEW = 10
+# A text column with more distinct values than this share of its cells holds names, not categories.
+ID_UNIQUE_SHARE = 0.9
+MIN_UNIQUE = 20
+# Odd cells are quoted up to this many.
+MAX_QUOTED = 3
+# Values that instruments and surveys write for a missing one, and how often one has to be met.
+SENTINELS = (-9999.0, -999.0, -99.0, -9.0, -1.0, -200.0, -1000.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0)
+MIN_SENTINEL_SHARE = 0.005
 
 
-def parse_column(column: pd.Series) -> pd.Series:
-    """The column as float64, datetime64 or categories of text, whatever the file's format.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnRules:
+    """How cells become values.
 
-    In text columns the values in `portable.MISSING` are missing. A text column that holds only numbers (or only dates)
-    becomes numeric (or datetime64). Each distinct value is parsed once.
+    Attributes:
+        is_typed: Whether the types of the columns are meant, as in a frame: text is categories, and what is not missing
+            there is not missing. In a file everything is text.
+        missing: Texts that are missing values.
+        day_first: Whether the day comes first in dates that could be read both ways; None where that is not known.
+        decimal: Decimal mark of columns that do not show one; empty where it is not known.
+        categorical: Columns that are categories, whatever they look like.
+        numeric: Columns that are numbers; other cells are missing.
+        first_line: Line of the file where the first row is; 0 where there is no file.
+    """
+
+    is_typed: bool = False
+    missing: tuple[str, ...] = MISSING
+    day_first: bool | None = None
+    decimal: str = ""
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    first_line: int = 0
+
+
+FILE_RULES = ColumnRules()
+FRAME_RULES = ColumnRules(is_typed=True, missing=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedColumn:
+    """A raw column as values.
+
+    Attributes:
+        cells: float64, datetime64 or categories of text, shape (n,).
+        notation: How the texts were written; None for categories and for columns that were no text.
+        odd: Texts that became missing values since they are written differently, each with its row.
+        example: One of the texts; empty for columns that were no text.
+        is_forced: Whether a text column was read as numbers though its type says text.
+    """
+
+    cells: pd.Series
+    notation: Notation | None = None
+    odd: tuple[tuple[str, int], ...] = ()
+    example: str = ""
+    is_forced: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the column."""
+        return str(self.cells.name)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the values are numbers."""
+        return pd.api.types.is_numeric_dtype(self.cells.dtype)
+
+
+def parse_column(column: pd.Series, rules: ColumnRules = FILE_RULES) -> ParsedColumn:
+    """The column as values, whatever the format of its file. Each distinct text is parsed once.
 
     Raises:
         InputError: the column holds complex numbers.
     """
+    column = replace_markers(normalise_column(column), rules.missing)
     dtype = column.dtype
+    if str(column.name) in rules.categorical:
+        return _parse_categories(label_numbers(column), rules)
     if isinstance(dtype, pd.CategoricalDtype):
-        column = column.astype(_find_dtype_with_missing(dtype.categories.dtype))
-        dtype = column.dtype
+        return _parse_category_type(column, rules)
     if dtype == np.float64 and isinstance(dtype, np.dtype):
-        return column
-    refuse_complex(column)
+        return ParsedColumn(cells=column)
     if pd.api.types.is_bool_dtype(dtype):
-        return _parse_text(column)
+        return _parse_categories(column, rules)
+    if pd.api.types.is_integer_dtype(dtype) and _is_beyond_exact(column):
+        return _parse_categories(label_numbers(column), rules)
     if pd.api.types.is_numeric_dtype(dtype):
-        return pd.Series(column.to_numpy(dtype=float, na_value=np.nan), index=column.index, name=column.name)
+        values = column.to_numpy(dtype=float, na_value=np.nan)
+        return ParsedColumn(cells=pd.Series(values, index=column.index, name=column.name))
     if pd.api.types.is_datetime64_any_dtype(dtype):
-        return column if column.dt.tz is None else column.dt.tz_localize(None)
+        return ParsedColumn(cells=column)
     if pd.api.types.is_timedelta64_dtype(dtype):
-        return column.dt.total_seconds().astype(float)
-    return _parse_text(column)
+        return ParsedColumn(cells=column.dt.total_seconds().astype(float))
+    return _parse_text(column, rules)
 
 
-def refuse_complex(column: pd.Series) -> None:
-    """Refuse a column of complex numbers.
+def normalise_column(column: pd.Series) -> pd.Series:
+    """The column with one of numpy's types or pandas' text and categories, the same cells and no time zone.
 
     Raises:
         InputError: the column holds complex numbers.
     """
+    dtype: Any = column.dtype
+    if isinstance(dtype, pd.ArrowDtype):
+        column = _convert_arrow(column)
+    elif isinstance(dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
+    elif isinstance(dtype, pd.SparseDtype):
+        column = pd.Series(np.asarray(column), index=column.index, name=column.name)
     if pd.api.types.is_complex_dtype(column.dtype):
         raise InputError(f"Column '{column.name}' holds complex numbers; expected numbers, text, dates or booleans.")
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        if getattr(column.dtype, "tz", None) is not None:
+            return column.dt.tz_convert("UTC").dt.tz_localize(None)
+        return column
+    return _convert_objects(column) if column.dtype == object else column
+
+
+def _convert_arrow(column: pd.Series) -> pd.Series:
+    import pyarrow as pa  # noqa: PLC0415 - of frames from Arrow alone
+
+    kind = cast(pd.ArrowDtype, column.dtype).pyarrow_dtype
+    if pa.types.is_nested(kind):
+        return _convert_objects(column.astype(object))
+    if pa.types.is_decimal(kind):
+        return pd.Series(column.to_numpy(dtype=float, na_value=np.nan), index=column.index, name=column.name)
+    if pa.types.is_date(kind):
+        return column.astype("datetime64[s]")
+    if pa.types.is_timestamp(kind):
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None) if kind.tz is not None else column
+        return column.astype(np.dtype(f"datetime64[{kind.unit}]"))
+    if pa.types.is_duration(kind):
+        return column.astype(np.dtype(f"timedelta64[{kind.unit}]"))
+    if pa.types.is_dictionary(kind):
+        return pd.Series(pd.Categorical(column.astype(object)), index=column.index, name=column.name)
+    if pa.types.is_integer(kind) and column.isna().any():
+        return column.astype("Int64")
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return pd.Series(column.to_numpy(na_value=np.nan), index=column.index, name=column.name)
+    return column.astype(object)
+
+
+def _convert_objects(column: pd.Series) -> pd.Series:
+    """A column of Python's objects: all numbers, all dates or all durations as such, bytes as text."""
+    kinds = {type(cell) for cell, gone in zip(column, column.isna(), strict=True) if not gone}
+    if not kinds or kinds == {str}:
+        return column
+    if any(issubclass(kind, list | tuple | dict | set | np.ndarray) for kind in kinds):
+        return pd.Series([_write_object(cell) for cell in column], index=column.index, name=column.name, dtype=object)
+    if all(issubclass(kind, numbers.Real | decimal.Decimal) and not issubclass(kind, bool) for kind in kinds):
+        if all(issubclass(kind, numbers.Integral) for kind in kinds) and not column.isna().any():
+            try:
+                return column.astype("int64")
+            except OverflowError:
+                return column.astype(str).astype(object)
+        return pd.Series([np.nan if pd.isna(cell) else float(cell) for cell in column], column.index, name=column.name)
+    if all(issubclass(kind, datetime.date) for kind in kinds):
+        dates = pd.to_datetime(column.to_numpy(), utc=True, errors="coerce")
+        return pd.Series(dates.tz_localize(None), index=column.index, name=column.name)
+    if all(issubclass(kind, datetime.timedelta) for kind in kinds):
+        return pd.Series(pd.to_timedelta(column.to_numpy()), index=column.index, name=column.name)
+    if bytes in kinds:
+        decoded = [cell.decode("utf-8", "backslashreplace") if isinstance(cell, bytes) else cell for cell in column]
+        return pd.Series(decoded, index=column.index, name=column.name, dtype=object)
+    return column
+
+
+def _write_object(cell: Any) -> str | None:
+    """A list or another object as text; None where the cell is missing."""
+    is_missing = not isinstance(cell, list | tuple | dict | set | np.ndarray) and pd.isna(cell)
+    return None if is_missing else str(cell)
+
+
+def _is_beyond_exact(column: pd.Series) -> bool:
+    present = column.dropna()
+    return len(present) > 0 and (int(present.max()) > EXACT or int(present.min()) < -EXACT)
 
 
 def label_numbers(column: pd.Series) -> pd.Series:
@@ -61,59 +198,173 @@ def label_numbers(column: pd.Series) -> pd.Series:
     if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         return column
     codes, values = pd.factorize(column)
-    labels = np.array([*map(make_number_label, values), None], dtype=object)
+    make_label = str if pd.api.types.is_integer_dtype(column.dtype) else make_number_label
+    labels = np.array([*(make_label(value) for value in values), None], dtype=object)
     return pd.Series(labels[codes], index=column.index, name=column.name, dtype=object)
 
 
-def read_labels(column: pd.Series) -> np.ndarray:
-    """The cells as class names, None where a cell is missing."""
-    texts, positions = read_texts(label_numbers(column))
+def read_labels(column: pd.Series, missing: Sequence[str] = MISSING) -> np.ndarray:
+    """The cells as names of classes, shape (n,), None where a cell is missing."""
+    column = normalise_column(column)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+        column = column if any(isinstance(cell, str) for cell in column) else column.infer_objects()
+    texts, positions = read_texts(label_numbers(column), tuple(missing))
     return texts[positions]
 
 
-def parse_dates_quietly(texts: np.ndarray) -> pd.DatetimeIndex:
-    """`parse_dates` without pandas' warnings about unknown time zones; a column with such cells stays text."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return parse_dates(texts)
+def _parse_categories(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
+    texts, positions = read_texts(column, rules.missing)
+    return ParsedColumn(cells=pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name))
 
 
-def _find_dtype_with_missing(dtype: Any) -> Any:
-    """A dtype that holds the same values and missing values."""
-    if pd.api.types.is_bool_dtype(dtype):
-        return object
-    return float if pd.api.types.is_numeric_dtype(dtype) else dtype
-
-
-def _parse_text(column: pd.Series) -> pd.Series:
-    texts, positions = read_texts(column)
-    present = texts[pd.notna(texts)]
-    parsed: Any
-    if not len(present):
-        parsed = np.full(len(texts), np.nan)
-    elif (numbers := _parse_all_numbers(texts, present)) is not None:
-        parsed = numbers
-    elif (dates := _parse_all_dates(texts, present)) is not None:
-        parsed = dates
+def _parse_category_type(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
+    """Categories of a frame; ordered ones keep their order."""
+    values = cast(pd.Categorical, column.array)
+    labels = label_numbers(pd.Series(values.categories.to_numpy(), dtype=values.categories.dtype))
+    names, positions = read_texts(pd.Series(labels.to_numpy(dtype=object), dtype=object), rules.missing)
+    used = set(values.codes[values.codes >= 0].tolist())
+    texts = [names[position] if code in used else None for code, position in enumerate(positions)]
+    if values.ordered:
+        known = tuple(dict.fromkeys(text for text in texts if text is not None))
+        parsed = parse_categories(np.array([*texts, None], dtype=object), known)
     else:
-        parsed = parse_categories(texts)
-    return pd.Series(parsed[positions], index=column.index, name=column.name)
+        parsed = parse_categories(np.array([*texts, None], dtype=object))
+    return ParsedColumn(cells=pd.Series(parsed[values.codes], index=column.index, name=column.name))
 
 
-def _parse_all_numbers(texts: np.ndarray, present: np.ndarray) -> np.ndarray | None:
-    """The texts as numbers; None unless all of `present` are numbers."""
-    if np.isnan(parse_numbers(present[:FEW])).any() or np.isnan(parse_numbers(present[:PEEK])).any():
+def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
+    texts, positions = read_texts(column, rules.missing)
+    is_present = np.array([text is not None for text in texts])
+    present = texts[is_present]
+    if not len(present):
+        return ParsedColumn(cells=pd.Series(np.nan, index=column.index, name=column.name, dtype=float))
+    counts = np.bincount(positions[positions >= 0], minlength=len(texts))[is_present]
+    is_numeric = str(column.name) in rules.numeric
+    notation = find_notation(present, counts, day_first=rules.day_first, decimal=rules.decimal)
+    if is_numeric and (notation is None or notation.kind == "date"):
+        notation = Notation(kind="number")
+    is_typed_text = rules.is_typed and notation is not None and notation.kind == "number" and not is_numeric
+    # Text that holds numbers is categories, as its type says, unless nearly every value is different.
+    if is_typed_text and _are_texts(column) and len(present) <= max(MIN_UNIQUE, ID_UNIQUE_SHARE * counts.sum()):
+        notation = None
+    if notation is None:
+        return ParsedColumn(cells=pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name))
+    values = notation.parse(texts)
+    is_odd = is_present & np.asarray(pd.isna(values))
+    rows = np.flatnonzero(is_odd[positions]).tolist() if is_odd.any() else []
+    return ParsedColumn(
+        cells=pd.Series(values[positions], index=column.index, name=column.name),
+        notation=notation,
+        odd=tuple((str(texts[positions[row]]), int(row)) for row in rows),
+        example=str(next(text for text in present if not is_odd[np.flatnonzero(texts == text)[0]])),
+        is_forced=is_typed_text,
+    )
+
+
+def _are_texts(column: pd.Series) -> bool:
+    return column.dtype != object or all(isinstance(cell, str) for cell in column.dropna())
+
+
+def settle_day_first(columns: Sequence[ParsedColumn]) -> bool | None:
+    """Whether the day comes first in the dates that show it; None where none does, or not all agree."""
+    shown = set()
+    for column in columns:
+        if column.notation is not None and column.notation.kind == "date" and not column.notation.is_ambiguous:
+            shown |= {
+                form.startswith("%d")
+                for form in column.notation.formats
+                if form[:3] in ("%d/", "%m/", "%d-", "%m-", "%d.", "%m.")
+            }
+    return shown.pop() if len(shown) == 1 else None
+
+
+def describe_columns(columns: Sequence[ParsedColumn], rules: ColumnRules) -> Iterator[str]:
+    """What a user should know of how the columns were read, one line each."""
+    for column in columns:
+        if column.odd:
+            yield _describe_odd(column, rules)
+    written = [
+        f"{column.name} ({column.example})"
+        for column in columns
+        if column.notation is not None
+        and column.notation.kind == "written"
+        and (column.notation.decimal, set(column.notation.units)) != (",", {""})
+    ]
+    if written:
+        yield f"read as numbers: {join_names(written)}"
+    if any(column.notation is not None and column.notation.decimal == "," for column in columns):
+        yield "decimal commas read as decimal points"
+    forced = [column.name for column in columns if column.is_forced]
+    if forced:
+        yield f"text read as numbers, since nearly every value is different: {join_names(forced)}"
+    for column in columns:
+        if column.notation is not None and column.notation.is_ambiguous:
+            first = "day" if column.notation.formats[0].startswith("%d") else "month"
+            yield (
+                f"column '{column.name}': nothing shows whether day or month comes first in dates such as "
+                f"{column.example}; read with the {first} first, `dayfirst` decides"
+            )
+    for column in columns:
+        if column.is_number and (sentinel := find_sentinel(column.cells.to_numpy())) is not None:
+            value, count = sentinel
+            yield (
+                f"column '{column.name}': {value:g} is far from all other values and appears {count:,} times; if it "
+                f"stands for a missing value it misleads every model: `na={value:g}` makes it missing"
+            )
+
+
+def _describe_odd(column: ParsedColumn, rules: ColumnRules) -> str:
+    kind = "dates" if column.notation is not None and column.notation.kind == "date" else "numbers"
+    quoted: dict[str, int] = {}
+    for text, row in column.odd:
+        quoted.setdefault(text, row)
+    where = [
+        f"'{text}' in {'line' if rules.first_line else 'row'} {row + (rules.first_line or 1)}"
+        for text, row in list(quoted.items())[:MAX_QUOTED]
+    ]
+    more = f" and {len(quoted) - MAX_QUOTED} other texts" if len(quoted) > MAX_QUOTED else ""
+    count = f"{len(column.odd):,} cell{'s' if len(column.odd) > 1 else ''}"
+    return f"column '{column.name}' holds {kind} but for {count}, read as missing: {', '.join(where)}{more}"
+
+
+def find_sentinel(values: np.ndarray) -> tuple[float, int] | None:
+    """A value that seems to stand for a missing one, and how often it is met; None where there is none.
+
+    It is one of `SENTINELS`, the lowest or highest value, met often, and further from the next value than all others
+    are from each other.
+    """
+    present = values[np.isfinite(values)]
+    if len(present) < MIN_UNIQUE:
         return None
-    numbers = parse_numbers(texts)
-    return numbers if np.count_nonzero(~np.isnan(numbers)) == len(present) else None
+    for sentinel in {float(present.min()), float(present.max())} & set(SENTINELS):
+        is_it = present == sentinel
+        others = present[~is_it]
+        if is_it.sum() < max(2, MIN_SENTINEL_SHARE * len(present)) or len(np.unique(others[:PEEK])) < 3:
+            continue
+        spread = float(np.ptp(others))
+        gap = float(np.abs(others - sentinel).min())
+        if gap > spread or (sentinel < -1 and others.min() >= 0 and gap > 0.1 * spread):
+            return sentinel, int(is_it.sum())
+    return None
 
 
-def _parse_all_dates(texts: np.ndarray, present: np.ndarray) -> pd.DatetimeIndex | None:
-    """The texts as dates; None unless all of `present` are dates and the first ones look like dates."""
-    sample = present[:PEEK]
-    if not all(MIN_DATE_LENGTH <= len(text) <= MAX_DATE_LENGTH and _DATE_SHAPE.search(text) for text in sample):
-        return None
-    if parse_dates_quietly(sample).isna().any():
-        return None
-    dates = parse_dates_quietly(texts)
-    return dates if np.count_nonzero(dates.notna()) == len(present) else None
+def replace_markers(column: pd.Series, markers: Sequence[str]) -> pd.Series:
+    """The column; cells that equal a marker are missing: numbers by value, other cells by text."""
+    if pd.api.types.is_bool_dtype(column.dtype) or not markers:
+        return column
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        values = _parse_markers(tuple(markers))
+        is_marker = column.isin(values) if values else None
+        return column if is_marker is None or not is_marker.any() else column.astype(float).mask(is_marker)
+    # Texts are compared as texts later; here only those that read as numbers matter.
+    if _parse_markers(tuple(markers)) and (column.dtype == object or pd.api.types.is_string_dtype(column.dtype)):
+        is_marker = column.isin([*markers, *_parse_markers(tuple(markers))])
+        return column.mask(is_marker) if is_marker.any() else column
+    return column
+
+
+@functools.cache
+def _parse_markers(markers: tuple[str, ...]) -> list[float]:
+    values = parse_numbers(np.array(markers, dtype=object))
+    return [float(value) for value in values if np.isfinite(value)]

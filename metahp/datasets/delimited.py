@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -14,7 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from metahp.core.errors import InputError
+from metahp.datasets.layout import Layout, find_layout, find_usual_width
 from metahp.datasets.limits import MAX_LINE_BYTES, check_columns, format_gibibytes
+from metahp.datasets.notation import find_decimal_mark
 from metahp.datasets.portable import MISSING
 from metahp.datasets.raw import ReadOptions
 from metahp.datasets.source import Text
@@ -28,7 +29,7 @@ SAMPLE_ROWS = 100
 # A block must hold at least one row of a very wide table.
 BLOCK_BYTES = 1 << 23
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_LOSES_DIGITS = re.compile(r"[-+]?0\d+|[-+]?\d{16,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +38,19 @@ class _Sketch:
 
     separator: str
     header: list[str]
+    layout: Layout
     skipped: int
     offset: int
+    first_line: int
     rows: list[list[str]]
     decimal: str
     is_numeric: list[bool]
+    could_be_codes: list[bool]
     has_space_before_quote: bool
 
 
 def read_delimited(
-    text: Text, text_columns: Collection[str] = (), min_columns: int = 2
+    text: Text, text_columns: Collection[str] = (), min_columns: int = 2, separator: str | None = None
 ) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
     """The raw frame with the header's names unchanged, the read options, and warnings.
 
@@ -55,10 +59,8 @@ def read_delimited(
     Raises:
         InputError: no rows, or a row with another number of fields than the header.
     """
-    sketch = _make_sketch(text, text_columns, min_columns)
-    warnings = list(text.warnings)
-    if sketch.decimal == ",":
-        warnings.append("decimal commas read as decimal points")
+    sketch = _make_sketch(text, text_columns, min_columns, separator)
+    warnings = [*text.warnings, *sketch.layout.warnings]
     if _looks_headless(sketch.header):
         warnings.append("the first line is read as column names but looks like values; add a header line if it is data")
     if sketch.has_space_before_quote:
@@ -76,18 +78,21 @@ def read_delimited(
         separator=sketch.separator,
         encoding=text.encoding,
         compression=text.source.compression,
-        decimal=sketch.decimal,
-        skip_lines=sketch.skipped,
+        decimal_hint=sketch.decimal,
+        skip_lines=sketch.skipped if sketch.layout.is_plain else sketch.first_line - 1,
+        column_names=() if sketch.layout.is_plain else sketch.layout.names,
+        first_line=sketch.first_line,
     )
     return frame.set_axis(sketch.header, axis=1), options, tuple(warnings)
 
 
-def _make_sketch(text: Text, text_columns: Collection[str], min_columns: int) -> _Sketch:
+def _make_sketch(text: Text, text_columns: Collection[str], min_columns: int, given: str | None) -> _Sketch:
     sample, is_whole = _read_sample(text)
     decoded = sample.decode("utf-8", errors="ignore")
     first = decoded.lstrip("\r\n \t")[:1] or decoded[:1]
-    parsed = {separator: _parse_sample(decoded, separator, is_whole) for separator in SEPARATORS}
-    separator = max(SEPARATORS, key=lambda candidate: _rate_separator([row for _, row in parsed[candidate]]))
+    separators = SEPARATORS if given is None else (given,)
+    parsed = {separator: _parse_sample(decoded, separator, is_whole) for separator in separators}
+    separator = max(separators, key=lambda candidate: _rate_separator([row for _, row in parsed[candidate]]))
     lines = parsed[separator]
     if not lines and decoded.strip():
         raise InputError(
@@ -96,9 +101,10 @@ def _make_sketch(text: Text, text_columns: Collection[str], min_columns: int) ->
         )
     if not lines or not first:
         raise InputError(f"'{text.source.label}' is empty; expected a header line and rows.")
-    end, header = lines[0]
+    layout = find_layout([row for _, row in lines])
+    end, header = lines[layout.first - 1][0], layout.names
     check_columns(len(header), f"'{text.source.label}'")
-    rows = [row for _, row in lines[1:]]
+    rows = [row for _, row in lines[layout.first :]]
     ends = [match.end() for match in _LINE_END.finditer(sample)]
     if len(header) < min_columns:
         raise InputError(
@@ -109,21 +115,22 @@ def _make_sketch(text: Text, text_columns: Collection[str], min_columns: int) ->
     if not rows and is_whole:
         raise InputError(f"'{text.source.label}' has a header and no rows; expected rows of values below it.")
     skipped = _count_blank_lines(decoded)
-    decimal = "," if separator != "," and _has_decimal_commas(rows) else "."
     columns = [[row[index] for row in rows if index < len(row)] for index in range(len(header))]
     spaced = re.search(re.escape(separator) + r' +"', decoded) is not None
     names = [name.strip() for name in header]
     return _Sketch(
         separator=separator,
         header=names,
+        layout=layout,
         skipped=skipped,
         offset=offset,
+        first_line=end + 1,
         rows=rows,
-        decimal=decimal,
+        decimal=find_decimal_mark([cell.strip() for row in rows for cell in row]),
         is_numeric=[
-            name not in text_columns and _is_numeric(values, decimal)
-            for name, values in zip(names, columns, strict=True)
+            name not in text_columns and _is_numeric(values) for name, values in zip(names, columns, strict=True)
         ],
+        could_be_codes=[_could_be_codes(values) for values in columns],
         has_space_before_quote=spaced,
     )
 
@@ -156,29 +163,14 @@ def _parse_sample(decoded: str, separator: str, is_whole: bool) -> list[tuple[in
 
 
 def _rate_separator(rows: list[list[str]]) -> tuple[float, int]:
-    """How well a separator fits: the share of rows as long as the header, then the number of columns."""
-    if not rows or len(rows[0]) < 2:
-        return (0.0, 0)
-    return sum(len(row) == len(rows[0]) for row in rows) / len(rows), len(rows[0])
+    """How well a separator fits: the share of rows of the usual length, then the number of columns."""
+    width, share = find_usual_width(rows)
+    return (share, width) if width > 1 else (0.0, 0)
 
 
 def _count_blank_lines(decoded: str) -> int:
     blank = decoded[: len(decoded) - len(decoded.lstrip())]
     return len(_LINE_END.findall(blank.encode()))
-
-
-def _has_decimal_commas(rows: list[list[str]]) -> bool:
-    cells = Counter(
-        "comma" if _DECIMAL_COMMA.fullmatch(cell.strip()) else "point"
-        for row in rows
-        for cell in row
-        if _DECIMAL_COMMA.fullmatch(cell.strip()) or _is_point(cell)
-    )
-    return cells["comma"] > 0 and cells["point"] == 0
-
-
-def _is_point(cell: str) -> bool:
-    return "." in cell and _is_number(cell)
 
 
 def _is_number(cell: str) -> bool:
@@ -189,9 +181,16 @@ def _is_number(cell: str) -> bool:
     return "_" not in cell
 
 
-def _is_numeric(values: list[str], decimal: str) -> bool:
+def _is_numeric(values: list[str]) -> bool:
+    """Whether all values are numbers that lose nothing as such: no leading zero, not too many digits."""
     present = [value.strip() for value in values if value.strip() not in MISSING]
-    return all(_is_number(value.replace(",", ".") if decimal == "," else value) for value in present)
+    return all(_is_number(value) for value in present) and not any(_LOSES_DIGITS.fullmatch(value) for value in present)
+
+
+def _could_be_codes(values: list[str]) -> bool:
+    """Whether later values may have leading zeros: all of these are digits, and equally many."""
+    present = [value.strip() for value in values if value.strip() not in MISSING]
+    return len({len(value) for value in present}) == 1 and len(present[0]) > 1 and all(map(str.isdecimal, present))
 
 
 def _looks_headless(header: list[str]) -> bool:
@@ -204,6 +203,8 @@ def _looks_headless(header: list[str]) -> bool:
 def _read_with_arrow(text: Text, sketch: _Sketch) -> pd.DataFrame:
     names = [f"c{index}" for index in range(len(sketch.header))]
     numeric = {name for name, is_numeric in zip(names, sketch.is_numeric, strict=True) if is_numeric}
+    codes = {name for name, could_be in zip(names, sketch.could_be_codes, strict=True) if could_be} & numeric
+    numeric -= codes
     try:
         table = _read_arrow_table(
             text, sketch, {name: pa.float64() if name in numeric else pa.string() for name in names}
@@ -215,7 +216,10 @@ def _read_with_arrow(text: Text, sketch: _Sketch) -> pd.DataFrame:
         table = _read_arrow_table(text, sketch, dict.fromkeys(names, pa.string()))
         for index, name in enumerate(names):
             if name in numeric:
-                table = table.set_column(index, name, _cast_to_numbers(table.column(index), sketch.decimal))
+                table = table.set_column(index, name, _cast_to_numbers(table.column(index)))
+    for index, name in enumerate(names):
+        if name in codes:
+            table = table.set_column(index, name, _cast_to_numbers(table.column(index), keep_codes=True))
     return table.to_pandas(split_blocks=True, self_destruct=True)
 
 
@@ -233,7 +237,6 @@ def _read_arrow_table(text: Text, sketch: _Sketch, types: dict[str, pa.DataType]
                     null_values=list(MISSING),
                     strings_can_be_null=True,
                     check_utf8=False,
-                    decimal_point=sketch.decimal,
                 ),
             )
         except pa.ArrowInvalid as error:
@@ -244,10 +247,11 @@ def _read_arrow_table(text: Text, sketch: _Sketch, types: dict[str, pa.DataType]
             raise
 
 
-def _cast_to_numbers(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
+def _cast_to_numbers(column: pa.ChunkedArray, *, keep_codes: bool = False) -> pa.ChunkedArray:
+    """The column as numbers; as it is where it holds other text, or codes with leading zeros that are to be kept."""
     trimmed = pc.utf8_trim_whitespace(column)
-    if decimal == ",":
-        trimmed = pc.replace_substring(trimmed, ",", ".")
+    if keep_codes and pc.any(pc.match_substring_regex(trimmed, "^0[0-9]")).as_py():
+        return column
     missing = pc.is_in(trimmed, value_set=pa.array(MISSING))
     try:
         return pc.cast(pc.if_else(missing, pa.scalar(None, pa.string()), trimmed), pa.float64())
@@ -277,9 +281,6 @@ def _read_with_pandas(text: Text, sketch: _Sketch) -> pd.DataFrame:
                 f"'{text.source.label}' cannot be parsed as CSV: {str(error).splitlines()[0]}. "
                 "Check the quotes, or save it as Parquet."
             ) from None
-    if sketch.decimal == ",":
-        for index in np.flatnonzero(sketch.is_numeric):
-            frame[index] = frame[index].str.replace(",", ".")
     return frame
 
 

@@ -1,26 +1,36 @@
-"""Make a table from a raw table: find the target and the task type, and prepare the columns."""
+"""Make a table of a raw table: its target, the task type and the prepared columns."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from metahp.core.errors import InputError, UnknownNameError, did_you_mean
-from metahp.core.task import Task, TaskType
-from metahp.core.text import make_encodable
-from metahp.datasets.columns import parse_column
+from metahp.core.errors import InputError
+from metahp.core.task import Task, TaskType, find_task_type
+from metahp.core.text import join_names, make_encodable
+from metahp.datasets.columns import (
+    ColumnRules,
+    ParsedColumn,
+    describe_columns,
+    parse_column,
+    settle_day_first,
+)
 from metahp.datasets.fingerprint import fingerprint
+from metahp.datasets.leaks import find_copies, find_giveaways
 from metahp.datasets.limits import MIN_ROWS
-from metahp.datasets.portable import make_number_label
-from metahp.datasets.preparation import Preparation
+from metahp.datasets.portable import make_number_label, parse_numbers
+from metahp.datasets.preparation import Preparation, make_target_column
 from metahp.datasets.raw import RawTable
 from metahp.datasets.table import Table
+from metahp.datasets.target import encode_target, find_target, is_junk, parse_target
 
-TARGET_NAMES = ("target", "class", "label", "y", "outcome", "response", "target_class", "labels", "classes")
-# A target of integers is read as classes if it has at most this many distinct values …
-MAX_INTEGER_CLASSES = 20
-# … and each occurs at least this often on average: a count from 0 to 15 in 60 rows is a number.
-MIN_ROWS_PER_CLASS = 5
 # Warn above this many columns: every later step takes longer.
 WIDE_COLUMNS = 1000
+# A class with fewer rows is missing in some of the usual three folds.
+MIN_CLASS_ROWS = 3
+# Columns of many numbers beside one column of names, and no column that is called like a target.
+MIN_TRANSPOSED_COLUMNS = 8
 
 
 def build_table(
@@ -53,9 +63,9 @@ def build_table(
             f"the table is wide: {frame.shape[1]:,} columns; every step takes longer, "
             "so leave out the columns that you know to be useless"
         )
-    target, origin = _find_target(frame, raw.target if target is None else target)
-    parsed = parse_column(frame[target])
-    has_target = parsed.notna()
+    target, origin = find_target(frame, raw.target if target is None else target)
+    parsed = parse_target(frame[target], raw.rules, wanted)
+    has_target = parsed.cells.notna()
     if not has_target.any():
         raise InputError(
             f"Every value of the target '{target}' is missing; name another column with `target`.", argument="target"
@@ -63,22 +73,40 @@ def build_table(
     n_without = int((~has_target).sum())
     if n_without:
         warnings.append(f"{n_without} row(s) without a target left out")
-        frame, parsed = frame[has_target.to_numpy()], parsed[has_target]
+        frame = frame[has_target.to_numpy()]
     if len(frame) < MIN_ROWS:
         raise InputError(
             f"Expected at least {MIN_ROWS} rows with a target, found {len(frame)}; "
             "with fewer rows, scores are meaningless."
         )
-    kind, y, classes = _encode_target(parsed, target, wanted)
-
-    columns = {str(name): parse_column(frame[name]) for name in frame.columns if name != target}
-    task_id = fingerprint(list(columns.values()), parsed, kind)
+    cells = parsed.cells[has_target]
+    kind, y, classes = encode_target(cells, target, wanted)
+    useless = {name: "as asked" for name in raw.drop if name != target}
+    if raw.id_column:
+        useless[raw.id_column] = "the id of a row"
+    names = [str(name) for name in frame.columns if name != target]
+    useless |= {name: "nothing but separators" for name in names if is_junk(frame[name]) and frame[name].notna().any()}
+    columns = _parse_columns(frame, [name for name in names if name not in useless], raw.rules)
+    rows = np.flatnonzero(has_target.to_numpy())
+    warnings += _describe(columns, parsed, raw.rules, rows)
+    task_id = fingerprint([column.cells for column in columns.values()], _make_numbers(cells), kind)
+    copies = find_copies(columns, y, kind)
+    useless |= copies if len(copies) < len(columns) else {}
     renamed = [name for name in raw.read.renamed.values() if name != target]
-    preparation, notes = Preparation.fit(columns, renamed)
+    preparation, notes = Preparation.fit(columns, renamed, useless=useless, missing=raw.rules.missing)
     if not preparation.columns:
         left_out = "; ".join(f"{column} ({why})" for column, why in list(preparation.dropped.items())[:5])
         raise InputError(f"No usable feature column is left beside the target '{target}': {left_out}.")
+    preparation = replace(preparation, target=make_target_column(parsed))
     features = preparation.make_features(columns)
+    warnings += _describe_classes(y, classes)
+    used = {name: columns[name] for name in preparation.used_names}
+    warnings += find_giveaways(used, y, kind)
+    if origin == "guessed: last column" and _looks_transposed(frame, columns, kind):
+        warnings.append(
+            f"the table looks transposed: {len(frame):,} named rows of numbers like each other; where the rows are "
+            "features and the columns are examples, transpose it first"
+        )
     return Table(
         task=Task(
             id=task_id,
@@ -111,94 +139,59 @@ def _check_size(frame: pd.DataFrame) -> None:
         raise InputError(f"Expected at least {MIN_ROWS} rows, found a header and no rows.")
 
 
-def find_task_type(name: str | None) -> TaskType | None:
-    """The task type called `name`; None stays None.
-
-    Raises:
-        UnknownNameError: no such task type.
-    """
-    if name is None:
-        return None
-    known = [str(kind) for kind in TaskType]
-    if name not in known:
-        raise UnknownNameError(f"No `task` is called '{name}'. {did_you_mean(name, known)}", argument="task")
-    return TaskType(name)
+def _make_numbers(cells: pd.Series) -> pd.Series:
+    """A target whose classes are called like numbers as these: 0 and 1 are the same task, be they text or not."""
+    if not isinstance(cells.dtype, pd.CategoricalDtype):
+        return cells
+    labels = cells.cat.categories.to_numpy(dtype=object)
+    numbers = parse_numbers(labels)
+    if not np.isfinite(numbers).all() or [make_number_label(number) for number in numbers] != list(labels):
+        return cells
+    return pd.Series(numbers[cells.cat.codes.to_numpy()], index=cells.index, name=cells.name)
 
 
-def _find_target(frame: pd.DataFrame, target: str | None) -> tuple[str, str]:
-    names = list(frame.columns)
-    if target is not None:
-        target = make_encodable(target).strip()
-        if target not in names:
-            raise UnknownNameError(
-                f"No column is called '{target}'. {did_you_mean(target, names[:50])}", argument="target"
-            )
-        return target, "given"
-    for wanted in TARGET_NAMES:
-        for name in names:
-            if name.lower() == wanted:
-                return name, "guessed: its name"
-    return names[-1], "guessed: last column"
+def _parse_columns(frame: pd.DataFrame, names: Sequence[str], rules: ColumnRules) -> dict[str, ParsedColumn]:
+    columns = {name: parse_column(frame[name], rules) for name in names}
+    day_first = settle_day_first(list(columns.values())) if rules.day_first is None else None
+    if day_first is not None:
+        for name, column in columns.items():
+            if column.notation is not None and column.notation.is_ambiguous:
+                columns[name] = parse_column(frame[name], replace(rules, day_first=day_first))
+    return columns
 
 
-def _encode_target(
-    parsed: pd.Series, name: str, wanted: TaskType | None
-) -> tuple[TaskType, np.ndarray, tuple[str, ...]]:
-    is_number = pd.api.types.is_numeric_dtype(parsed.dtype)
-    if is_number and np.isinf(parsed).any():
-        raise InputError(
-            f"The target '{name}' has infinite values; expected finite numbers or classes. "
-            "Empty these cells to leave out their rows, or name another column with `target`.",
-            argument="target",
-        )
-    kind = wanted or _infer_task_type(parsed, is_number)
-    if kind is TaskType.REGRESSION:
-        if not is_number:
-            raise InputError(
-                f"Regression needs a numeric target; '{name}' holds text such as "
-                f"'{_find_first_text(parsed)}'. Write numbers as 1234.5, try `task='multiclass'`, "
-                "or name another `target`.",
-                argument="task",
-            )
-        if parsed.nunique() < 2:
-            raise InputError(f"The target '{name}' has a single value; there is nothing to learn.", argument="target")
-        return kind, parsed.to_numpy(dtype=float), ()
-    codes, distinct = pd.factorize(parsed)
-    labels = [make_number_label(value) if is_number else str(value) for value in np.asarray(distinct, dtype=object)]
-    # As objects: numpy's own text drops a NUL at the end.
-    classes, positions = np.unique(np.array(labels, dtype=object), return_inverse=True)
-    codes = positions[codes]
-    if len(classes) < 2:
-        raise InputError(
-            f"The target '{name}' has a single class '{classes[0]}'; expected at least 2.", argument="target"
-        )
-    if len(classes) > len(parsed) / 2:
-        raise InputError(
-            f"The target '{name}' has {len(classes)} classes in {len(parsed)} rows: it looks like an id. "
-            "Name another column with `target`; if it is a number, write it as 1234.5 and use `task='regression'`.",
-            argument="target",
-        )
-    if kind is TaskType.BINARY and len(classes) != 2:
-        raise InputError(
-            f"`task='binary'` needs 2 classes; '{name}' has {len(classes)}. Try `task='multiclass'`.", argument="task"
-        )
-    if wanted is None:
-        kind = TaskType.BINARY if len(classes) == 2 else TaskType.MULTICLASS
-    return kind, codes.astype(np.int64), tuple(map(str, classes))
+def _describe(
+    columns: Mapping[str, ParsedColumn], target: ParsedColumn, rules: ColumnRules, rows: np.ndarray
+) -> list[str]:
+    """What a user should know of how columns and target were read; `rows` are those that have a target."""
+    moved = [
+        replace(column, odd=tuple((text, int(rows[row])) for text, row in column.odd)) for column in columns.values()
+    ]
+    return list(describe_columns([target, *moved], rules))
 
 
-def _find_first_text(parsed: pd.Series) -> str:
-    """The first value that is not a number; the first value where all are numbers."""
-    not_numbers = parsed[pd.to_numeric(parsed.astype(str), errors="coerce").isna()]
-    return str((not_numbers if len(not_numbers) else parsed).iloc[0])
+def _describe_classes(y: np.ndarray, classes: Sequence[str]) -> list[str]:
+    if not classes:
+        return []
+    counts = np.bincount(y, minlength=len(classes))
+    rare = [f"'{name}' ({count})" for name, count in zip(classes, counts, strict=True) if count < MIN_CLASS_ROWS]
+    if not rare:
+        return []
+    return [
+        f"classes with fewer rows than the {MIN_CLASS_ROWS} folds of cross-validation: {join_names(rare)}; some folds "
+        "lack them and learn nothing of them; merge or leave them out"
+    ]
 
 
-def _infer_task_type(parsed: pd.Series, is_number: bool) -> TaskType:
-    n_unique = parsed.nunique()
-    if not is_number:
-        return TaskType.BINARY if n_unique == 2 else TaskType.MULTICLASS
-    if n_unique <= 2:
-        return TaskType.BINARY
-    is_whole = bool((parsed == parsed.round()).all())
-    few = n_unique <= min(MAX_INTEGER_CLASSES, len(parsed) / MIN_ROWS_PER_CLASS)
-    return TaskType.MULTICLASS if is_whole and few else TaskType.REGRESSION
+def _looks_transposed(frame: pd.DataFrame, columns: Mapping[str, ParsedColumn], kind: TaskType) -> bool:
+    """Whether rows seem to be features: a first column of different names, then many numbers on one scale."""
+    if kind is not TaskType.REGRESSION or len(columns) < MIN_TRANSPOSED_COLUMNS or len(frame) < 2 * len(columns):
+        return False
+    first, *others = columns.values()
+    if not isinstance(first.cells.dtype, pd.CategoricalDtype) or first.cells.nunique() < len(frame):
+        return False
+    if not all(column.is_number for column in others):
+        return False
+    medians = np.array([np.nanmedian(column.cells.to_numpy()) for column in others])
+    spreads = np.array([np.nanstd(column.cells.to_numpy()) for column in others])
+    return bool(np.ptp(medians) <= 2 * np.median(spreads) and spreads.max() <= 5 * max(spreads.min(), 1e-12))

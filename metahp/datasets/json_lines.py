@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -26,7 +26,7 @@ _SPACE = re.compile(r"\s*")
 _DECODER = json.JSONDecoder()
 
 
-def read_json_lines(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
+def read_json(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
     """The raw frame (a key that a line lacks is a missing value), the read options, and warnings.
 
     Raises:
@@ -34,17 +34,56 @@ def read_json_lines(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, .
     """
     source = text.source
     options = ReadOptions(format="jsonl", encoding=text.encoding, compression=source.compression)
-    if text.source.read_head().lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-        raise InputError(
-            f"'{source.label}' is one JSON array, expected JSON lines (one object a line). "
-            "Try: jq -c '.[]' on it, or save it as CSV."
-        )
     n_rows = check_depth(text)
+    if text.source.read_head().lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+        return _read_array(text, replace(options, format="json"))
     table = _read_with_arrow(text, n_rows)
     if table is not None:
+        options = replace(options, is_nested=any(pa.types.is_struct(kind) for kind in table.schema.types))
+        while any(pa.types.is_struct(kind) for kind in table.schema.types):
+            table = table.flatten()
+            check_columns(table.num_columns, f"'{source.label}'")
         return table.to_pandas(split_blocks=True, self_destruct=True), options, text.warnings
     # Arrow needs one type per column and no NaN. Python's slower parser accepts both, and names a broken line.
-    return pd.DataFrame(_read_with_python(text)), options, text.warnings
+    frame, is_nested = _make_frame(_read_with_python(text), f"'{source.label}'")
+    return frame, replace(options, is_nested=is_nested), text.warnings
+
+
+def _read_array(text: Text, options: ReadOptions) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
+    """The same of one JSON array of objects, as pandas' `to_json(orient="records")` writes it."""
+    label = f"'{text.source.label}'"
+    try:
+        records = json.loads(text.decode())
+    except ValueError as error:
+        raise InputError(f"{label} is not a JSON array ({error}); is it cut off?") from None
+    odd = next((index for index, record in enumerate(records) if not isinstance(record, dict)), None)
+    if odd is not None:
+        raise InputError(
+            f"{label}, item {odd + 1}: expected a JSON object, found {type(records[odd]).__name__}. "
+            'Write [{"column": value, …}, …].'
+        )
+    frame, is_nested = _make_frame(list(map(_make_encodable, records)), label)
+    return frame, replace(options, is_nested=is_nested), text.warnings
+
+
+def _make_frame(records: list[dict[str, Any]], label: str) -> tuple[pd.DataFrame, bool]:
+    """The frame of objects, those inside of them as columns named by their path, and whether there are any."""
+    is_nested = any(isinstance(value, dict) for record in records for value in record.values())
+    flat = list(map(_flatten, records)) if is_nested else records
+    names = dict.fromkeys(name for record in flat for name in record)
+    check_columns(len(names), label)
+    check_cells(len(flat), len(names), label)
+    return pd.DataFrame(flat), is_nested
+
+
+def _flatten(record: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": item for key, item in _flatten(value).items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def _read_with_arrow(text: Text, n_rows: int) -> pa.Table | None:

@@ -1,41 +1,51 @@
 """Load a table from a path, a frame or arrays."""
 
+from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from metahp.core.errors import InputError
 from metahp.datasets.infer import build_table
-from metahp.datasets.raw import RawTable
-from metahp.datasets.read import make_raw_table, read_raw
+from metahp.datasets.raw import RawTable, name_column
+from metahp.datasets.read import AS_IT_IS, ReadingOptions, make_raw_table, read_raw
 from metahp.datasets.table import Table
 
 
-def read(source: Any, y: Any = None, *, target: str | None = None) -> RawTable:
+def read(source: Any, y: Any = None, *, target: Hashable | None = None, how: ReadingOptions = AS_IT_IS) -> RawTable:
     """The raw table from a path, `-` for standard input, a frame, or arrays `source` (n, d) and `y` (n,).
 
-    A `RawTable` comes back unchanged, except that `target` replaces its target.
+    A `RawTable` comes back as it is, but for the target and what `how` says.
 
     Raises:
         InputError: the file cannot be read, or the arrays are not a table.
+        UnknownNameError: `how` names a column that the table does not have.
     """
     if isinstance(source, RawTable):
         if y is not None:
             raise InputError("A RawTable has its target among its columns; leave out y.", argument="y")
-        return source if target is None else replace(source, target=target)
+        raw = source if target is None else replace(source, target=name_column(target))
+        return how.apply(raw) if how.given else raw
     if isinstance(source, str | Path):
-        return read_raw(source, target=target)
-    return make_raw_table(source, y, target=target)
+        return read_raw(source, target=None if target is None else name_column(target), how=how)
+    return make_raw_table(source, y, target=target, how=how)
 
 
-def load(source: Any, y: Any = None, *, target: str | None = None, task: str | None = None) -> Table:
+def load(
+    source: Any,
+    y: Any = None,
+    *,
+    target: Hashable | None = None,
+    task: str | None = None,
+    how: ReadingOptions = AS_IT_IS,
+) -> Table:
     """A table from a path, `-` for standard input, a raw table, a frame, or arrays `source` (n, d) and `y` (n,).
 
     Raises:
         InputError, UnknownNameError: see `read` and `metahp.datasets.infer.build_table`.
     """
     if isinstance(source, Table):
-        if y is not None or target is not None or task is not None:
-            raise InputError("A Table has its target and its task type; leave out y, target and task.")
+        if y is not None or target is not None or task is not None or how.given:
+            raise InputError("A Table has its target and its task type; leave out y, target, task and reading options.")
         return source
-    return build_table(read(source, y, target=target), task_type=task)
+    return build_table(read(source, y, target=target, how=how), task_type=task)

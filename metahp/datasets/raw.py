@@ -7,6 +7,7 @@ import pandas as pd
 
 from metahp.core.errors import InputError
 from metahp.core.text import join_names, make_encodable
+from metahp.datasets.columns import FILE_RULES, ColumnRules
 from metahp.datasets.limits import check_columns
 from metahp.datasets.portable import MISSING
 
@@ -20,24 +21,32 @@ class ReadOptions:
         separator: Separator of the fields of a row.
         encoding: Encoding of the text.
         compression: Compression in pandas' terms; None for none.
-        decimal: The decimal point.
+        decimal_hint: Decimal mark that numbers of the file show; empty where they show none or both.
         quote: Quote character around fields that contain a separator.
         skip_lines: Lines before the header, or before the first row where `column_names` are given.
         column_names: Names of the columns where the file has no header, as in ARFF.
         comment: Start of lines to skip; empty for none.
         renamed: New names, by position, of columns whose name was empty or repeated.
+        first_line: Line of the first row of values; 0 where there are no lines.
+        missing: Texts that are missing values.
+        sheet: Sheet of a workbook.
+        is_nested: Whether objects inside of objects became columns, as in JSON.
     """
 
     format: str = "frame"
     separator: str = ","
     encoding: str = "utf-8"
     compression: str | None = None
-    decimal: str = "."
+    decimal_hint: str = ""
     quote: str = '"'
     skip_lines: int = 0
     column_names: tuple[str, ...] = ()
     comment: str = ""
     renamed: Mapping[int, str] = field(default_factory=dict)
+    first_line: int = 0
+    missing: tuple[str, ...] = MISSING
+    sheet: str = ""
+    is_nested: bool = False
 
     def write_pandas_call(self, path: str, text_columns: Sequence[str] = ()) -> str:
         """A Python expression that reads the file at `path` into a frame, with pandas imported as `pd`.
@@ -52,9 +61,15 @@ class ReadOptions:
         if self.format == "parquet":
             return f"pd.read_parquet({path!r})"
         named: dict[str, object] = {"encoding": self.encoding, "compression": self.compression}
-        if self.format == "jsonl":
-            named |= {"lines": True, "dtype": False, "precise_float": True}
-            return f"pd.read_json({path!r}, {_format_arguments(named)})"
+        if self.format in ("jsonl", "json"):
+            named |= {"lines": True} if self.format == "jsonl" else {}
+            named |= {"dtype": False, "precise_float": True}
+            call = f"pd.read_json({path!r}, {_format_arguments(named)})"
+            return f"pd.json_normalize({call}.to_dict('records'))" if self.is_nested else call
+        if self.format == "excel":
+            how: dict[str, object] = {"sheet_name": self.sheet, "header": None, "names": list(self.column_names)}
+            how |= {"skiprows": self.skip_lines, "dtype": object}
+            return f"pd.read_excel({path!r}, {_format_arguments(how)})"
         if self.format not in ("csv", "arff"):
             raise InputError(
                 f"pandas cannot read this table again (its format is {self.format}); "
@@ -64,14 +79,14 @@ class ReadOptions:
             named["dtype"] = dict.fromkeys(text_columns, "str")
         named |= {
             "sep": self.separator,
-            "decimal": self.decimal,
             "quotechar": self.quote,
-            "na_values": list(MISSING),
+            "na_values": list(self.missing),
             "keep_default_na": False,
             "skipinitialspace": True,
         }
         if self.column_names:
-            named |= {"header": None, "names": list(self.column_names), "escapechar": "\\"}
+            named |= {"header": None, "names": list(self.column_names)}
+            named |= {"escapechar": "\\"} if self.format == "arff" else {"index_col": False}
         if self.skip_lines:
             named["skiprows"] = self.skip_lines
         if self.comment:
@@ -93,6 +108,9 @@ class RawTable:
         name: Name of the task in results.
         read: How a script can read the file again.
         warnings: One line for each thing that a user should know.
+        rules: How cells become values.
+        drop: Columns to leave out.
+        id_column: The column that names a row, kept beside predictions; empty where there is none.
     """
 
     frame: pd.DataFrame
@@ -100,6 +118,9 @@ class RawTable:
     name: str = ""
     read: ReadOptions = ReadOptions()
     warnings: tuple[str, ...] = ()
+    rules: ColumnRules = FILE_RULES
+    drop: tuple[str, ...] = ()
+    id_column: str = ""
 
     @classmethod
     def of(
@@ -110,6 +131,7 @@ class RawTable:
         name: str = "",
         read: ReadOptions = ReadOptions(),
         warnings: Sequence[str] = (),
+        rules: ColumnRules = FILE_RULES,
     ) -> "RawTable":
         """The raw table of a frame, which is not changed; columns with an empty or repeated name get a new name.
 
@@ -121,15 +143,29 @@ class RawTable:
         warnings = list(warnings)
         if renamed:
             warnings.append(f"{len(renamed)} empty or repeated column name(s) renamed: {join_names(renamed.values())}")
-        return cls(frame=frame, target=target, name=name, read=replace(read, renamed=renamed), warnings=tuple(warnings))
+        return cls(
+            frame=frame,
+            target=target,
+            name=name,
+            read=replace(read, renamed=renamed),
+            warnings=tuple(warnings),
+            rules=rules,
+        )
+
+
+def name_column(label: object) -> str:
+    """The name of a column in a frame, whose labels may be numbers or tuples; those of a tuple are joined by `_`."""
+    if isinstance(label, tuple):
+        return "_".join(str(part) for part in label if str(part))
+    return str(label)
 
 
 def name_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
     """The frame with unique column names that any encoding can write, and the new names by position."""
-    names, renamed, seen = [], {}, set(map(str, frame.columns))
+    names, renamed, seen = [], {}, set(map(name_column, frame.columns))
     used: set[str] = set()
     for index, raw in enumerate(frame.columns):
-        name = make_encodable(str(raw)).strip()
+        name = make_encodable(name_column(raw)).strip()
         if not name or name in used or name.startswith("Unnamed: "):
             stem, count = name if name and not name.startswith("Unnamed: ") else "column", 2
             name = f"{stem}_{index + 1}"

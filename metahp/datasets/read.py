@@ -1,6 +1,6 @@
 """Read tables: CSV, TSV, Parquet, JSON lines and ARFF from a path or standard input, frames and arrays from Python."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metahp.core.errors import InputError
+from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.task import TaskType
 from metahp.core.text import make_encodable
 from metahp.datasets.arff import read_arff
+from metahp.datasets.columns import FILE_RULES, FRAME_RULES
 from metahp.datasets.delimited import read_delimited
+from metahp.datasets.excel import SUFFIXES as EXCEL_SUFFIXES
+from metahp.datasets.excel import read_excel
 from metahp.datasets.infer import build_table
-from metahp.datasets.json_lines import read_json_lines
+from metahp.datasets.json_lines import read_json
 from metahp.datasets.limits import check_cells, check_columns
 from metahp.datasets.parquet import read_parquet
-from metahp.datasets.raw import RawTable, ReadOptions
-from metahp.datasets.source import is_pipe, open_source, open_text
+from metahp.datasets.paths import is_pipe
+from metahp.datasets.raw import RawTable, ReadOptions, name_column
+from metahp.datasets.source import open_source, open_text
 from metahp.datasets.table import Table
 
 PARQUET_MAGIC = b"PAR1"
@@ -26,32 +30,123 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
-def read_raw(source: str | Path, *, target: str | None = None) -> RawTable:
-    """The raw table in a file: CSV, TSV, JSON lines or ARFF (plain or gzip), or Parquet.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingOptions:
+    """What a person says about a table, where it cannot be seen.
+
+    Attributes:
+        drop: Columns to leave out.
+        categorical: Columns that are categories though they look like numbers.
+        numeric: Columns that are numbers; their other cells are missing.
+        day_first: Whether the day comes first in dates; None to find it.
+        missing: Texts and numbers that stand for a missing value, beside the usual ones.
+        separator: Between the fields of a CSV file; None to find it.
+        sheet: Sheet of a workbook; None for the first one.
+        id_column: Column that names a row: no feature, but kept beside predictions.
+
+    Raises:
+        InputError: a separator that is not one character.
+    """
+
+    drop: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    day_first: bool | None = None
+    missing: tuple[str, ...] = ()
+    separator: str | None = None
+    sheet: str | None = None
+    id_column: str = ""
+
+    def __post_init__(self) -> None:
+        if self.separator is not None and len(self.separator) != 1:
+            raise InputError(f"`sep` is one character, got {self.separator!r}.", argument="sep")
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the arguments that were given."""
+        names: dict[str, object] = {
+            "drop": self.drop,
+            "categorical": self.categorical,
+            "numeric": self.numeric,
+            "na": self.missing,
+        }
+        names |= {"sep": self.separator, "sheet": self.sheet, "id": self.id_column}
+        return (*(name for name, value in names.items() if value), *(() if self.day_first is None else ("dayfirst",)))
+
+    def apply(self, raw: RawTable) -> RawTable:
+        """The raw table, read as these options say.
+
+        Raises:
+            UnknownNameError: a column that the table does not have.
+        """
+        names = list(raw.frame.columns)
+        columns = {}
+        for argument in ("drop", "categorical", "numeric"):
+            columns[argument] = tuple(_find_column(name, names, argument) for name in getattr(self, argument))
+        id_column = _find_column(self.id_column, names, "id") if self.id_column else ""
+        missing = tuple(dict.fromkeys((*raw.rules.missing, *map(str, self.missing))))
+        rules = replace(
+            raw.rules,
+            missing=missing,
+            day_first=self.day_first,
+            categorical=columns["categorical"],
+            numeric=columns["numeric"],
+        )
+        return replace(
+            raw, rules=rules, drop=columns["drop"], id_column=id_column, read=replace(raw.read, missing=missing)
+        )
+
+
+def _find_column(name: object, names: Sequence[str], argument: str) -> str:
+    wanted = make_encodable(name_column(name)).strip()
+    if wanted not in names:
+        raise UnknownNameError(
+            f"No column is called '{wanted}'. {did_you_mean(wanted, list(names)[:50])}", argument=argument
+        )
+    return wanted
+
+
+AS_IT_IS = ReadingOptions()
+
+
+def read_raw(source: str | Path, *, target: str | None = None, how: ReadingOptions = AS_IT_IS) -> RawTable:
+    """The raw table in a file: CSV, TSV, JSON or ARFF (plain or gzip), Parquet, or a sheet of a workbook.
 
     Args:
         source: A path, or `-` for standard input; content and suffix tell the format.
         target: Name of the target column; None to guess it.
+        how: What a person says about the table.
 
     Raises:
         InputError: the file cannot be read.
     """
-    frame, options, warnings = _read(str(source))
-    return RawTable.of(frame, target=target, name=_find_stem(str(source)), read=options, warnings=warnings)
+    frame, options, warnings = _read(str(source), separator=how.separator, sheet=how.sheet)
+    rules = replace(FILE_RULES, decimal=options.decimal_hint, first_line=options.first_line)
+    raw = RawTable.of(frame, target=target, name=_find_stem(str(source)), read=options, warnings=warnings, rules=rules)
+    return how.apply(raw)
 
 
-def read_frame(path: str | Path, *, text_columns: Collection[str] = (), min_columns: int = 2) -> pd.DataFrame:
+def read_frame(
+    path: str | Path,
+    *,
+    text_columns: Collection[str] = (),
+    min_columns: int = 2,
+    separator: str | None = None,
+    sheet: str | None = None,
+) -> pd.DataFrame:
     """The frame in a file of any format that `read_raw` takes, with the column names of the file.
 
     Args:
         path: A path, or `-` for standard input.
         text_columns: Columns of a CSV file to keep as text even if they look like numbers.
         min_columns: With fewer columns the separator of a CSV file counts as unknown.
+        separator: See `ReadingOptions`.
+        sheet: See `ReadingOptions`.
 
     Raises:
         InputError: the file cannot be read.
     """
-    return _read(str(path), text_columns, min_columns)[0]
+    return _read(str(path), text_columns, min_columns, separator, sheet)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,29 +165,36 @@ class TableSource:
         return build_table(raw, task_type=self.task_type, group=self.group)
 
 
-def make_raw_table(X: Any, y: Any = None, *, target: str | None = None) -> RawTable:
+def make_raw_table(
+    X: Any, y: Any = None, *, target: Hashable | None = None, how: ReadingOptions = AS_IT_IS
+) -> RawTable:
     """The raw table of a frame, an array or lists from Python.
 
     Args:
         X: Features, shape (n, d): a DataFrame, an array, a list of rows, or anything with `to_pandas`.
         y: Target, shape (n,), in the order of the rows of `X`; None if `X` holds the target column.
         target: Name of the target column in `X` (None to guess it), or the name for `y`.
+        how: What a person says about the table.
 
     Raises:
         InputError: wrong shapes.
     """
     frame = make_frame(X)
+    wanted = None if target is None else name_column(target)
     if y is None:
-        return RawTable.of(frame, target=target)
+        return how.apply(RawTable.of(frame, target=wanted, rules=FRAME_RULES))
     values = _make_series(y)
     if len(values) != len(frame):
         raise InputError(f"X and y differ in length: {len(frame):,} rows and {len(values):,} targets.")
-    name = make_encodable(target or (str(values.name) if values.name is not None else "target")).strip() or "target"
-    used_names = {make_encodable(str(column)).strip() for column in frame.columns}
+    if wanted is None:
+        wanted = name_column(values.name) if values.name is not None else "target"
+    name = make_encodable(wanted).strip() or "target"
+    used_names = {make_encodable(name_column(column)).strip() for column in frame.columns}
     while name in used_names:
         name += "_"
+    frame = frame.set_axis([name_column(column) for column in frame.columns], axis=1)
     frame = pd.concat([frame.reset_index(drop=True), values.reset_index(drop=True).rename(name)], axis=1)
-    return RawTable.of(frame, target=name)
+    return how.apply(RawTable.of(frame, target=name, rules=FRAME_RULES))
 
 
 def make_frame(X: Any) -> pd.DataFrame:
@@ -134,19 +236,25 @@ def _make_series(y: Any) -> pd.Series:
 
 
 def _read(
-    name: str, text_columns: Collection[str] = (), min_columns: int = 2
+    name: str,
+    text_columns: Collection[str] = (),
+    min_columns: int = 2,
+    separator: str | None = None,
+    sheet: str | None = None,
 ) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
     source = open_source(name)
     if source.suffix in PARQUET_SUFFIXES or source.read_head(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
         return read_parquet(source), ReadOptions(format="parquet"), ()
+    if source.suffix in EXCEL_SUFFIXES:
+        return read_excel(source, sheet)
     text = open_text(source)
     with text.open() as stream:
         start = stream.read(1 << 16).decode("utf-8", errors="ignore").lstrip()
     if source.suffix == ".arff" or _declares_relation(start):
         return read_arff(text)
-    if source.suffix in JSON_SUFFIXES or start.startswith('{"'):
-        return read_json_lines(text)
-    return read_delimited(text, text_columns, min_columns)
+    if source.suffix in JSON_SUFFIXES or start.startswith(('{"', '[{"')):
+        return read_json(text)
+    return read_delimited(text, text_columns, min_columns, separator)
 
 
 def _declares_relation(start: str) -> bool:

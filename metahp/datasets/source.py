@@ -1,7 +1,6 @@
 """Open the bytes of a table from a file, a pipe or standard input, unpack gzip, and give its text as UTF-8."""
 
 import codecs
-import difflib
 import gzip
 import io
 import os
@@ -16,20 +15,15 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from metahp.core.errors import InputError
-from metahp.core.text import make_printable
 from metahp.datasets.limits import PYTHON_SHARE, compute_memory_bound, format_gibibytes
+from metahp.datasets.paths import STANDARD_INPUT, find_mode, format_path, is_pipe, make_local_path
 
-STANDARD_INPUT = "-"
-# Shells give these names to pipes of `<(command)` and to standard input. Other pipes may wait for a writer forever.
-_PIPE_FOLDERS = ("/dev/fd/", "/proc/self/fd/")
-_PIPES = ("/dev/stdin", "/proc/self/fd/0")
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device or terminal"),
     (stat.S_ISBLK, "a device"),
 )
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".arff", ".gz")
 CHUNK_BYTES = 1 << 24
 SNIFFED_BYTES = 1 << 16
 # Text has almost no control characters; of random bytes read as Latin-1, a quarter are control characters.
@@ -119,25 +113,6 @@ class Text:
         return data.decode("utf-8")
 
 
-def make_local_path(name: str) -> str:
-    """A path that libraries cannot misread: `~` is expanded, and `s3:x` becomes `./s3:x`."""
-    path = os.path.expanduser(name)
-    if os.path.isabs(path) or os.path.splitdrive(path)[0]:
-        return path
-    return os.path.join(".", path) if path.startswith("~") or ":" in path.partition("/")[0] else path
-
-
-def is_pipe(name: str) -> bool:
-    """Whether `name` is standard input or the pipe of a `<(command)`, which can be read only once."""
-    if name == STANDARD_INPUT:
-        return True
-    try:
-        is_fifo = stat.S_ISFIFO(os.stat(name).st_mode)
-    except (OSError, ValueError):
-        return False
-    return is_fifo and (name in _PIPES or name.startswith(_PIPE_FOLDERS))
-
-
 def open_source(name: str) -> Source:
     """The source `name`: a path, or `-` for standard input; gzip is unpacked.
 
@@ -169,37 +144,18 @@ def _open_standard_input() -> Source:
 def _open_file(name: str) -> Source:
     path = Path(make_local_path(name))
     try:
-        mode = _find_mode(path)
+        mode = find_mode(path)
         if stat.S_ISREG(mode):
             with path.open("rb"):
-                return Source(label=_format_path(path.name), suffix=path.suffix.lower(), path=path)
+                return Source(label=format_path(path.name), suffix=path.suffix.lower(), path=path)
         if is_pipe(name):
             with path.open("rb") as stream:
-                return Source(label=_format_path(path), suffix="", data=_read_pipe(stream, f"'{_format_path(path)}'"))
+                return Source(label=format_path(path), suffix="", data=_read_pipe(stream, f"'{format_path(path)}'"))
     except OSError as error:
-        raise InputError(f"'{_format_path(path)}' cannot be read ({error.strerror}); check its permissions.") from None
+        raise InputError(f"'{format_path(path)}' cannot be read ({error.strerror}); check its permissions.") from None
     kind = next((kind for test, kind in _KINDS if test(mode)), "no file")
-    hint = f" Try: metahp … - < {_format_path(path)}" if stat.S_ISFIFO(mode) else ""
-    raise InputError(f"'{_format_path(path)}' is {kind}, expected a file.{hint}")
-
-
-def _find_mode(path: Path) -> int:
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise InputError(f"There is no file '{_format_path(path)}'. {_suggest_path(path)}") from None
-    if stat.S_ISDIR(mode):
-        tables = _list_tables(path)
-        raise InputError(
-            f"'{_format_path(path)}' is a directory, expected a file. "
-            + (f"Try one of: {', '.join(map(_format_path, tables[:5]))}." if tables else "It holds no table either.")
-        )
-    return mode
-
-
-def _format_path(path: str | Path) -> str:
-    """The path as text for a one-line message."""
-    return make_printable(str(path)).replace("\n", "\\n")
+    hint = f" Try: metahp … - < {format_path(path)}" if stat.S_ISFIFO(mode) else ""
+    raise InputError(f"'{format_path(path)}' is {kind}, expected a file.{hint}")
 
 
 def _read_pipe(stream: BinaryIO, what: str) -> bytes:
@@ -241,22 +197,6 @@ def _join_chunks(chunks: Iterable[bytes], bound: int, what: str, hint: str) -> b
             )
         buffer.write(chunk)
     return buffer.getvalue()
-
-
-def _list_tables(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in TABLE_SUFFIXES)
-
-
-def _suggest_path(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f"The folder '{_format_path(path.parent)}' does not exist either; check the path."
-    close = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=3)
-    if close:
-        return "Did you mean " + " or ".join(f"'{_format_path(path.parent / name)}'" for name in close) + "?"
-    tables = _list_tables(path.parent)
-    if tables:
-        return f"Tables beside it: {', '.join(map(_format_path, tables[:5]))}."
-    return "Check the path; no table is in that folder."
 
 
 def open_text(source: Source) -> Text:

@@ -21,34 +21,13 @@ from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
 from metahp.evaluation.backend import Outcome
+from metahp.evaluation.limits import Limits
 from metahp.evaluation.protocol import Arrays, Measurement
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.evaluation.worker import Call, Packed, Question
 from metahp.evaluation.worker_process import POLL_SECONDS, START_SECONDS, WorkerProcess
 from metahp.learners.registry import LearnerReference, find_learner, find_reference, list_references
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Hard limits of one trial: wall-clock seconds over all folds, and resident memory in MiB.
-
-    Raises:
-        InputError: a limit that is no number above 0; it names the argument of `metahp.tune`.
-    """
-
-    seconds: float = 60.0
-    memory_mib: float = 4096.0
-
-    def __post_init__(self) -> None:
-        if not self.seconds > 0:
-            raise InputError(
-                f"`trial_timeout` is a number of seconds above 0, got {self.seconds:g}.", argument="trial_timeout"
-            )
-        if not self.memory_mib > 0:
-            raise InputError(
-                f"`memory_limit` is a number of MiB above 0, got {self.memory_mib:g}.", argument="memory_limit"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +67,7 @@ class Job:
     configuration: Configuration
     protocol: Protocol
     origin: Origin
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     keep_predictions: bool = False
     pruning: Pruning | None = None
     early_stopping: str = ""

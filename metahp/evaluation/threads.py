@@ -95,7 +95,7 @@ class ObjectiveThreads:
         start = time.perf_counter()
         losses: tuple[float, ...] = ()
         try:
-            scores = self._objective(job.configuration.values)
+            scores = self._objective(job.configuration.hyperparameters)
             losses = tuple(float(self._metric.loss(float(score))) for score in np.atleast_1d(np.asarray(scores)))
             reason = "" if losses and np.isfinite(losses).all() else "a score that is not finite"
             reason = reason or find_loss_fault(self._metric.name, losses)

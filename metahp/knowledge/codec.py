@@ -18,7 +18,7 @@ def trial_to_dict(trial: Trial) -> dict[str, Any]:
         "id": trial.id,
         "task": trial.task,
         "learner": trial.configuration.learner,
-        "configuration": trial.configuration.values,
+        "configuration": trial.configuration.stored,
         "protocol": {
             "folds": trial.protocol.folds,
             "repeats": trial.protocol.repeats,

@@ -88,7 +88,7 @@ def trials_to_table(trials: Sequence[Trial], number: pa.DataType | None = None) 
         "id": [t.id for t in trials],
         "task": [t.task for t in trials],
         "learner": [t.configuration.learner for t in trials],
-        "configuration": [texts.write(t.configuration.id, t.configuration.values) for t in trials],
+        "configuration": [texts.write(t.configuration.id, t.configuration.stored) for t in trials],
         "configuration_id": [t.configuration.id for t in trials],
         "folds": [t.protocol.folds for t in trials],
         "repeats": [t.protocol.repeats for t in trials],

@@ -28,7 +28,9 @@ def count_unused(snapshot: Snapshot) -> dict[str, Any]:
         learner = tally.configuration.learner
         if learner not in LEARNERS:
             unknown[learner] += tally.n_trials
-        elif all(space.upgraded(tally.configuration) is None for space in spaces(learner, tally.task_type)):
+        elif not tally.configuration.is_outside and all(
+            space.upgraded(tally.configuration) is None for space in spaces(learner, tally.task_type)
+        ):
             aside[learner] += tally.n_trials
         else:
             unmeasured[learner] += tally.n_unmeasured

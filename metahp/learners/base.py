@@ -1,10 +1,11 @@
 """A learner: everything that metahp knows about a family of models and its library, in one place."""
 
+import inspect
 import re
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
@@ -15,13 +16,15 @@ from sklearn.exceptions import ConvergenceWarning
 
 from metahp.core.configuration import Configuration, Value
 from metahp.core.errors import InputError
-from metahp.core.space import SearchSpace
+from metahp.core.space import Number, SearchSpace
 from metahp.core.task import TaskType
 from metahp.learners.expected import Expected
 from metahp.learners.skops_pipeline import dump_pipeline, load_pipeline
 
 # Iterations (trees) at which a learning curve is measured, roughly geometric; a trial uses those below its own number.
 CHECKPOINTS = (5, 10, 20, 35, 50, 75, 100, 150, 250, 400, 600, 1000)
+# Constructor arguments that belong to the run and not to a configuration.
+_RUN_ARGUMENTS = ("random_state", "n_jobs", "verbose", "verbosity", "warm_start")
 # Names of learners become parts of file names, keys and commands.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
@@ -117,6 +120,31 @@ class Learner(ABC):
         """Arguments of the library's constructor, including those that a hyperparameter needs to have an effect."""
         return configuration.values
 
+    def further_arguments(self, task_type: TaskType) -> Mapping[str, Value]:
+        """Arguments that a user's own configuration may have beside the hyperparameters, with the library's defaults.
+
+        The estimator of a configuration with such an argument passes it on to the library.
+        """
+        return {}
+
+    def takes(self, name: str, value: Value, task_type: TaskType) -> bool:
+        """Whether a user's own configuration may have this value outside the search space.
+
+        Here: any number for a hyperparameter that is one, whole where the hyperparameter is, and any value of the
+        `further_arguments`.
+        """
+        axis = next((axis for axis in self.space(task_type) if axis.name == name), None)
+        if axis is None:
+            return name in self.further_arguments(task_type)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isinstance(axis, Number):
+            return False
+        return not axis.is_integer or float(value).is_integer()
+
+    def read_importances(self, model: Any) -> np.ndarray | None:
+        """Importance of each feature of a saved model, shape (d,), in the library's unit; None where it has none."""
+        values = getattr(model, "feature_importances_", None)
+        return None if values is None else np.asarray(values)
+
     def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
         """Predictions for the test rows of a fold at every checkpoint of one fit, in one thread.
 
@@ -197,6 +225,18 @@ class Learner(ABC):
     def renaming(self, names: Sequence[str]) -> tuple[str, ...]:
         """Lines of a script that rename the columns of its `X`, where the estimator refuses `names`; often none."""
         return ()
+
+
+def list_arguments(constructor: type, left_out: Collection[str]) -> dict[str, Value]:
+    """Arguments of a constructor with their defaults, without those of the run and those `left_out`."""
+    arguments = inspect.signature(constructor).parameters.values()
+    return {
+        argument.name: argument.default
+        for argument in arguments
+        if argument.kind is not argument.VAR_KEYWORD
+        and argument.name not in (*_RUN_ARGUMENTS, *left_out)
+        and (argument.default is None or isinstance(argument.default, bool | int | float | str))
+    }
 
 
 def make_learner(learner_or_class: object) -> Learner:

@@ -13,7 +13,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from metahp.core.configuration import Configuration, Value
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
-from metahp.learners.base import Course, Learner, Split, fill_missing_classes, list_checkpoints
+from metahp.learners.base import Course, Learner, Split, fill_missing_classes, list_arguments, list_checkpoints
 
 _CLASSES = {
     ("random_forest", True): RandomForestClassifier,
@@ -21,6 +21,18 @@ _CLASSES = {
     ("extra_trees", True): ExtraTreesClassifier,
     ("extra_trees", False): ExtraTreesRegressor,
 }
+# Values that scikit-learn takes and that are no numbers, or no choices of the search space.
+_ALLOWED: dict[str, tuple[Value, ...]] = {
+    "class_weight": (None, "balanced", "balanced_subsample"),
+    "max_features": ("sqrt", "log2", None),
+    "max_samples": (None,),
+}
+_CRITERIA = {
+    True: ("gini", "entropy", "log_loss"),
+    False: ("squared_error", "absolute_error", "friedman_mse", "poisson"),
+}
+# A share of the rows may stand for a number of rows.
+_SHARES = ("min_samples_split", "min_samples_leaf")
 # Most one-hot columns of a categorical column: more would leave a split with many features that say little.
 MAX_ONE_HOT = 30
 
@@ -61,6 +73,33 @@ class ForestLearner(Learner):
             else {"n_estimators": 300}
         }
 
+    def further_arguments(self, task_type: TaskType) -> Mapping[str, Value]:
+        """The other arguments of the forest's constructor."""
+        return list_arguments(_CLASSES[self.name, task_type.is_classification], self.space(task_type).names)
+
+    def takes(self, name: str, value: Value, task_type: TaskType) -> bool:
+        """As `Learner.takes`, and what scikit-learn takes in the place of a number or of a choice."""
+        if name == "criterion":
+            return value in _CRITERIA[task_type.is_classification]
+        if name in _ALLOWED and value in _ALLOWED[name]:
+            return True
+        is_share = name in _SHARES and isinstance(value, float) and 0 < value < 1
+        return is_share or (name != "class_weight" and super().takes(name, value, task_type))
+
+    def read_importances(self, model: Pipeline) -> np.ndarray:
+        """The forest's importances, summed over the one-hot columns of a feature."""
+        encode, values = model[0], np.asarray(model[-1].feature_importances_)
+        places = {name: place for place, name in enumerate(encode.feature_names_in_)}
+        importances = np.zeros(len(places))
+        for name, transformer, columns in encode.transformers_:
+            part = values[encode.output_indices_[name]]
+            if name == "remainder" or not len(columns):
+                continue
+            widths = [1] * len(columns) if len(part) == len(columns) else transformer._n_features_outs
+            for column, of_column in zip(columns, np.split(part, np.cumsum(widths)[:-1]), strict=True):
+                importances[places[column]] = of_column.sum()
+        return importances
+
     def estimator(
         self,
         configuration: Configuration,
@@ -72,7 +111,7 @@ class ForestLearner(Learner):
         n_jobs: int = 1,
     ) -> Any:
         """A `Pipeline` with the steps `encode` and `model`."""
-        values = configuration.values
+        values = configuration.hyperparameters
         encoder: OrdinalEncoder | OneHotEncoder
         if values.pop("categorical") == "onehot":
             encoder = OneHotEncoder(

@@ -2,6 +2,7 @@
 
 import re
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +15,9 @@ from sklearn.preprocessing import FunctionTransformer
 from metahp.core.configuration import Configuration, Value
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
-from metahp.learners.base import Course, Learner, Split, list_checkpoints
+from metahp.learners.base import Course, Learner, Split, fill_missing_classes, list_arguments, list_checkpoints
 from metahp.learners.expected import Expected
-from metahp.learners.lightgbm_text import check_text, count_trees_per_iteration
+from metahp.learners.lightgbm_text import OBJECTIVES, check_text, count_trees_per_iteration
 
 _OBJECTIVE = {TaskType.BINARY: "binary", TaskType.MULTICLASS: "multiclass", TaskType.REGRESSION: "regression"}
 
@@ -66,6 +67,48 @@ _PUBLISHED_BOTH: dict[str, dict[str, Value]] = {
 }
 
 
+# Parameters of LightGBM that its estimators pass on, with LightGBM's defaults. Those that name files or machines are
+# not among them: configurations come from the knowledge bases of others too.
+_PARAMETERS: dict[str, Value] = {
+    "cat_l2": 10.0,
+    "data_sample_strategy": "bagging",
+    "drop_rate": 0.1,
+    "feature_fraction_bynode": 1.0,
+    "max_bin": 255,
+    "max_cat_threshold": 32,
+    "max_cat_to_onehot": 4,
+    "max_delta_step": 0.0,
+    "max_drop": 50,
+    "min_data_in_bin": 3,
+    "min_data_per_group": 100.0,
+    "other_rate": 0.1,
+    "path_smooth": 0.0,
+    "skip_drop": 0.5,
+    "top_rate": 0.2,
+    "uniform_drop": False,
+    "use_missing": True,
+    "xgboost_dart_mode": False,
+    "zero_as_missing": False,
+}
+_OF_CLASSES: dict[str, Value] = {
+    "is_unbalance": False,
+    "neg_bagging_fraction": 1.0,
+    "pos_bagging_fraction": 1.0,
+    "scale_pos_weight": 1.0,
+}
+_BOOSTING = ("gbdt", "dart", "goss")
+# By whether it is a classification: values of the arguments of which not every value gives a model that
+# `lightgbm_text` accepts.
+_ALLOWED: dict[bool, dict[str, tuple[Value, ...]]] = {
+    True: {"boosting_type": _BOOSTING, "objective": (None,), "class_weight": (None, "balanced")},
+    False: {"boosting_type": _BOOSTING, "objective": (None, *OBJECTIVES), "class_weight": (None,)},
+}
+
+
+def _find_class(task_type: TaskType) -> type:
+    return lightgbm.LGBMClassifier if task_type.is_classification else lightgbm.LGBMRegressor
+
+
 class LightGBM(Learner):
     """The `lightgbm` learner; it saves the `Booster` of a fitted estimator in LightGBM's text format."""
 
@@ -86,10 +129,24 @@ class LightGBM(Learner):
 
     def constructor_arguments(self, configuration: Configuration) -> dict[str, Any]:
         """Arguments of `LGBMClassifier` and `LGBMRegressor`; `subsample` has no effect without `subsample_freq`."""
-        arguments = configuration.values
+        arguments = configuration.hyperparameters
         if arguments["subsample"] != 1.0:
-            arguments["subsample_freq"] = 1
+            arguments.setdefault("subsample_freq", 1)
         return arguments
+
+    def further_arguments(self, task_type: TaskType) -> Mapping[str, Value]:
+        """Arguments of `LGBMClassifier` or `LGBMRegressor`, and parameters of LightGBM that these pass on."""
+        arguments = list_arguments(_find_class(task_type), (*_SPACE.names, "importance_type"))
+        return {**arguments, **_PARAMETERS, **(_OF_CLASSES if task_type is TaskType.BINARY else {})}
+
+    def takes(self, name: str, value: Value, task_type: TaskType) -> bool:
+        """As `Learner.takes`; a model of other kinds of boosting or objectives could not be read from its file."""
+        allowed = _ALLOWED[task_type.is_classification].get(name)
+        return super().takes(name, value, task_type) if allowed is None else value in allowed
+
+    def read_importances(self, model: lightgbm.Booster) -> np.ndarray:
+        """How many splits of the model use each feature."""
+        return np.asarray(model.feature_importance())
 
     def estimator(
         self,
@@ -105,8 +162,9 @@ class LightGBM(Learner):
 
         Where `fitted_names` are others, a `Pipeline` that first calls the columns by them.
         """
-        kind = lightgbm.LGBMClassifier if task_type.is_classification else lightgbm.LGBMRegressor
-        model = kind(**self.constructor_arguments(configuration), random_state=seed, n_jobs=n_jobs, verbosity=-1)
+        model = _find_class(task_type)(
+            **self.constructor_arguments(configuration), random_state=seed, n_jobs=n_jobs, verbosity=-1
+        )
         names = [name for name in (*numeric, *categorical) if isinstance(name, str)]
         fitted_names = self.fitted_names(names)
         if fitted_names == names:
@@ -116,6 +174,8 @@ class LightGBM(Learner):
 
     def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
         """Predictions at every checkpoint of one booster: partial sums over its trees."""
+        if configuration.is_outside:
+            return self._fit_outside(configuration, split, seed)
         arguments = self.constructor_arguments(configuration)
         n_estimators = int(arguments.pop("n_estimators"))
         # Without force_row_wise LightGBM times two memory layouts, and its choice would depend on the machine.
@@ -141,6 +201,30 @@ class LightGBM(Learner):
         checkpoints = list_checkpoints(n_estimators)
         predictions = _predict_at(checkpoints, booster, split)
         return Course(checkpoints, predictions, fitted - start, time.perf_counter() - fitted)
+
+    def _fit_outside(self, configuration: Configuration, split: Split, seed: int) -> Course:
+        """One fit of the estimator itself, which knows arguments that a booster does not, such as `class_weight`."""
+        model = _find_class(split.task_type)(
+            **self.constructor_arguments(configuration),
+            random_state=seed,
+            n_jobs=1,
+            force_row_wise=True,
+            verbosity=-1,
+        )
+        categorical = np.flatnonzero(split.is_categorical).tolist()
+        start = time.perf_counter()
+        model.fit(split.X_train, split.y_train, categorical_feature=categorical)
+        fitted = time.perf_counter()
+        with warnings.catch_warnings():
+            # LightGBM names the columns of a matrix, and scikit-learn then expects names here too.
+            warnings.filterwarnings("ignore", message="X does not have valid feature names")
+            if split.task_type is TaskType.REGRESSION:
+                prediction = model.predict(split.X_test)
+            else:
+                prediction = model.predict_proba(split.X_test)
+                prediction = fill_missing_classes(prediction, model.classes_, split.n_classes)
+        n_trees = int(configuration.hyperparameters["n_estimators"] or 1)
+        return Course((n_trees,), [np.asarray(prediction)], fitted - start, time.perf_counter() - fitted)
 
     def fitted_names(self, names: Sequence[str]) -> list[str]:
         """The same names, or names by position where LightGBM would refuse or change some."""

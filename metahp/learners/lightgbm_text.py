@@ -43,8 +43,10 @@ _NUMBERS_LINE = re.compile(rb"%b(?: %b)*+" % (_NUMBER, _NUMBER))
 _FEATURE_INFO = re.compile(rb"none|\[%b:%b\]|%b(?::%b)*+" % (_NUMBER, _NUMBER, _INTEGER, _INTEGER))
 _IMPORTANCE = re.compile(rb"[^=]+=\d{1,10}")
 _PARAMETER = re.compile(rb"\[([a-z_0-9]{1,60}): (.*)\]")
-# Parameters that our learner leaves at LightGBM's default; other values would need other checks.
-_PARAMETERS = {b"boosting": b"gbdt", b"linear_tree": b"0"}
+# Values of parameters that our learner may give; others would need other checks.
+_PARAMETERS = {b"boosting": (b"gbdt", b"dart"), b"linear_tree": (b"0",)}
+# Objectives of a regression, which the text has under the same names.
+OBJECTIVES = ("regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape", "gamma", "tweedie")
 
 
 def check_text(data: bytes, expected: Expected) -> str:
@@ -85,7 +87,10 @@ def count_trees_per_iteration(expected: Expected) -> int:
 def _format_objective(expected: Expected) -> str:
     if expected.n_classes > 2:
         return f"multiclass num_class:{expected.n_classes}"
-    return "binary sigmoid:1" if expected.n_classes else "regression"
+    if expected.n_classes:
+        return "binary sigmoid:1"
+    given = expected.configuration.hyperparameters.get("objective")
+    return given if isinstance(given, str) and given in OBJECTIVES else OBJECTIVES[0]
 
 
 def _check_header(header: Mapping[str, bytes], expected: Expected) -> int:
@@ -192,7 +197,7 @@ def _parse_categories(tail: bytes) -> object:
 def _check_parameters(lines: Sequence[bytes]) -> None:
     for line in lines:
         match = _PARAMETER.fullmatch(line)
-        if match is None or _PARAMETERS.get(match[1], match[2]) != match[2]:
+        if match is None or match[2] not in _PARAMETERS.get(match[1], (match[2],)):
             raise ValueError(f"expected parameters of our learner, found {_abbreviate(line)}")
 
 

@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, SplineTransformer, StandardScaler, TargetEncoder
 
-from metahp.core.configuration import Configuration
+from metahp.core.configuration import Configuration, Value
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
 from metahp.learners.base import Learner
@@ -47,6 +47,18 @@ _REGRESSION = SearchSpace(
         *_PREPROCESSING,
     ),
 )
+# Further arguments with the defaults of the learner; None where its default depends on other hyperparameters.
+_LOGISTIC: dict[str, Value] = {"fit_intercept": True, "intercept_scaling": 1, "max_iter": MAX_ITERATIONS, "tol": None}
+_LINEAR: dict[str, dict[str, Value]] = {
+    "ridge": {"fit_intercept": True, "positive": False, "solver": "auto", "tol": 1e-4},
+    "elasticnet": {
+        "fit_intercept": True,
+        "max_iter": MAX_ITERATIONS,
+        "positive": False,
+        "selection": "cyclic",
+        "tol": 1e-4,
+    },
+}
 
 
 class Linear(Learner):
@@ -59,6 +71,12 @@ class Linear(Learner):
         """Penalty and preprocessing; for regression also the choice between ridge and elastic net."""
         return _CLASSIFICATION if task_type.is_classification else _REGRESSION
 
+    def further_arguments(self, task_type: TaskType) -> Mapping[str, Value]:
+        """Other arguments of `LogisticRegression`; for regression those of `Ridge` and `ElasticNet`, by a prefix."""
+        if task_type.is_classification:
+            return _LOGISTIC
+        return {f"{model}__{name}": value for model, values in _LINEAR.items() for name, value in values.items()}
+
     def estimator(
         self,
         configuration: Configuration,
@@ -70,7 +88,7 @@ class Linear(Learner):
         n_jobs: int = 1,
     ) -> Any:
         """A `Pipeline` with the steps `encode` and `model`; for regression, `model` standardises the target."""
-        values = configuration.values
+        values = configuration.hyperparameters
         encode = ColumnTransformer(
             [
                 ("numeric", _make_numeric_encoder(values, seed), list(numeric)),
@@ -83,7 +101,7 @@ class Linear(Learner):
 
 def _make_classifier(values: Mapping[str, Any], seed: int) -> LogisticRegression:
     l1_ratio = values["l1_ratio"]
-    return LogisticRegression(
+    model = LogisticRegression(
         C=values["C"],
         l1_ratio=l1_ratio,
         class_weight=values["class_weight"],
@@ -92,6 +110,7 @@ def _make_classifier(values: Mapping[str, Any], seed: int) -> LogisticRegression
         max_iter=MAX_ITERATIONS,
         tol=1e-3 if l1_ratio else 1e-4,
     )
+    return model.set_params(**{name: value for name, value in values.items() if name in _LOGISTIC})
 
 
 def _make_regressor(values: Mapping[str, Any], seed: int) -> TransformedTargetRegressor:
@@ -105,7 +124,10 @@ def _make_regressor(values: Mapping[str, Any], seed: int) -> TransformedTargetRe
             max_iter=MAX_ITERATIONS,
             random_state=seed,
         )
-    return TransformedTargetRegressor(model, transformer=StandardScaler())
+    prefix = f"{values['model']}__"
+    given = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+    further = {name: value for name, value in given.items() if name in _LINEAR[values["model"]]}
+    return TransformedTargetRegressor(model.set_params(**further), transformer=StandardScaler())
 
 
 def _make_numeric_encoder(values: Mapping[str, Any], seed: int) -> Pipeline:

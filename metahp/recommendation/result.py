@@ -11,7 +11,8 @@ from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
 from metahp.core.task import Task
 from metahp.core.trial import Origin
-from metahp.learners.registry import LEARNERS, find_learner
+from metahp.learners.arguments import make_arguments, show_arguments
+from metahp.learners.registry import find_learner
 
 SCHEMA_VERSION = 1
 
@@ -46,6 +47,9 @@ class Recommended:
     fit_seconds: float
     origin: Origin
     reference_score: float = math.nan
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "configuration", show_arguments(self.configuration))
 
     @property
     def learner(self) -> str:
@@ -218,13 +222,6 @@ def set_reference(items: Iterable[Recommended]) -> tuple[Recommended, ...]:
     known = (item.default_score for item in items if not math.isnan(item.default_score))
     reference = next(known, math.nan)
     return tuple(replace(item, reference_score=reference) for item in items)
-
-
-def make_arguments(configuration: Configuration) -> dict[str, Any]:
-    """The arguments of the learner's constructor; for a user's own objective, the values of the configuration."""
-    if configuration.learner in LEARNERS:
-        return find_learner(configuration.learner).constructor_arguments(configuration)
-    return configuration.values
 
 
 def _round_known(number: float) -> float | None:

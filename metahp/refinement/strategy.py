@@ -9,6 +9,9 @@ from metahp.core.errors import UnknownNameError, did_you_mean
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 
+# Names of the strategies in `metahp.refinement.strategies`, here for those who only check a name.
+STRATEGY_NAMES = ("grid", "random", "tpe", "gp", "cmaes", "nsga2")
+
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
@@ -60,7 +63,7 @@ def upgrade_observation(observation: Observation, spaces: Mapping[str, SearchSpa
     configuration = space.upgraded(observation.configuration)
     if configuration is None:
         # Raises an error that names the value outside the space.
-        known = {name: value for name, value in observation.configuration.items if name in space.names}
+        known = {name: value for name, value in observation.configuration.pairs if name in space.names}
         configuration = space.configuration(known)
     # None where the run has more iterations than the current space has: it cannot be asked for again.
     run = None if observation.run is None else space.upgraded(observation.run)

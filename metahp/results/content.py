@@ -29,8 +29,8 @@ from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
+from metahp.learners.arguments import make_arguments
 from metahp.learners.registry import find_learner
-from metahp.recommendation.result import make_arguments
 from metahp.results.model import TunedModel
 from metahp.results.script import ScriptFolds, make_training_script
 
@@ -164,7 +164,7 @@ def _make_model_files(model: TunedModel) -> dict[str, bytes]:
                 "file": name,
                 "blake2b": hashlib.blake2b(files[name], digest_size=16).hexdigest(),
                 "learner": member.configuration.learner,
-                "configuration": member.configuration.values,
+                "configuration": member.configuration.stored,
                 "weight": member.weight,
                 "seen_classes": list(member.seen),
             }

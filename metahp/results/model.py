@@ -14,9 +14,9 @@ from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.task import TaskType
 from metahp.core.text import make_encodable
-from metahp.datasets.columns import read_labels
+from metahp.datasets.columns import normalise_column, read_labels, replace_markers
 from metahp.datasets.portable import make_number_label, parse_numbers
-from metahp.datasets.preparation import Preparation
+from metahp.datasets.preparation import Column, Preparation
 from metahp.datasets.read import make_frame, read_frame
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import compute_losses
@@ -79,7 +79,7 @@ class TunedModel:
             InputError: the file cannot be read, or `X` has no rows and columns.
         """
         if isinstance(X, str | Path):
-            return read_frame(X, text_columns=self.preparation.categorical, min_columns=1)
+            return read_frame(X, text_columns=self.preparation.text_names, min_columns=1)
         return make_frame(X)
 
     def features(self, X: Any) -> pd.DataFrame:
@@ -145,8 +145,9 @@ class TunedModel:
             if self.target not in names:
                 raise InputError(f"A score needs the target, and there is no column '{self.target}'.")
             y = frame[names[self.target]]
-        texts = read_labels(pd.Series(y))
+        y = replace_markers(pd.Series(y), self.preparation.missing)
         if self.classes:
+            texts = read_labels(y, self.preparation.missing)
             labels = [text if text in self.classes else _normalise_label(text) for text in texts]
             sorted_classes = np.array(self.classes, dtype=object)[
                 np.argsort(_convert_labels(self.classes), kind="stable")
@@ -154,7 +155,8 @@ class TunedModel:
             actual = pd.Index(sorted_classes).get_indexer(pd.Index(labels, dtype=object))
             known = actual >= 0
         else:
-            actual = parse_numbers(texts)
+            column = self.preparation.target or Column(name=self.target, kind="number")
+            actual = column.make_features(normalise_column(y))[column.name]
             known = np.isfinite(actual)
         if not known.any():
             raise InputError(f"No value of the target '{self.target}' is one that the model knows.")

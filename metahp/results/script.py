@@ -10,12 +10,12 @@ import numpy as np
 
 from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
-from metahp.datasets.source import make_local_path
+from metahp.datasets.paths import make_local_path
 from metahp.datasets.table import Table
 from metahp.learners.base import Learner
 from metahp.learners.registry import find_learner
 from metahp.recommendation.result import Recommendation
-from metahp.results.script_columns import write_constants, write_functions, write_reading
+from metahp.results.script_columns import write_column_call, write_constants, write_functions, write_reading
 from metahp.results.source_code import Variable, escape, write_value
 
 # Tables below have training folds with fewer rows than the quantiles of the linear learner.
@@ -95,6 +95,7 @@ def make_training_script(
     imports: set[tuple[str, str]] = set()
     learner = find_learner(configuration.learner)
     numeric, categorical = ([name] for name in _COLUMNS)
+    configuration = configuration.with_arguments(None)
     estimator = learner.estimator(configuration, table.task.type, numeric=numeric, categorical=categorical, seed=seed)
     model = write_value(estimator, imports)
     ending = _write_ending(metric, table, folds, imports)
@@ -117,7 +118,9 @@ def make_training_script(
         needs=", ".join(f"{package} {_find_version(package)} or later" for package in _list_packages(learner)),
     )
     is_unpacked = table.read.format == "arff" and table.read.compression is not None
-    standard = [*(["gzip"] if is_unpacked else []), *(["warnings"] if is_short else [])]
+    has_patterns = any(" re." in part or "(re." in part for part in body)
+    used = {"gzip": is_unpacked, "re": has_patterns, "warnings": is_short}
+    standard = [name for name, is_used in used.items() if is_used]
     return "\n".join([header, _write_imports(imports, standard), "", *body]) + "\n"
 
 
@@ -166,7 +169,9 @@ def _choose_time_reader(table: Table, folds: ScriptFolds) -> str:
     """The function that reads the times of rows; empty where the folds do not go by time."""
     if folds.kind != "time" or not folds.column:
         return ""
-    return "read_date_parts" if folds.column in table.preparation.dates else "read_numbers"
+    readers = {"date": "read_date_parts", "written": "read_written_numbers", "clock": "read_seconds"}
+    kinds = {column.name: column.kind for column in table.preparation.columns}
+    return readers.get(kinds.get(folds.column, ""), "read_numbers")
 
 
 def _write_cross_validation(
@@ -183,7 +188,7 @@ def _write_cross_validation(
         rows, how = "[scored]", f"{how} on {{scored.sum():,}} of {{len(X):,}} rows"
     if folds.kind == "time":
         splitter = "TimeSeriesSplit"
-        times = f"{_choose_time_reader(table, folds)}(frame[{write_value(folds.column, set())}])"
+        times = write_column_call(table, folds.column, _choose_time_reader(table, folds))
         times += '["days"]' if folds.column in table.preparation.dates else ""
         lines += [
             "# Rows of one time stay together.",

@@ -20,15 +20,17 @@ MAX_DROPPED = 20
 _PANDAS_DEFAULTS = frozenset({("compression", "None"), ("decimal", '"."'), ("quotechar", "'\"'"), ("sep", '","')})
 # By these endings pandas takes a file for packed unless the call says that it is not.
 _PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst", ".tar")
-_TEXT_COLUMNS = '{name: "str" for name, kind in COLUMNS.items() if kind == "category"}'
+_TEXT_COLUMNS = '{name: "str" for name, kind in COLUMNS.items() if kind in ("category", "written")}'
 # What makes features of a column of each kind; the name of the portable function, and the lines that call it.
 _READERS = {
     "number": ("read_numbers", ["columns[name] = read_numbers(frame[name])"]),
+    "written": ("read_written_numbers", ["columns[name] = read_written_numbers(frame[name], **WRITTEN[name])"]),
+    "clock": ("read_seconds", ["columns[name] = read_seconds(frame[name])"]),
     "category": ("read_categories", ["columns[name] = read_categories(frame[name])"]),
     "date": (
         "read_date_parts",
         [
-            "parts = read_date_parts(frame[name])",
+            'parts = read_date_parts(frame[name], FORMATS.get(name, ["mixed"]))',
             'columns |= {f"{name}.{part}": parts[part] for part in kind}',
         ],
     ),
@@ -41,13 +43,43 @@ def write_constants(table: Table) -> str:
     dropped = table.preparation.dropped
     lines = ["# Numbers, categories, or dates and the parts of them that are features."]
     lines.append(f"COLUMNS = {write_value(columns, set(), prefix=10)}")
-    lines.append(f"MISSING = {write_value(list(portable.MISSING), set(), prefix=10)}")
+    lines.append(f"MISSING = {write_value(list(table.preparation.missing), set(), prefix=10)}")
+    lines += _write_notations(table)
     if dropped:
         lines.append("# Left out:")
         lines += [f"#   {name!r}: {why}" for name, why in list(dropped.items())[:MAX_DROPPED]]
         if len(dropped) > MAX_DROPPED:
             lines.append(f"#   and {len(dropped) - MAX_DROPPED} more")
     return "\n".join(lines) + "\n"
+
+
+def _write_notations(table: Table) -> list[str]:
+    """The lines that say how numbers and dates are written."""
+    every = [*table.preparation.columns, *([table.preparation.target] if table.preparation.target else [])]
+    lines = []
+    if written := [column for column in every if column.kind == "written"]:
+        values = {column.name: {"decimal": column.decimal, "units": dict(column.units)} for column in written}
+        lines += ["# Decimal marks, and what a number is multiplied by for its unit."]
+        lines.append(f"WRITTEN = {write_value(values, set(), prefix=10)}")
+    if dates := [column for column in every if column.kind == "date"]:
+        formats = {column.name: list(column.formats) for column in dates if column.formats}
+        stems = {column.name: column.stem for column in dates if column.stem}
+        lines.append(f"FORMATS = {write_value(formats, set(), prefix=10)}")
+        if stems:
+            lines.append("# What the names of the features of a date begin with.")
+            lines.append(f"STEMS = {write_value(stems, set(), prefix=8)}")
+    return lines
+
+
+def write_column_call(table: Table, name: str, function: str) -> str:
+    """The expression that reads a column of the frame by a portable function."""
+    column = next((column for column in table.preparation.columns if column.name == name), None)
+    more = ""
+    if column is not None and column.kind == "written":
+        more = f", **WRITTEN[{write_value(name, set())}]"
+    elif column is not None and column.kind == "date":
+        more = f", FORMATS.get({write_value(name, set())}, ['mixed'])"
+    return f"{function}(frame[{write_value(name, set())}]{more})"
 
 
 def _describe_column(column: Column) -> str | list[str]:
@@ -94,6 +126,8 @@ def _write_prepare(table: Table, learner: Learner) -> str:
         else:
             test = f'{"elif" if lines else "if"} kind == "{kind}":'
         made = _READERS[kind][1]
+        if kind == "date" and any(column.stem for column in table.preparation.columns):
+            made = [line.replace("{name}.", "{STEMS.get(name, name)}.") for line in made]
         lines += [test, *(f"    {line}" for line in made)] if test else made
     loop = "for name in COLUMNS:" if kinds in (["number"], ["category"]) else "for name, kind in COLUMNS.items():"
     renaming = learner.renaming(table.preparation.feature_names)
@@ -116,8 +150,11 @@ def write_reading(table: Table, path: str) -> str:
         lines.append("frame.columns = [RENAMED.get(i, str(name).strip()) for i, name in enumerate(frame.columns)]")
     else:
         lines.append("frame.columns = [str(name).strip() for name in frame.columns]")
-    if _choose_target_reader(table) == "read_numbers":
-        lines.append("y = read_numbers(frame[TARGET])")
+    reader = _choose_target_reader(table)
+    if reader == "read_written_numbers":
+        lines.append("y = read_written_numbers(frame[TARGET], **WRITTEN[TARGET])")
+    elif reader != "read_texts":
+        lines.append(f"y = {reader}(frame[TARGET])")
     else:
         lines += ["texts, positions = read_texts(frame[TARGET])", "y = texts[positions]"]
     lines.append("frame, y = frame[pd.notna(y)], y[pd.notna(y)]")
@@ -128,6 +165,9 @@ def write_reading(table: Table, path: str) -> str:
 
 def _choose_target_reader(table: Table) -> str:
     is_number = table.task.type is TaskType.REGRESSION or _has_number_labels(table)
+    target = table.preparation.target
+    if is_number and target is not None:
+        return _READERS[target.kind][0]
     return "read_numbers" if is_number else "read_texts"
 
 
@@ -159,10 +199,12 @@ def _write_opening(table: Table, path: str) -> str:
 def _write_read_call(table: Table, path: str, *, source: str = "PATH", depth: int = 0) -> str:
     """The call that reads `source`, without the arguments that are pandas' defaults."""
     # The columns' names are in the script already; a placeholder stands for them until the call is written.
-    placeholder = [Variable("COLUMNS")] if table.preparation.categorical else []
+    target = table.preparation.target
+    is_written = target is not None and target.kind == "written"
+    placeholder = [Variable("COLUMNS")] if table.preparation.text_names or is_written else []
     call = ast.parse(table.read.write_pandas_call(Variable(source), placeholder), mode="eval").body
     assert isinstance(call, ast.Call)
-    written = {"na_values": "MISSING", "dtype": _TEXT_COLUMNS}
+    written = {"na_values": "MISSING", "dtype": _TEXT_COLUMNS + (' | {TARGET: "str"}' if is_written else "")}
     parts = [ast.unparse(argument) for argument in call.args]
     for keyword in call.keywords:
         value: Any = None

@@ -1,53 +1,62 @@
 """A user's own configurations: dictionaries, texts and `Configuration`s, checked against the search spaces."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
-from metahp.core.configuration import Configuration, Value
+from metahp.core.configuration import Arguments, Configuration, Value
 from metahp.core.errors import InputError, UnknownHyperparameterError, did_you_mean
 from metahp.core.space import Categorical, Hyperparameter, SearchSpace
+from metahp.core.task import TaskType
+from metahp.learners.arguments import convert_types, read_arguments
+from metahp.learners.registry import find_learner
 
+# Texts that stand for other values than numbers and texts.
+_SPOKEN: dict[str, Value] = {"none": None, "true": True, "false": False}
 Given = str | Mapping[str, Value] | Configuration
 
 
-def read_configurations(given: Iterable[Given], spaces: Sequence[SearchSpace]) -> list[Configuration]:
-    """The user's own configurations, each in the space that it names, or in the first one that has its names.
+def read_configurations(
+    given: Iterable[Given], spaces: Sequence[SearchSpace], task_type: TaskType | None = None
+) -> list[Configuration]:
+    """The user's own configurations, each of the space that it names, or of the first one that has its names.
+
+    Args:
+        given: What the user gave.
+        spaces: The search spaces.
+        task_type: With it, a configuration may have what the constructor of its learner takes, also outside the space.
 
     Raises:
         InputError, UnknownHyperparameterError, OutOfRangeError: one that fits none of the spaces.
     """
-    return [_read_configuration(item, spaces) for item in given]
+    return [_read_configuration(item, spaces, task_type) for item in given]
 
 
-def _read_configuration(given: Given, spaces: Sequence[SearchSpace]) -> Configuration:
-    if isinstance(given, Configuration):
-        learner, values = given.learner, given.values
-    elif isinstance(given, str):
-        learner, values = _split_text(given)
-    else:
-        values = dict(given)
-        learner = str(values.pop("learner", ""))
-    space = _find_space(learner, list(values), spaces)
+def _read_configuration(given: Given, spaces: Sequence[SearchSpace], task_type: TaskType | None) -> Configuration:
+    learner, values = _find_values(given)
+    space = _find_space(learner, list(values), spaces, task_type)
     if isinstance(given, str):
         axes = {axis.name: axis for axis in space}
-        values = {name: _read_value(axes[name], str(text)) for name, text in values.items()}
-    return _convert_types(space.configuration(values), space)
+        values = {name: _read_value(axes.get(name), str(text)) for name, text in values.items()}
+    if task_type is None:
+        return space.configuration(convert_types(values, space))
+    return read_arguments(find_learner(space.learner), values, task_type)
 
 
-def _convert_types(configuration: Configuration, space: SearchSpace) -> Configuration:
-    """The same configuration with values of the types that its space gives: on a continuous axis, 1 becomes 1.0."""
-    values = configuration.values
-    for axis in space:
-        if axis.name not in values:
-            continue
-        value = values[axis.name]
-        if isinstance(axis, Categorical):
-            values[axis.name] = axis.from_unit(axis.to_unit(value))
-        elif equal := [special for special in (*axis.below, *axis.above) if special == value]:
-            values[axis.name] = equal[0]
-        else:
-            number = float(value)  # type: ignore[arg-type]  # the space has let nothing else pass
-            values[axis.name] = int(number) if axis.is_integer else number
-    return Configuration.of(configuration.learner, values)
+def _find_values(given: Given) -> tuple[str, Mapping[str, Any]]:
+    """The learner that the user named, empty where none, and the values."""
+    if isinstance(given, Configuration):
+        return given.learner, given.values
+    if isinstance(given, Arguments) and given.is_unchanged:
+        return given.configuration.learner, given
+    if isinstance(given, str):
+        return _split_text(given)
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"`configurations` has dictionaries, texts key=value,… or `Configuration` values, got {given!r:.60}.",
+            argument="configurations",
+        )
+    values = dict(given)
+    return str(values.pop("learner", "")), values
 
 
 def _split_text(text: str) -> tuple[str, dict[str, Value]]:
@@ -65,7 +74,9 @@ def _split_text(text: str) -> tuple[str, dict[str, Value]]:
     return learner, values
 
 
-def _find_space(learner: str, names: Sequence[str], spaces: Sequence[SearchSpace]) -> SearchSpace:
+def _find_space(
+    learner: str, names: Sequence[str], spaces: Sequence[SearchSpace], task_type: TaskType | None
+) -> SearchSpace:
     """The space of a learner, or, where none is named, the one that has most of the names."""
     known = {space.learner: space for space in spaces}
     if learner:
@@ -73,10 +84,9 @@ def _find_space(learner: str, names: Sequence[str], spaces: Sequence[SearchSpace
             raise UnknownHyperparameterError(
                 f"'{learner}' is not one of the learners here. {did_you_mean(learner, list(known))}"
             )
-        space = known[learner]
-    else:
-        space = max(spaces, key=lambda each: sum(name in each.names for name in names))
-    for name in names:
+        return known[learner]
+    space = max(spaces, key=lambda space: sum(name in _list_names(space, task_type) for name in names))
+    for name in names if task_type is None else ():
         if name not in space.names:
             raise UnknownHyperparameterError(
                 f"'{name}' is not a hyperparameter of {space.learner}. {did_you_mean(name, list(space.names))}"
@@ -84,18 +94,35 @@ def _find_space(learner: str, names: Sequence[str], spaces: Sequence[SearchSpace
     return space
 
 
-def _read_value(axis: Hyperparameter, text: str) -> Value:
+def _list_names(space: SearchSpace, task_type: TaskType | None) -> Collection[str]:
+    if task_type is None:
+        return space.names
+    return {*space.names, *find_learner(space.learner).further_arguments(task_type)}
+
+
+def _read_value(axis: Hyperparameter | None, text: str) -> Value:
     """The value that a text means on an axis; the space refuses a text that means none."""
+    if axis is None:
+        return _SPOKEN.get(text.lower(), _read_number(text))
     specials = axis.choices if isinstance(axis, Categorical) else (*axis.below, *axis.above)
     for special in specials:
         if text.lower() == str(special).lower():
             return special
     if isinstance(axis, Categorical):
         return text
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    if axis.is_integer and not number.is_integer():
-        raise InputError(f"'{axis.name}' is a whole number, got {text}.")
-    return int(number) if axis.is_integer else number
+    number = _read_number(text)
+    if isinstance(number, float) and axis.is_integer:
+        if not number.is_integer():
+            raise InputError(f"'{axis.name}' is a whole number, got {text}.")
+        return int(number)
+    return number
+
+
+def _read_number(text: str) -> Value:
+    """The number that a text means; the text itself where it means none."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -10,7 +10,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.trial import TrialState
 from metahp.datasets.table import Table
-from metahp.recommendation.result import make_arguments
+from metahp.learners.arguments import make_arguments
 from metahp.refinement.ensemble import Gain, cast_votes, compute_cross_fitted_gain, make_batch_loss, select_ensemble
 from metahp.study.trials import StudyTrials
 

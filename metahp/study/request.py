@@ -1,18 +1,20 @@
 """What a study is asked with; a value that cannot be used is refused when it is made.
 
 The names of the arguments in messages are those of `metahp.tune` and `metahp.tune_objective`. The limits of one trial
-are `metahp.evaluation.runner.Limits`.
+are `metahp.evaluation.limits.Limits`.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.evaluation.countdown import Countdown
-from metahp.refinement.strategies import STRATEGIES
+from metahp.evaluation.limits import Limits
+from metahp.refinement.strategy import STRATEGY_NAMES
 from metahp.study.configurations import Given
 from metahp.study.progress import Progress
 
@@ -124,7 +126,7 @@ class Start:
             check_count("warm", self.warm, least=0)
         if self.device not in DEVICES:
             raise InputError(f"`device` is one of {', '.join(DEVICES)}, got '{self.device}'.", argument="device")
-        known = [TRANSFER, *STRATEGIES]
+        known = [TRANSFER, *STRATEGY_NAMES]
         if self.strategy not in known:
             raise UnknownNameError(
                 f"'{self.strategy}' is not a search strategy. {did_you_mean(self.strategy, known)}", argument="strategy"
@@ -166,6 +168,48 @@ class Request:
     def __post_init__(self) -> None:
         check_count("jobs", self.n_jobs)
         check_count("seed", self.seed, least=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TableSettings:
+    """How the trials of a table are measured, and what becomes of them.
+
+    Attributes:
+        metric: Name of the metric; None for the default of the task type.
+        learners: Name or names of the learners to choose from; None for those that are known well enough.
+        limits: Limits of each trial.
+        budget_seconds: Work for the meta-features, in seconds of one core.
+        is_pruned: Whether a hopeless trial ends after its first folds.
+        stops_early: Whether boosted trees keep the iterations with the lowest loss.
+        is_ensemble: Whether the final model is the ensemble.
+        is_voting: Whether members of the ensemble vote, instead of averaging probabilities.
+        on_start: Called with the `Plan` of the study.
+    """
+
+    metric: str | None
+    learners: str | Sequence[str] | None
+    limits: Limits
+    budget_seconds: float
+    is_pruned: bool
+    stops_early: bool
+    is_ensemble: bool
+    is_voting: bool
+    on_start: Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Place:
+    """Where a study finds past tasks and leaves what it found.
+
+    Attributes:
+        knowledge_base: A knowledge base or the path of one; None for the user's own.
+        is_recorded: Whether trials and meta-features are written to it.
+        output: Result directory; None for none.
+    """
+
+    knowledge_base: Any
+    is_recorded: bool
+    output: str | Path | None
 
 
 def check_count(argument: str, count: object, *, least: int = 1) -> None:

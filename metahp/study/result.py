@@ -1,7 +1,7 @@
 """What a study is about to do, and what it gives back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from metahp.core.metric import Metric
 from metahp.core.statistics import compute_standard_error
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.table import Table
-from metahp.recommendation.result import make_arguments
+from metahp.learners.arguments import show_arguments
 from metahp.results.content import make_trials_frame
 from metahp.results.model import TunedModel
 from metahp.study.ensemble import Ensemble
@@ -116,7 +116,7 @@ class TuneResult:
     @property
     def best_params_(self) -> dict[str, Any]:
         """The best configuration as arguments of the library's constructor, or of the objective."""
-        return make_arguments(self.best_trial_.configuration)
+        return self.best_trial_.configuration.values
 
     @cached_property
     def best_estimator_(self) -> TunedModel:
@@ -200,10 +200,11 @@ def make_result(
         warnings: What a user should know.
         fit: Fits the model; None of an objective.
     """
+    shown = [replace(trial, configuration=show_arguments(trial.configuration)) for trial in trials.trials]
     return TuneResult(
         metric=trials.metric,
-        best_trial_=best,
-        trials=tuple(trials.trials),
+        best_trial_=shown[trials.trials.index(best)],
+        trials=tuple(shown),
         n_earlier=trials.n_earlier,
         defaults={learner: space.default for learner, space in trials.spaces.items()},
         ended=ended,

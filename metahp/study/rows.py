@@ -15,6 +15,7 @@ from metahp.datasets.columns import parse_column
 from metahp.datasets.infer import build_table
 from metahp.datasets.load import load, read
 from metahp.datasets.table import Table
+from metahp.datasets.target import parse_target
 from metahp.evaluation.splits import Splits, check_complete, split_by_group, split_by_time, split_with
 from metahp.study.request import Folds
 
@@ -102,12 +103,14 @@ def _set_rows_aside(
         raise InputError("Groups, times and outer rows need the raw rows; pass a file, a frame or arrays.")
     raw = read(X, y, target=target)
     full = build_table(raw, task_type=task)
-    has_target = parse_column(raw.frame[full.target]).notna().to_numpy()
+    has_target = parse_target(raw.frame[full.target], raw.rules, full.task.type).cells.notna().to_numpy()
+    # The inner rows alone may not show which comes first.
+    raw = replace(raw, rules=replace(raw.rules, day_first=full.preparation.day_first))
     frame = raw.frame[has_target].reset_index(drop=True)
     labels = _read_row_values(groups, frame, has_target, full.target, "groups")
     times = _read_row_values(time, frame, has_target, full.target, "time")
     if times is not None:
-        times = parse_column(pd.Series(times)).to_numpy()
+        times = parse_column(pd.Series(times), raw.rules).cells.to_numpy()
         if times.dtype == object:
             of = f"in the column '{time}' of `time`" if isinstance(time, str) else "of rows"
             raise InputError(f"Expected times {of} that are numbers or dates, such as 2026-01-31; got '{times[0]}'.")

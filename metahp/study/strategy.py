@@ -7,7 +7,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.strategies import make_named_strategy
-from metahp.refinement.strategy import Strategy, Suggestion
+from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.study.request import TRANSFER, Start
 from metahp.surrogate.prior import Prior
@@ -62,6 +62,29 @@ def make_strategy(
         return transfer, TRANSFER
     name = WITHOUT_PAST if start.strategy == TRANSFER else start.strategy
     return make_named_strategy(name, spaces, seed=seed, warm=suggestions), name
+
+
+class OutsideFirst:
+    """A `Strategy` that gives configurations outside the search spaces first, which another strategy cannot learn from.
+
+    Args:
+        strategy: Chooses all others, and is told of them.
+        outside: The configurations outside the search spaces, in their order.
+    """
+
+    def __init__(self, strategy: Strategy, outside: Sequence[Suggestion]) -> None:
+        self._strategy = strategy
+        self._outside = list(outside)
+
+    def ask(self) -> Suggestion | None:
+        """The next configuration, new to this search; None where none is left."""
+        return self._outside.pop(0) if self._outside else self._strategy.ask()
+
+    def tell(self, observation: Observation) -> None:
+        """Pass on a trial within the search spaces; one outside of them is only not asked for again."""
+        if not observation.configuration.is_outside:
+            self._strategy.tell(observation)
+        self._outside = [each for each in self._outside if each.configuration != observation.configuration]
 
 
 def order_suggestions(

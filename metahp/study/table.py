@@ -17,9 +17,9 @@ from metahp.evaluation import interrupts
 from metahp.evaluation.processes import TrialProcesses
 from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import find_pruning
-from metahp.evaluation.runner import Job, Limits, Workload
+from metahp.evaluation.runner import Job, Workload
+from metahp.learners.arguments import show_arguments
 from metahp.learners.registry import find_learner
-from metahp.recommendation.result import make_arguments
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.results.content import ResultContent
@@ -27,11 +27,11 @@ from metahp.results.directory import write_result
 from metahp.results.model import TunedModel, fit_model
 from metahp.study.configurations import read_configurations
 from metahp.study.ensemble import Ensemble, can_keep_predictions, choose_ensemble, explain_single
-from metahp.study.request import Request
+from metahp.study.request import Request, TableSettings
 from metahp.study.result import Plan, TuneResult, make_result
 from metahp.study.rows import Rows
 from metahp.study.run import run_study
-from metahp.study.strategy import WarmStart, make_strategy, order_suggestions
+from metahp.study.strategy import OutsideFirst, WarmStart, make_strategy, order_suggestions
 from metahp.study.trials import WARM, Storage, StudyTrials
 
 logger = logging.getLogger(__name__)
@@ -50,24 +50,14 @@ class TableRequest:
         file: The file that they were read from; None where there is none.
         metric: What to tune for.
         learners: Names of the learners to choose from.
-        limits: Limits of each trial.
-        is_pruned: Whether a hopeless trial ends after its first folds.
-        stops_early: Whether boosted trees keep the iterations with the lowest loss.
-        is_ensemble: Whether the final model is the ensemble.
-        is_voting: Whether members of the ensemble vote, instead of averaging probabilities.
-        on_start: Called with what is about to be done.
+        settings: How trials are measured, and what becomes of them.
     """
 
     rows: Rows
     file: str | Path | None
     metric: Metric
     learners: Sequence[str]
-    limits: Limits
-    is_pruned: bool
-    stops_early: bool
-    is_ensemble: bool
-    is_voting: bool
-    on_start: Callable[[Plan], None]
+    settings: TableSettings
 
 
 def tune_table(
@@ -84,10 +74,12 @@ def tune_table(
     rows, metric = table_request.rows, table_request.metric
     check_metric(rows.table, metric.name, rows.protocol, rows.splits)
     spaces = [find_learner(name).space(rows.table.task.type) for name in table_request.learners]
-    own = read_configurations(request.start.configurations, spaces)
+    own = read_configurations(request.start.configurations, spaces, rows.table.task.type)
     trials = storage.open_trials(rows.table.task.id, rows.protocol, metric, spaces)
     past = ask_past(trials)
-    suggestions = order_suggestions(own, past.points, [space.default for space in spaces])
+    outside = [Suggestion(each, Origin.USER) for each in dict.fromkeys(own) if each.is_outside]
+    inside = [each for each in own if not each.is_outside]
+    suggestions = order_suggestions(inside, past.points, [space.default for space in spaces])
     strategy, used = make_strategy(
         request.start,
         past.prior,
@@ -97,7 +89,7 @@ def tune_table(
         stopped_early=_find_stopped_early(table_request),
     )
     warnings = (*rows.table.warnings, *past.notes, *_find_notes(table_request, trials))
-    table_request.on_start(
+    table_request.settings.on_start(
         Plan(
             table=rows.table,
             file=str(table_request.file) if table_request.file is not None else rows.table.task.name or "table",
@@ -115,8 +107,8 @@ def tune_table(
         )
     )
     with interrupts.hold_signals() as held:
-        best, ended = _run_trials(request, table_request, trials, strategy, held)
-        ensemble = choose_ensemble(trials, rows.table, is_voting=table_request.is_voting, seed=request.seed)
+        best, ended = _run_trials(request, table_request, trials, OutsideFirst(strategy, outside), held)
+        ensemble = choose_ensemble(trials, rows.table, is_voting=table_request.settings.is_voting, seed=request.seed)
         members = _choose_members(table_request, trials, best, ensemble)
         # What ended otherwise goes on with the same command.
         for left in _find_left_out(trials, own, table_request.learners) if ended == "trials" else ():
@@ -141,7 +133,7 @@ def tune_table(
 
 def _find_stopped_early(table_request: TableRequest) -> list[str]:
     """The learners of which fewer iterations may be kept than are asked for."""
-    if not table_request.stops_early:
+    if not table_request.settings.stops_early:
         return []
     return [name for name in table_request.learners if find_learner(name).stops_early]
 
@@ -159,7 +151,7 @@ def _find_notes(table_request: TableRequest, trials: StudyTrials) -> Iterator[st
             f"{n_unmeasured} earlier trials have no {metric.label}, because an older version of metahp ran them: they "
             "count as trials without a score; another `seed` starts anew"
         )
-    if table_request.is_voting and metric.name in OF_PROBABILITIES:
+    if table_request.settings.is_voting and metric.name in OF_PROBABILITIES:
         yield f"votes are no probabilities, which {metric.label} judges: an ensemble that averages usually does better"
 
 
@@ -185,7 +177,7 @@ def _run_trials(
 
 def _prepare_jobs(table_request: TableRequest, trials: StudyTrials) -> Callable[[Suggestion], Job]:
     """What makes a job of a suggestion."""
-    rows, metric = table_request.rows, table_request.metric
+    rows, metric, settings = table_request.rows, table_request.metric, table_request.settings
     workload = Workload(rows.table, rows.splits)
 
     def make_job(suggestion: Suggestion) -> Job:
@@ -198,10 +190,10 @@ def _prepare_jobs(table_request: TableRequest, trials: StudyTrials) -> Callable[
             configuration=suggestion.configuration,
             protocol=trials.protocol,
             origin=suggestion.origin,
-            limits=table_request.limits,
+            limits=settings.limits,
             keep_predictions=can_keep_predictions(rows.table),
-            pruning=find_pruning(comparable, metric.name) if table_request.is_pruned and not is_whole else None,
-            early_stopping=metric.name if table_request.stops_early and not is_whole else "",
+            pruning=find_pruning(comparable, metric.name) if settings.is_pruned and not is_whole else None,
+            early_stopping=metric.name if settings.stops_early and not is_whole else "",
         )
 
     return make_job
@@ -211,9 +203,9 @@ def _choose_members(
     table_request: TableRequest, trials: StudyTrials, best: Trial, ensemble: Ensemble | None
 ) -> tuple[tuple[Configuration, float], ...]:
     """The configurations of the final model, with their weights."""
-    if table_request.is_ensemble and ensemble and len(ensemble.members) > 1:
+    if table_request.settings.is_ensemble and ensemble and len(ensemble.members) > 1:
         return ensemble.members
-    if table_request.is_ensemble and can_keep_predictions(table_request.rows.table):
+    if table_request.settings.is_ensemble and can_keep_predictions(table_request.rows.table):
         logger.warning("no ensemble, the best model instead: %s", explain_single(trials))
     return ((best.configuration, 1.0),)
 
@@ -243,11 +235,11 @@ def _prepare_fit(
             members,
             table_request.metric,
             seed=request.seed,
-            is_voting=table_request.is_voting and len(members) > 1,
+            is_voting=table_request.settings.is_voting and len(members) > 1,
             n_jobs=request.n_jobs,
         )
         score = table_request.metric.score(best.loss(table_request.metric.name))
-        return replace(model, best_params_=make_arguments(best.configuration), best_score_=score)
+        return replace(model, best_params_=show_arguments(best.configuration).values, best_score_=score)
 
     return fit
 

@@ -172,7 +172,8 @@ class StudyTrials:
             self._folder.append(missing)
         either = {**of_folder, **of_base}.values()
         earlier = [trial for trial in either if trial.configuration.learner in self.spaces]
-        pairs = upgrade_trials(earlier, self.spaces)
+        outside = [(trial, trial) for trial in earlier if trial.configuration.is_outside]
+        pairs = [*upgrade_trials(earlier, self.spaces), *outside]
         if len(pairs) < len(earlier):
             logger.warning(
                 "%d earlier trial(s) are left out: their configuration lies outside its search space, which has "

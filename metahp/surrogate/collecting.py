@@ -308,16 +308,20 @@ def _keep_usable(
     metrics: Mapping[str, Mapping[str, str]],
     spaces: Mapping[str, SearchSpace],
 ) -> TrialColumns:
-    """Trials upgraded to the current spaces that have a loss of a metric or failed; one warning counts the others."""
+    """Trials upgraded to the current spaces that have a loss of a metric or failed; one warning counts the others.
+
+    Trials that a user ran outside the spaces are left out without a warning.
+    """
+    is_inside = np.array([not each.is_outside for each in trials.configurations], dtype=bool)[trials.configuration_of]
     is_measured = trials.states != TrialState.COMPLETE
     for by_type in metrics.values():
         is_measured |= trials.fold_losses.choose([by_type[task.type] for task in tasks], place_of).counts > 0
-    kept = upgrade_columns(trials.take(is_measured), spaces)
-    if len(kept) < len(trials):
+    kept = upgrade_columns(trials.take(is_measured & is_inside), spaces)
+    if len(kept) < is_inside.sum():
         _log.warning(
             "%d trial(s) of past tasks are left out: their configuration lies outside its search space or is that of "
             "another since a hyperparameter was removed, or they are complete without a loss of the metric asked for.",
-            len(trials) - len(kept),
+            is_inside.sum() - len(kept),
         )
     return kept
 

@@ -171,7 +171,7 @@ class Measurements:
         about = {
             "spaces": {name: space.fingerprint for name, space in self.spaces.items()},
             "tasks": [{**asdict(task), "type": str(task.type)} for task in self.tasks],
-            "candidates": [[each.learner, each.values] for each in self.candidates],
+            "candidates": [[each.learner, each.stored] for each in self.candidates],
             "origins": [str(origin) for origin in self.origins],
             "metrics": list(self.losses),
         }

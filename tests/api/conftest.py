@@ -10,10 +10,10 @@ import pytest
 
 from metahp.api.advisers import ask_about
 from metahp.api.past_knowledge import read_knowledge
-from metahp.api.tables import load
 from metahp.core.metric import METRICS, find_metrics
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import EMPTY_CURVE, Protocol, Trial, TrialState
+from metahp.datasets.load import load
 from metahp.datasets.table import Table
 from metahp.evaluation.design import make_design
 from metahp.knowledge import seed

@@ -143,7 +143,7 @@ def test_an_upgrade_drops_what_is_gone_and_is_a_valid_configuration(
     [configuration] = space.from_unit(unit)
     upgraded = newer.upgraded(configuration)
     assert newer.configuration(upgraded.values) == newer.upgraded(upgraded) == upgraded
-    assert upgraded.items == tuple(item for item in configuration.items if item[0] in newer.names)
+    assert upgraded.pairs == tuple(item for item in configuration.pairs if item[0] in newer.names)
 
 
 @given(points(), st.data())

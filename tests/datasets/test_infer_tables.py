@@ -140,10 +140,24 @@ def test_a_row_number_is_one_in_any_order_of_the_rows() -> None:
         assert build_table(frame.iloc[rows]).preparation.dropped == {"row": "row number"}
 
 
-def test_one_late_word_makes_a_column_of_numbers_a_category() -> None:
-    texts = [str(i % 30) for i in range(N - 1)]
+def test_one_late_word_in_a_column_of_numbers_is_missing_and_quoted() -> None:
+    texts = [str(i % 29) for i in range(N - 1)]
     table = build_table(base(late=pd.Series([*texts, "many"], dtype="str"), y=values("u", "v")))
-    assert list(table.features["late"].cat.categories[-2:]) == ["9", "many"]
+    assert np.array_equal(table.features["late"][:-1], np.array(texts, dtype=float))
+    assert np.isnan(table.features["late"].iloc[-1])
+    assert table.warnings == ("column 'late' holds numbers but for 1 cell, read as missing: 'many' in row 60",)
+
+
+def test_a_category_type_is_categories_whatever_its_values_look_like() -> None:
+    for column in (pd.Categorical(values(1, 2, None)), pd.Categorical(values("1", "2", None))):
+        features = build_table(base(code=column, y=values("u", "v", "v", "u"))).features
+        assert list(features["code"].cat.categories) == ["1", "2"]
+    ordered = pd.Categorical(values("low", "high", "mid"), categories=["low", "mid", "high"], ordered=True)
+    assert list(build_table(base(code=ordered, y=values("u", "v"))).features["code"].cat.categories) == [
+        "low",
+        "mid",
+        "high",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -168,13 +182,11 @@ def test_booleans_are_categories(column: pd.Series) -> None:
         pd.Series(values(1.0, 2.0, None), dtype="float32"),
         pd.Series(values("1", " 2 ", "N/A"), dtype="str"),
         pd.Series(values(1, "2", None), dtype=object),
-        pd.Series(values(1, 2, None), dtype="category"),
-        pd.Series(values("1", "2", "?"), dtype="category"),
         pd.Series(pd.to_timedelta(values(1, 2, None), unit="s")),
     ],
 )
 def test_numbers_in_any_dress_are_numbers(column: pd.Series) -> None:
-    parsed = parse_column(column)
+    parsed = parse_column(column).cells
     assert parsed.dtype == np.float64
     assert np.array_equal(parsed, np.array(values(1.0, 2.0, np.nan)), equal_nan=True)
 

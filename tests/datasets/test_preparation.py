@@ -71,7 +71,7 @@ def test_what_training_did_not_know_is_missing_and_said() -> None:
     frame = pd.DataFrame(
         {
             "number": np.arange(N) ** 1.5,
-            "word": cycle("u", "v"),
+            "word": cycle("u", "v", "v"),
             "day": pd.date_range("2020-01-01", periods=N).astype(str),
             "digit": cycle("1", "2", "x"),
             "y": cycle(0, 1),
@@ -110,28 +110,27 @@ def test_missing_columns_are_named() -> None:
 
 
 @pytest.mark.parametrize("is_date_first", [True, False])
-def test_a_part_of_a_date_that_is_called_like_another_column_is_given_up(is_date_first: bool) -> None:
+def test_a_part_of_a_date_that_is_called_like_another_column_gets_another_name(is_date_first: bool) -> None:
     columns = {"at": pd.date_range("2020-01-01", periods=N, freq="31h"), "at.month": np.arange(N) % 5 + 0.5}
     names = list(columns) if is_date_first else list(columns)[::-1]
     frame = pd.DataFrame({**{name: columns[name] for name in names}, "y": cycle(0, 1)})
     table = build_table(frame, target="y")
-    assert sorted(table.features) == ["at.days", "at.hour", "at.month", "at.weekday"]
+    assert sorted(table.features) == ["at.month", "at_2.days", "at_2.hour", "at_2.month", "at_2.weekday"]
     assert table.features["at.month"].tolist() == frame["at.month"].tolist()
     assert_frame_equal(table.preparation.transform(frame)[0], table.features)
 
 
-def test_a_date_of_which_all_parts_are_columns_is_left_out() -> None:
+def test_a_date_of_which_all_parts_are_columns_has_other_names() -> None:
     day = pd.Series(cycle("2020-01-01", "2021-02-03"))
     others = {f"day.{part}": np.arange(N) % 7 + 0.5 for part in ("days", "month", "weekday")}
     table = build_table(pd.DataFrame({"day": day, **others, "y": cycle(0, 1, 1)}), target="y")
-    assert list(table.features) == list(others)
-    assert table.preparation.dropped == {"day": "other columns are called like its parts"}
-    assert "left out (other columns are called like its parts): day" in table.warnings
+    assert list(table.features) == ["day_2.days", "day_2.month", *others]
+    assert table.preparation.dropped == {}
 
 
 def test_a_kind_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(InputError, match="kind number, category, date, found 'text'"):
-        Column("a", "text")
+    with pytest.raises(InputError, match="kind number, written, clock, category, date, found 'text'"):
+        Column(name="a", kind="text")
 
 
 def test_a_raw_table_names_its_columns_and_remembers_where() -> None:

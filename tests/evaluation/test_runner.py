@@ -15,10 +15,11 @@ from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
+from metahp.evaluation.limits import Limits
 from metahp.evaluation.processes import TrialProcesses, run_jobs
 from metahp.evaluation.protocol import measure
 from metahp.evaluation.pruning import Pruning
-from metahp.evaluation.runner import Job, Limits, Runner, Workload
+from metahp.evaluation.runner import Job, Runner, Workload
 from metahp.evaluation.splits import split_by_time
 from metahp.learners import registry
 from metahp.learners.forest import ForestLearner

@@ -15,7 +15,7 @@ from typing import Any
 MOMENTS = {
     "opening the result": ("metahp.results.directory._check_space", 1),
     "reading the table": ("metahp.datasets.read._read", 1),
-    "describing": ("metahp.api.tuning.describe", 1),
+    "describing": ("metahp.api.tuning.describe_table", 1),
     "training": ("metahp.surrogate.metamodel.MetaModel.fit", 2),
     "recording the task": ("metahp.knowledge.journal.Journal.append", 1),
     "starting a worker": ("metahp.evaluation.worker_process.WorkerProcess.__init__", 1),
@@ -40,7 +40,7 @@ MOMENTS = {
 # A run of its own that nothing ends.
 NEVER = "never"
 OF_RECOMMEND = {
-    "describing for advice": ("metahp.api.advice.describe", 1),
+    "describing for advice": ("metahp.api.advice.describe_table", 1),
     "training": MOMENTS["training"],
     "keeping what the next question needs": ("metahp.knowledge.cache.save", 1),
     "printing": ("metahp.cli.output.write_rich", 1),

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metahp.api.tables import describe, load
+from metahp.api import describe, load
 from metahp.core.space import Float, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin

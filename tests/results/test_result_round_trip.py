@@ -193,10 +193,11 @@ def test_arrays_and_booleans_are_read_as_in_training():
 )
 def test_classes_come_back_as_what_they_were(target: list, expected: np.ndarray):
     y = np.resize(target, 60)
-    table = load(pd.DataFrame({"x": np.resize(range(len(target)), 60) * 1.0, "z": np.arange(60) ** 2.0}), y)
+    # Not a copy of the target, which would be left out.
+    X = pd.DataFrame({"x": np.resize(range(len(target)), 60) + np.arange(60) % 7 / 20, "z": np.arange(60) ** 2.0})
+    table = load(X, y)
     configuration = find_learner("random_forest").space(table.task.type).configuration({"n_estimators": 10})
     model = fit_model(table, [(configuration, 1.0)], _metric(table), seed=0)
-    X = pd.DataFrame({"x": np.resize(range(len(target)), 60) * 1.0, "z": np.arange(60) ** 2.0})
     np.testing.assert_array_equal(model.classes_, expected)
     assert (model.predict(X) == y).mean() > 0.9
     assert model.score(X, y) > -0.5

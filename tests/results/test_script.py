@@ -310,7 +310,9 @@ def test_the_features_and_predictions_of_the_script_are_those_of_metahp(
     path = tmp_path / name
     write_nasty(nasty, path)
     table = load(path, target="label", task="multiclass")
-    assert {column.kind for column in table.preparation.columns} == {"number", "category", "date"}
+    kinds = {column.kind for column in table.preparation.columns}
+    assert {"category", "date"} <= kinds
+    assert kinds & {"number", "written"}
     configuration = find_learner("lightgbm").space(table.task.type).configuration({"n_estimators": 10})
     options = {"metric": find_metric(table.task.type), "seed": 0, "verb": "found", "expectation": ""}
     for learner in ("lightgbm", "linear"):
@@ -354,7 +356,7 @@ def test_the_script_prepares_new_rows_as_metahp_does(nasty: pd.DataFrame, tmp_pa
     }
     new.loc[1, list(odd)] = pd.Series(odd)
     new.at[3, "word"] = ["u"]
-    new.loc[2, ["when", "zones"]] = ["1 Feb 2031 10:00", "2030-01-01T00:00:00-05:00"]
+    new.loc[2, ["when", "zones"]] = ["2031-02-01 10:00", "2030-01-01T00:00:00-05:00"]
     expected, notes = table.preparation.transform(new)
     made = found["prepare"](new)
     for column in table.preparation.categorical:

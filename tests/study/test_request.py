@@ -10,7 +10,7 @@ import metahp
 from builders import BOWL_SPACE, bowl, tune_bowl
 from metahp.core.errors import MetahpError
 from metahp.core.space import SearchSpace
-from metahp.evaluation.runner import Limits
+from metahp.evaluation.limits import Limits
 from metahp.knowledge.store import KnowledgeBase
 from metahp.study.request import Budget, Folds, Start
 

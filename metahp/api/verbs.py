@@ -1,0 +1,313 @@
+"""The verbs of the public interface; a wrong name or a missing file is refused before anything heavy is imported."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Never
+
+from metahp.api.checks import check_names
+from metahp.core.errors import InputError
+from metahp.core.space import SearchSpace
+from metahp.evaluation.limits import Limits
+from metahp.study.configurations import Given
+from metahp.study.progress import Progress
+from metahp.study.request import TRANSFER, Budget, Folds, Place, Request, Start, TableSettings
+
+if TYPE_CHECKING:
+    from metahp.datasets.table import Table
+    from metahp.evaluation.threads import ObjectiveFunction
+    from metahp.knowledge.store import KnowledgeBase
+    from metahp.metafeatures.extract import MetaFeatures
+    from metahp.recommendation.result import Recommendation
+    from metahp.study.result import Plan, TuneResult
+
+
+def load(source: Any, y: Any = None, *, target: str | None = None, task: str | None = None) -> "Table":
+    """A table from a path, `-` for standard input, a raw table, a frame, or arrays `source` (n, d) and `y` (n,).
+
+    Raises:
+        InputError, UnknownNameError: input that cannot be used.
+    """
+    check_names(source, y, target=target, task=task)
+    from metahp.datasets.load import load as load_table
+
+    return load_table(source, y, target=target, task=task)
+
+
+def describe(
+    X: Any,
+    y: Any = None,
+    *,
+    target: str | None = None,
+    task: str | None = None,
+    budget_seconds: float = 2.0,
+    seed: int = 0,
+) -> "MetaFeatures":
+    """The meta-features of a table; those beyond `budget_seconds` of work are NaN and named in `warnings`."""
+    check_names(X, y, target=target, task=task)
+    from metahp.api.tables import describe_table
+
+    return describe_table(load(X, y, target=target, task=task), budget_seconds=budget_seconds, seed=seed)
+
+
+def recommend(
+    X: Any,
+    y: Any = None,
+    *,
+    target: str | None = None,
+    task: str | None = None,
+    metric: str | None = None,
+    k: int = 5,
+    learners: str | Sequence[str] | None = None,
+    knowledge_base: "str | Path | KnowledgeBase | None" = None,
+    seed: int = 0,
+    budget_seconds: float = 2.0,
+) -> "Recommendation":
+    """The `k` configurations to try first on a table.
+
+    Args:
+        X: A path, a frame, an array (n, d), or a `Table`.
+        y: Target, shape (n,), where `X` does not contain it.
+        target: Target column; None to guess it.
+        task: binary, multiclass or regression; None to infer it.
+        metric: A usual name (rmse, mae, log_loss, auc, f1, …) or a scikit-learn scorer's; None for the task type's
+            default.
+        k: Number of configurations.
+        learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
+        knowledge_base: A knowledge base or its path; None for the user's own.
+        seed: Seed of the meta-features' samples and of the estimators; does not affect what past tasks say.
+        budget_seconds: Work for the meta-features, in seconds of one core of a common machine.
+
+    Raises:
+        InputError, UnknownNameError: unusable input.
+        KnowledgeBaseError: no past task of this kind.
+    """
+    if k < 1:
+        raise InputError(f"k is the number of configurations, at least 1, got {k}.")
+    check_names(X, y, target=target, task=task, metric=metric, learners=learners)
+    from metahp.api.advice import advise_on
+
+    table = load(X, y, target=target, task=task)
+    return advise_on(
+        table,
+        metric=metric,
+        k=k,
+        learners=learners,
+        knowledge_base=knowledge_base,
+        seed=seed,
+        budget_seconds=budget_seconds,
+    )
+
+
+def tune(
+    X: Any = None,
+    y: Any = None,
+    *,
+    target: str | None = None,
+    task: str | None = None,
+    metric: str | None = None,
+    learners: str | Sequence[str] | None = None,
+    trials: int = 50,
+    timeout: float | None = None,
+    trial_timeout: float = 300.0,
+    memory_limit: float = 4096.0,
+    jobs: int = 1,
+    device: str = "auto",
+    strategy: str = TRANSFER,
+    cold: bool = False,
+    warm: int | None = None,
+    seed: int = 0,
+    knowledge_base: "str | Path | KnowledgeBase | None" = None,
+    record: bool = True,
+    output: str | Path | None = None,
+    cv: int | None = None,
+    groups: Any = None,
+    time: Any = None,
+    splitter: Any = None,
+    test_size: float | None = None,
+    max_rows: int | None = None,
+    configurations: Sequence[Given] = (),
+    ensemble: bool = False,
+    voting: bool = False,
+    patience: int | None = None,
+    prune: bool = True,
+    early_stopping: bool = True,
+    budget_seconds: float = 2.0,
+    command: str | None = None,
+    on_start: "Callable[[Plan], None]" = lambda plan: None,
+    on_trial: Callable[[Progress], None] = lambda progress: None,
+    **others: Never,
+) -> "TuneResult":
+    """Tune learners on a table, starting from recommendations of past tasks.
+
+    The same call continues where the last one ended, even if that was interrupted. Earlier trials of this task under
+    the same protocol (in the knowledge base, or in `output` without recording) count towards `trials`, and no
+    configuration is evaluated twice.
+
+    Args:
+        X: A path, a frame, an array (n, d), or a `Table`.
+        y: Target, shape (n,), where `X` does not contain it.
+        target: Target column; None to guess it.
+        task: binary, multiclass or regression; None to infer it.
+        metric: A usual name (rmse, mae, log_loss, auc, f1, …) or a scikit-learn scorer's; None for the task type's
+            default.
+        learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
+        trials: Number of finished trials, including those of earlier calls.
+        timeout: Seconds after which the call ends with the result so far; None for no limit.
+        trial_timeout: Seconds of one trial over all folds; a longer trial is killed, and counts as a trial.
+        memory_limit: Resident memory of one trial in MiB; a larger trial is killed, and counts as a trial.
+        jobs: Number of trials that run in parallel, each on one thread.
+        device: auto, cpu or cuda, for the posterior; trials of metahp's learners run on the CPU.
+        strategy: Strategy after the warm start: transfer, which also learns from past tasks, or random, grid, tpe, gp,
+            cmaes or nsga2. Without past tasks, gp replaces transfer.
+        cold: Ignore past tasks: no recommended points, and no transfer.
+        warm: Number of recommended points to start with; None for 3 with transfer and 10 with another strategy.
+        seed: Seed of folds, models and strategy.
+        knowledge_base: A knowledge base or its path; None for the user's own.
+        record: Write trials and meta-features to the knowledge base.
+        output: Result directory to write or replace; None for none.
+        cv: Number of folds; None for 5, or 3 where there are more than 10,000 rows.
+        groups: All rows of a group are either trained on or tested on. A column, which is then not a feature, or labels
+            of shape (n,).
+        time: Train on earlier rows, test on later ones. A column, or times of shape (n,).
+        splitter: A scikit-learn splitter, or pairs of training and test indices.
+        test_size: Share of rows to set aside as test rows before anything else; the result then has `test_score_`. With
+            `time` they are the latest rows, with `groups` whole groups.
+        max_rows: Trials use a sample of this many rows; None for all.
+        configurations: Your configurations to try first: dictionaries, texts `key=value,…`, or `Configuration` values;
+            missing values are the library's defaults. `learner:` before the text, or a key `learner`, names the
+            learner.
+        ensemble: Make the final model a greedy ensemble, not the best single configuration.
+        voting: Let the members of the ensemble vote, instead of averaging probabilities.
+        patience: End after this many trials without improvement; None for never.
+        prune: Stop a hopeless trial after its first folds.
+        early_stopping: Cut boosted trees at the iteration with the lowest mean loss over the folds; a default and your
+            configurations keep all iterations.
+        budget_seconds: Work for the meta-features, in seconds of one core of a common machine.
+        command: The command line, stored in the result.
+        on_start: Called with the plan of the study.
+        on_trial: Called at the start and after every trial.
+        **others: Not accepted; for `objective` the error names `tune_objective`.
+
+    Raises:
+        InputError, UnknownNameError, OutOfRangeError: unusable input.
+        MetahpError: no trial is complete; the message gives the most frequent reason.
+        KeyboardInterrupt: interrupted before any trial was complete; later interrupts are noted in the result.
+    """
+    if others:
+        raise _refuse_arguments(others)
+    if X is None:
+        raise InputError("Expected a table as `X`: a path, a frame or an array.")
+    folds = Folds(cv=cv, groups=groups, time=time, splitter=splitter, test_size=test_size, max_rows=max_rows, seed=seed)
+    request = Request(
+        budget=Budget(trials=trials, timeout=timeout, patience=patience),
+        start=Start(strategy=strategy, device=device, is_cold=cold, warm=warm, configurations=configurations),
+        n_jobs=jobs,
+        seed=seed,
+        command=command,
+        on_trial=on_trial,
+    )
+    settings = TableSettings(
+        metric=metric,
+        learners=learners,
+        limits=Limits(seconds=trial_timeout, memory_mib=memory_limit),
+        budget_seconds=budget_seconds,
+        is_pruned=prune,
+        stops_early=early_stopping,
+        is_ensemble=ensemble,
+        is_voting=voting,
+        on_start=on_start,
+    )
+    place = Place(knowledge_base=knowledge_base, is_recorded=record, output=output)
+    check_names(X, y, target=target, task=task, metric=metric, learners=learners, groups=groups, time=time)
+    from metahp.api.tuning import tune_rows
+
+    return tune_rows(request, settings, place, folds, X, y, target=target, task=task)
+
+
+def tune_objective(
+    function: "ObjectiveFunction",
+    space: SearchSpace,
+    *,
+    metafeatures: Mapping[str, float] | None = None,
+    name: str = "",
+    direction: str = "maximize",
+    metric: str | None = None,
+    trials: int = 50,
+    timeout: float | None = None,
+    jobs: int = 1,
+    device: str = "auto",
+    strategy: str = TRANSFER,
+    cold: bool = False,
+    warm: int | None = None,
+    seed: int = 0,
+    knowledge_base: "str | Path | KnowledgeBase | None" = None,
+    record: bool = True,
+    output: str | Path | None = None,
+    configurations: Sequence[Given] = (),
+    patience: int | None = None,
+    command: str | None = None,
+    on_trial: Callable[[Progress], None] = lambda progress: None,
+) -> "TuneResult":
+    """Tune your function, starting from recommendations of past tasks of its search space.
+
+    The same call continues where the last one ended, even if that was interrupted. Earlier trials of this task (in the
+    knowledge base, or in `output` without recording) count towards `trials`, and no configuration is evaluated twice.
+
+    Args:
+        function: Takes a dictionary of values and returns a score, or a score per fold; an exception makes a failed
+            trial. With several `jobs` it runs in threads.
+        space: The search space; past tasks are found by its `learner`.
+        metafeatures: Numbers that describe the task; similar tasks are found by them.
+        name: Name of the task, which it identifies together with the meta-features; the name of the space where empty.
+        direction: maximize or minimize.
+        metric: Name of the score.
+        trials: Number of finished trials, including those of earlier calls.
+        timeout: Seconds after which the call ends with the result so far; None for no limit.
+        jobs: Number of parallel calls of `function`.
+        device: auto, cpu or cuda, for the posterior of the transfer strategy.
+        strategy: Strategy after the warm start: transfer, which also learns from past tasks, or random, grid, tpe, gp,
+            cmaes or nsga2. Without past tasks, gp replaces transfer.
+        cold: Ignore past tasks: no recommended points, and no transfer.
+        warm: Number of recommended points to start with; None for 3 with transfer and 10 with another strategy.
+        seed: Seed of the strategy.
+        knowledge_base: A knowledge base or its path; None for the user's own.
+        record: Write trials and meta-features to the knowledge base.
+        output: Result directory to write or replace; None for none. It contains no model.
+        configurations: Your configurations to try first: dictionaries, texts `key=value,…`, or `Configuration` values;
+            missing values are the defaults of the space.
+        patience: End after this many trials without improvement; None for never.
+        command: The command line, stored in the result.
+        on_trial: Called at the start and after every trial.
+
+    Raises:
+        InputError, UnknownNameError, OutOfRangeError: unusable input.
+        MetahpError: no trial is complete; the message gives the most frequent reason.
+        KeyboardInterrupt: interrupted before any trial was complete; later interrupts are noted in the result.
+    """
+    request = Request(
+        budget=Budget(trials=trials, timeout=timeout, patience=patience),
+        start=Start(strategy=strategy, device=device, is_cold=cold, warm=warm, configurations=configurations),
+        n_jobs=jobs,
+        seed=seed,
+        command=command,
+        on_trial=on_trial,
+    )
+    place = Place(knowledge_base=knowledge_base, is_recorded=record, output=output)
+    from metahp.api.tuning import tune_space
+    from metahp.study.objective import ObjectiveRequest, make_metric
+
+    objective_request = ObjectiveRequest(
+        function=function,
+        space=space,
+        metric=make_metric(metric, direction),
+        metafeatures={} if metafeatures is None else metafeatures,
+        name=name,
+    )
+    return tune_space(request, objective_request, place)
+
+
+def _refuse_arguments(others: Mapping[str, Any]) -> Exception:
+    """The error for arguments that `tune` does not have."""
+    if "objective" in others:
+        return InputError("`tune` is for tables; tune a function with metahp.tune_objective(function, space, …).")
+    return TypeError(f"tune() got an unexpected keyword argument '{next(iter(others))}'")

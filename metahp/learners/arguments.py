@@ -1,0 +1,133 @@
+"""Constructor arguments as configurations and back, those outside the search space included."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from metahp.core.configuration import Arguments, Configuration, Value
+from metahp.core.errors import InputError, OutOfRangeError, UnknownHyperparameterError, did_you_mean
+from metahp.core.space import Categorical, Hyperparameter, SearchSpace
+from metahp.core.task import TaskType
+from metahp.learners.base import Learner
+from metahp.learners.registry import LEARNERS, find_learner
+
+# Arguments that belong to the run and not to a configuration; these change no result, so they are left out.
+IDLE = ("n_jobs", "verbose", "verbosity", "silent", "warm_start", "importance_type", "oob_score")
+
+
+def make_arguments(configuration: Configuration) -> dict[str, Any]:
+    """The arguments of the learner's constructor; for a user's own objective, the values of the configuration."""
+    bare = configuration.with_arguments(None)
+    if configuration.learner in LEARNERS:
+        return dict(find_learner(configuration.learner).constructor_arguments(bare))
+    return bare.hyperparameters
+
+
+def show_arguments(configuration: Configuration) -> Configuration:
+    """The same configuration, which as a mapping has the arguments of the learner's constructor."""
+    return configuration.with_arguments(make_arguments(configuration))
+
+
+def read_arguments(learner: Learner, given: Mapping[str, Any], task_type: TaskType) -> Configuration:
+    """The configuration with these arguments of the learner's constructor, and defaults for the others.
+
+    It lies outside the search space where a value does, or where an argument is none of its hyperparameters and is not
+    the library's default. Arguments without an effect on the result (`n_jobs`, `verbose`) are left out.
+
+    Raises:
+        UnknownHyperparameterError: the constructor takes no such argument.
+        OutOfRangeError: it takes no such value.
+        InputError: `random_state`, which belongs to the study, or a value that no configuration can hold.
+    """
+    space = learner.space(task_type)
+    if isinstance(given, Arguments) and given.is_unchanged and given.configuration.arguments is not None:
+        return given.configuration.with_arguments(None)
+    values = {name: _make_plain(name, value) for name, value in given.items() if name not in IDLE}
+    values = convert_types(values, space)
+    _drop_random_state(values)
+    known = {name: value for name, value in values.items() if name in space.names}
+    further = {name: value for name, value in values.items() if name not in space.names}
+    for name, value in values.items():
+        _check(learner, space, name, value, task_type)
+    chosen = space.activate(known)
+    configuration = Configuration.outside(learner.name, chosen)
+    with suppress(OutOfRangeError):
+        configuration = space.configuration(known)
+    usual = {**learner.further_arguments(task_type), **make_arguments(configuration)}
+    further = {name: value for name, value in further.items() if not _is_same(value, usual[name])}
+    return Configuration.outside(learner.name, {**chosen, **further}) if further else configuration
+
+
+def check_outside(configuration: Configuration, task_type: TaskType) -> bool:
+    """Whether the learner of a configuration outside its search space takes all its values."""
+    learner = find_learner(configuration.learner)
+    space = learner.space(task_type)
+    try:
+        for name, value in configuration.hyperparameters.items():
+            _check(learner, space, name, value, task_type)
+    except (UnknownHyperparameterError, OutOfRangeError):
+        return False
+    return True
+
+
+def convert_types(values: Mapping[str, Value], space: SearchSpace) -> dict[str, Value]:
+    """The same values with the types that the space gives: on a continuous axis, 1 becomes 1.0."""
+    axes = {axis.name: axis for axis in space}
+    return {name: _convert_type(axes[name], value) if name in axes else value for name, value in values.items()}
+
+
+def _convert_type(axis: Hyperparameter, value: Value) -> Value:
+    specials = axis.choices if isinstance(axis, Categorical) else (*axis.below, *axis.above)
+    for special in specials:
+        if _is_same(value, special):
+            return special
+    if isinstance(axis, Categorical) or isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if axis.is_integer:
+        return int(value) if float(value).is_integer() else value
+    return float(value)
+
+
+def _make_plain(name: str, value: Any) -> Value:
+    plain = value.item() if isinstance(value, np.generic) else value
+    if plain is None or isinstance(plain, bool | int | float | str):
+        return plain
+    raise InputError(
+        f"The value of '{name}' is a number, a text, a truth value or None, got {value!r:.60}. A configuration is kept "
+        "as such values."
+    )
+
+
+def _drop_random_state(values: dict[str, Value]) -> None:
+    given = values.pop("random_state", None)
+    if given is not None:
+        raise InputError(
+            f"`random_state` of a configuration is that of the study: leave it out, and give `seed={given}`.",
+            argument="configurations",
+        )
+
+
+def _check(learner: Learner, space: SearchSpace, name: str, value: Value, task_type: TaskType) -> None:
+    """Refuse an argument or a value that the learner's constructor does not take."""
+    axis = next((axis for axis in space if axis.name == name), None)
+    if axis is None and name not in learner.further_arguments(task_type):
+        raise UnknownHyperparameterError(
+            f"'{name}' is not a hyperparameter of {learner.name}, and no argument of its constructor that a "
+            f"configuration may have. {did_you_mean(name, list(space.names))}"
+        )
+    if axis is not None:
+        try:
+            axis.to_unit(value)
+            return
+        except OutOfRangeError:
+            if learner.takes(name, value, task_type):
+                return
+            raise
+    if not learner.takes(name, value, task_type):
+        raise OutOfRangeError(f"{learner.name} takes no value {value!r} for '{name}' here.")
+
+
+def _is_same(value: Value, other: Any) -> bool:
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
