@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 MOST = 12
 # People call the two verbs with flat keywords, and typer makes an option of each parameter of a command.
 EXEMPT = {("metahp/api/verbs.py", "tune"), ("metahp/api/verbs.py", "tune_objective"), ("metahp/cli/tune.py", "tune")}
+EXEMPT |= {("metahp/cli/recommend.py", "recommend")}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 

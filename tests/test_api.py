@@ -163,6 +163,29 @@ def test_recommend_for_a_new_table(refreshed):
     }
 
 
+def test_by_a_metric_that_past_tasks_lack_the_advice_is_that_of_a_like_one_without_scores(refreshed):
+    _, base, _ = refreshed
+    options = {"learners": "linear", "k": 2, "knowledge_base": base, "budget_seconds": 20}
+    found = metahp.recommend(_table(99), metric="F1", **options)
+    like = metahp.recommend(_table(99), metric="f1_macro", **options)
+    assert found.metric.name == "f1"
+    assert found.configurations == like.configurations
+    assert any("by macro F1 and not by F1" in warning for warning in found.warnings)
+    assert found.to_dict()["recommendations"][0]["expected"] == {"score": None, "low": None, "high": None}
+    assert found.reference == ""
+    assert found.frame()["gain"].isna().all()
+
+
+def test_all_gains_are_over_one_default(refreshed):
+    _, base, _ = refreshed
+    found = metahp.recommend(_table(99), learners="linear", k=2, knowledge_base=base, budget_seconds=20)
+    assert found.reference == "linear"
+    first = found.items[0]
+    assert first.score == max(item.score for item in found.items)
+    for item in found.items:
+        assert item.gain == item.score - first.default_score
+
+
 def test_the_second_answer_comes_from_the_cache(refreshed):
     _, base, _ = refreshed
     options = {"learners": ["linear"], "metric": "accuracy", "knowledge_base": base, "budget_seconds": 20}

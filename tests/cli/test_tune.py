@@ -1,6 +1,7 @@
 """`metahp tune` from the outside: what it prints, its exit codes, and what is left after a kill at any moment."""
 
 import json
+import math
 import os
 import random
 import re
@@ -16,11 +17,15 @@ from sklearn.datasets import load_iris
 
 from metahp.cli import tune as command
 from metahp.cli.main import main
-from metahp.core.trial import Trial
+from metahp.core.metric import find_metric
+from metahp.core.task import TaskType
+from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.knowledge.columns import trials_to_table
 from metahp.knowledge.seed import SEED_KEY, find_seed_folder, hash_seed
 from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.registry import find_learner
 from metahp.results.content import TRIALS
+from metahp.study.progress import Progress
 
 LINE = re.compile(r"^trial (\d+)/\d+ ", re.MULTILINE)
 
@@ -87,9 +92,9 @@ def test_a_run_and_the_run_after_it(file: Path, base: KnowledgeBase, capsys: pyt
     assert "trials recorded" in printed.err
     assert "trial 1/3  " in printed.err
     assert "(user)" in printed.err
-    assert re.search(r"^best -0\.\d+ ± 0\.\d+ neg_log_loss \(cross-validated; optimistic, ", printed.out)
-    assert re.search(r"^default -0\.\d+", printed.out, re.MULTILINE)
-    assert re.search(r"^test -0\.\d+ neg_log_loss on 30 rows not used for tuning$", printed.out, re.MULTILINE)
+    assert re.search(r"^best 0\.\d+ ± 0\.\d+ log loss \(cross-validated; optimistic, ", printed.out)
+    assert re.search(r"^default 0\.\d+", printed.out, re.MULTILINE)
+    assert re.search(r"^test 0\.\d+ log loss on 30 rows not used for tuning$", printed.out, re.MULTILINE)
     assert "3 trials added to your knowledge base" in printed.out
     assert "script.py" in printed.out
     described = json.loads((file.parent / "out" / "best.json").read_text())
@@ -106,8 +111,46 @@ def test_a_run_and_the_run_after_it(file: Path, base: KnowledgeBase, capsys: pyt
     assert printed.err == ""
     assert "1 trial added to your knowledge base" in printed.out
     assert "the ensemble" in printed.out
-    assert "neg_log_loss of the ensemble on 30 rows" in printed.out
+    assert "log loss of the ensemble on 30 rows" in printed.out
     assert main(["predict", str(file.parent / "out"), str(file), "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("width", [8, 12, 20, 40, 60, 100, 200])
+def test_the_progress_shows_what_fits_and_cuts_nothing(width: int) -> None:
+    configuration = find_learner("linear").space(TaskType.REGRESSION).default
+    rmse = find_metric(TaskType.REGRESSION)
+    trial = Trial(
+        task="t",
+        configuration=configuration,
+        protocol=Protocol(folds=2),
+        n_rows=60,
+        state=TrialState.COMPLETE,
+        fold_losses={rmse.name: (53.0, 55.0)},
+        origin=Origin.SURROGATE,
+    )
+    progress = Progress(
+        trial=trial,
+        metric=rmse,
+        n_done=3,
+        n_trials=30,
+        n_earlier=0,
+        best=trial,
+        best_number=3,
+        default_score=-60.0,
+        warm_score=math.nan,
+        seconds_left=95.0,
+    )
+    shown = command.fit_progress(progress, width)
+    assert len(shown) <= width
+    assert shown in (
+        "",
+        "best 54.0000",
+        "1:35 left  best 54.0000",
+        "1:35 left  best 54.0000 (trial 3)",
+        "1:35 left  54.0000 (surrogate)  best 54.0000 (trial 3, surrogate, default 60.0000)",
+    )
+    assert ("best 54.0000" in shown) == (width >= 12)
+    assert ("default 60.0000" in shown) == (width >= 100)
 
 
 @pytest.mark.parametrize(

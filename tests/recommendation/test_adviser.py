@@ -9,7 +9,15 @@ from metahp.core.space import Float, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
 from metahp.recommendation import adviser as adviser_module
-from metahp.recommendation.adviser import TRACK_RECORD_K, Adviser, LeftOutModel, Validation, split_groups, validate
+from metahp.recommendation.adviser import (
+    TRACK_RECORD_K,
+    Adviser,
+    LeftOutModel,
+    Validation,
+    find_order,
+    split_groups,
+    validate,
+)
 from metahp.recommendation.result import TrackRecord
 from metahp.surrogate.evidence import Evidence
 from metahp.surrogate.forecast import Levels
@@ -211,3 +219,30 @@ def test_advice_says_the_same_twice(past, adviser):
     one, other = (adviser.advise(NEW, past.metafeatures[0] + 1.0, NAMES, 2.0, 3) for _ in range(2))
     assert [asdict(item) for item in one.items] == [asdict(item) for item in other.items]
     assert one.reasons == other.reasons
+
+
+@pytest.mark.parametrize(
+    ("losses", "order"),
+    [
+        ([1.0, 2.0, 3.0], [0, 1, 2]),
+        ([2.0, 3.0, 1.0], [2, 0, 1]),
+        ([2.0, 2.0, 2.0], [0, 1, 2]),
+        ([2.0, np.nan, 1.0], [2, 0, 1]),
+        ([np.nan, 1.0], [0, 1]),
+        ([], []),
+    ],
+)
+def test_the_best_expected_candidate_comes_first_and_the_others_keep_their_order(
+    losses: list[float], order: list[int]
+) -> None:
+    assert find_order(losses) == order
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_no_candidate_is_expected_to_do_better_than_the_first(past, adviser, seed: int, k: int) -> None:
+    row = np.random.default_rng(seed).integers(N_TASKS)
+    advice = adviser.advise(NEW, past.metafeatures[row] + 0.2, NAMES, 2.0, k)
+    assert advice.items[0].loss == min(item.loss for item in advice.items)
+    chosen = {item.column for item in advice.items}
+    assert chosen == set(advice.prior.batch(k))

@@ -115,9 +115,24 @@ def test_the_script_of_each_learner_scores_as_metahp_does(
     output = run(make_recommendation_script(recommendation, table, str(path)), tmp_path)
     measured = measure(table, find_learner(learner), recommendation.best.configuration, Protocol())
     metric = recommendation.metric
-    expected = metric.score(float(np.mean(measured.fold_losses[metric.name])))
+    expected = metric.speak(metric.score(float(np.mean(measured.fold_losses[metric.name]))))
     assert printed_score(output) == pytest.approx(expected, abs=2e-4)
     assert "fitted on all 90 rows" in output
+
+
+@pytest.mark.parametrize("labels", [("no", "yes"), ("9", "10"), ("1", "2")])
+def test_the_script_scores_f1_by_the_class_that_metahp_scores_it_by(
+    frame: pd.DataFrame, tmp_path: Path, rng: np.random.Generator, labels: tuple[str, str]
+) -> None:
+    path = tmp_path / "table.csv"
+    table = features(frame, "binary").drop(columns="binary")
+    table.assign(label=np.where(rng.random(90) + frame["signal"] > 0.2, *labels)).to_csv(path, index=False)
+    table = load(path, target="label")
+    recommendation = recommendation_of(table, "linear", metric="f1")
+    output = run(make_recommendation_script(recommendation, table, str(path)), tmp_path)
+    measured = measure(table, find_learner("linear"), recommendation.best.configuration, Protocol())
+    assert "F1: " in output
+    assert printed_score(output) == pytest.approx(1 - float(np.mean(measured.fold_losses["f1"])), abs=2e-4)
 
 
 @pytest.mark.parametrize("target", ["binary", "regression"])
@@ -136,7 +151,7 @@ def test_the_script_of_a_search_by_group_or_time_scores_in_the_same_folds(
     script = make_training_script(configuration, rows.table, str(path), **options, folds=ScriptFolds(4, kind, column))
     output = run(script, tmp_path)
     measured = measure(rows.table, find_learner("linear"), configuration, rows.protocol, splits=rows.splits)
-    expected = metric.score(float(np.mean(measured.fold_losses[metric.name])))
+    expected = metric.speak(metric.score(float(np.mean(measured.fold_losses[metric.name]))))
     assert printed_score(output) == pytest.approx(expected, abs=2e-4)
     assert f"(4-fold cross-validation by {kind})" in output
 
@@ -244,7 +259,7 @@ def test_the_script_says_where_its_numbers_come_from_and_needs_no_metahp(frame: 
     features(frame, "binary").to_csv(path, index=False)
     table = load(path, target="binary")
     script = make_recommendation_script(recommendation_of(table, "lightgbm"), table, str(path))
-    assert "Expected roc_auc: 0.8 (80 % interval 0.7 to 0.9; library default 0.75)" in script
+    assert "Expected ROC AUC: 0.8 (80 % interval 0.7 to 0.9; library default 0.75)" in script
     assert "learned from a knowledge base of 12 tasks" in script
     assert not re.search(r"^\s*(import|from) metahp", script, flags=re.MULTILINE)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,25 @@ def test_trials_that_another_metric_has_chosen_are_told_from_own_ones(tuned) -> 
     again = metahp.tune(path, **(options | {"output": None}), trials=9, metric="accuracy")
     assert any(f"{n_pruned} earlier trials were pruned by another metric" in each for each in again.warnings)
     assert not any("another metric" in each for each in second.warnings)
+
+
+def test_trials_of_older_versions_without_the_metric_count_as_trials_without_a_score(
+    frame: pd.DataFrame, base: KnowledgeBase, tmp_path: Path
+) -> None:
+    two = frame[frame["kind"] != frame["kind"].iloc[0]].drop(columns=["farm", "day"])
+    options = {"target": "kind", "learners": ["linear"], "strategy": "random", "cold": True, "cv": 3}
+    older = metahp.tune(two, **options, trials=9, knowledge_base=KnowledgeBase(tmp_path / "older"), prune=False)
+    base.record(
+        [
+            replace(trial, fold_losses={name: losses for name, losses in trial.fold_losses.items() if name != "f1"})
+            for trial in older.trials
+        ],
+        KnowledgeBase(tmp_path / "older").tasks(),
+    )
+    result = metahp.tune(two, **options, trials=11, knowledge_base=base, metric="f1")
+    assert (result.n_earlier, len(result.trials)) == (9, 11)
+    assert any("9 earlier trials have no F1" in warning for warning in result.warnings)
+    assert result.number_of(result.best_trial_) > 9
 
 
 def test_the_default_is_the_best_of_the_learners_defaults(frame: pd.DataFrame, base: KnowledgeBase) -> None:

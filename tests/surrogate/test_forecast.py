@@ -98,3 +98,28 @@ def test_one_task_teaches_no_level_and_stops_nobody(past):
     levels = Levels.fit(past.rows(np.array([0])), seed=0)
     assert levels.learners == frozenset()
     assert np.isnan(levels.predict("toy", past.metafeatures[0]))
+
+
+def test_another_candidate_is_better_only_as_far_as_the_direct_comparison_agrees(learned, levels) -> None:
+    # By its own learner's forecast candidate 1 has half of the loss of candidate 0.
+    default = learned.evidence.defaults["toy"]
+    first, second = [column for column in range(4) if column != default][:2]
+    ratios = np.zeros((5, 26))
+    ratios[:, second] = np.log(0.5)
+    prior = replace(learned.prior(None), weights=np.full(5, 0.2), shift=np.zeros(26))
+    for share, expected in ((0.9, 0.9), (1.2, 1.2), (0.3, 0.5)):
+        past_losses = np.zeros((5, 26))
+        past_losses[:, second] = np.log(share)
+        forecast = replace(
+            Forecast.of(learned, levels),
+            ratios=ratios,
+            units={"toy": np.full(5, 0.05)},
+            past_losses=past_losses,
+            spans=np.full(5, np.nan),
+        )
+        (one, _), (other, _) = forecast.predict_relative_losses([first, second], np.zeros(3), prior)
+        assert other - one == pytest.approx(np.log(expected))
+        # A candidate that no past task knows beside the first keeps its own forecast.
+        unknown = replace(forecast, past_losses=np.full((5, 26), np.nan))
+        (one, _), (other, _) = unknown.predict_relative_losses([first, second], np.zeros(3), prior)
+        assert other - one == pytest.approx(np.log(0.5))
