@@ -36,10 +36,8 @@ def describe(
     output.set_quiet(quiet=quiet)
     startup.check_names(file, target=target, task=task)
     api = startup.import_api()
-    from metahp.datasets.load import load
-
     with output.show_spinner("describing the table", quiet=quiet):
-        table = load(file, target=target, task=task, how=reading)
+        table = api.load(file, target=target, task=task, **reading.arguments)
         metafeatures = api.describe(table, budget_seconds=budget_seconds, seed=seed)
     output.warn((*table.warnings, *metafeatures.warnings), quiet=quiet)
     if form is options.Format.JSON:

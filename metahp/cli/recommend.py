@@ -68,10 +68,8 @@ def recommend(
         )
     startup.check_names(file, learners=learner, target=target, task=task, metric=metric)
     api = startup.import_api()
-    from metahp.datasets.load import load
-
     with output.show_spinner("reading the table", quiet=quiet):
-        table = load(file, target=target, task=task, how=reading)
+        table = api.load(file, target=target, task=task, **reading.arguments)
     start = time.perf_counter()
     with output.show_spinner("searching the knowledge base", quiet=quiet):
         recommendation = api.recommend(

@@ -128,12 +128,10 @@ def tune(
         from metahp.results.owner import check_is_of
 
         check_is_of(directory, file)
-    from metahp.datasets.load import read
-
     progress = _Display(quiet=quiet)
     with progress:
         result = api.tune(
-            file if not reading.given else read(file, how=reading),
+            file if not reading.given else api.read(file, **reading.arguments),
             target=target,
             task=task,
             metric=metric,

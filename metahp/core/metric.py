@@ -159,8 +159,16 @@ def check_metric_name(name: object, task_type: TaskType | None = None) -> None:
         return
     if task_type is not None:
         find_metric(task_type, name)
-    elif name not in METRICS:
-        raise UnknownNameError(f"'{name}' is not a metric. {did_you_mean(name, list(METRICS))}", argument="metric")
+    elif not any(_is_metric(task_type, name) for task_type in TaskType):
+        raise UnknownNameError(f"'{name}' is not a metric. {_suggest(name, list(METRICS))}", argument="metric")
+
+
+def _is_metric(task_type: TaskType, name: str) -> bool:
+    try:
+        find_metric(task_type, name)
+    except UnknownNameError:
+        return False
+    return True
 
 
 def find_metric(task_type: TaskType, name: str | None = None) -> Metric:

@@ -45,14 +45,15 @@ class ReadingOptions:
     @property
     def given(self) -> tuple[str, ...]:
         """Names of the arguments that were given."""
-        names: dict[str, object] = {
-            "drop": self.drop,
-            "categorical": self.categorical,
-            "numeric": self.numeric,
-            "na": self.missing,
-        }
-        names |= {"sep": self.separator, "sheet": self.sheet, "id": self.id_column}
-        return (*(name for name, value in names.items() if value), *(() if self.day_first is None else ("dayfirst",)))
+        return tuple(self.arguments)
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """The arguments of `metahp.read` that were given, by name."""
+        names: dict[str, object] = {"drop": self.drop, "categorical": self.categorical, "numeric": self.numeric}
+        names |= {"na": self.missing, "sep": self.separator, "sheet": self.sheet, "id": self.id_column}
+        first = {} if self.day_first is None else {"dayfirst": self.day_first}
+        return {name: value for name, value in names.items() if value} | first
 
     @property
     def words(self) -> tuple[tuple[str, str], ...]:

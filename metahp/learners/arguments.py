@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,8 +10,10 @@ from metahp.core.configuration import Arguments, Configuration, Value
 from metahp.core.errors import InputError, OutOfRangeError, UnknownHyperparameterError, did_you_mean
 from metahp.core.space import Categorical, Hyperparameter, SearchSpace
 from metahp.core.task import TaskType
-from metahp.learners.base import Learner
 from metahp.learners.registry import LEARNERS, find_learner
+
+if TYPE_CHECKING:
+    from metahp.learners.base import Learner
 
 # Arguments that belong to the run and not to a configuration; these change no result, so they are left out.
 IDLE = ("n_jobs", "verbose", "verbosity", "silent", "warm_start", "importance_type", "oob_score")
@@ -30,7 +32,7 @@ def show_arguments(configuration: Configuration) -> Configuration:
     return configuration.with_arguments(make_arguments(configuration))
 
 
-def read_arguments(learner: Learner, given: Mapping[str, Any], task_type: TaskType) -> Configuration:
+def read_arguments(learner: "Learner", given: Mapping[str, Any], task_type: TaskType) -> Configuration:
     """The configuration with these arguments of the learner's constructor, and defaults for the others.
 
     It lies outside the search space where a value does, or where an argument is none of its hyperparameters and is not
@@ -109,7 +111,7 @@ def _drop_random_state(values: dict[str, Value]) -> None:
         )
 
 
-def _check(learner: Learner, space: SearchSpace, name: str, value: Value, task_type: TaskType) -> None:
+def _check(learner: "Learner", space: SearchSpace, name: str, value: Value, task_type: TaskType) -> None:
     """Refuse an argument or a value that the learner's constructor does not take."""
     axis = next((axis for axis in space if axis.name == name), None)
     if axis is None and name not in learner.further_arguments(task_type):
