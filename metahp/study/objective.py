@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -25,8 +24,6 @@ from metahp.study.result import TuneResult, make_result
 from metahp.study.run import run_study
 from metahp.study.strategy import WarmStart, make_strategy, order_suggestions
 from metahp.study.trials import Storage, StudyTrials
-
-logger = logging.getLogger(__name__)
 
 # Default metric name of an objective.
 METRIC_NAME = "objective"
@@ -114,8 +111,9 @@ def tune_function(
     own = read_configurations(request.start.configurations, [space])
     trials = storage.open_trials(task.id, PROTOCOL, metric, [space])
     is_open = trials.n_trials < request.budget.trials
+    notes: tuple[str, ...] = ()
     if not is_open:
-        logger.warning("nothing left to do: the task '%s' has %d trials already. %s", task.name, trials.n_trials, HINT)
+        notes = (f"nothing left to do: the task '{task.name}' has {trials.n_trials} trials already. {HINT}",)
     past = ask_past(trials)
     suggestions = order_suggestions(own, past.points, [space.default])
     strategy, _ = make_strategy(request.start, past.prior, [space], suggestions, seed=request.seed)
@@ -126,7 +124,9 @@ def tune_function(
             objective_request.function, space, task=task.id, protocol=PROTOCOL, metric=metric, n_jobs=request.n_jobs
         ) as backend:
             best, ended = run_study(request, trials, strategy, backend, lambda suggestion: suggestion, held, hint=HINT)
-        result = make_result(trials, best, ended, n_past_tasks=past.n_past_tasks, directory=storage.directory)
+        result = make_result(
+            trials, best, ended, n_past_tasks=past.n_past_tasks, directory=storage.directory, warnings=notes
+        )
         if storage.directory is not None:
             content = ResultContent(
                 table=Objective(task, objective_request.metafeatures),
