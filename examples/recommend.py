@@ -17,8 +17,7 @@ print("\nThe first configuration:")
 for name, value in recommendation.best.configuration.values.items():
     print(f"  {name} = {value}")
 
-# An estimator is an ordinary scikit-learn one, for the features as metahp read them.
-table = metahp.load(frame, target="digit")
-rows = table.features.sample(600, random_state=0).index
-scores = cross_val_score(recommendation.estimators()[0], table.features.loc[rows], table.y[rows], cv=3)
+# An estimator is an ordinary scikit-learn one, for the columns as they are in the frame.
+rows = frame.sample(600, random_state=0)
+scores = cross_val_score(recommendation.estimators()[0], rows.drop(columns="digit"), rows["digit"], cv=3)
 print(f"\nMeasured on 600 of the rows: {scores.mean():.3f}; expected on all of them: {recommendation.best.score:.3f}")

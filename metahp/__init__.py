@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metahp.api import TuneResult, describe, load, load_result, read, recommend, train, tune, tune_objective
     from metahp.core.configuration import Configuration
-    from metahp.core.errors import InputError, KnowledgeBaseError, MetahpError, UnknownNameError, WorkerError
+    from metahp.core.errors import (
+        InputError,
+        KnowledgeBaseError,
+        MetahpError,
+        MetahpWarning,
+        UnknownNameError,
+        WorkerError,
+    )
     from metahp.core.space import Categorical, Float, Integer, SearchSpace
     from metahp.core.task import Task, TaskType
     from metahp.core.trial import Origin, Trial, TrialState
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
     from metahp.knowledge.store import KnowledgeBase
     from metahp.learners.base import Learner
     from metahp.learners.registry import register_learner
+    from metahp.learners.table_estimator import TableEstimator
     from metahp.metafeatures.extract import MetaFeatures
     from metahp.recommendation.result import Recommendation, Recommended
     from metahp.results.model import TunedModel
@@ -33,11 +41,13 @@ __all__ = [
     "Learner",
     "MetaFeatures",
     "MetahpError",
+    "MetahpWarning",
     "Origin",
     "Recommendation",
     "Recommended",
     "SearchSpace",
     "Table",
+    "TableEstimator",
     "Task",
     "TaskType",
     "Trial",
@@ -69,11 +79,13 @@ _MODULES = {
     "Learner": "learners.base",
     "MetaFeatures": "metafeatures.extract",
     "MetahpError": "core.errors",
+    "MetahpWarning": "core.errors",
     "Origin": "core.trial",
     "Recommendation": "recommendation.result",
     "Recommended": "recommendation.result",
     "SearchSpace": "core.space",
     "Table": "datasets.table",
+    "TableEstimator": "learners.table_estimator",
     "Task": "core.task",
     "TaskType": "core.task",
     "Trial": "core.trial",

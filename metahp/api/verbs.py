@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
 from metahp.api.checks import check_names
+from metahp.core.configuration import Given
 from metahp.core.errors import InputError
 from metahp.core.space import SearchSpace
 from metahp.core.text import name_column
+from metahp.core.warn import warn_user
 from metahp.datasets.reading import make_reading_options
 from metahp.evaluation.limits import Limits
 from metahp.evaluation.worker_process import WorkerProcess
 from metahp.results.owner import check_is_directory
-from metahp.study.configurations import Given
-from metahp.study.progress import Progress
+from metahp.study.progress import Progress, ProgressPrinter
 from metahp.study.request import TRANSFER, Budget, Folds, Place, Request, Start, TableSettings
 
 if TYPE_CHECKING:
@@ -87,8 +88,12 @@ def load(
     check_names(source, y, target=None if target is None else name_column(target), task=task)
     how = make_reading_options(**reading)
     from metahp.datasets.load import load as load_table
+    from metahp.datasets.table import Table
 
-    return load_table(source, y, target=target, task=task, how=how)
+    table = load_table(source, y, target=target, task=task, how=how)
+    if not isinstance(source, Table):
+        warn_user(table.warnings)
+    return table
 
 
 def describe(
@@ -104,7 +109,10 @@ def describe(
     check_names(X, y, target=target, task=task)
     from metahp.api.tables import describe_table
 
-    return describe_table(load(X, y, target=target, task=task), budget_seconds=budget_seconds, seed=seed)
+    table = load(X, y, target=target, task=task)
+    described = describe_table(table, budget_seconds=budget_seconds, seed=seed)
+    warn_user(described.warnings)
+    return described
 
 
 def recommend(
@@ -145,7 +153,7 @@ def recommend(
     from metahp.api.advice import advise_on
 
     table = load(X, y, target=target, task=task)
-    return advise_on(
+    recommendation = advise_on(
         table,
         metric=metric,
         k=k,
@@ -154,6 +162,8 @@ def recommend(
         seed=seed,
         budget_seconds=budget_seconds,
     )
+    warn_user(recommendation.warnings, said=table.warnings)
+    return recommendation
 
 
 def tune(
@@ -190,6 +200,7 @@ def tune(
     prune: bool = True,
     early_stopping: bool = True,
     budget_seconds: float = 2.0,
+    verbose: int = 0,
     command: str | None = None,
     on_start: "Callable[[Plan], None]" = lambda plan: None,
     on_trial: Callable[[Progress], None] = lambda progress: None,
@@ -243,6 +254,8 @@ def tune(
         early_stopping: Cut boosted trees at the iteration with the lowest mean loss over the folds; a default and your
             configurations keep all iterations.
         budget_seconds: Work for the meta-features, in seconds of one core of a common machine.
+        verbose: Progress on standard error: 0 none, 1 the plan, each new best trial and a line every few seconds, 2
+            every trial.
         command: The command line, stored in the result.
         on_start: Called with the plan of the study.
         on_trial: Called at the start and after every trial.
@@ -258,14 +271,24 @@ def tune(
     if X is None:
         raise InputError("Expected a table as `X`: a path, a frame or an array.")
     folds = Folds(cv=cv, groups=groups, time=time, splitter=splitter, test_size=test_size, max_rows=max_rows, seed=seed)
+    show = ProgressPrinter(verbose)
     request = Request(
         budget=Budget(trials=trials, timeout=timeout, patience=patience),
         start=Start(strategy=strategy, device=device, is_cold=cold, warm=warm, configurations=configurations),
         n_jobs=jobs,
         seed=seed,
         command=command,
-        on_trial=on_trial,
+        on_trial=show.follow(on_trial),
     )
+    said: set[str] = set()
+
+    def start(plan: "Plan") -> None:
+        # Whoever loaded a table has been told of it.
+        said.update(getattr(X, "warnings", ()))
+        warn_user(plan.warnings, said=said)
+        said.update(plan.warnings)
+        on_start(plan)
+
     settings = TableSettings(
         metric=metric,
         learners=learners,
@@ -275,7 +298,7 @@ def tune(
         stops_early=early_stopping,
         is_ensemble=ensemble,
         is_voting=voting,
-        on_start=on_start,
+        on_start=start,
     )
     place = Place(knowledge_base=knowledge_base, is_recorded=record, output=output)
     check_names(X, y, target=target, task=task, metric=metric, learners=learners, groups=groups, time=time)
@@ -284,7 +307,9 @@ def tune(
         request = replace(request, worker=WorkerProcess())
     from metahp.api.tuning import tune_rows
 
-    return tune_rows(request, settings, place, folds, X, y, target=target, task=task)
+    result = tune_rows(request, settings, place, folds, X, y, target=target, task=task)
+    warn_user(result.warnings, said=said)
+    return result
 
 
 def tune_objective(
@@ -308,6 +333,7 @@ def tune_objective(
     output: str | Path | None = None,
     configurations: Sequence[Given] = (),
     patience: int | None = None,
+    verbose: int = 0,
     command: str | None = None,
     on_trial: Callable[[Progress], None] = lambda progress: None,
 ) -> "TuneResult":
@@ -340,6 +366,8 @@ def tune_objective(
         configurations: Your configurations to try first: dictionaries, texts `key=value,…`, or `Configuration` values;
             missing values are the defaults of the space.
         patience: End after this many trials without improvement; None for never.
+        verbose: Progress on standard error: 0 none, 1 the plan, each new best trial and a line every few seconds, 2
+            every trial.
         command: The command line, stored in the result.
         on_trial: Called at the start and after every trial.
 
@@ -348,13 +376,14 @@ def tune_objective(
         MetahpError: no trial is complete; the message gives the most frequent reason.
         KeyboardInterrupt: interrupted before any trial was complete; later interrupts are noted in the result.
     """
+    show = ProgressPrinter(verbose)
     request = Request(
         budget=Budget(trials=trials, timeout=timeout, patience=patience),
         start=Start(strategy=strategy, device=device, is_cold=cold, warm=warm, configurations=configurations),
         n_jobs=jobs,
         seed=seed,
         command=command,
-        on_trial=on_trial,
+        on_trial=show.follow(on_trial),
     )
     place = Place(knowledge_base=knowledge_base, is_recorded=record, output=output)
     from metahp.api.tuning import tune_space
@@ -367,7 +396,9 @@ def tune_objective(
         metafeatures={} if metafeatures is None else metafeatures,
         name=name,
     )
-    return tune_space(request, objective_request, place)
+    result = tune_space(request, objective_request, place)
+    warn_user(result.warnings)
+    return result
 
 
 def load_result(directory: str | Path) -> "TunedModel":

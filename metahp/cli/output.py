@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import StringIO
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from metahp.cli import options
-from metahp.core.errors import InputError, MetahpError
+from metahp.core.errors import InputError, MetahpError, MetahpWarning
 from metahp.core.text import make_printable
 
 if TYPE_CHECKING:
@@ -119,7 +120,10 @@ def show_logs() -> Iterator[None]:
     _handler.is_quiet = False
     logger.addHandler(_handler)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Commands print them, each in its place.
+            warnings.simplefilter("ignore", MetahpWarning)
+            yield
     finally:
         logger.removeHandler(_handler)
 

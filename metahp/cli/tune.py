@@ -165,6 +165,7 @@ def tune(
             on_trial=progress.show,
             on_start=progress.begin,
         )
+    progress.warn(result.warnings)
     output.write_report("".join(f"{line}\n" for line in format_report(result, is_ensemble=ensemble)))
     return output.Reported(interrupts.get_exit_code()) if result.ended == "interrupted" else 0
 
@@ -191,6 +192,7 @@ class _Display:
         self._quiet = quiet
         self._is_live = not quiet and output.is_live()
         self._last = -math.inf
+        self._said: tuple[str, ...] = ()
         self._waiting = output.show_spinner("searching the knowledge base", quiet=quiet)
         self._close: Callable[[], None] = lambda: None
         self._update: Callable[[Progress], None] = lambda progress: None
@@ -212,14 +214,21 @@ class _Display:
         self._close()
         self._close = lambda: None
         output.warn(plan.warnings, quiet=self._quiet)
+        self._said = plan.warnings
         if self._quiet:
             return
         output.say("\n".join(format_plan(plan)))
         if self._is_live:
             self._open_bar(plan.n_trials)
 
+    def warn(self, messages: tuple[str, ...]) -> None:
+        """Print the warnings of a result that were not known when it began."""
+        output.warn((message for message in messages if message not in self._said), quiet=self._quiet)
+
     def show(self, progress: "Progress") -> None:
         """Show a finished trial."""
+        from metahp.study.progress import format_time_left, format_trial
+
         if self._is_live:
             self._update(progress)
         elif not self._quiet and progress.trial is not None:
@@ -286,39 +295,14 @@ def format_plan(plan: "Plan") -> list[str]:
 
 def fit_progress(progress: "Progress", width: int) -> str:
     """The most that is known of a run and fits into `width` columns: nothing of it is cut."""
+    from metahp.study.progress import format_score, format_time_left, format_trial
+
     left, best = format_time_left(progress), progress.best
-    short = f"best {_format_score(progress, progress.best_score)}" if best is not None else ""
+    short = f"best {format_score(progress, progress.best_score)}" if best is not None else ""
     of = f" (trial {progress.best_number})" if best is not None else ""
     candidates = [(left, format_trial(progress)), (left, short + of), (left, short), (short,)]
     lines = ["  ".join(filter(None, parts)) for parts in candidates]
     return next((line for line in lines if len(line) <= width), "")
-
-
-def format_trial(progress: "Progress") -> str:
-    """Scores of the last and the best trial as people speak of them, and where their configurations came from."""
-    parts = []
-    if progress.trial is not None:
-        state = progress.trial.state
-        parts.append(
-            f"{_format_score(progress, progress.score)} ({progress.trial.origin})"
-            if state == "complete"
-            else str(state)
-        )
-    if progress.best is not None:
-        beside = [f"trial {progress.best_number}", str(progress.best.origin)]
-        for name, score in (("default", progress.default_score), ("best warm point", progress.warm_score)):
-            if not math.isnan(score) and score != progress.best_score:
-                beside.append(f"{name} {_format_score(progress, score)}")
-        parts.append(f"best {_format_score(progress, progress.best_score)} ({', '.join(beside)})")
-    return "  ".join(parts)
-
-
-def format_time_left(progress: "Progress") -> str:
-    """The remaining time in minutes and seconds; empty where there is no estimate."""
-    if math.isnan(progress.seconds_left):
-        return ""
-    minutes, seconds = divmod(round(progress.seconds_left), 60)
-    return f"{minutes}:{seconds:02d} left"
 
 
 def format_report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
@@ -397,8 +381,3 @@ def _format_counts(result: "TuneResult") -> str:
     n = result.n_recorded
     added = f" · {n} trial{'s' if n != 1 else ''} added to your knowledge base" if n else ""
     return f"trials: {counted}{ended}{added}"
-
-
-def _format_score(progress: "Progress", score: float) -> str:
-    spoken = progress.metric.speak(score)
-    return phrases.UNKNOWN if math.isnan(spoken) else f"{spoken:.4f}" if abs(spoken) < 1000 else f"{spoken:.6g}"

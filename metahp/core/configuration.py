@@ -132,6 +132,10 @@ class Configuration(Mapping[str, Any]):
         return replace(self, arguments=None if arguments is None else tuple(arguments.items()))
 
 
+# A user's own configuration: a text, a dictionary or a `Configuration`.
+Given = str | Mapping[str, Value] | Configuration
+
+
 def _check_value(name: str, value: object) -> None:
     if isinstance(value, float):
         if not math.isfinite(value):

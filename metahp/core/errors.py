@@ -19,6 +19,10 @@ class MetahpError(Exception):
         self.argument = argument
 
 
+class MetahpWarning(UserWarning):
+    """What a user should know of a table, of the advice or of a result; the result keeps it in `warnings` too."""
+
+
 class InputError(MetahpError, ValueError):
     """A table, an argument or a file that cannot be used as it is."""
 

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.task import TaskType
+from metahp.core.warn import warn_user
 from metahp.datasets.columns import normalise_column, read_labels, replace_markers
 from metahp.datasets.preparation import Column, Preparation
 from metahp.datasets.read import make_input_frame
@@ -142,16 +143,17 @@ class TableEstimator(BaseEstimator):
         return require_importances(learner.read_importances(learner.extract_model(self.estimator_)), learner.name)
 
     def _make_features(self, X: Any) -> pd.DataFrame:
-        frame = make_input_frame(X, self.preparation.inputs)
-        return make_features(frame, self.preparation)
+        features, notes = make_features(make_input_frame(X, self.preparation.inputs), self.preparation)
+        warn_user(notes)
+        return features
 
     def _name_features(self, features: pd.DataFrame) -> pd.DataFrame:
         names = find_learner(self.configuration.learner).fitted_names(list(features.columns))
         return features.set_axis(names, axis=1)
 
 
-def make_features(frame: pd.DataFrame, preparation: Preparation) -> pd.DataFrame:
-    """Features of raw rows, or of rows that are features already.
+def make_features(frame: pd.DataFrame, preparation: Preparation) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Features of raw rows, or of rows that are features already, and what a user should know of them.
 
     Raises:
         InputError: columns are missing.
@@ -161,8 +163,8 @@ def make_features(frame: pd.DataFrame, preparation: Preparation) -> pd.DataFrame
         column.name for column in preparation.columns
     )
     if is_prepared:
-        return frame[list(preparation.feature_names)].reset_index(drop=True)
-    return preparation.transform(frame)[0]
+        return frame[list(preparation.feature_names)].reset_index(drop=True), ()
+    return preparation.transform(frame)
 
 
 def list_inputs(preparation: Preparation) -> list[str]:

@@ -1,5 +1,6 @@
 """The value that `recommend` gives back: configurations in order, the expected score of each, and the reasons."""
 
+import html
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -100,7 +101,7 @@ class TrackRecord:
     random_trials: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Recommendation:
     """The `k` configurations to try first on a task, in order.
 
@@ -136,6 +137,19 @@ class Recommendation:
     preparation: Preparation
     warnings: tuple[str, ...] = ()
     seed: int = 0
+
+    def __repr__(self) -> str:
+        best = self.best
+        score = "" if math.isnan(best.score) else f", expected {self.metric.label} {self.metric.speak(best.score):.4g}"
+        warned = f"; {len(self.warnings)} warning(s)" if self.warnings else ""
+        return f"Recommendation({len(self.items)} for {self.target!r}, {self.task.type}: {best.learner}{score}{warned})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks, with the warnings below it."""
+        shown = self.frame().drop(columns=["low", "high"]).astype({"configuration": str})
+        table = shown.to_html(index=False, float_format="{:.4g}".format, na_rep="–")
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.warnings)
+        return f"<p>{html.escape(repr(self))}</p>{table}{lines}"
 
     @property
     def numeric(self) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The tuned model: fitted configurations behind one `predict` that takes raw columns."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.task import TaskType
 from metahp.core.text import make_encodable
+from metahp.core.warn import warn_user
 from metahp.datasets.columns import normalise_column, read_labels, replace_markers
 from metahp.datasets.portable import make_number_label, parse_numbers
 from metahp.datasets.preparation import Column, Preparation
@@ -33,8 +33,6 @@ from metahp.learners.table_estimator import (
     require_importances,
 )
 from metahp.results.formats import describe_error
-
-logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -209,10 +207,9 @@ class TunedModel:
         return make_input_frame(X, self.preparation.inputs)
 
     def features(self, X: Any) -> pd.DataFrame:
-        """Features of a path or frame; what became missing on the way is logged."""
+        """Features of a path or frame; a `MetahpWarning` names what became missing on the way."""
         features, notes = self.preparation.transform(self.read(X))
-        for note in notes:
-            logger.warning(note)
+        warn_user(notes)
         return features
 
     def predict(self, X: Any) -> np.ndarray:

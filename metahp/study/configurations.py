@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from metahp.core.configuration import Arguments, Configuration, Value
+from metahp.core.configuration import Arguments, Configuration, Given, Value
 from metahp.core.errors import InputError, UnknownHyperparameterError, did_you_mean
 from metahp.core.space import Categorical, Hyperparameter, SearchSpace
 from metahp.core.task import TaskType
@@ -12,7 +12,6 @@ from metahp.learners.registry import find_learner
 
 # Texts that stand for other values than numbers and texts.
 _SPOKEN: dict[str, Value] = {"none": None, "true": True, "false": False}
-Given = str | Mapping[str, Value] | Configuration
 
 
 def read_configurations(

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -26,8 +25,6 @@ from metahp.study.result import TuneResult, make_result
 from metahp.study.run import run_study
 from metahp.study.search import LateSearch, Search
 from metahp.study.trials import Storage, StudyTrials
-
-logger = logging.getLogger(__name__)
 
 # Default metric name of an objective.
 METRIC_NAME = "objective"
@@ -115,8 +112,9 @@ def tune_function(
     own = read_configurations(request.start.configurations, [space])
     trials = storage.open_trials(task.id, PROTOCOL, metric, [space])
     is_open = trials.n_trials < request.budget.trials
+    notes: tuple[str, ...] = ()
     if not is_open:
-        logger.warning("nothing left to do: the task '%s' has %d trials already. %s", task.name, trials.n_trials, HINT)
+        notes = (f"nothing left to do: the task '{task.name}' has {trials.n_trials} trials already. {HINT}",)
     search = begin(trials, own)
     strategy = search.strategy if isinstance(search, Search) else search
     if is_open:
@@ -127,15 +125,13 @@ def tune_function(
         ) as backend:
             best, ended = run_study(request, trials, strategy, backend, lambda suggestion: suggestion, held, hint=HINT)
         late = () if isinstance(search, Search) else search.past.notes
-        for note in late:
-            logger.warning("%s", note)
         result = make_result(
             trials,
             best,
             ended,
             n_past_tasks=search.past.n_past_tasks,
             directory=storage.directory,
-            warnings=late,
+            warnings=(*notes, *late),
         )
         if storage.directory is not None:
             content = ResultContent(

@@ -1,9 +1,17 @@
-"""How far a study has come."""
+"""How far a study has come, and the lines that say so."""
 
+import math
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.trial import Trial
+
+# A line comes with every new best, and otherwise no more often than this.
+SECONDS_BETWEEN_LINES = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +51,78 @@ class Progress:
     def best_score(self) -> float:
         """The best score so far; NaN where there is none."""
         return self.metric.score(self.best.loss(self.metric.name)) if self.best else float("nan")
+
+
+class ProgressPrinter:
+    """Lines about a study on standard error.
+
+    Args:
+        verbose: 0 for none, 1 for the start, each new best trial and a line every few seconds, 2 for every trial.
+
+    Raises:
+        InputError: `verbose` is another value.
+    """
+
+    def __init__(self, verbose: int) -> None:
+        if verbose not in (0, 1, 2):
+            raise InputError(f"`verbose` is 0, 1 or 2, got {verbose!r}.", argument="verbose")
+        self._verbose = int(verbose)
+        self._last = -math.inf
+
+    def follow(self, on_trial: Callable[[Progress], None]) -> Callable[[Progress], None]:
+        """What prints the progress, then calls `on_trial`."""
+        if not self._verbose:
+            return on_trial
+
+        def show(progress: Progress) -> None:
+            self._show(progress)
+            on_trial(progress)
+
+        return show
+
+    def _show(self, progress: Progress) -> None:
+        if progress.trial is None:
+            earlier = f", {progress.n_earlier} of them done earlier" if progress.n_earlier else ""
+            _say(f"metahp: tuning for {progress.metric.label}, {progress.n_trials} trials{earlier}")
+            return
+        now = time.monotonic()
+        is_news = progress.n_done in (progress.best_number, progress.n_trials)
+        if self._verbose > 1 or is_news or now - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = now
+            parts = (f"trial {progress.n_done}/{progress.n_trials}", format_trial(progress), format_time_left(progress))
+            _say("metahp: " + "  ".join(filter(None, parts)))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def format_trial(progress: Progress) -> str:
+    """Scores of the last and the best trial as people speak of them, and where their configurations came from."""
+    parts = []
+    if progress.trial is not None:
+        state = progress.trial.state
+        parts.append(
+            f"{format_score(progress, progress.score)} ({progress.trial.origin})" if state == "complete" else str(state)
+        )
+    if progress.best is not None:
+        beside = [f"trial {progress.best_number}", str(progress.best.origin)]
+        for name, score in (("default", progress.default_score), ("best warm point", progress.warm_score)):
+            if not math.isnan(score) and score != progress.best_score:
+                beside.append(f"{name} {format_score(progress, score)}")
+        parts.append(f"best {format_score(progress, progress.best_score)} ({', '.join(beside)})")
+    return "  ".join(parts)
+
+
+def format_time_left(progress: Progress) -> str:
+    """The remaining time in minutes and seconds; empty where there is no estimate."""
+    if math.isnan(progress.seconds_left):
+        return ""
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return f"{minutes}:{seconds:02d} left"
+
+
+def format_score(progress: Progress, score: float) -> str:
+    """A score as people speak of it: an error without its minus sign."""
+    spoken = progress.metric.speak(score)
+    return "–" if math.isnan(spoken) else f"{spoken:.4f}" if abs(spoken) < 1000 else f"{spoken:.6g}"

@@ -11,12 +11,12 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from metahp.core.configuration import Given
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.evaluation.countdown import Countdown
 from metahp.evaluation.limits import Limits
 from metahp.evaluation.worker_process import WorkerProcess
 from metahp.refinement.strategy import STRATEGY_NAMES
-from metahp.study.configurations import Given
 from metahp.study.progress import Progress
 
 # The strategy that learns from past tasks until the end.

@@ -1,5 +1,6 @@
 """What a study is about to do, and what it gives back."""
 
+import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,6 +23,8 @@ from metahp.study.trials import WARM, StudyTrials
 
 # Origins of trials that the strategy chose by itself.
 REFINED = (Origin.POSTERIOR, Origin.DESIGN)
+# Trials in a notebook's table.
+N_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,10 +99,18 @@ class TuneResult:
     _fit: Callable[[], TunedModel] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
-        return (
-            f"TuneResult(best_score_={self.best_score_:.6g}, metric={self.metric.name!r}, "
-            f"best_learner_={self.best_learner_!r}, best_params_={self.best_params_}, {len(self.trials)} trials)"
-        )
+        score = f"{self.metric.label} {self.metric.speak(self.best_score_):.4g}"
+        warned = f"; {len(self.warnings)} warning(s)" if self.warnings else ""
+        return f"TuneResult({self.best_learner_}: {score} in {len(self.trials)} trials{warned})"
+
+    def _repr_html_(self) -> str:
+        """The best configuration and the best trials for notebooks, with the warnings below them."""
+        columns = ["learner", "state", "origin", "score", "standard_error", "fit_seconds"]
+        best = self.trials_frame()[columns].sort_values("score", ascending=False).head(N_SHOWN)
+        table = best.to_html(float_format="{:.4g}".format, na_rep="–")
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.warnings)
+        params = ", ".join(f"{name}={value!r}" for name, value in self.best_params_.items())
+        return f"<p>{html.escape(repr(self))}</p><p>{html.escape(params)}</p>{table}{lines}"
 
     @property
     def best_score_(self) -> float:

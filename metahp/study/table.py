@@ -127,13 +127,11 @@ def tune_table(
         best, ended = _run_trials(request, table_request, trials, search, held)
         if ready is None:
             warnings = (*warnings, *search.past.notes)
-            for note in search.past.notes:
-                logger.warning("%s", note)
         ensemble = _choose_ensemble(request, table_request, trials)
-        members = _choose_members(table_request, trials, best, ensemble)
+        members, notes = _choose_members(table_request, trials, best, ensemble)
         # What ended otherwise goes on with the same command.
-        for left in _find_left_out(trials, own, table_request.learners) if ended == "trials" else ():
-            logger.warning("%s: ask for more with `trials`", left)
+        if ended == "trials":
+            notes += _find_left_out(trials, own, table_request.learners)
         fit = FinalModel(
             rows.table,
             members,
@@ -146,6 +144,10 @@ def tune_table(
         if request.budget.timeout is not None:
             # The limit holds for the model too, so it is not left to its first use.
             fit()
+        test = None
+        if rows.outer is not None:
+            test, test_notes = _score_outer_rows(fit(), rows.outer)
+            notes += test_notes
         result = make_result(
             trials,
             best,
@@ -153,8 +155,8 @@ def tune_table(
             n_past_tasks=search.past.n_past_tasks,
             directory=storage.directory,
             ensemble=ensemble,
-            test=None if rows.outer is None else _score_outer_rows(fit(), rows.outer),
-            warnings=warnings,
+            test=test,
+            warnings=(*warnings, *notes),
             fit=fit,
         )
         if storage.directory is not None:
@@ -275,32 +277,37 @@ def _choose_ensemble(request: Request, table_request: TableRequest, trials: Stud
 
 def _choose_members(
     table_request: TableRequest, trials: StudyTrials, best: Trial, ensemble: Ensemble | None
-) -> tuple[tuple[Configuration, float], ...]:
-    """The configurations of the final model, with their weights."""
+) -> tuple[tuple[tuple[Configuration, float], ...], list[str]]:
+    """The configurations of the final model with their weights, and what a user should know of them."""
     if table_request.settings.is_ensemble and ensemble and len(ensemble.members) > 1:
-        return ensemble.members
+        return ensemble.members, []
+    notes = []
     if table_request.settings.is_ensemble and can_keep_predictions(table_request.rows.table):
-        logger.warning("no ensemble, the best model instead: %s", explain_single(trials))
-    return ((best.configuration, 1.0),)
+        notes.append(f"no ensemble, the best model instead: {explain_single(trials)}")
+    return ((best.configuration, 1.0),), notes
 
 
 def _find_left_out(trials: StudyTrials, own: Sequence[Configuration], learners: Sequence[str]) -> Iterator[str]:
     """What was asked for and is not among the trials."""
     if n_left := len(set(own) - {trials.find_asked(trial) for trial in trials.trials}):
-        yield f"own configurations that were not tried: {n_left}"
+        yield f"own configurations that were not tried: {n_left}: ask for more with `trials`"
     tried = {trial.configuration.learner for trial in trials.trials}
     if untried := [name for name in learners if name not in tried]:
-        yield f"no trial of {', '.join(untried)}"
+        yield f"no trial of {', '.join(untried)}: ask for more with `trials`"
 
 
-def _score_outer_rows(model: TunedModel, outer: pd.DataFrame) -> tuple[float, int]:
-    """Score on outer rows, and how many rows it is of: the model has no score on a class that it has not seen."""
+def _score_outer_rows(model: TunedModel, outer: pd.DataFrame) -> tuple[tuple[float, int], list[str]]:
+    """Score on outer rows with how many rows it is of, and what a user should know of it.
+
+    The model has no score on a class that it has not seen.
+    """
     frame = model.read(outer)
+    features, notes = model.preparation.transform(frame)
+    notes = tuple(f"rows set aside for the test: {note}" for note in notes)
     try:
-        return model.score_of(model.outputs(model.features(frame)), frame)
+        return model.score_of(model.outputs(features), frame), list(notes)
     except InputError as error:
-        logger.warning("no test score: %s", error)
-        return math.nan, 0
+        return (math.nan, 0), [*notes, f"no test score: {error}"]
 
 
 def _write_result(directory: Path, request: Request, table_request: TableRequest, result: TuneResult) -> None:

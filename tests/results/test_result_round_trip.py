@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+import metahp
 from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric, find_metric
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
@@ -120,17 +121,19 @@ def test_categories_that_look_like_numbers_stay_text_in_a_new_file(make_content:
     assert caplog.text == ""
 
 
-def test_values_unknown_to_training_are_missing_and_said(make_content: Make, tmp_path: Path, caplog):
+def test_values_unknown_to_training_are_missing_and_said(make_content: Make, tmp_path: Path):
     model = make_content("binary", "lightgbm").model
     frame = pd.read_csv(tmp_path / "binary.csv", dtype={"zone": "str"}).head(4).astype({"mean radius": object})
     odd = frame.assign(zone=["mars", "01", "mars", None], day=["never", *frame["day"][1:]])
     odd.loc[0, "mean radius"] = "big"
-    features = model.features(odd)
+    with pytest.warns(metahp.MetahpWarning) as warned:
+        features = model.features(odd)
     assert features["zone"].isna().tolist() == [True, False, True, True]
     assert features["mean radius"].isna().tolist() == [True, False, False, False]
     assert np.isnan(features["day.days"][0])
-    assert "column 'zone': 2 unknown value(s) read as missing ('mars')" in caplog.text
-    assert "column 'mean radius': 1 unknown value(s) read as missing ('big')" in caplog.text
+    lines = [str(each.message) for each in warned]
+    assert "column 'zone': 2 unknown value(s) read as missing ('mars')" in lines
+    assert "column 'mean radius': 1 unknown value(s) read as missing ('big')" in lines
     model.predict(odd)
 
 

@@ -135,16 +135,19 @@ def test_with_nothing_left_to_do_it_reports(tuned) -> None:
     assert again.best_score_ == second.best_score_
 
 
-def test_what_was_asked_for_and_not_done_is_told(tuned, caplog: pytest.LogCaptureFixture, tmp_path) -> None:
+def test_what_was_asked_for_and_not_done_is_told(tuned, tmp_path) -> None:
     path, _, options, *_ = tuned
     asked = {"configurations": ["C=0.001", "C=0.002"], "learners": ["linear", "lightgbm"]}
-    metahp.tune(path, **(options | asked | {"output": tmp_path / "other"}), trials=9, ensemble=True)
+    with pytest.warns(metahp.MetahpWarning) as warned:
+        result = metahp.tune(path, **(options | asked | {"output": tmp_path / "other"}), trials=9, ensemble=True)
+    assert [str(each.message) for each in warned] == list(result.warnings)
+    assert {each.filename for each in warned} == {__file__}
     for words in (
         "own configurations that were not tried: 1",
         "no trial of lightgbm",
         "no ensemble, the best model instead: predictions of 0 of",
     ):
-        assert words in caplog.text
+        assert any(words in line for line in result.warnings)
 
 
 def test_trials_that_another_metric_has_chosen_are_told_from_own_ones(tuned) -> None:
@@ -181,7 +184,7 @@ def test_the_default_is_the_best_of_the_learners_defaults(frame: pd.DataFrame, b
     defaults = [result.score_of(trial) for trial in result.trials if trial.origin is Origin.DEFAULT]
     assert len(defaults) == 2
     assert result.default_score_ == max(defaults)
-    assert re.fullmatch(r"TuneResult\(best_score_=0\.\d+, metric='accuracy', .*, 4 trials\)", repr(result))
+    assert re.fullmatch(r"TuneResult\(\w+: accuracy 0\.\d+ in 4 trials; 1 warning\(s\)\)", repr(result))
 
 
 def test_meta_features_are_written_back(tuned) -> None:
