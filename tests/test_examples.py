@@ -24,7 +24,7 @@ SHOWS = {
 
 
 def run(script: str, folder: Path) -> str:
-    """What a script prints, run in a folder of its own beside a copy of the examples; warnings but metahp's are errors."""
+    """What a script prints, run in a folder of its own beside a copy of the examples; other warnings are errors."""
     examples = shutil.copytree(EXAMPLES, folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::metahp.core.errors.MetahpWarning", examples / script],
