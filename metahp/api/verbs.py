@@ -11,9 +11,8 @@ from metahp.core.space import SearchSpace
 from metahp.evaluation.limits import Limits
 from metahp.evaluation.worker_process import WorkerProcess
 from metahp.results.owner import check_is_directory
-from metahp.study.configurations import Given
 from metahp.study.progress import Progress
-from metahp.study.request import TRANSFER, Budget, Folds, Place, Request, Start, TableSettings
+from metahp.study.request import TRANSFER, Budget, Folds, Given, Place, Request, Start, TableSettings
 
 if TYPE_CHECKING:
     from metahp.datasets.table import Table

@@ -5,20 +5,22 @@ are `metahp.evaluation.limits.Limits`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from metahp.core.configuration import Configuration, Value
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.evaluation.countdown import Countdown
 from metahp.evaluation.limits import Limits
 from metahp.evaluation.worker_process import WorkerProcess
 from metahp.refinement.strategy import STRATEGY_NAMES
-from metahp.study.configurations import Given
 from metahp.study.progress import Progress
 
+# A user's own configuration, as `metahp.study.configurations` reads it.
+Given = str | Mapping[str, Value] | Configuration
 # The strategy that learns from past tasks until the end.
 TRANSFER = "transfer"
 # It needs few warm points, because every later trial is chosen with past tasks in view too.
