@@ -184,13 +184,23 @@ def find_metric(task_type: TaskType, name: str | None = None) -> Metric:
     chosen = name or DEFAULT_METRIC[task_type]
     if not isinstance(chosen, str):
         raise InputError(f"A metric is known by its name, such as '{known[0]}'; got a {type(chosen).__name__}.")
-    word = "_".join(chosen.lower().replace("-", " ").replace("_", " ").split())
-    for meant in (chosen, word, *ALIASES.get(word, ())):
-        if meant in known:
-            return METRICS[meant]
-    raise UnknownNameError(
-        f"'{chosen}' is not a metric for a {task_type} task. {_suggest(word, known)}", argument="metric"
-    )
+    meant = _find_meant(chosen, known)
+    if meant is None:
+        raise UnknownNameError(
+            f"'{chosen}' is not a metric for a {task_type} task. {_suggest(_normalise(chosen), known)}",
+            argument="metric",
+        )
+    return METRICS[meant]
+
+
+def _normalise(name: str) -> str:
+    return "_".join(name.lower().replace("-", " ").replace("_", " ").split())
+
+
+def _find_meant(name: str, known: Sequence[str]) -> str | None:
+    """The one of the known metrics that a name or an alias means; None where it means none."""
+    word = _normalise(name)
+    return next((meant for meant in (name, word, *ALIASES.get(word, ())) if meant in known), None)
 
 
 def _suggest(word: str, known: Sequence[str]) -> str:

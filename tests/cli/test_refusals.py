@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from metahp.api.checks import check_names
 from metahp.datasets.header import read_plain_header
 
 HEAVY = ("lightgbm", "sklearn", "scipy", "torch", "duckdb", "pandas", "pyarrow", "optuna")
@@ -104,6 +105,11 @@ def test_python_refuses_before_heavy_imports(verb: str, file: str, arguments: st
     said, heavy = run_and_list_heavy(code, str(table) if file == "TABLE" else file)
     assert message in said
     assert heavy == []
+
+
+@pytest.mark.parametrize("name", ["auc", "RMSE", "log loss", "roc_auc", None])
+def test_names_and_aliases_of_metrics_pass(name: str | None, table: Path) -> None:
+    check_names(str(table), metric=name)
 
 
 def write(path: Path, text: str) -> str:
