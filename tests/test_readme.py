@@ -41,7 +41,9 @@ LEAVES = leaves(typer.main.get_command(app))
 
 def options_of(path: tuple[str, ...]) -> set[str]:
     """The options of a command of metahp."""
-    return {option for parameter in LEAVES[path].params for option in parameter.opts} | {"--help"}
+    return {option for parameter in LEAVES[path].params for option in (*parameter.opts, *parameter.secondary_opts)} | {
+        "--help"
+    }
 
 
 def code_in(page: str) -> list[str]:

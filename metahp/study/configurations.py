@@ -9,7 +9,6 @@ from metahp.core.space import Categorical, Hyperparameter, SearchSpace
 from metahp.core.task import TaskType
 from metahp.learners.arguments import convert_types, read_arguments
 from metahp.learners.registry import find_learner
-from metahp.study.request import Given
 
 # Texts that stand for other values than numbers and texts.
 _SPOKEN: dict[str, Value] = {"none": None, "true": True, "false": False}

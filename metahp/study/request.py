@@ -5,7 +5,7 @@ are `metahp.evaluation.limits.Limits`.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
@@ -19,8 +19,6 @@ from metahp.evaluation.worker_process import WorkerProcess
 from metahp.refinement.strategy import STRATEGY_NAMES
 from metahp.study.progress import Progress
 
-# A user's own configuration, as `metahp.study.configurations` reads it.
-Given = str | Mapping[str, Value] | Configuration
 # The strategy that learns from past tasks until the end.
 TRANSFER = "transfer"
 # It needs few warm points, because every later trial is chosen with past tasks in view too.
