@@ -188,7 +188,7 @@ def test_all_gains_are_over_one_default(refreshed):
 
 def test_the_second_answer_comes_from_the_cache(refreshed):
     _, base, _ = refreshed
-    options = {"learners": ["linear"], "metric": "accuracy", "knowledge_base": base, "budget_seconds": 20}
+    options = {"learners": ["linear"], "metric": "balanced_accuracy", "knowledge_base": base, "budget_seconds": 20}
     first = metahp.recommend(_table(98), **options)
     second = metahp.recommend(_table(98), **options)
     assert any("trained on the knowledge base" in warning for warning in first.warnings)
