@@ -163,6 +163,20 @@ def test_recommend_for_a_new_table(refreshed):
     }
 
 
+def test_the_second_answer_comes_from_the_cache(refreshed):
+    _, base, _ = refreshed
+    options = {"learners": ["linear"], "metric": "accuracy", "knowledge_base": base, "budget_seconds": 20}
+    first = metahp.recommend(_table(98), **options)
+    second = metahp.recommend(_table(98), **options)
+    assert any("trained on the knowledge base" in warning for warning in first.warnings)
+    assert not any("trained on the knowledge base" in warning for warning in second.warnings)
+    assert second.configurations == first.configurations
+    # Two classes and several learn from both, so they share what was trained.
+    several = metahp.recommend(_table(98).assign(target=np.resize(["x", "y", "z"], 150)), **options)
+    assert several.task.type is TaskType.MULTICLASS
+    assert not any("trained on the knowledge base" in warning for warning in several.warnings)
+
+
 def test_by_a_metric_that_past_tasks_lack_the_advice_is_that_of_a_like_one_without_scores(refreshed):
     _, base, _ = refreshed
     options = {"learners": "linear", "k": 2, "knowledge_base": base, "budget_seconds": 20}
@@ -184,20 +198,6 @@ def test_all_gains_are_over_one_default(refreshed):
     assert first.score == max(item.score for item in found.items)
     for item in found.items:
         assert item.gain == item.score - first.default_score
-
-
-def test_the_second_answer_comes_from_the_cache(refreshed):
-    _, base, _ = refreshed
-    options = {"learners": ["linear"], "metric": "balanced_accuracy", "knowledge_base": base, "budget_seconds": 20}
-    first = metahp.recommend(_table(98), **options)
-    second = metahp.recommend(_table(98), **options)
-    assert any("trained on the knowledge base" in warning for warning in first.warnings)
-    assert not any("trained on the knowledge base" in warning for warning in second.warnings)
-    assert second.configurations == first.configurations
-    # Two classes and several learn from both, so they share what was trained.
-    several = metahp.recommend(_table(98).assign(target=np.resize(["x", "y", "z"], 150)), **options)
-    assert several.task.type is TaskType.MULTICLASS
-    assert not any("trained on the knowledge base" in warning for warning in several.warnings)
 
 
 def test_a_known_table_is_answered_from_its_own_trials(refreshed):

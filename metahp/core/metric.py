@@ -159,16 +159,8 @@ def check_metric_name(name: object, task_type: TaskType | None = None) -> None:
         return
     if task_type is not None:
         find_metric(task_type, name)
-    elif not any(_is_metric(task_type, name) for task_type in TaskType):
+    elif not any(meant in METRICS for meant in _find_meant(name)):
         raise UnknownNameError(f"'{name}' is not a metric. {_suggest(name, list(METRICS))}", argument="metric")
-
-
-def _is_metric(task_type: TaskType, name: str) -> bool:
-    try:
-        find_metric(task_type, name)
-    except UnknownNameError:
-        return False
-    return True
 
 
 def find_metric(task_type: TaskType, name: str | None = None) -> Metric:
@@ -184,29 +176,31 @@ def find_metric(task_type: TaskType, name: str | None = None) -> Metric:
     chosen = name or DEFAULT_METRIC[task_type]
     if not isinstance(chosen, str):
         raise InputError(f"A metric is known by its name, such as '{known[0]}'; got a {type(chosen).__name__}.")
-    meant = _find_meant(chosen, known)
-    if meant is None:
-        raise UnknownNameError(
-            f"'{chosen}' is not a metric for a {task_type} task. {_suggest(_normalise(chosen), known)}",
-            argument="metric",
-        )
-    return METRICS[meant]
+    for meant in _find_meant(chosen):
+        if meant in known:
+            return METRICS[meant]
+    raise UnknownNameError(
+        f"'{chosen}' is not a metric for a {task_type} task. {_suggest(chosen, known)}", argument="metric"
+    )
 
 
-def _normalise(name: str) -> str:
+def _find_word(name: str) -> str:
+    """A name in lower case, with `_` between words."""
     return "_".join(name.lower().replace("-", " ").replace("_", " ").split())
 
 
-def _find_meant(name: str, known: Sequence[str]) -> str | None:
-    """The one of the known metrics that a name or an alias means; None where it means none."""
-    word = _normalise(name)
-    return next((meant for meant in (name, word, *ALIASES.get(word, ())) if meant in known), None)
+def _find_meant(name: str) -> tuple[str, ...]:
+    """Names of metrics that a name may mean, among names that no metric has."""
+    word = _find_word(name)
+    return (name, word, *ALIASES.get(word, ()))
 
 
-def _suggest(word: str, known: Sequence[str]) -> str:
-    """The metrics that there are, each by one name, and the closest one."""
+def _suggest(name: str, known: Sequence[str]) -> str:
+    """The known metrics, each by one name, and the closest one."""
     aliases = {meant: alias for alias, all_meant in reversed(ALIASES.items()) for meant in all_meant}
-    return did_you_mean(word, [aliases.get(name, name) if name.startswith(_NEGATED) else name for name in known])
+    return did_you_mean(
+        _find_word(name), [aliases.get(each, each) if each.startswith(_NEGATED) else each for each in known]
+    )
 
 
 def find_kin_metrics(name: str) -> dict[TaskType, str]:

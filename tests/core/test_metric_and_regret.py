@@ -9,6 +9,7 @@ from metahp.core.metric import (
     DEFAULT_METRIC,
     METRICS,
     Metric,
+    check_metric_name,
     find_canonical_metric,
     find_guiding_metric,
     find_kin_metrics,
@@ -73,6 +74,8 @@ def test_a_metric_of_another_task_type_is_refused() -> None:
 )
 def test_a_metric_is_found_by_the_name_that_people_use(task_type: TaskType, name: str, meant: str) -> None:
     assert find_metric(task_type, name) is METRICS[meant]
+    # Before the task type is known too.
+    check_metric_name(name)
 
 
 def test_every_other_name_means_a_metric_and_is_no_name_of_one() -> None:
