@@ -13,7 +13,7 @@ import pandas as pd
 
 from metahp.core.errors import InputError
 from metahp.core.text import join_names
-from metahp.datasets.notation import EXACT, PEEK, Notation, find_notation
+from metahp.datasets.notation import EXACT, PEEK, Notation, find_forced_notation, find_notation
 from metahp.datasets.portable import MISSING, make_number_label, parse_categories, parse_numbers, read_texts
 
 # A text column with more distinct values than this share of its cells holds names, not categories.
@@ -246,7 +246,7 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
     is_numeric = str(column.name) in rules.numeric
     notation = find_notation(present, counts, day_first=rules.day_first, decimal=rules.decimal)
     if is_numeric and (notation is None or notation.kind == "date"):
-        notation = Notation(kind="number")
+        notation = find_forced_notation(present, counts, decimal=rules.decimal)
     is_typed_text = rules.is_typed and notation is not None and notation.kind == "number" and not is_numeric
     # Text that holds numbers is categories, as its type says, unless nearly every value is different.
     if is_typed_text and _are_texts(column) and len(present) <= max(MIN_UNIQUE, ID_UNIQUE_SHARE * counts.sum()):
@@ -261,7 +261,7 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
         cells=pd.Series(values[positions], index=column.index, name=column.name),
         notation=notation,
         odd=tuple((str(texts[positions[row]]), int(row)) for row in rows),
-        example=str(next(text for text in present if not is_odd[np.flatnonzero(texts == text)[0]])),
+        example=str(next((text for text, odd in zip(texts, is_odd, strict=True) if text is not None and not odd), "")),
         is_forced=is_typed_text,
     )
 

@@ -197,7 +197,8 @@ def _looks_headless(header: list[str]) -> bool:
     numbers = [float(name) for name in header if _is_number(name)]
     counted: np.ndarray | list[float] = np.arange(len(numbers)) + numbers[0] if numbers else []
     # 0, 1, 2, … and consecutive years are column names.
-    return 2 * len(numbers) >= len(header) and not np.array_equal(numbers, counted)
+    is_value = any(number != round(number) for number in numbers)
+    return (is_value or 2 * len(numbers) >= len(header)) and not np.array_equal(numbers, counted)
 
 
 def _read_with_arrow(text: Text, sketch: _Sketch) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.datasets.layout import find_layout
-from metahp.datasets.limits import check_cells, check_columns
+from metahp.datasets.limits import MIN_ROWS, check_cells, check_columns
 from metahp.datasets.raw import ReadOptions
 from metahp.datasets.source import Source
 
@@ -16,7 +16,7 @@ SAMPLE_ROWS = 100
 
 
 def read_excel(source: Source, sheet: str | None = None) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
-    """The raw frame of a sheet (the first one where None), how it was read, and warnings.
+    """The raw frame of a sheet (the first one with enough rows where None), how it was read, and warnings.
 
     Raises:
         InputError: the workbook is damaged, the sheet is empty, or python-calamine is not installed.
@@ -34,6 +34,13 @@ def read_excel(source: Source, sheet: str | None = None) -> tuple[pd.DataFrame, 
             names = book.sheet_names
             found = _find_sheet(names, sheet)
             rows: list[list[Any]] = book.get_sheet_by_name(found).to_python(skip_empty_area=False)
+            if sheet is None and len(rows) <= MIN_ROWS:
+                # A cover sheet or a note is no table.
+                for name in names[1:]:
+                    others = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
+                    if len(others) > MIN_ROWS:
+                        found, rows = name, others
+                        break
         except python_calamine.CalamineError as error:
             raise InputError(f"'{source.label}' is not a readable workbook ({error}). Save the sheet as CSV.") from None
     warnings = (

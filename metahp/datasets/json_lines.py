@@ -38,15 +38,26 @@ def read_json(text: Text) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:
     if text.source.read_head().lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         return _read_array(text, replace(options, format="json"))
     table = _read_with_arrow(text, n_rows)
-    if table is not None:
+    if table is not None and table.num_rows > 1:
         options = replace(options, is_nested=any(pa.types.is_struct(kind) for kind in table.schema.types))
         while any(pa.types.is_struct(kind) for kind in table.schema.types):
             table = table.flatten()
             check_columns(table.num_columns, f"'{source.label}'")
         return table.to_pandas(split_blocks=True, self_destruct=True), options, text.warnings
     # Arrow needs one type per column and no NaN. Python's slower parser accepts both, and names a broken line.
-    frame, is_nested = _make_frame(_read_with_python(text), f"'{source.label}'")
+    records = _read_with_python(text)
+    _refuse_columns(records, f"'{source.label}'")
+    frame, is_nested = _make_frame(records, f"'{source.label}'")
     return frame, replace(options, is_nested=is_nested), text.warnings
+
+
+def _refuse_columns(records: list[dict[str, Any]], label: str) -> None:
+    """Refuse one object whose values are lists, which are columns or rows and not a row."""
+    if len(records) == 1 and any(isinstance(value, list | dict) and len(value) > 1 for value in records[0].values()):
+        raise InputError(
+            f"{label} is one JSON object that holds lists; expected one object for each row, on a line of its own or "
+            "in an array. In Python: frame.to_json(path, orient='records')."
+        )
 
 
 def _read_array(text: Text, options: ReadOptions) -> tuple[pd.DataFrame, ReadOptions, tuple[str, ...]]:

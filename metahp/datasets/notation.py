@@ -120,8 +120,31 @@ class Notation:
             return parse_dates(texts, self.formats)
 
 
+ISO = "ISO8601"
 PLAIN = Notation(kind="number")
 CLOCK = Notation(kind="clock")
+
+
+def find_forced_notation(texts: np.ndarray, counts: np.ndarray, *, decimal: str = "") -> Notation:
+    """The notation in which most of the texts are numbers, however few these are; arguments as of `find_notation`."""
+    plain = ~np.isnan(parse_numbers(texts))
+    marks = (find_decimal_mark(texts) or decimal or ".",)
+    written = [Notation(kind="written", decimal=mark, units=_find_all_units(texts, counts, mark)) for mark in marks]
+    best = max(written, key=lambda notation: float(counts[~np.isnan(notation.parse(texts))].sum()))
+    n_written = float(counts[~np.isnan(best.parse(texts))].sum())
+    n_clock = float(counts[~np.isnan(parse_seconds(texts))].sum())
+    if n_clock > max(n_written, float(counts[plain].sum())):
+        return CLOCK
+    return best if n_written > float(counts[plain].sum()) else PLAIN
+
+
+def _find_all_units(texts: np.ndarray, counts: np.ndarray, mark: str) -> dict[str, float]:
+    by_unit: Counter[str] = Counter()
+    for text, count in zip(texts, counts, strict=True):
+        split = split_number(text, mark) if len(text) <= MAX_LENGTH else None
+        if split is not None and not (text[:1].isalpha() and _CURRENCY.match(text) is None):
+            by_unit[split[1]] += int(count)
+    return _find_units(by_unit, float(sum(by_unit.values()))) or {"": 1.0}
 
 
 def find_notation(
@@ -242,10 +265,11 @@ def _find_units(by_unit: Counter[str], total: float) -> dict[str, float] | None:
         rare = [unit for unit in by_unit if unit in scale]
         base = 1.0 if scale is THOUSANDS else scale[max(named, key=lambda unit: by_unit[unit])]
         units = {unit: scale[unit] / base for unit in sorted({*named, *rare})}
-        return units | ({"": 1.0} if "" in frequent else {})
+        return units | {"": 1.0}
     if named and "" in frequent and named[0] in THOUSANDS:
         return {"": 1.0, named[0]: THOUSANDS[named[0]]}
-    return dict.fromkeys(sorted(frequent) or [""], 1.0)
+    # New rows may come without the unit, such as amounts from a database.
+    return dict.fromkeys(sorted({*frequent, ""}), 1.0)
 
 
 def _is_unit(unit: str, by_unit: Counter[str]) -> bool:
@@ -298,7 +322,9 @@ def _find_dates(texts: np.ndarray, counts: np.ndarray, day_first: bool | None) -
             best, n_best, best_span, is_ambiguous = notation, n_dates, span, False
     if best is None or n_best < (1 - MAX_ODD_SHARE) * float(counts.sum()):
         return None
-    return Notation(kind="date", formats=best.formats, is_ambiguous=is_ambiguous and day_first is None)
+    # New rows may come from a program, which writes dates in one way only.
+    formats = best.formats if ISO in best.formats else (*best.formats, ISO)
+    return Notation(kind="date", formats=formats, is_ambiguous=is_ambiguous and day_first is None)
 
 
 def _rank_orders(texts: np.ndarray, day_first: bool | None) -> tuple[str, ...]:
@@ -323,7 +349,7 @@ def _find_formats(text: str) -> dict[str, str]:
     if match := _TIME.search(text):
         clock, text = _write_clock(match), text[: match.start()]
     if not weekday and _ISO.fullmatch(text) and "%I" not in clock:
-        return {"": "ISO8601"}
+        return {"": ISO}
     if clock and re.fullmatch(r"\d{8}", text):
         return {"": f"{weekday}%Y%m%d{clock}"}
     for shape, orders in _PARTS:

@@ -31,6 +31,7 @@ from metahp.datasets.portable import (
     read_seconds,
     read_texts,
     read_written_numbers,
+    split_number,
 )
 from metahp.datasets.raw import name_columns
 
@@ -382,7 +383,8 @@ def _is_varying(values: np.ndarray) -> bool:
 def _compute_numeric_share(values: pd.Categorical) -> float:
     """Share of the present values that are numbers."""
     counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.categories))
-    is_number = ~np.isnan(parse_numbers(values.categories.to_numpy(dtype=object)))
+    texts = values.categories.to_numpy(dtype=object)
+    is_number = ~np.isnan(parse_numbers(texts)) | np.array([split_number(text) is not None for text in texts])
     return float(counts[is_number].sum() / counts.sum())
 
 

@@ -39,6 +39,8 @@ CERTAIN, LIKELY, LAST, FIRST = 6.0, 2.0, 1.5, 0.5
 MAX_INTEGER_CLASSES = 20
 # … and each occurs at least this often on average: a count from 0 to 15 in 60 rows is a number.
 MIN_ROWS_PER_CLASS = 5
+# A target that is asked to be numbers may have other cells beside this share of numbers.
+MIN_NUMERIC_SHARE = 0.7
 _PLAIN_NAMES = ("class", "y", "classes")
 
 
@@ -111,7 +113,10 @@ def parse_target(column: pd.Series, rules: ColumnRules, wanted: TaskType | None)
     if wanted is TaskType.REGRESSION:
         is_category = isinstance(column.dtype, pd.CategoricalDtype)
         column = column.astype(column.cat.categories.dtype) if is_category else column
-        return parse_column(column, replace(rules, is_typed=False, categorical=()))
+        rules = replace(rules, is_typed=False, categorical=())
+        forced = parse_column(column, replace(rules, numeric=(*rules.numeric, name)))
+        is_mostly_number = forced.cells.notna().sum() >= MIN_NUMERIC_SHARE * column.notna().sum()
+        return forced if is_mostly_number or name in rules.numeric else parse_column(column, rules)
     as_classes = replace(rules, categorical=(*rules.categorical, name))
     is_text = column.dtype == object or pd.api.types.is_string_dtype(column.dtype)
     if rules.is_typed and is_text and name not in rules.numeric and all(isinstance(x, str) for x in column.dropna()):
@@ -166,7 +171,7 @@ def encode_target(
     if len(classes) > len(parsed) / 2:
         raise InputError(
             f"The target '{name}' has {len(classes)} classes in {len(parsed)} rows: it looks like an id. "
-            "Name another column with `target`; if it is a number, write it as 1234.5 and use `task='regression'`.",
+            "Name another column with `target`; if it is a number, `task='regression'` reads those cells that are.",
             argument="target",
         )
     if kind is TaskType.BINARY and len(classes) != 2:

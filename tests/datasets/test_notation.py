@@ -116,7 +116,7 @@ def test_codes_ranges_and_names_stay_categories(texts: list[str]) -> None:
 def test_a_later_text_decides_what_the_first_thousand_leave_open() -> None:
     texts = [f"{1 + i % 12:02d}/{1 + i % 12:02d}/{1900 + i // 12}" for i in range(1300)]
     assert notation_of(texts).is_ambiguous  # type: ignore[attr-defined]
-    assert notation_of([*texts, "31/01/2020"]).formats == ("%d/%m/%Y",)  # type: ignore[attr-defined]
+    assert notation_of([*texts, "31/01/2020"]).formats == ("%d/%m/%Y", "ISO8601")  # type: ignore[attr-defined]
 
 
 def test_an_ambiguous_column_follows_another_one_or_says_what_was_taken() -> None:
