@@ -227,7 +227,7 @@ def test_the_script_runs_as_it_stands_and_gives_a_score(make_content: Make, tmp_
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "roc_auc: 0.8" in done.stdout
+    assert "ROC AUC: 0.8" in done.stdout
 
 
 def _metric(table: Table) -> Metric:

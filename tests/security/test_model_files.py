@@ -68,7 +68,7 @@ def table_of(kind: str) -> Table:
             "signal": signal,
             "gaps": np.where(rng.random(N_ROWS) < 0.3, np.nan, rng.normal(size=N_ROWS)),
             "zeros": np.where(rng.random(N_ROWS) < 0.95, 0.0, signal),
-            "colour": rng.choice(["red", "green", "blue", ""], size=N_ROWS),
+            "colour": pd.Series(rng.choice(["red", "green", "blue", ""], size=N_ROWS)).replace("", None),
             "place": [f"place {index % 60}" for index in range(N_ROWS)],
             "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 400, size=N_ROWS), unit="D"),
             "y": target[kind],

@@ -253,7 +253,7 @@ def test_the_name_of_a_file_runs_nothing(tmp_path: Path, file: str) -> None:
         timeout=120,
         check=True,
     )
-    assert re.fullmatch(r"roc_auc: \S+ \(3-fold cross-validation\)\nfitted on all 36 rows\n", done.stdout)
+    assert re.fullmatch(r"ROC AUC: \S+ \(3-fold cross-validation\)\nfitted on all 36 rows\n", done.stdout)
     assert ast.get_docstring(ast.parse(script)).startswith(f"Train linear on {file} with")
 
 
