@@ -234,7 +234,7 @@ def test_the_script_of_hostile_names_does_what_that_of_tame_ones_does(
     assert actions(script) <= tame_actions
     printed = run_here(script)
     assert not hasattr(builtins, OWNED)
-    assert re.search(r"^roc_auc: \d\.\d{4} \(3-fold", printed), printed
+    assert re.search(r"^ROC AUC: \d\.\d{4} \(3-fold", printed), printed
     assert f"fitted on all {table.task.n_rows} rows" in printed
     (folder / file).unlink()
 
