@@ -27,7 +27,7 @@ def run(script: str, folder: Path) -> str:
     """What a script prints in a folder of its own beside a copy of the examples; warnings of others are errors."""
     examples = shutil.copytree(EXAMPLES, folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore::metahp.core.errors.MetahpWarning", examples / script],
+        [sys.executable, "-W", "error", "-W", "ignore::UserWarning", examples / script],
         cwd=folder,
         env={**os.environ, "METAHP_HOME": str(folder / "home"), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,

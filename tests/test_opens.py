@@ -74,7 +74,7 @@ def test_the_command_recommend_opens_the_file_once(base, known, tmp_path, monkey
     table = _write_unknown(known.table, tmp_path)
     counts = Counts(monkeypatch)
     assert main(["recommend", str(table), "--target", "target", "--kb", str(base.folder)]) == 0
-    assert "expected roc_auc" in capsys.readouterr().out
+    assert "expected ROC AUC" in capsys.readouterr().out
     assert counts.opens == ["read"]
     assert counts.n_listings == 1
 

@@ -110,7 +110,8 @@ def _set_rows_aside(
     labels = _read_row_values(groups, frame, has_target, full.target, "groups")
     times = _read_row_values(time, frame, has_target, full.target, "time")
     if times is not None:
-        times = parse_column(pd.Series(times), raw.rules).cells.to_numpy()
+        # Times are no categories, whatever the type of their column.
+        times = parse_column(pd.Series(times), replace(raw.rules, is_typed=False, categorical=())).cells.to_numpy()
         if times.dtype == object:
             of = f"in the column '{time}' of `time`" if isinstance(time, str) else "of rows"
             raise InputError(f"Expected times {of} that are numbers or dates, such as 2026-01-31; got '{times[0]}'.")

@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 
 import metahp
-from metahp.api import advice
+from metahp.api.known_learners import find_known_learners
 from metahp.api.past_knowledge import measure_past
 from metahp.cli.main import main
 from metahp.core.configuration import Configuration
@@ -546,7 +546,7 @@ def test_a_record_of_no_use_is_left_out_of_what_is_learned(
 ) -> None:
     make, n_left_out = USELESS[kind]
     make(kb)
-    assert set(advice.find_known_learners(kb.info())) <= set(LEARNERS)
+    assert set(find_known_learners(kb.info())) <= set(LEARNERS)
     past = evidence_of(kb)
     assert {task.id for task in past.tasks} >= {f"{number:024d}" for number in range(N_TASKS)}
     assert np.isfinite(past.constants).all()
