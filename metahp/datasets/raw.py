@@ -68,7 +68,7 @@ class ReadOptions:
             return f"pd.json_normalize({call}.to_dict('records'))" if self.is_nested else call
         if self.format == "excel":
             how: dict[str, object] = {"sheet_name": self.sheet, "header": None, "names": list(self.column_names)}
-            how |= {"skiprows": self.skip_lines, "dtype": "object"}
+            how |= {"skiprows": self.skip_lines, "dtype": "object", "engine": "calamine"}
             return f"pd.read_excel({path!r}, {_format_arguments(how)})"
         if self.format not in ("csv", "arff"):
             raise InputError(
