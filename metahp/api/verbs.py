@@ -55,7 +55,7 @@ def read(
         dayfirst: Whether the day comes first in dates; None to find it.
         na: Texts and numbers that stand for a missing value, beside the usual ones.
         sep: Between the fields of a CSV file; None to find it.
-        sheet: Sheet of a workbook; None for the first one.
+        sheet: Sheet of a workbook; None for the first one that holds a table.
         id: Column that names a row: no feature, but kept beside predictions.
 
     Raises:

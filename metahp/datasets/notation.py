@@ -127,15 +127,10 @@ CLOCK = Notation(kind="clock")
 
 def find_forced_notation(texts: np.ndarray, counts: np.ndarray, *, decimal: str = "") -> Notation:
     """The notation in which most of the texts are numbers, however few these are; arguments as of `find_notation`."""
-    plain = ~np.isnan(parse_numbers(texts))
-    marks = (find_decimal_mark(texts) or decimal or ".",)
-    written = [Notation(kind="written", decimal=mark, units=_find_all_units(texts, counts, mark)) for mark in marks]
-    best = max(written, key=lambda notation: float(counts[~np.isnan(notation.parse(texts))].sum()))
-    n_written = float(counts[~np.isnan(best.parse(texts))].sum())
-    n_clock = float(counts[~np.isnan(parse_seconds(texts))].sum())
-    if n_clock > max(n_written, float(counts[plain].sum())):
-        return CLOCK
-    return best if n_written > float(counts[plain].sum()) else PLAIN
+    mark = find_decimal_mark(texts) or decimal or "."
+    written = Notation(kind="written", decimal=mark, units=_find_all_units(texts, counts, mark))
+    # Of equals, the plainest.
+    return min((PLAIN, written, CLOCK), key=lambda notation: _count_odd(notation.parse(texts), counts))
 
 
 def _find_all_units(texts: np.ndarray, counts: np.ndarray, mark: str) -> dict[str, float]:
@@ -287,9 +282,7 @@ def find_decimal_mark(texts: Sequence[str] | np.ndarray) -> str:
         is_point = split_number(text, ".") is not None and _COMMA_IS_DECIMAL.search(text) is None
         is_comma = split_number(text, ",") is not None
         has_comma |= is_comma and not is_point
-        has_point |= (is_point and not is_comma) or (
-            is_point and re.search(r"\.\d{1,2}(?!\d)|\.\d{4,}", text) is not None
-        )
+        has_point |= is_point and (not is_comma or _POINT_IS_DECIMAL.search(text) is not None)
     return "" if has_comma == has_point else "," if has_comma else "."
 
 

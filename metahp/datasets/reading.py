@@ -22,7 +22,7 @@ class ReadingOptions:
         day_first: Whether the day comes first in dates; None to find it.
         missing: Texts and numbers that stand for a missing value, beside the usual ones.
         separator: Between the fields of a CSV file; None to find it.
-        sheet: Sheet of a workbook; None for the first one.
+        sheet: Sheet of a workbook; None for the first one that holds a table.
         id_column: Column that names a row: no feature, but kept beside predictions.
 
     Raises:
