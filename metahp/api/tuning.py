@@ -212,8 +212,15 @@ def _begin_table_late(study: _OpenStudy, table_request: TableRequest, beginning:
     def build(past: WarmStart) -> Search:
         from metahp.study.strategy import make_search
 
-        own, stopped_early = beginning.own, beginning.stopped_early
-        return make_search(request.start, past, beginning.spaces, own, seed=request.seed, stopped_early=stopped_early)
+        return make_search(
+            request.start,
+            past,
+            beginning.spaces,
+            beginning.own,
+            seed=request.seed,
+            stopped_early=beginning.stopped_early,
+            budget=request.budget,
+        )
 
     has_use = not request.start.is_cold or storage.base is not None
     background = BackgroundSearch(request.budget, learn if has_use else None, build)
@@ -249,6 +256,7 @@ def _make_question(study: _OpenStudy, table_request: TableRequest) -> "TableQues
         metric=table_request.metric,
         learners=table_request.learners,
         n_warm=study.request.start.n_warm,
+        protocol=table_request.rows.protocol if study.request.budget.timeout is not None else None,
     )
 
 

@@ -31,12 +31,14 @@ class Observation:
         noise: Standard error of `loss`; NaN where it is unknown.
         run: The configuration that was run, where early stopping kept fewer iterations of it; None where it is
             `configuration` itself.
+        seconds: How long the whole trial took; NaN where that is unknown or the trial did not end by itself.
     """
 
     configuration: Configuration
     loss: float
     noise: float = float("nan")
     run: Configuration | None = None
+    seconds: float = float("nan")
 
     @property
     def asked(self) -> Configuration:

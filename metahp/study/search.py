@@ -11,6 +11,7 @@ from metahp.core.trial import Origin
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 
 if TYPE_CHECKING:
+    from metahp.surrogate.cost import TaskCost
     from metahp.surrogate.prior import Prior
 
 
@@ -23,10 +24,12 @@ class WarmStart:
         points: The recommended configurations.
         n_past_tasks: How many past tasks these rest on.
         notes: What a user should know.
+        costs: What trials cost, for a study with a time limit; None where that does not count or is unknown.
     """
 
     prior: "Prior | None" = None
     points: tuple[Suggestion, ...] = ()
+    costs: "TaskCost | None" = None
     n_past_tasks: int = 0
     notes: tuple[str, ...] = ()
 

@@ -23,7 +23,7 @@ from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.refinement.strategy import Observation
 from metahp.results.directory import STUDY
-from metahp.study.loop import count_since_best, find_best, is_scored, observe
+from metahp.study.loop import count_since_best, find_best, is_scored, observe, observe_outcome
 from metahp.study.trial_folder import TrialFolder
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class StudyTrials:
             self._record([trial])
             self.trials.append(trial)
             self._keep_predictions(trial, outcome.predictions)
-        return self._observe(trial, outcome.asked)
+        return observe_outcome(outcome, self.metric.name, self.spaces[trial.configuration.learner])
 
     def find_asked(self, trial: Trial) -> Configuration:
         """The configuration that was run, whatever early stopping kept of it."""
@@ -159,8 +159,8 @@ class StudyTrials:
             f"None of {len(self.trials)} trials is complete. The most frequent reason ({count} times): {reason}. {hint}"
         )
 
-    def _observe(self, trial: Trial, asked: Configuration | None = None) -> Observation:
-        return observe(trial, self.metric.name, self.spaces[trial.configuration.learner], asked)
+    def _observe(self, trial: Trial) -> Observation:
+        return observe(trial, self.metric.name, self.spaces[trial.configuration.learner])
 
     def _read_earlier(self, recorded: Sequence[Trial] | None) -> list[tuple[Trial, Trial]]:
         """The trials of earlier runs that lie in a search space, each as it was recorded and as one of that space.
