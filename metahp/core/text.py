@@ -26,6 +26,11 @@ def join_names(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
+def format_count(n: int, noun: str) -> str:
+    """A number of things: `1 trial`, `1,797 rows`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def name_column(label: object) -> str:
     """The name of a column in a frame, whose labels may be numbers or tuples; those of a tuple are joined by `_`."""
     if isinstance(label, tuple):

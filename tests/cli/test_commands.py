@@ -95,7 +95,7 @@ def test_the_report_is_readable_at_this_width(table_file: Path, width: int) -> N
     flat = " ".join(printed.split())
     for words in (
         "table.csv: 90 rows × 3 features (1 categorical, ",
-        "target 'binary' (guessed: last column), binary, minority",
+        "target 'binary' (guessed: last column), binary, rarest class",
         "metric ROC AUC · knowledge base: 425 tasks, 61,200 trials · took 0.7 s",
         "0.846 (.834–.857)",
         "+0.021",

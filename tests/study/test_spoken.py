@@ -75,11 +75,15 @@ def test_progress_is_printed_where_it_is_wanted(base: KnowledgeBase, capsys: pyt
     tune_bowl(base, trials=4, verbose=2, on_trial=seen.append)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(seen) == 5
-    assert lines[0] == "metahp: tuning for objective, 4 trials"
+    assert lines[0] == "metahp: tuning for objective: 4 trials"
     assert lines[-1].startswith("metahp: trial 4/4  ")
     tune_bowl(base, trials=6, verbose=1)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "metahp: tuning for objective, 6 trials, 4 of them done earlier"
+    assert lines[0] == "metahp: tuning for objective: 6 trials, 4 of them done earlier"
+    with pytest.warns(metahp.MetahpWarning, match="nothing left to do"):
+        tune_bowl(base, trials=5, verbose=1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["metahp: tuning for objective: nothing left to do: 6 trials exist already"]
     tune_bowl(base, trials=8)
     assert capsys.readouterr().err == ""
     with pytest.raises(InputError, match="`verbose` is 0, 1 or 2"):
