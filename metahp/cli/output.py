@@ -240,14 +240,20 @@ def write_rich(parts: Iterable["RenderableType"], path: Path | None = None) -> N
         terminal = make_console()
         with report_write_errors():
             for part in parts:
-                terminal.print(part)
+                print_part(terminal, part)
             sys.stdout.flush()
         return
     text = StringIO()
     page = make_console(text)
     for part in parts:
-        page.print(part)
+        print_part(page, part)
     write(text.getvalue(), path)
+
+
+def print_part(console: "Console", part: "RenderableType") -> None:
+    """Print a text or a table; a text that is not to be wrapped stays one line."""
+    # Printed as it is: rich would forget that it is not to be wrapped.
+    console.print(part, soft_wrap=bool(getattr(part, "no_wrap", False)))
 
 
 def format_json(value: Any) -> str:

@@ -60,6 +60,7 @@ def test_forms_for_a_person_are_short(odd) -> None:
     for value, words in ((advice, "lightgbm"), (result, "linear")):
         assert len(repr(value)) < 200
         assert words in repr(value)
+        assert "nan" not in repr(value) + value._repr_html_()
         assert "<table" in value._repr_html_()
         assert "left out (constant): constant" in value._repr_html_()
 
