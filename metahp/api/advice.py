@@ -109,7 +109,14 @@ def advise_on(
         )
         for rank, item in enumerate(advice.items, start=1)
     )
-    abstained = (f"past tasks not trusted, so this is the portfolio: {prior.abstained}",) if prior.abstained else ()
+    abstained = (
+        (
+            f"past tasks are no guide for this table ({prior.abstained}): the list is what is good in general; tune to "
+            "see what is good here",
+        )
+        if prior.abstained
+        else ()
+    )
     return Recommendation(
         items=set_reference(advised_items, reference_score),
         neighbours=advice.neighbours,
@@ -145,8 +152,8 @@ def _find_known_trials(snapshot: Snapshot, task: Task, metric: Metric, learners:
     ]
     if len(kept) < len(trials):
         _log.warning(
-            "%d trial(s) of this table are left out: their configuration is outside the search space, or equals that "
-            "of another trial since a hyperparameter was removed.",
+            "%d trial(s) of this table are left out of the list, because their configurations no longer fit the search "
+            "space; those of the list were measured all the same.",
             len(trials) - len(kept),
         )
     main = find_main_protocols([trial.task for trial in kept], [trial.protocol for trial in kept])

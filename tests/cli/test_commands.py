@@ -313,7 +313,7 @@ def test_a_reader_that_goes_away_is_met_in_silence(table_file: Path) -> None:
 
 def test_a_warning_names_the_budget_as_an_option(table_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["describe", str(table_file), "--budget-seconds", "0"]) == 0
-    assert re.search(r"as a fixed portfolio; --budget-seconds [\d.]+ allows all", capsys.readouterr().err)
+    assert re.search(r"as a fixed portfolio; --budget-seconds [\d.]+ allows for all of it", capsys.readouterr().err)
 
 
 def test_the_command_to_copy_is_one_line_at_any_width(table_file: Path) -> None:
