@@ -103,7 +103,8 @@ def tune(
         bool, typer.Option("--voting", help="Let the members of the ensemble vote instead of averaging.")
     ] = False,
     patience: Annotated[
-        int | None, typer.Option("--patience", help="Stop after this many trials without an improvement.")
+        int | None,
+        typer.Option("--patience", help="Stop after so many trials without improvement.  [default: no limit]"),
     ] = None,
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Do not stop trials that look hopeless.")] = False,
     no_early_stopping: Annotated[

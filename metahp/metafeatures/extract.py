@@ -183,14 +183,13 @@ def _get_group(step: Step) -> str:
     return GROUP_OF[step.names[0]]
 
 
-def _list_names(steps: Sequence[Step], most: int = 3) -> str:
-    """Names of meta-features for messages, at most `most` of each group; a complete group by the group's name."""
+def _list_names(steps: Sequence[Step]) -> str:
+    """Groups of meta-features for messages, each whole or in part."""
     parts = []
     for group in dict.fromkeys(map(_get_group, steps)):
         names = [name for step in steps if _get_group(step) == group for name in step.names]
         if len(names) == len(_NAMES[group]):
             parts.append(group)
         else:
-            more = f" and {len(names) - most} more" if len(names) > most else ""
-            parts.append(f"{group} ({', '.join(names[:most])}{more})")
+            parts.append(f"some of {group}")
     return ", ".join(parts)

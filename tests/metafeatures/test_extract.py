@@ -218,8 +218,8 @@ def test_without_a_budget_only_counts_run_and_the_warning_names_the_others(secon
     assert groups_missing(found.values) == set(GROUPS[1:])
     (line,) = found.warnings
     assert line.startswith(
-        "the table is described without statistical, information, probes, landmarks, so the advice is about as good as a "
-        "fixed portfolio; `budget_seconds="
+        "the table is described without statistical, information, probes, landmarks, so the advice is about as good "
+        "as a fixed portfolio; `budget_seconds="
     )
 
 
