@@ -142,8 +142,8 @@ def run_steps(
         taken = sum(seconds.values())
         if taken > max(TOO_SLOW * expected, PATIENCE_SECONDS):
             notes.append(
-                f"{_explain(steps[index:])}: this machine is busy (the description took {taken:.0f} s of processor "
-                f"time instead of {expected:.2g} s); try again in a process that does nothing else"
+                f"{_explain(steps[index:])}; the others took {taken:.0f} s of processor time instead of "
+                f"{expected:.2g} s, so try again in a process that does nothing else"
             )
             break
         start = clock()

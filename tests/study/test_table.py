@@ -186,7 +186,7 @@ def test_the_default_is_the_best_of_the_learners_defaults(frame: pd.DataFrame, b
     defaults = [result.score_of(trial) for trial in result.trials if trial.origin is Origin.DEFAULT]
     assert len(defaults) == 2
     assert result.default_score_ == max(defaults)
-    assert re.fullmatch(r"TuneResult\(\w+: accuracy 0\.\d+ in 4 trials(; 1 warning\(s\))?\)", repr(result))
+    assert re.fullmatch(r"TuneResult\(\w+, accuracy 0\.\d+, best of 4 trials(; 1 warning)?\)", repr(result))
 
 
 def test_meta_features_are_written_back(tuned) -> None:
