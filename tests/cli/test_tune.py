@@ -307,3 +307,10 @@ def test_the_report_compares_no_start_with_what_came_later(
     line = re.search(r"^best log loss by origin: (.*)$", report, re.MULTILINE)[1]
     assert re.fullmatch(r"library default [\d.]+ \(1 trial\), random search [\d.–]+ \(3 trials\)", line)
     assert "warm start" not in report
+
+
+def test_a_logged_warning_is_printed_once(file: Path, base: KnowledgeBase, capsys: pytest.CaptureFixture[str]) -> None:
+    base.journal.folder.mkdir(parents=True, exist_ok=True)
+    (base.journal.folder / "odd.jsonl").write_text("nonsense\n")
+    assert main(arguments(file, base, "--trials", "1", "--no-record")) == 0
+    assert capsys.readouterr().err.count("odd.jsonl") == 1

@@ -89,3 +89,11 @@ def test_progress_is_printed_where_it_is_wanted(base: KnowledgeBase, capsys: pyt
     assert capsys.readouterr().err == ""
     with pytest.raises(InputError, match="`verbose` is 0, 1 or 2"):
         tune_bowl(base, trials=8, verbose=5)
+
+
+def test_what_is_logged_is_a_warning_of_the_result_too(odd, base: KnowledgeBase) -> None:
+    base.journal.folder.mkdir(parents=True, exist_ok=True)
+    (base.journal.folder / "odd.jsonl").write_text("nonsense\n")
+    said, result = list_warnings(lambda: metahp.tune(odd, trials=1, knowledge_base=base, **OPTIONS))
+    for lines in (said, result.warnings):
+        assert sum("odd.jsonl has 1 record(s) that cannot be read and that advice" in line for line in lines) == 1
