@@ -72,9 +72,13 @@ def find_warm_start(
     origin = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
     notes = (*described.warnings, *notes)
     if prior.abstained:
-        notes = (*notes, f"past tasks not trusted, so the warm start is the portfolio: {prior.abstained}")
+        notes = (
+            *notes,
+            f"past tasks are no guide for this table ({prior.abstained}): the first trials are what is good in general",
+        )
     if past.is_whole_known:
-        notes = (*notes, "past tasks include this table with the rows that are set aside, so their score flatters")
+        why = "trials on the whole table, test rows included, chose the first configurations"
+        notes = (*notes, f"the test score may be too good: {why}; `cold` leaves them out")
     return WarmStart(
         prior=prior,
         points=tuple(Suggestion(prior.candidates[item.column], origin) for item in advice.items[: question.n_warm]),

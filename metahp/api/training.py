@@ -14,6 +14,7 @@ from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import find_guiding_metric
 from metahp.core.task import TaskType
 from metahp.core.text import make_encodable
+from metahp.core.warn import PROGRESS
 from metahp.knowledge import cache
 from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.store import KnowledgeBase
@@ -129,7 +130,8 @@ def _is_trained(folder: Path, key: str, past: Measurements, *, is_seed_enough: b
             if Model.from_arrays(arrays, past.spaces).validations:
                 return True
         except Exception as error:
-            _log.warning("The model %s cannot be used (%s), so it is trained again.", make_encodable(str(path)), error)
+            message = "The model %s cannot be used (%s), so it is trained again."
+            _log.warning(message, make_encodable(str(path)), error, extra=PROGRESS)
     return False
 
 

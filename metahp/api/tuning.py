@@ -149,7 +149,11 @@ def _open_base(
             raise
         # DuckDB turns a signal during a read into its own error.
         interrupts.check()
-        logger.warning("a cold start, and earlier trials from the result directory alone: %s", error)
+        message = (
+            "the search starts from library defaults, and goes on from the result directory alone: the knowledge base "
+            "cannot be read. %s"
+        )
+        logger.warning(message, error)
         if isinstance(source, KnowledgeBase):
             return source, None, None
         return _name_base(source), None, None
@@ -273,7 +277,7 @@ def _ask_past_tables(study: _OpenStudy, table_request: TableRequest, trials: Stu
         if is_open and not request.start.is_cold and storage.snapshot is not None:
             known = read_past_of_table(storage.snapshot, question)
     except KnowledgeBaseError as error:
-        past = WarmStart(notes=(f"a cold start: {error}",))
+        past = WarmStart(notes=(f"the search starts from library defaults: {error}",))
     storage.close_snapshot()
     if not is_open or (request.start.is_cold and storage.base is None):
         return past

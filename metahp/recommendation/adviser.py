@@ -64,12 +64,17 @@ class Advice:
         neighbours: The most similar past tasks, the most similar first.
         reasons: What speaks most for the first candidate, each in words.
         prior: The prior that chose the candidates.
+        reference: The learner whose library default gains are over: that of the track record where there is one, else
+            that of the first candidate.
+        reference_loss: Expected loss of that default; NaN where it is unknown.
     """
 
     items: tuple[AdvisedCandidate, ...]
     neighbours: tuple[Neighbour, ...]
     reasons: tuple[str, ...]
     prior: Prior
+    reference: str
+    reference_loss: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -172,10 +177,11 @@ class Adviser:
         prior = self.make_prior(task, metafeatures, names, constant)
         batch = prior.batch(k, among)
         first, later = self.validation.compute_intervals()
+        compared = self._find_reference()
+        columns = [*batch, *([self.forecast.defaults[compared]] if compared else [])]
+        losses = self.forecast.predict_relative_losses(columns, metafeatures, prior)
         items = []
-        for rank, (column, (loss, default)) in enumerate(
-            zip(batch, self.forecast.predict_relative_losses(batch, metafeatures, prior), strict=True)
-        ):
+        for rank, (column, (loss, default)) in enumerate(zip(batch, losses[: len(batch)], strict=True)):
             low, high = later if rank else first
             items.append(
                 AdvisedCandidate(
@@ -195,7 +201,21 @@ class Adviser:
             similar.setdefault(past_task.name or past_task.id, float(prior.similarity[i]))
         neighbours = tuple(Neighbour(*pair) for pair in list(similar.items())[:N_NEIGHBOURS])
         reasons = () if prior.abstained else self._find_reasons(metafeatures, names, items[0].column)
-        return Advice(items=tuple(items), neighbours=neighbours, reasons=reasons, prior=prior)
+        reference = compared or prior.candidates[items[0].column].learner
+        return Advice(
+            items=tuple(items),
+            neighbours=neighbours,
+            reasons=reasons,
+            prior=prior,
+            reference=reference,
+            reference_loss=float(constant * np.exp(losses[-1][1])) if compared else items[0].default_loss,
+        )
+
+    def _find_reference(self) -> str:
+        """The learner with whose default the track record compares; empty without a record or without that default."""
+        record = self.validation.track_record
+        learner = record.reference if record else ""
+        return learner if learner in self.forecast.defaults else ""
 
     def make_prior(self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], constant: float) -> Prior:
         """The prior of `task`; it abstains where past tasks cannot be trusted. Arguments as in `advise`."""
