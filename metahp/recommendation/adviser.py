@@ -177,9 +177,7 @@ class Adviser:
         prior = self.make_prior(task, metafeatures, names, constant)
         batch = prior.batch(k, among)
         first, later = self.validation.compute_intervals()
-        compared = self._find_reference()
-        columns = [*batch, *([self.forecast.defaults[compared]] if compared else [])]
-        losses = self.forecast.predict_relative_losses(columns, metafeatures, prior)
+        losses = self.forecast.predict_relative_losses([*batch, *self.forecast.defaults.values()], metafeatures, prior)
         items = []
         for rank, (column, (loss, default)) in enumerate(zip(batch, losses[: len(batch)], strict=True)):
             low, high = later if rank else first
@@ -201,21 +199,21 @@ class Adviser:
             similar.setdefault(past_task.name or past_task.id, float(prior.similarity[i]))
         neighbours = tuple(Neighbour(*pair) for pair in list(similar.items())[:N_NEIGHBOURS])
         reasons = () if prior.abstained else self._find_reasons(metafeatures, names, items[0].column)
-        reference = compared or prior.candidates[items[0].column].learner
+        # The hardest default to beat: a gain over a worse one would flatter.
+        of_defaults = {
+            learner: float(constant * np.exp(default))
+            for learner, (_, default) in zip(self.forecast.defaults, losses[len(batch) :], strict=True)
+            if not math.isnan(default)
+        }
+        reference = min(of_defaults, key=of_defaults.__getitem__, default=prior.candidates[items[0].column].learner)
         return Advice(
             items=tuple(items),
             neighbours=neighbours,
             reasons=reasons,
             prior=prior,
             reference=reference,
-            reference_loss=float(constant * np.exp(losses[-1][1])) if compared else items[0].default_loss,
+            reference_loss=of_defaults.get(reference, items[0].default_loss),
         )
-
-    def _find_reference(self) -> str:
-        """The learner with whose default the track record compares; empty without a record or without that default."""
-        record = self.validation.track_record
-        learner = record.reference if record else ""
-        return learner if learner in self.forecast.defaults else ""
 
     def make_prior(self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], constant: float) -> Prior:
         """The prior of `task`; it abstains where past tasks cannot be trusted. Arguments as in `advise`."""

@@ -108,17 +108,14 @@ def test_advice_is_chosen_among_some_candidates(past, adviser):
     assert {item.column for item in advice.items} <= set(among.tolist())
 
 
-def test_gains_are_over_the_default_that_the_track_record_compares_with(past, adviser):
-    record = adviser.validation.track_record
+def test_gains_are_over_the_default_that_is_expected_to_be_the_best(past, adviser):
     for k in (1, 3):
         advice = adviser.advise(NEW, past.metafeatures[3] + 0.5, NAMES, 2.0, k)
-        assert advice.reference == record.reference == record.learner.split("+")[0]
+        assert advice.reference in past.defaults
+        assert np.isfinite(advice.reference_loss)
+        assert all(advice.reference_loss <= item.default_loss + 1e-12 for item in advice.items)
         own = [item.default_loss for item in advice.items if past.candidates[item.column].learner == advice.reference]
         assert own == pytest.approx([advice.reference_loss] * len(own))
-        assert np.isfinite(advice.reference_loss)
-    alone = replace(adviser, validation=Validation.make_empty()).advise(NEW, past.metafeatures[3], NAMES, 2.0, 2)
-    assert alone.reference == past.candidates[alone.items[0].column].learner
-    assert alone.reference_loss == alone.items[0].default_loss
 
 
 def test_a_table_that_is_known_is_its_own_neighbour(past, adviser):
