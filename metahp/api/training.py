@@ -10,6 +10,8 @@ from pathlib import Path
 from metahp.api.known_learners import find_known_learners
 from metahp.api.models import Model, count_cells, estimate_training_seconds, make_model_key, train_model
 from metahp.api.past_knowledge import MIN_PAST_TASKS, keep_measurements, read_past
+from metahp.api.quick_points import choose_quick_points, name_question, write_quick_points
+from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import find_guiding_metric
 from metahp.core.task import TaskType
@@ -83,6 +85,7 @@ def train(
         content = snapshot.content_hash
         wanted: list[tuple[Measurements, Evidence]] = []
         skipped: list[TrainingOutcome] = []
+        points: dict[str, list[Configuration]] = {}
         for task_type in (TaskType.BINARY, TaskType.REGRESSION):
             try:
                 past = read_past(snapshot, task_type, names, is_exact=True)
@@ -100,10 +103,12 @@ def train(
                         skipped.append(
                             _describe_skipped(task_type, metric, scope, "fewer than two distinct tasks have trials")
                         )
-                    elif not _is_trained(
-                        folder, make_model_key(evidence, content), past, is_seed_enough=output is None
-                    ):
+                        continue
+                    points[name_question(task_type, metric, scope)] = choose_quick_points(evidence)
+                    key = make_model_key(evidence, content)
+                    if not _is_trained(folder, key, past, is_seed_enough=output is None):
                         wanted.append((past, evidence))
+        write_quick_points(folder, points)
     # The longest first, so that none of them starts last.
     wanted.sort(key=lambda pair: -count_cells(pair[1]))
     seconds = [estimate_training_seconds(evidence) for _, evidence in wanted]

@@ -1,7 +1,7 @@
 """The time that a search has: what a trial costs, and how much that counts when the next one is chosen."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,8 +15,6 @@ from metahp.surrogate.prior import Prior
 
 # Seconds that pass between two trials: choosing, recording and sending. A trial that is much shorter gains nothing.
 BETWEEN_TRIALS = 0.1
-# A library default of another learner is tried before the search chooses if it takes at most this share of the time.
-SHARE_OF_DEFAULT = 0.05
 
 
 @dataclass(eq=False, kw_only=True)
@@ -60,11 +58,11 @@ class Pace:
         in_time = log_ndtr((math.log(max(left, 1e-3)) - log_seconds) / deviation)
         return np.asarray(np.nan_to_num(in_time - share * np.log(np.exp(log_seconds) + BETWEEN_TRIALS)))
 
-    def order(self, suggestions: Sequence[Suggestion], prior: Prior) -> list[Suggestion]:
+    def order(self, suggestions: Sequence[Suggestion], prior: Prior, *, most: float) -> list[Suggestion]:
         """Suggestions by what they are worth per second, the user's own first and unchanged.
 
-        The worth is the expected improvement over a library default. Defaults of learners that take more than
-        `SHARE_OF_DEFAULT` of the time are left to the search, which weighs them like any other candidate.
+        The worth is the expected improvement over a library default. Defaults that take more than the share `most` of
+        the seconds left are left to the search, which weighs them like any other candidate.
         """
         own = [each for each in suggestions if each.origin is Origin.USER]
         others = [each for each in suggestions if each.origin is not Origin.USER]
@@ -73,28 +71,10 @@ class Pace:
         scenarios = prior.at([each.configuration for each in others])
         gain = scenarios.weights @ np.maximum(1.0 - scenarios.values, 0.0)
         log_seconds = np.nan_to_num(self.costs.predict(self.costs.prepare([each.configuration for each in others]))[0])
-        most = SHARE_OF_DEFAULT * self.measure_left()
+        most_seconds = most * self.measure_left()
         worth = gain / (np.exp(log_seconds) + BETWEEN_TRIALS)
         return own + [
             others[i]
             for i in np.argsort(-worth, kind="stable")
-            if others[i].origin is not Origin.DEFAULT or np.exp(log_seconds[i]) <= most
+            if others[i].origin is not Origin.DEFAULT or np.exp(log_seconds[i]) <= most_seconds
         ]
-
-
-def find_affordable(
-    suggestions: Sequence[Suggestion], costs: Mapping[str, float], seconds: Mapping[str, float], most: float
-) -> Suggestion | None:
-    """The first suggestion that takes at most `most` seconds, as far as the trials so far tell; None without one.
-
-    Args:
-        suggestions: In the order in which they are tried.
-        costs: How long the default of each learner takes, in any unit.
-        seconds: How long a trial of each learner took, for those that had one.
-        most: Seconds that one trial may take; anything may be tried while no trial has ended.
-    """
-    paces = [taken / costs[learner] for learner, taken in seconds.items() if costs.get(learner)]
-    for each in suggestions:
-        if not paces or costs.get(each.configuration.learner, 0.0) * float(np.median(paces)) <= most:
-            return each
-    return None

@@ -24,14 +24,12 @@ from metahp.refinement.posterior import (
     Posterior,
     find_torch_device,
 )
-from metahp.refinement.strategy import Observation, Suggestion, check_configuration, upgrade_observation
+from metahp.refinement.strategy import Observation, Suggestion, check_configuration, lengthen, upgrade_observation
 from metahp.refinement.task_process import TaskProcess
 from metahp.surrogate.prior import Prior
 
 # Weight of the mean loss of a candidate itself, beside the expected best loss of the chosen ones with it.
 TIE_BREAK = 1e-6
-# Factor on the iterations of a suggestion where early stopping decides how many of them to keep.
-LONGER = 2
 # After the pool, the search climbs from its best candidates: through trust regions with these sides, one after the
 # other, each with `N_TOP` centres and `N_CLIMBING` new candidates around each centre. On 12 axes even 10,000 points are
 # a coarse sample.
@@ -187,8 +185,7 @@ class Transfer:
         )
         if chosen.learner not in self._stopped_early or not all(map(math.isfinite, learner_losses)):
             return chosen
-        space = self._spaces[chosen.learner]
-        return space.with_iterations(chosen, min(LONGER * self._count_iterations(chosen), space.iterations[1]))
+        return lengthen(chosen, self._spaces[chosen.learner])
 
     def _count_iterations(self, configuration: Configuration) -> int:
         """Iterations of a configuration; its learner has early stopping."""

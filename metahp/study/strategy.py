@@ -10,7 +10,7 @@ from metahp.refinement.strategies import make_named_strategy
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.refinement.transfer import Transfer
 from metahp.study.request import TRANSFER, Budget, Start
-from metahp.study.search import Search, WarmStart, order_suggestions
+from metahp.study.search import SHARE_OF_DEFAULT, Search, WarmStart, order_suggestions
 from metahp.surrogate.prior import Prior
 
 # Takes the place of `transfer` where nothing is known of past tasks.
@@ -44,7 +44,7 @@ def make_search(
     pace = None
     if past.costs is not None and past.prior is not None and budget is not None and budget.timeout is not None:
         pace = Pace(costs=past.costs, limit=budget.timeout, measure_left=lambda: budget.seconds_left)
-        suggestions = pace.order(suggestions, past.prior)
+        suggestions = pace.order(suggestions, past.prior, most=SHARE_OF_DEFAULT)
     strategy, name = make_strategy(
         start, past.prior, spaces, suggestions, seed=seed, stopped_early=stopped_early, pace=pace
     )
