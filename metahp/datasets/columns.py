@@ -13,6 +13,7 @@ import pandas as pd
 
 from metahp.core.errors import InputError
 from metahp.core.text import join_names
+from metahp.datasets.doubts import find_doubts
 from metahp.datasets.notation import EXACT, PEEK, Notation, find_forced_notation, find_notation
 from metahp.datasets.portable import MISSING, make_number_label, parse_categories, parse_numbers, read_texts
 
@@ -65,6 +66,7 @@ class ParsedColumn:
         example: One of the texts; empty for columns that were no text.
         is_forced: Whether a text column was read as numbers though its type says text.
         is_typed: Whether categories are what the type of the column, or the user, says.
+        doubts: What could have been read otherwise, as sentences that follow the name of the column.
     """
 
     cells: pd.Series
@@ -73,6 +75,7 @@ class ParsedColumn:
     example: str = ""
     is_forced: bool = False
     is_typed: bool = False
+    doubts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -263,6 +266,7 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
         odd=tuple((str(texts[positions[row]]), int(row)) for row in rows),
         example=str(next((text for text, odd in zip(texts, is_odd, strict=True) if text is not None and not odd), "")),
         is_forced=is_typed_text,
+        doubts=tuple(find_doubts(present, counts, notation)),
     )
 
 
@@ -288,6 +292,8 @@ def describe_columns(columns: Sequence[ParsedColumn], rules: ColumnRules) -> Ite
     for column in columns:
         if column.odd:
             yield _describe_odd(column, rules)
+        for doubt in column.doubts:
+            yield f"column '{column.name}' {doubt}"
     written = [
         f"{column.name} ({column.example})"
         for column in columns

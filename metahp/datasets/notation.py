@@ -40,8 +40,10 @@ _CURRENCY = re.compile(
     r"|pln|czk|huf|krw|sgd|hkd)\b",
     re.IGNORECASE,
 )
-# Units of which a column may have several, as multiples of the first.
 THOUSANDS = {"k": 1e3, "m": 1e6, "mn": 1e6, "mio": 1e6, "b": 1e9, "bn": 1e9, "t": 1e12}
+# Spreadsheets show one number as 52% or as 0.52.
+PERCENTS = ("%", "percent", "pct", "per cent")
+# Units of which a column may have several, as multiples of the first.
 SCALES: tuple[Mapping[str, float], ...] = (
     {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12},
     THOUSANDS,
@@ -50,6 +52,7 @@ SCALES: tuple[Mapping[str, float], ...] = (
     {"ml": 1e-3, "cl": 1e-2, "dl": 1e-1, "l": 1.0},
     {"w": 1.0, "kw": 1e3, "mw": 1e6},
     {"hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9},
+    dict.fromkeys(PERCENTS, 1.0),
 )
 _BOUND = re.compile(r"[<>≤≥~≈]|\d\s*\+$")
 _CODE = re.compile(r"[-+]?0\d+")
@@ -128,7 +131,8 @@ CLOCK = Notation(kind="clock")
 def find_forced_notation(texts: np.ndarray, counts: np.ndarray, *, decimal: str = "") -> Notation:
     """The notation in which most of the texts are numbers, however few these are; arguments as of `find_notation`."""
     mark = find_decimal_mark(texts) or decimal or "."
-    written = Notation(kind="written", decimal=mark, units=_find_all_units(texts, counts, mark))
+    units = _weigh_percents(_find_all_units(texts, counts, mark), texts, mark)
+    written = Notation(kind="written", decimal=mark, units=units)
     # Of equals, the plainest.
     return min((PLAIN, written, CLOCK), key=lambda notation: _count_odd(notation.parse(texts), counts))
 
@@ -244,7 +248,23 @@ def _find_written(texts: np.ndarray, counts: np.ndarray, decimal: str) -> Notati
                 return None
             by_unit[each[1]] += int(count)
     units = _find_units(by_unit, total)
-    return None if units is None else Notation(kind="written", decimal=mark, units=units)
+    if units is None:
+        return None
+    return Notation(kind="written", decimal=mark, units=_weigh_percents(units, texts, mark))
+
+
+def _weigh_percents(units: dict[str, float], texts: np.ndarray, mark: str) -> dict[str, float]:
+    """The units; percents beside plain fractions are hundredths, since both are one number in two spellings."""
+    if not set(units) <= {"", *PERCENTS}:
+        return units
+    split = [each for text in texts if (each := split_number(text, mark)) is not None]
+    percents = {unit for _, unit in split if unit in PERCENTS}
+    plain = [abs(number) for number, unit in split if unit == ""]
+    is_mixed = bool(percents) and any(0 < number < 1 for number in plain) and max(plain) <= 1
+    # Percents that are all below 1 may be on the scale of the plain numbers.
+    if not is_mixed or max(abs(number) for number, unit in split if unit in PERCENTS) <= 1:
+        return units
+    return {"": 1.0} | dict.fromkeys(sorted(percents), 0.01)
 
 
 def _find_units(by_unit: Counter[str], total: float) -> dict[str, float] | None:
