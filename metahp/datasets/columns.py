@@ -256,7 +256,8 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
         notation = None
     if notation is None:
         cells = pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name)
-        return ParsedColumn(cells=cells, is_typed=rules.is_typed)
+        doubts = () if is_typed_text else tuple(find_doubts(present, counts, None))
+        return ParsedColumn(cells=cells, is_typed=rules.is_typed, doubts=doubts)
     values = notation.parse(texts)
     is_odd = is_present & np.asarray(pd.isna(values))
     rows = np.flatnonzero(is_odd[positions]).tolist() if is_odd.any() else []

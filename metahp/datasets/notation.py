@@ -287,9 +287,14 @@ def _find_units(by_unit: Counter[str], total: float) -> dict[str, float] | None:
     return dict.fromkeys(sorted({*frequent, ""}), 1.0)
 
 
+def is_currency(unit: str) -> bool:
+    """Whether a unit, in small letters, is a sign or a code of a currency."""
+    return _CURRENCY.fullmatch(unit) is not None or re.search(r"[$€£¥₹₽₩₺₫₴₦฿¢]", unit) is not None
+
+
 def _is_unit(unit: str, by_unit: Counter[str]) -> bool:
     """Whether a text is a unit: a usual one, or one that stands at most of the numbers."""
-    is_usual = re.search(r"[%°$€£¥₹]", unit) is not None or any(unit in scale for scale in SCALES)
+    is_usual = re.search(r"[%°]", unit) is not None or is_currency(unit) or any(unit in scale for scale in SCALES)
     return unit[0] != "_" and (is_usual or 2 * by_unit[unit] > sum(by_unit.values()))
 
 
@@ -311,7 +316,7 @@ def _find_dates(texts: np.ndarray, counts: np.ndarray, day_first: bool | None) -
     by_order: dict[str, Counter[str]] = {"d": Counter(), "m": Counter(), "y": Counter()}
     n_without = 0
     for text, count in zip(texts, counts, strict=True):
-        found = _find_formats(text) if 6 <= len(text) <= MAX_LENGTH else {}
+        found = find_formats(text) if 6 <= len(text) <= MAX_LENGTH else {}
         if not found:
             n_without += int(count)
             if n_without > MAX_ODD_SHARE * float(counts.sum()):
@@ -348,7 +353,7 @@ def _rank_orders(texts: np.ndarray, day_first: bool | None) -> tuple[str, ...]:
     return ("d", "m", "y") if day_first else ("m", "d", "y")
 
 
-def _find_formats(text: str) -> dict[str, str]:
+def find_formats(text: str) -> dict[str, str]:
     """Formats of a text by what comes first (d, m or y), under `""` where there is one only; empty if it is no date."""
     if _OF_A_LOG.fullmatch(text):
         zone = (

@@ -48,3 +48,37 @@ def test_percents_beside_other_numbers_are_read_as_one_and_it_is_said(tmp_path: 
     )
     table = load_with(tmp_path, [f"{10 + i % 80}%" if i % 9 else "0" for i in range(N)])
     assert not any("mixes" in warning for warning in table.warnings)
+
+
+@pytest.mark.parametrize(
+    ("forms", "quoted"),
+    [
+        (["${}", "€{}"], "'${n}', '€{n}'"),
+        (["{} USD", "{} EUR", "{} GBP"], "USD"),
+        (["US${}", "CA${}"], "US$"),
+        (["{} kg", "{} lb"], "kg"),
+        (["{}kg", "{}"], ""),
+        (["{} km", "{} miles"], "miles"),
+        (["{} weeks", "{} months", "{} years"], "weeks"),
+        (["{}°C", "{}°F"], "°C"),
+        (["{} kg", "{} cm"], "cm"),
+    ],
+)
+def test_amounts_in_units_that_are_not_converted_are_said(forms: list[str], quoted: str, tmp_path: Path) -> None:
+    cells = [forms[i % len(forms)].format(10 + i * 7 % 101) for i in range(N)]
+    table = load_with(tmp_path, cells)
+    if not quoted:
+        assert "v" in table.features
+        assert not any("different units" in warning for warning in table.warnings)
+        return
+    warning = find_warning(table, "column 'v' holds amounts in different units")
+    assert quoted.partition("{")[0].strip("', ") in warning
+    assert "not as numbers" in warning
+
+
+@pytest.mark.parametrize(
+    "forms", [["{}st", "{}nd", "{}rd", "{}th"], ["{}A", "{}B"], ["V{}", "W{}"], ["{} Main", "{} Elm"]]
+)
+def test_names_with_numbers_are_no_amounts(forms: list[str], tmp_path: Path) -> None:
+    table = load_with(tmp_path, [forms[i % len(forms)].format(1 + i % 9) for i in range(N)])
+    assert not any("units" in warning for warning in table.warnings)
