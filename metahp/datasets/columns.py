@@ -267,7 +267,7 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
         odd=tuple((str(texts[positions[row]]), int(row)) for row in rows),
         example=str(next((text for text, odd in zip(texts, is_odd, strict=True) if text is not None and not odd), "")),
         is_forced=is_typed_text,
-        doubts=tuple(find_doubts(present, counts, notation)),
+        doubts=tuple(find_doubts(present, counts, notation, day_first=rules.day_first)),
     )
 
 

@@ -16,9 +16,10 @@ from metahp.datasets.notation import (
     SCALES,
     Notation,
     find_decimal_mark,
+    find_formats,
     is_currency,
 )
-from metahp.datasets.portable import split_number
+from metahp.datasets.portable import parse_written_numbers, split_number
 
 # Units that are seen in tables, beside currencies and those of `SCALES`; metahp converts none of them.
 UNITS = frozenset(
@@ -87,21 +88,29 @@ UNITS |= {"mmol/l", "mg/dl", "g/dl", "g/l", "mg/l", "µg", "ug", "mcg", "iu", "p
 # Fewer cells with a unit are slips, which are quoted elsewhere.
 MIN_UNIT_COUNT = 2
 MAX_UNITS_QUOTED = 3
+# What comes first and second in a date of numbers whose year comes last, and in a format of one.
 _DAY_AND_MONTH = re.compile(r"(\d{1,2})[-/. ](\d{1,2})[-/. ]\d{2}")
+_NUMBER_FORMAT = re.compile(r"%([dm])[-/. ]%[dm][-/. ]%[yY]")
+LAST_MONTH = 12
 
 
-def find_doubts(texts: np.ndarray, counts: np.ndarray, notation: Notation | None) -> Iterator[str]:
+def find_doubts(
+    texts: np.ndarray, counts: np.ndarray, notation: Notation | None, *, day_first: bool | None = None
+) -> Iterator[str]:
     """Sentences that follow the name of a column, each with the cells that raise the doubt.
 
     Args:
         texts: Distinct texts of the column, none missing, shape (n,).
         counts: How often each is met, shape (n,).
         notation: How the column was read; None for categories.
+        day_first: Whether the day was asked to come first in dates; None where nothing was asked.
     """
     if notation is None:
         yield from _doubt_names(texts[:PEEK], counts[:PEEK])
     elif set(PERCENTS) & set(notation.units):
         yield from _doubt_percents(texts, notation)
+    elif notation.kind == "date" and day_first is not None:
+        yield from _doubt_order(texts, notation, is_day_first=day_first)
 
 
 def _doubt_names(texts: np.ndarray, counts: np.ndarray) -> Iterator[str]:
@@ -109,6 +118,7 @@ def _doubt_names(texts: np.ndarray, counts: np.ndarray) -> Iterator[str]:
     if 2 * sum(any(map(str.isdigit, text)) for text in texts[:FEW]) < len(texts[:FEW]):
         return
     yield from _doubt_units(texts, counts)
+    yield from _doubt_dates(texts, counts)
 
 
 def _doubt_percents(texts: np.ndarray, notation: Notation) -> Iterator[str]:
@@ -122,11 +132,17 @@ def _doubt_percents(texts: np.ndarray, notation: Notation) -> Iterator[str]:
             plain = plain or text
     if not percent or not plain:
         return
-    mixed = f"mixes percents such as '{percent}' and plain numbers such as '{plain}'"
     if min(notation.units.values()) < 1:
-        yield f"{mixed}: all plain numbers are fractions, so percents are divided by 100"
+        value = parse_written_numbers(np.array([percent], dtype=object), notation.decimal, dict(notation.units))[0]
+        yield (
+            f"mixes percents and plain numbers: '{percent}' is read as {value:g} beside '{plain}', since all plain "
+            "numbers are fractions"
+        )
     else:
-        yield f"{mixed}: read as if the plain numbers were percents too; where they are not, write all cells in one way"
+        yield (
+            f"mixes percents and plain numbers: '{percent}' and '{plain}' are read on one scale; where the plain "
+            "numbers are no percents, write all cells in one way"
+        )
 
 
 def _doubt_units(texts: np.ndarray, counts: np.ndarray) -> Iterator[str]:
@@ -150,10 +166,45 @@ def _doubt_units(texts: np.ndarray, counts: np.ndarray) -> Iterator[str]:
         return
     quoted = ", ".join(f"'{example[unit]}'" for unit in named[:MAX_UNITS_QUOTED])
     yield (
-        f"holds amounts in different units, such as {quoted}, which metahp does not convert: read as names and not as "
-        "numbers; convert them to one unit first"
+        f"holds amounts in different units: cells such as {quoted} are read as names and not as numbers, since metahp "
+        "does not convert them; write them in one unit"
     )
 
 
 def _is_known_unit(unit: str) -> bool:
     return unit in UNITS or is_currency(unit) or any(unit in scale for scale in SCALES)
+
+
+def _doubt_dates(texts: np.ndarray, counts: np.ndarray) -> Iterator[str]:
+    """Texts that look like dates, though no few formats fit nearly all of them."""
+    is_date = np.array([len(text) <= MAX_LENGTH and bool(find_formats(text)) for text in texts])
+    if np.average(is_date, weights=counts) < 1 - MAX_ODD_SHARE:
+        return
+    day, month = _find_evidence(texts, is_day_first=True), _find_evidence(texts, is_day_first=False)
+    write = "all are read as names and not as dates; write them in one way, such as 2026-01-31"
+    if day and month:
+        yield f"holds dates in two orders: '{day}' has the day first and '{month}' the month, so {write}"
+    else:
+        yield f"holds dates in too many formats: cells such as '{texts[0]}' and '{texts[-1]}' differ, so {write}"
+
+
+def _find_evidence(texts: np.ndarray, *, is_day_first: bool) -> str:
+    """The first text in which only the day, or only the month, can come first; empty where there is none."""
+    for text in texts:
+        match = _DAY_AND_MONTH.match(text)
+        if match is not None:
+            first, second = int(match[1]), int(match[2])
+            day, month = (first, second) if is_day_first else (second, first)
+            if day > LAST_MONTH >= month:
+                return str(text)
+    return ""
+
+
+def _doubt_order(texts: np.ndarray, notation: Notation, *, is_day_first: bool) -> Iterator[str]:
+    """Dates that cannot be read in the order that was asked for."""
+    match = _NUMBER_FORMAT.match(notation.formats[0])
+    if match is None or (match[1] == "d") == is_day_first:
+        return
+    first = "month" if is_day_first else "day"
+    evidence = _find_evidence(texts, is_day_first=not is_day_first) or texts[0]
+    yield f"holds dates against `dayfirst`: in '{evidence}' the {first} comes first, so all are read like that"

@@ -34,7 +34,8 @@ def test_percents_beside_fractions_are_hundredths(sign: str, every: int, tmp_pat
     cells = [f"{x}{sign}" if i % every == 0 else f"{x / 100}" for i, x in enumerate(shares)]
     table = load_with(tmp_path, cells)
     np.testing.assert_allclose(table.features["v"], np.array(shares) / 100)
-    assert "percents are divided by 100" in find_warning(table, "column 'v' mixes percents such as '5")
+    said = find_warning(table, "column 'v' mixes percents and plain numbers")
+    assert said.partition(": ")[2].startswith(f"'5{sign}' is read as 0.05 beside '0.")
     new = pd.DataFrame({"v": ["12%", "0.12", "12"], "a": [1.0] * 3})
     values = table.preparation.transform(new)[0]["v"].tolist()
     assert values == [0.12 if sign.strip() == "%" else values[0], 0.12, 12.0]
@@ -43,9 +44,7 @@ def test_percents_beside_fractions_are_hundredths(sign: str, every: int, tmp_pat
 def test_percents_beside_other_numbers_are_read_as_one_and_it_is_said(tmp_path: Path) -> None:
     table = load_with(tmp_path, [f"{10 + i % 80}{'%' if i % 2 else ''}" for i in range(N)])
     assert table.features["v"].tolist() == [10.0 + i % 80 for i in range(N)]
-    assert find_warning(table, "mixes").endswith(
-        "read as if the plain numbers were percents too; where they are not, write all cells in one way"
-    )
+    assert "'11%' and '10' are read on one scale" in find_warning(table, "mixes percents")
     table = load_with(tmp_path, [f"{10 + i % 80}%" if i % 9 else "0" for i in range(N)])
     assert not any("mixes" in warning for warning in table.warnings)
 
@@ -82,3 +81,30 @@ def test_amounts_in_units_that_are_not_converted_are_said(forms: list[str], quot
 def test_names_with_numbers_are_no_amounts(forms: list[str], tmp_path: Path) -> None:
     table = load_with(tmp_path, [forms[i % len(forms)].format(1 + i % 9) for i in range(N)])
     assert not any("units" in warning for warning in table.warnings)
+
+
+DAYS = pd.date_range("2020-01-01", periods=N, freq="3D")
+
+
+@pytest.mark.parametrize("mark", ["/", "-", "."])
+@pytest.mark.parametrize("time", ["", " %H:%M"])
+def test_dates_of_both_orders_are_said(mark: str, time: str, tmp_path: Path) -> None:
+    first, second = (f"{order.replace('/', mark)}{time}" for order in ("%d/%m/%Y", "%m/%d/%Y"))
+    table = load_with(tmp_path, [day.strftime(first if i % 2 else second) for i, day in enumerate(DAYS)])
+    assert "v" not in table.preparation.dates
+    warning = find_warning(table, "column 'v' holds dates in two orders")
+    assert "has the day first" in warning
+    assert "not as dates" in warning
+
+
+@pytest.mark.parametrize("is_day_first", [True, False])
+@pytest.mark.parametrize("sign", ["/", "-"])
+def test_dates_against_the_order_that_was_asked_for_are_said(is_day_first: bool, sign: str, tmp_path: Path) -> None:
+    form = sign.join(["%d", "%m", "%Y"] if is_day_first else ["%m", "%d", "%Y"])
+    cells = DAYS.strftime(form).tolist()
+    table = load_with(tmp_path, cells, dayfirst=not is_day_first)
+    days = (DAYS - pd.Timestamp(0)).days.to_numpy(dtype=float)
+    np.testing.assert_array_equal(table.features["v.days"], days)
+    first = "day" if is_day_first else "month"
+    assert f"the {first} comes first, so all are read like that" in find_warning(table, "against `dayfirst`")
+    assert not any("dayfirst" in warning for warning in load_with(tmp_path, cells, dayfirst=is_day_first).warnings)
