@@ -13,7 +13,7 @@ import pandas as pd
 
 from metahp.core.errors import InputError
 from metahp.core.text import join_names
-from metahp.datasets.doubts import find_doubts
+from metahp.datasets.doubts import POINTS_ARE_THOUSANDS, find_doubts
 from metahp.datasets.notation import EXACT, PEEK, Notation, find_forced_notation, find_notation
 from metahp.datasets.portable import MISSING, make_number_label, parse_categories, parse_numbers, read_texts
 
@@ -37,6 +37,7 @@ class ColumnRules:
         missing: Texts that are missing values.
         day_first: Whether the day comes first in dates that could be read both ways; None where that is not known.
         decimal: Decimal mark of columns that do not show one; empty where it is not known.
+        is_decimal_given: Whether a person said so.
         categorical: Columns that are categories, whatever they look like.
         numeric: Columns that are numbers; other cells are missing.
         first_line: Line of the file where the first row is; 0 where there is no file.
@@ -46,6 +47,7 @@ class ColumnRules:
     missing: tuple[str, ...] = MISSING
     day_first: bool | None = None
     decimal: str = ""
+    is_decimal_given: bool = False
     categorical: tuple[str, ...] = ()
     numeric: tuple[str, ...] = ()
     first_line: int = 0
@@ -267,7 +269,9 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
         odd=tuple((str(texts[positions[row]]), int(row)) for row in rows),
         example=str(next((text for text, odd in zip(texts, is_odd, strict=True) if text is not None and not odd), "")),
         is_forced=is_typed_text,
-        doubts=tuple(find_doubts(present, counts, notation, day_first=rules.day_first)),
+        doubts=tuple(
+            find_doubts(present, counts, notation, day_first=rules.day_first, is_decimal_given=rules.is_decimal_given)
+        ),
     )
 
 
@@ -304,7 +308,9 @@ def describe_columns(columns: Sequence[ParsedColumn], rules: ColumnRules) -> Ite
     ]
     if written:
         yield f"read as numbers: {join_names(written)}"
-    if any(column.notation is not None and column.notation.decimal == "," for column in columns):
+    has_commas = (column.notation is not None and column.notation.decimal == "," for column in columns)
+    has_points = (any(doubt.startswith(POINTS_ARE_THOUSANDS) for doubt in column.doubts) for column in columns)
+    if any(comma and not point for comma, point in zip(has_commas, has_points, strict=True)):
         yield "decimal commas read as decimal points"
     forced = [column.name for column in columns if column.is_forced]
     if forced:

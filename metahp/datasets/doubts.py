@@ -92,10 +92,21 @@ MAX_UNITS_QUOTED = 3
 _DAY_AND_MONTH = re.compile(r"(\d{1,2})[-/. ](\d{1,2})[-/. ]\d{2}")
 _NUMBER_FORMAT = re.compile(r"%([dm])[-/. ]%[dm][-/. ]%[yY]")
 LAST_MONTH = 12
+POINTS_ARE_THOUSANDS = "reads points as separators of thousands"
+# The digits of a number with its marks, and one that could have thousands.
+_DIGITS = re.compile(r"\d[\d.,]*")
+_GROUPS = re.compile(r"[1-9]\d{0,2}([.,]\d{3})+")
+# Whole numbers from here on, beside numbers with a mark, are seldom decimals whose last digits are all zero.
+MIN_WHOLE = 10
 
 
 def find_doubts(
-    texts: np.ndarray, counts: np.ndarray, notation: Notation | None, *, day_first: bool | None = None
+    texts: np.ndarray,
+    counts: np.ndarray,
+    notation: Notation | None,
+    *,
+    day_first: bool | None = None,
+    is_decimal_given: bool = False,
 ) -> Iterator[str]:
     """Sentences that follow the name of a column, each with the cells that raise the doubt.
 
@@ -104,13 +115,17 @@ def find_doubts(
         counts: How often each is met, shape (n,).
         notation: How the column was read; None for categories.
         day_first: Whether the day was asked to come first in dates; None where nothing was asked.
+        is_decimal_given: Whether the decimal mark was asked for.
     """
     if notation is None:
         yield from _doubt_names(texts[:PEEK], counts[:PEEK])
-    elif set(PERCENTS) & set(notation.units):
-        yield from _doubt_percents(texts, notation)
-    elif notation.kind == "date" and day_first is not None:
+        return
+    if notation.kind == "date" and day_first is not None:
         yield from _doubt_order(texts, notation, is_day_first=day_first)
+    if set(PERCENTS) & set(notation.units):
+        yield from _doubt_percents(texts, notation)
+    if notation.kind in ("number", "written") and not is_decimal_given:
+        yield from _doubt_thousands(texts, counts, notation)
 
 
 def _doubt_names(texts: np.ndarray, counts: np.ndarray) -> Iterator[str]:
@@ -208,3 +223,38 @@ def _doubt_order(texts: np.ndarray, notation: Notation, *, is_day_first: bool) -
     first = "month" if is_day_first else "day"
     evidence = _find_evidence(texts, is_day_first=not is_day_first) or texts[0]
     yield f"holds dates against `dayfirst`: in '{evidence}' the {first} comes first, so all are read like that"
+
+
+def _doubt_thousands(texts: np.ndarray, counts: np.ndarray, notation: Notation) -> Iterator[str]:
+    """Marks that are each followed by three digits: of decimals beside whole numbers, or points of thousands."""
+    mark = notation.decimal or "."
+    other = "." if mark == "," else ","
+    numbers = []
+    for text in texts:
+        match = _DIGITS.search(text)
+        numbers.append("" if match is None else match[0])
+        if not numbers[-1].isdecimal() and numbers[-1] and _GROUPS.fullmatch(numbers[-1]) is None:
+            return
+    marked = np.array([mark in number or other in number for number in numbers])
+    if len(set(np.array(numbers, dtype=object)[marked])) < MIN_DISTINCT:
+        return
+    index = int(np.flatnonzero(marked)[0])
+    text, number = texts[index], numbers[index]
+    if mark == "," and all("," not in number for number in numbers):
+        yield (
+            f"{POINTS_ARE_THOUSANDS}: '{text}' is {number.replace('.', '')}, as semicolons or decimal "
+            "commas elsewhere say; `decimal='.'` reads decimals"
+        )
+        return
+    is_whole = np.array([number.isdecimal() and int(number) >= MIN_WHOLE for number in numbers])
+    too_large = any(int(number) >= 1000 for number, whole in zip(numbers, is_whole, strict=True) if whole)
+    n_whole = len({number for number, whole in zip(numbers, is_whole, strict=True) if whole})
+    if too_large or n_whole < MIN_DISTINCT or np.average(is_whole, weights=counts) < MAX_ODD_SHARE:
+        return
+    if any(other in number for number in numbers):
+        return
+    whole = texts[int(np.flatnonzero(is_whole)[0])]
+    yield (
+        f"could hold thousands: '{text}' beside '{whole}' is read as {number.replace(',', '.')}; if it stands for "
+        f"{number.replace(mark, '')} every model is misled: `decimal='{other}'` reads thousands"
+    )

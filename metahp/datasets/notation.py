@@ -58,7 +58,9 @@ _BOUND = re.compile(r"[<>≤≥~≈]|\d\s*\+$")
 _CODE = re.compile(r"[-+]?0\d+")
 _PHONE = re.compile(r"\+\d{9,}")
 _HAS_CLOCK = re.compile(r"\d:\d\d|\d\s*[ap]\.?m\b|\d\s*days?\b|\d\s*h.*\d\s*m|^pt?\d", re.IGNORECASE)
-_POINT_IS_DECIMAL = re.compile(r"\.\d{1,2}(?!\d)|\.\d{4,}")
+# Whole numbers, with points between the thousands where they have some.
+GROUPS_OF_THREE = r"[-+]?[1-9]\d{0,2}(\.\d{3})+|[-+]?\d{1,3}"
+_POINT_IS_DECIMAL = re.compile(r"\.\d{1,2}(?!\d)|\.\d{4,}|(?<!\d)0\.\d{3}(?!\d)")
 _COMMA_IS_DECIMAL = re.compile(r"(?<!\d)[-+−]?0,\d{3}(?!\d)")
 
 _MONTH = (
@@ -188,7 +190,7 @@ def _find_candidates(
 ) -> Iterator[Notation]:
     # `1.234` beside `0,5` in other columns is a thousand and more.
     is_plain = not np.isnan(parse_numbers(sample[:FEW])).all() and _fits(parse_numbers(sample), weights)
-    if is_plain and not (decimal == "," and _are_groups_of_three(sample)):
+    if is_plain and not (decimal == "," and are_groups_of_three(sample)):
         yield PLAIN
     if not any(character.isdigit() for text in sample[:FEW] for character in text):
         return
@@ -224,10 +226,9 @@ def _are_codes(texts: np.ndarray) -> bool:
     )
 
 
-def _are_groups_of_three(texts: Sequence[str] | np.ndarray) -> bool:
-    return all(re.fullmatch(r"[-+]?[1-9]\d{0,2}(\.\d{3})+|[-+]?\d{1,3}", text) for text in texts) and any(
-        "." in text for text in texts
-    )
+def are_groups_of_three(texts: Sequence[str] | np.ndarray) -> bool:
+    """Whether all points in the texts could separate thousands, and there are some."""
+    return all(re.fullmatch(GROUPS_OF_THREE, text) for text in texts) and any("." in text for text in texts)
 
 
 def _find_written(texts: np.ndarray, counts: np.ndarray, decimal: str) -> Notation | None:
@@ -300,6 +301,12 @@ def _is_unit(unit: str, by_unit: Counter[str]) -> bool:
 
 def find_decimal_mark(texts: Sequence[str] | np.ndarray) -> str:
     """The decimal mark that the texts show; empty where they show none or both."""
+    marks = find_decimal_marks(texts)
+    return marks if len(marks) == 1 else ""
+
+
+def find_decimal_marks(texts: Sequence[str] | np.ndarray) -> str:
+    """The decimal marks that the texts show, none, one or both."""
     has_comma = has_point = False
     for text in texts:
         if ("," not in text and "." not in text) or len(text) > MAX_LENGTH:
@@ -308,7 +315,7 @@ def find_decimal_mark(texts: Sequence[str] | np.ndarray) -> str:
         is_comma = split_number(text, ",") is not None
         has_comma |= is_comma and not is_point
         has_point |= is_point and (not is_comma or _POINT_IS_DECIMAL.search(text) is not None)
-    return "" if has_comma == has_point else "," if has_comma else "."
+    return "," * has_comma + "." * has_point
 
 
 def _find_dates(texts: np.ndarray, counts: np.ndarray, day_first: bool | None) -> Notation | None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from metahp.core.errors import InputError
 from metahp.datasets.load import load
 from metahp.datasets.reading import make_reading_options
 from metahp.datasets.table import Table
@@ -108,3 +109,69 @@ def test_dates_against_the_order_that_was_asked_for_are_said(is_day_first: bool,
     first = "day" if is_day_first else "month"
     assert f"the {first} comes first, so all are read like that" in find_warning(table, "against `dayfirst`")
     assert not any("dayfirst" in warning for warning in load_with(tmp_path, cells, dayfirst=is_day_first).warnings)
+
+
+PEOPLE = [100 + i * 997 % 8000 for i in range(N)]
+
+
+def write_thousands(mark: str) -> list[str]:
+    return [f"{x:,}".replace(",", mark) for x in PEOPLE]
+
+
+@pytest.mark.parametrize("form", ["{}", "€{}", "{} kg"])
+def test_points_are_thousands_where_the_file_says_so(form: str, tmp_path: Path) -> None:
+    cells = [form.format(text) for text in write_thousands(".")]
+    table = load_with(tmp_path, cells, separator=";")
+    # The column `a` has decimal points.
+    assert table.features["v"].max() < 1000
+    X.assign(v=cells, a=[f"{i % 7},5" for i in range(N)])[["v", "a", "y"]].to_csv(
+        tmp_path / "t.csv", sep=";", index=False
+    )
+    table = load(tmp_path / "t.csv", target="y")
+    assert table.features["v"].tolist() == PEOPLE
+    assert "`decimal='.'` reads decimals" in find_warning(table, "column 'v' reads points as separators of thousands")
+    new = pd.DataFrame({"v": [form.format("1.250"), "1.250"], "a": ["1,5", "2,5"]})
+    assert table.preparation.transform(new)[0]["v"].tolist() == [1250.0] * 2
+    assert table.preparation.transform(new.assign(v=[1250.0, 1250.0]))[0]["v"].tolist() == [1250.0] * 2
+    assert load(tmp_path / "t.csv", target="y", how=make_reading_options(decimal=".")).features["v"].max() < 1000
+
+
+def test_semicolons_alone_say_that_points_are_thousands(tmp_path: Path) -> None:
+    X.assign(v=write_thousands("."), a=range(0, 2 * N, 2))[["v", "a", "y"]].to_csv(
+        tmp_path / "t.csv", sep=";", index=False
+    )
+    table = load(tmp_path / "t.csv", target="y")
+    assert table.features["v"].tolist() == PEOPLE
+    assert find_warning(table, "points")
+    assert not any("decimal commas read" in warning for warning in table.warnings)
+
+
+@pytest.mark.parametrize("form", ["{}", "${}", "{} kg"])
+def test_what_could_be_thousands_is_said(form: str, tmp_path: Path) -> None:
+    cells = [form.format(text) for text in write_thousands(".")]
+    table = load_with(tmp_path, cells)
+    assert table.features["v"].max() < 1000
+    said = find_warning(table, "column 'v' could hold thousands")
+    assert f"'{form.format('1.097')}' beside '{form.format('100')}' is read as 1.097" in said
+    assert "`decimal=','` reads thousands" in said
+    assert load_with(tmp_path, cells, decimal=",").features["v"].tolist() == PEOPLE
+    assert not any("thousands" in warning for warning in load_with(tmp_path, cells, decimal=".").warnings)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [f"{x / 1000:.3f}" for x in PEOPLE],
+        [f"{x / 1000:.3f}" if i % 9 else f"{x / 1000:.2f}" for i, x in enumerate(PEOPLE)],
+        [str(x / 1000) for x in PEOPLE],
+        write_thousands(","),
+        [f"{x / 1000 + 1:.3f}" if i % 2 else f"{x}" for i, x in enumerate(PEOPLE)],
+    ],
+)
+def test_other_decimals_are_not_doubted(cells: list[str], tmp_path: Path) -> None:
+    assert not any("thousands" in warning for warning in load_with(tmp_path, cells).warnings)
+
+
+def test_a_decimal_mark_is_a_point_or_a_comma() -> None:
+    with pytest.raises(InputError, match=r"`decimal` is '\.' or ',', got ';'"):
+        make_reading_options(decimal=";")
