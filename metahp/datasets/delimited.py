@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from metahp.core.errors import InputError
+from metahp.datasets.footer import looks_like_footer
 from metahp.datasets.layout import Layout, find_layout, find_usual_width
 from metahp.datasets.limits import MAX_LINE_BYTES, check_columns, format_gibibytes
 from metahp.datasets.notation import GROUPS_OF_THREE, are_groups_of_three, find_decimal_marks
@@ -312,14 +313,22 @@ def _check_rows(text: Text, sketch: _Sketch) -> None:
         lines = io.TextIOWrapper(stream, encoding="utf-8", newline="")
         reader = csv.reader(_read_lines(lines, text.source.label), delimiter=sketch.separator, skipinitialspace=True)
         start = 1
+        # Totals and notes at the end may lack fields.
+        footer: InputError | None = None
         try:
             for row in reader:
-                if len(row) != n_expected and (len(row) > 1 or "".join(row).strip()):
-                    raise InputError(
+                is_blank = len(row) <= 1 and not "".join(row).strip()
+                if footer is not None and not is_blank and not looks_like_footer(row):
+                    raise footer
+                if len(row) != n_expected and not is_blank:
+                    error = InputError(
                         f"'{text.source.label}', line {start}: expected {n_expected} fields as in the header, found "
                         f"{len(row)} (separator: {SEPARATOR_NAMES[sketch.separator]}). "
                         "Correct that line, or quote values that hold the separator."
                     )
+                    if len(row) > n_expected or not looks_like_footer(row):
+                        raise error
+                    footer = footer or error
                 start = reader.line_num + 1
         except csv.Error as error:
             raise InputError(f"'{text.source.label}', line {start}: {error}; is a quote not closed?") from None

@@ -16,6 +16,7 @@ from metahp.datasets.columns import FILE_RULES, FRAME_RULES
 from metahp.datasets.delimited import read_delimited
 from metahp.datasets.excel import SUFFIXES as EXCEL_SUFFIXES
 from metahp.datasets.excel import read_excel
+from metahp.datasets.footer import find_footer
 from metahp.datasets.infer import build_table
 from metahp.datasets.json_lines import read_json
 from metahp.datasets.limits import check_cells, check_columns
@@ -28,6 +29,8 @@ from metahp.datasets.table import Table
 
 PARQUET_MAGIC = b"PAR1"
 PARQUET_SUFFIXES = (".parquet", ".pq")
+# Formats whose cells have no types, or few, and that people edit by hand.
+UNTYPED_FORMATS = ("csv", "excel", "json", "jsonl")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
@@ -44,6 +47,10 @@ def read_raw(source: str | Path, *, target: str | None = None, how: ReadingOptio
     """
     frame, options, warnings = _read(str(source), separator=how.separator, sheet=how.sheet)
     rules = replace(FILE_RULES, decimal=options.decimal_hint, first_line=options.first_line)
+    if options.format in UNTYPED_FORMATS:
+        n_footer, notes = find_footer(frame, rules, target)
+        frame = frame.iloc[: len(frame) - n_footer]
+        options, warnings = replace(options, n_footer=n_footer), (*warnings, *notes)
     raw = RawTable.of(frame, target=target, name=_find_stem(str(source)), read=options, warnings=warnings, rules=rules)
     return how.apply(raw)
 

@@ -144,6 +144,8 @@ def _write_prepare(table: Table, learner: Learner) -> str:
 def write_reading(table: Table, path: str) -> str:
     """The lines that read the file at PATH, which is `path`, and make features `X` and targets `y` of it."""
     lines = [_write_opening(table, path)]
+    if table.read.n_footer:
+        lines += ["# Lines of totals or notes at the end.", f"frame = frame.iloc[:-{table.read.n_footer}]"]
     if table.read.renamed:
         lines.append("# Columns with an empty or repeated name, by position.")
         lines.append(f"RENAMED = {write_value(dict(table.read.renamed), set(), prefix=10)}")
