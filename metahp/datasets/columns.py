@@ -15,7 +15,15 @@ from metahp.core.errors import InputError
 from metahp.core.text import join_names
 from metahp.datasets.doubts import POINTS_ARE_THOUSANDS, find_doubts
 from metahp.datasets.notation import EXACT, PEEK, Notation, find_forced_notation, find_notation
-from metahp.datasets.portable import MISSING, make_number_label, parse_categories, parse_numbers, read_texts
+from metahp.datasets.portable import (
+    MISSING,
+    make_number_label,
+    parse_categories,
+    parse_numbers,
+    read_texts,
+    respell,
+)
+from metahp.datasets.spelling import are_usual, describe_apart, describe_merged, find_spellings
 
 # A text column with more distinct values than this share of its cells holds names, not categories.
 ID_UNIQUE_SHARE = 0.9
@@ -34,6 +42,7 @@ class ColumnRules:
     Attributes:
         is_typed: Whether the types of the columns are meant, as in a frame: text is categories, and what is not missing
             there is not missing. In a file everything is text.
+        is_untyped: Whether the file has no types, as CSV: categories that differ only by case are one there.
         missing: Texts that are missing values.
         day_first: Whether the day comes first in dates that could be read both ways; None where that is not known.
         decimal: Decimal mark of columns that do not show one; empty where it is not known.
@@ -44,6 +53,7 @@ class ColumnRules:
     """
 
     is_typed: bool = False
+    is_untyped: bool = False
     missing: tuple[str, ...] = MISSING
     day_first: bool | None = None
     decimal: str = ""
@@ -68,6 +78,7 @@ class ParsedColumn:
         example: One of the texts; empty for columns that were no text.
         is_forced: Whether a text column was read as numbers though its type says text.
         is_typed: Whether categories are what the type of the column, or the user, says.
+        is_respelled: Whether texts that differ only by case and blanks are one category.
         doubts: What could have been read otherwise, as sentences that follow the name of the column.
     """
 
@@ -77,6 +88,7 @@ class ParsedColumn:
     example: str = ""
     is_forced: bool = False
     is_typed: bool = False
+    is_respelled: bool = False
     doubts: tuple[str, ...] = ()
 
     @property
@@ -222,8 +234,9 @@ def read_labels(column: pd.Series, missing: Sequence[str] = MISSING) -> np.ndarr
 
 def _parse_categories(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
     texts, positions = read_texts(column, rules.missing)
-    cells = pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name)
-    return ParsedColumn(cells=cells, is_typed=True)
+    parsed = parse_categories(texts)[positions]
+    cells = pd.Series(parsed, index=column.index, name=column.name)
+    return ParsedColumn(cells=cells, is_typed=True, doubts=_find_apart(parsed) if rules.is_typed else ())
 
 
 def _parse_category_type(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
@@ -238,7 +251,9 @@ def _parse_category_type(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
         parsed = parse_categories(np.array([*texts, None], dtype=object), known)
     else:
         parsed = parse_categories(np.array([*texts, None], dtype=object))
-    return ParsedColumn(cells=pd.Series(parsed[values.codes], index=column.index, name=column.name), is_typed=True)
+    parsed = parsed[values.codes]
+    cells = pd.Series(parsed, index=column.index, name=column.name)
+    return ParsedColumn(cells=cells, is_typed=True, doubts=_find_apart(parsed))
 
 
 def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
@@ -254,12 +269,19 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
         notation = find_forced_notation(present, counts, decimal=rules.decimal)
     is_typed_text = rules.is_typed and notation is not None and notation.kind == "number" and not is_numeric
     # Text that holds numbers is categories, as its type says, unless nearly every value is different.
-    if is_typed_text and _are_texts(column) and len(present) <= max(MIN_UNIQUE, ID_UNIQUE_SHARE * counts.sum()):
+    if is_typed_text and _are_texts(column) and not _are_ids(counts):
         notation = None
     if notation is None:
-        cells = pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name)
         doubts = () if is_typed_text else tuple(find_doubts(present, counts, None))
-        return ParsedColumn(cells=cells, is_typed=rules.is_typed, doubts=doubts)
+        spellings = {} if _are_ids(counts) else find_spellings(present, counts)
+        is_respelled = rules.is_untyped and len(spellings) > 1 and are_usual(spellings)
+        if is_respelled:
+            texts = respell(texts, tuple(spellings))
+            doubts = (*doubts, describe_merged(spellings))
+        elif spellings:
+            doubts = (*doubts, describe_apart(spellings))
+        cells = pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name)
+        return ParsedColumn(cells=cells, is_typed=rules.is_typed, is_respelled=is_respelled, doubts=doubts)
     values = notation.parse(texts)
     is_odd = is_present & np.asarray(pd.isna(values))
     rows = np.flatnonzero(is_odd[positions]).tolist() if is_odd.any() else []
@@ -273,6 +295,20 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
             find_doubts(present, counts, notation, day_first=rules.day_first, is_decimal_given=rules.is_decimal_given)
         ),
     )
+
+
+def _are_ids(counts: np.ndarray) -> bool:
+    """Whether nearly every cell has a text of its own; `counts` are those of the distinct texts."""
+    return len(counts) > max(MIN_UNIQUE, ID_UNIQUE_SHARE * float(counts.sum()))
+
+
+def _find_apart(parsed: pd.Categorical) -> tuple[str, ...]:
+    """What to say of categories that differ only by case or blanks."""
+    counts = np.bincount(parsed.codes[parsed.codes >= 0], minlength=len(parsed.categories))
+    if _are_ids(counts):
+        return ()
+    spellings = find_spellings(parsed.categories.to_numpy(dtype=object), counts)
+    return (describe_apart(spellings),) if spellings else ()
 
 
 def _are_texts(column: pd.Series) -> bool:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from textwrap import shorten
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def find_footer(frame: pd.DataFrame, rules: ColumnRules, target: str | None = No
     return len(frame) - start, (f"the last {count} left out as totals or notes, which are no rows: '{quoted}'",)
 
 
-def _write(cell: object) -> str:
+def _write(cell: Any) -> str:
     """The text of a cell; empty where it is missing."""
     if not isinstance(cell, str):
         return "" if pd.api.types.is_scalar(cell) and pd.isna(cell) else str(cell)

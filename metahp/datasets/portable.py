@@ -132,9 +132,24 @@ def parse_categories(texts: np.ndarray, known: tuple[str, ...] | None = None) ->
     return pd.Categorical.from_codes(codes, categories=pd.Index(categories, dtype="str"))
 
 
-def read_categories(column: pd.Series, known: tuple[str, ...] | None = None) -> pd.Categorical:
-    """Cells as categories, in the order that `parse_categories` gives them."""
+def fold_text(text: str) -> str:
+    """The text without what case and blanks make different: `Yes` and `YES ` have the same."""
+    return " ".join(text.split()).casefold()
+
+
+def respell(texts: np.ndarray, spellings: tuple[str, ...]) -> np.ndarray:
+    """Texts that differ from one of `spellings` only by case and blanks are written like it; others stay."""
+    known = {fold_text(spelling): spelling for spelling in spellings}
+    respelled = [None if text is None else known.get(fold_text(text), text) for text in texts]
+    return np.array(respelled, dtype=object)
+
+
+def read_categories(
+    column: pd.Series, known: tuple[str, ...] | None = None, spellings: tuple[str, ...] = ()
+) -> pd.Categorical:
+    """Cells as categories, in the order that `parse_categories` gives them; `spellings` as `respell` takes them."""
     texts, positions = read_texts(column)
+    texts = respell(texts, spellings) if len(spellings) else texts
     return parse_categories(texts, known)[positions]
 
 

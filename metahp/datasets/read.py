@@ -51,6 +51,7 @@ def read_raw(source: str | Path, *, target: str | None = None, how: ReadingOptio
         n_footer, notes = find_footer(frame, rules, target)
         frame = frame.iloc[: len(frame) - n_footer]
         options, warnings = replace(options, n_footer=n_footer), (*warnings, *notes)
+        rules = replace(rules, is_untyped=True)
     raw = RawTable.of(frame, target=target, name=_find_stem(str(source)), read=options, warnings=warnings, rules=rules)
     return how.apply(raw)
 
