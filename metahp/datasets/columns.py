@@ -79,6 +79,7 @@ class ParsedColumn:
         is_forced: Whether a text column was read as numbers though its type says text.
         is_typed: Whether categories are what the type of the column, or the user, says.
         is_respelled: Whether texts that differ only by case and blanks are one category.
+        date: A date among the cells, where dates were read as classes; empty elsewhere.
         doubts: What could have been read otherwise, as sentences that follow the name of the column.
     """
 
@@ -89,6 +90,7 @@ class ParsedColumn:
     is_forced: bool = False
     is_typed: bool = False
     is_respelled: bool = False
+    date: str = ""
     doubts: tuple[str, ...] = ()
 
     @property
