@@ -4,8 +4,9 @@ import datetime
 import decimal
 import functools
 import numbers
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import Any, cast
 
 import numpy as np
@@ -33,6 +34,15 @@ MAX_QUOTED = 3
 # Values that instruments and surveys write for a missing one, and how often one has to be met.
 SENTINELS = (-9999.0, -999.0, -99.0, -9.0, -1.0, -200.0, -1000.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0)
 MIN_SENTINEL_SHARE = 0.005
+# Cells that hold several values, and their name in messages.
+NESTED: Mapping[type, str] = {
+    list: "lists",
+    tuple: "tuples",
+    dict: "dictionaries",
+    set: "sets",
+    frozenset: "sets",
+    np.ndarray: "arrays",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +120,28 @@ def parse_column(column: pd.Series, rules: ColumnRules = FILE_RULES) -> ParsedCo
     Raises:
         InputError: the column holds complex numbers.
     """
-    column = replace_markers(normalise_column(column), rules.missing)
+    nested = _describe_nested(column)
+    parsed = _parse_cells(replace_markers(normalise_column(column), rules.missing), rules)
+    return replace(parsed, doubts=(nested, *parsed.doubts)) if nested else parsed
+
+
+def _describe_nested(column: pd.Series) -> str:
+    """A sentence that follows the name of a column whose cells hold several values; empty where they do not."""
+    if column.dtype != object and not isinstance(column.dtype, pd.ArrowDtype):
+        return ""
+    cells = column if column.dtype == object else column.head(PEEK)
+    cell = next((cell for cell in cells if isinstance(cell, tuple(NESTED))), None)
+    if cell is None:
+        return ""
+    kind = next(name for nested, name in NESTED.items() if isinstance(cell, nested))
+    quoted = shorten(_write_object(cell) or "", 40, placeholder=" …")
+    return (
+        f"holds {kind}: cells such as {quoted} are read as text, each "
+        "different one as a category; make a column of each item first, or `drop` it"
+    )
+
+
+def _parse_cells(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
     dtype = column.dtype
     if str(column.name) in rules.categorical:
         return _parse_categories(label_numbers(column), rules)
@@ -183,7 +214,7 @@ def _convert_objects(column: pd.Series) -> pd.Series:
     kinds = {type(cell) for cell, gone in zip(column, column.isna(), strict=True) if not gone}
     if not kinds or kinds == {str}:
         return column
-    if any(issubclass(kind, list | tuple | dict | set | np.ndarray) for kind in kinds):
+    if any(issubclass(kind, tuple(NESTED)) for kind in kinds):
         return pd.Series([_write_object(cell) for cell in column], index=column.index, name=column.name, dtype=object)
     if all(issubclass(kind, numbers.Real | decimal.Decimal) and not issubclass(kind, bool) for kind in kinds):
         if all(issubclass(kind, numbers.Integral) for kind in kinds) and not column.isna().any():
@@ -205,8 +236,10 @@ def _convert_objects(column: pd.Series) -> pd.Series:
 
 def _write_object(cell: Any) -> str | None:
     """A list or another object as text; None where the cell is missing."""
-    is_missing = not isinstance(cell, list | tuple | dict | set | np.ndarray) and pd.isna(cell)
-    return None if is_missing else str(cell)
+    if isinstance(cell, set | frozenset):
+        # The order of a set differs from process to process.
+        return str(sorted(cell, key=str))
+    return None if not isinstance(cell, tuple(NESTED)) and pd.isna(cell) else str(cell)
 
 
 def _is_beyond_exact(column: pd.Series) -> bool:

@@ -175,3 +175,27 @@ def test_other_decimals_are_not_doubted(cells: list[str], tmp_path: Path) -> Non
 def test_a_decimal_mark_is_a_point_or_a_comma() -> None:
     with pytest.raises(InputError, match=r"`decimal` is '\.' or ',', got ';'"):
         make_reading_options(decimal=";")
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([["a", "b"], ["c"]], "lists: cells such as ['a', 'b']"),
+        ([(1, 2), (3,)], "tuples"),
+        ([{"k": 1}, {"k": 2}], "dictionaries"),
+        ([{"b", "a"}, {"c"}], "sets: cells such as ['a', 'b']"),
+        ([np.array([1, 2]), np.array([3])], "arrays"),
+        ([None, [1]], "lists"),
+    ],
+)
+def test_cells_that_hold_several_values_are_said(cells: list[object], kind: str, tmp_path: Path) -> None:
+    frame = X.assign(v=[cells[i % 7 % len(cells)] for i in range(N)])[["v", "a", "y"]]
+    said = find_warning(load(frame, target="y"), "column 'v' holds ")
+    assert kind in said
+    assert "`drop` it" in said
+    if "sets" not in kind:
+        frame.to_parquet(tmp_path / "t.parquet")
+        assert find_warning(load(tmp_path / "t.parquet", target="y"), "column 'v' holds ")
+    pyarrow = pytest.importorskip("pyarrow")
+    arrow = pd.arrays.ArrowExtensionArray(pyarrow.array([[1, 2], [3]] * (N // 2)))
+    assert "holds lists" in find_warning(load(X.assign(v=arrow), target="y"), "column 'v'")
