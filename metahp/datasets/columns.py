@@ -15,7 +15,18 @@ import pandas as pd
 from metahp.core.errors import InputError
 from metahp.core.text import join_names
 from metahp.datasets.doubts import POINTS_ARE_THOUSANDS, find_doubts
-from metahp.datasets.notation import EXACT, PEEK, Notation, find_forced_notation, find_notation
+from metahp.datasets.notation import (
+    DIGITS,
+    EXACT,
+    FIRST_DIGITS,
+    LAST_DIGITS,
+    PEEK,
+    PLAIN,
+    Notation,
+    are_dates,
+    find_forced_notation,
+    find_notation,
+)
 from metahp.datasets.portable import (
     MISSING,
     make_number_label,
@@ -142,6 +153,8 @@ def _describe_nested(column: pd.Series) -> str:
 
 
 def _parse_cells(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
+    if rules.is_untyped and (found := _parse_digits(column, rules)) is not None:
+        return found
     dtype = column.dtype
     if str(column.name) in rules.categorical:
         return _parse_categories(label_numbers(column), rules)
@@ -291,6 +304,18 @@ def _parse_category_type(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
     return ParsedColumn(cells=cells, is_typed=True, doubts=_find_apart(parsed))
 
 
+def _parse_digits(column: pd.Series, rules: ColumnRules) -> ParsedColumn | None:
+    """A column of numbers such as 20260131 as dates; None for any other one."""
+    if not pd.api.types.is_numeric_dtype(column.dtype) or str(column.name) in (*rules.categorical, *rules.numeric):
+        return None
+    # The first cell rules out nearly all columns.
+    if not len(column) or not (pd.isna(column.iloc[0]) or FIRST_DIGITS <= column.iloc[0] <= LAST_DIGITS):
+        return None
+    if not are_dates(column.dropna().to_numpy(dtype=float)):
+        return None
+    return _parse_text(column.astype("Int64").astype(object).map(str, na_action="ignore"), rules)
+
+
 def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
     texts, positions = read_texts(column, rules.missing)
     is_present = np.array([text is not None for text in texts])
@@ -298,25 +323,12 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
     if not len(present):
         return ParsedColumn(cells=pd.Series(np.nan, index=column.index, name=column.name, dtype=float))
     counts = np.bincount(positions[positions >= 0], minlength=len(texts))[is_present]
-    is_numeric = str(column.name) in rules.numeric
-    notation = find_notation(present, counts, day_first=rules.day_first, decimal=rules.decimal)
-    if is_numeric and (notation is None or notation.kind == "date"):
-        notation = find_forced_notation(present, counts, decimal=rules.decimal)
-    is_typed_text = rules.is_typed and notation is not None and notation.kind == "number" and not is_numeric
+    notation = _find_notation(str(column.name), present, counts, rules)
+    is_typed_text = rules.is_typed and notation == PLAIN and str(column.name) not in rules.numeric
     # Text that holds numbers is categories, as its type says, unless nearly every value is different.
-    if is_typed_text and _are_texts(column) and not _are_ids(counts):
-        notation = None
-    if notation is None:
+    if notation is None or (is_typed_text and _are_texts(column) and not _are_ids(counts)):
         doubts = () if is_typed_text else tuple(find_doubts(present, counts, None))
-        spellings = {} if _are_ids(counts) else find_spellings(present, counts)
-        is_respelled = rules.is_untyped and len(spellings) > 1 and are_usual(spellings)
-        if is_respelled:
-            texts = respell(texts, tuple(spellings))
-            doubts = (*doubts, describe_merged(spellings))
-        elif spellings:
-            doubts = (*doubts, describe_apart(spellings))
-        cells = pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name)
-        return ParsedColumn(cells=cells, is_typed=rules.is_typed, is_respelled=is_respelled, doubts=doubts)
+        return _parse_names(column, texts, positions, counts, rules, doubts)
     values = notation.parse(texts)
     is_odd = is_present & np.asarray(pd.isna(values))
     rows = np.flatnonzero(is_odd[positions]).tolist() if is_odd.any() else []
@@ -330,6 +342,38 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
             find_doubts(present, counts, notation, day_first=rules.day_first, is_decimal_given=rules.is_decimal_given)
         ),
     )
+
+
+def _find_notation(name: str, texts: np.ndarray, counts: np.ndarray, rules: ColumnRules) -> Notation | None:
+    """How a column is written; texts and counts are those of `find_notation`."""
+    notation = find_notation(texts, counts, day_first=rules.day_first, decimal=rules.decimal)
+    if name in rules.numeric:
+        if notation is None or notation.kind == "date":
+            return find_forced_notation(texts, counts, decimal=rules.decimal)
+    elif rules.is_untyped and notation == PLAIN:
+        numbers = PLAIN.parse(texts)
+        return DIGITS if are_dates(numbers[~np.isnan(numbers)]) else PLAIN
+    return notation
+
+
+def _parse_names(
+    column: pd.Series,
+    texts: np.ndarray,
+    positions: np.ndarray,
+    counts: np.ndarray,
+    rules: ColumnRules,
+    doubts: tuple[str, ...],
+) -> ParsedColumn:
+    """Texts as categories; `texts` and `positions` are those of the column, `counts` of the texts that are present."""
+    spellings = {} if _are_ids(counts) else find_spellings(texts[[text is not None for text in texts]], counts)
+    is_respelled = rules.is_untyped and len(spellings) > 1 and are_usual(spellings)
+    if is_respelled:
+        texts = respell(texts, tuple(spellings))
+        doubts = (*doubts, describe_merged(spellings))
+    elif spellings:
+        doubts = (*doubts, describe_apart(spellings))
+    cells = pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name)
+    return ParsedColumn(cells=cells, is_typed=rules.is_typed, is_respelled=is_respelled, doubts=doubts)
 
 
 def _are_ids(counts: np.ndarray) -> bool:

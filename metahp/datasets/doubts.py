@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from metahp.datasets.notation import (
+    DIGITS,
     FEW,
     MAX_LENGTH,
     MAX_ODD_SHARE,
@@ -120,7 +121,9 @@ def find_doubts(
     if notation is None:
         yield from _doubt_names(texts[:PEEK], counts[:PEEK])
         return
-    if notation.kind == "date" and day_first is not None:
+    if notation == DIGITS:
+        yield f"holds numbers such as {texts[0]} that are dates, and is read as dates; `numeric` keeps the numbers"
+    elif notation.kind == "date" and day_first is not None:
         yield from _doubt_order(texts, notation, is_day_first=day_first)
     if set(PERCENTS) & set(notation.units):
         yield from _doubt_percents(texts, notation)

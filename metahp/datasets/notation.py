@@ -127,7 +127,22 @@ class Notation:
 
 ISO = "ISO8601"
 PLAIN = Notation(kind="number")
+# Whole numbers of eight digits that are dates. Where some are missing, programs write floating-point numbers.
+DIGITS = Notation(kind="date", formats=("%Y%m%d", "%Y%m%d.0", ISO))
+FIRST_DIGITS, LAST_DIGITS = 19000101, 21001231
+# So few different numbers could be dates by chance.
+MIN_DAYS = 10
 CLOCK = Notation(kind="clock")
+
+
+def are_dates(numbers: np.ndarray) -> bool:
+    """Whether all numbers, none missing, are dates of this century or the last, such as 20260131, of many days."""
+    if not len(numbers) or not ((numbers >= FIRST_DIGITS) & (numbers <= LAST_DIGITS)).all():
+        return False
+    distinct = np.unique(numbers)
+    if len(distinct) < MIN_DAYS or (distinct != distinct.round()).any():
+        return False
+    return not DIGITS.parse(np.array([f"{number:.0f}" for number in distinct], dtype=object)).isna().any()
 
 
 def find_forced_notation(texts: np.ndarray, counts: np.ndarray, *, decimal: str = "") -> Notation:
