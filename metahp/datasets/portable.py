@@ -117,11 +117,12 @@ def parse_seconds(texts: np.ndarray) -> np.ndarray:
 
 
 def read_seconds(column: pd.Series) -> np.ndarray:
-    """Cells as seconds, as `parse_seconds` reads them."""
+    """Cells as seconds, as `parse_seconds` reads them; where none is written like that, plain numbers are seconds."""
     if pd.api.types.is_timedelta64_dtype(column) or pd.api.types.is_numeric_dtype(column):
         return read_numbers(column)
     texts, positions = read_texts(column)
-    return parse_seconds(texts)[positions]
+    seconds = parse_seconds(texts)
+    return read_numbers(column) if np.isnan(seconds).all() else seconds[positions]
 
 
 def parse_categories(texts: np.ndarray, known: tuple[str, ...] | None = None) -> pd.Categorical:

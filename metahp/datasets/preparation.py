@@ -239,7 +239,7 @@ class Preparation:
     @property
     def text_names(self) -> tuple[str, ...]:
         """Names of the columns that have to be read as text, though they may look like numbers."""
-        return tuple(column.name for column in self.columns if column.kind in ("category", "written"))
+        return tuple(column.name for column in self.columns if column.kind != "number")
 
     @property
     def used_names(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ MAX_DROPPED = 20
 _PANDAS_DEFAULTS = frozenset({("compression", "None"), ("decimal", '"."'), ("quotechar", "'\"'"), ("sep", '","')})
 # By these endings pandas takes a file for packed unless the call says that it is not.
 _PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst", ".tar")
-_TEXT_COLUMNS = '{name: "str" for name, kind in COLUMNS.items() if kind in ("category", "written")}'
+_TEXT_COLUMNS = '{name: "str" for name, kind in COLUMNS.items() if kind != "number"}'
 # What makes features of a column of each kind; the name of the portable function, and the lines that call it.
 _READERS = {
     "number": ("read_numbers", ["columns[name] = read_numbers(frame[name])"]),

@@ -75,6 +75,7 @@ ODD += [
     "  ",
     "0",
 ]
+ODD += ["00", "2019", "007", "1e3", "20190120.0"]
 TARGETS = {
     "classes": lambda i: ["good", "bad"][i * 13 % 7 % 2],
     "spelled": lambda i: ["good", "bad", "Good", "BAD"][i * 13 % 7 % 4],
