@@ -39,14 +39,18 @@ def parse_numbers(texts: np.ndarray) -> np.ndarray:
 
 
 def read_numbers(column: pd.Series) -> np.ndarray:
-    """Cells as numbers, durations as seconds; NaN where a cell is infinite or not a number."""
+    """Cells as numbers, durations as seconds, flags as 1 and 0; NaN where a cell is infinite or not a number."""
     if pd.api.types.is_timedelta64_dtype(column):
         column = column.dt.total_seconds()
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         numbers = np.asarray(column, dtype=float)
     else:
         texts, positions = read_texts(column)
-        numbers = parse_numbers(texts)[positions]
+        numbers = parse_numbers(texts)
+        if np.isnan(numbers).all():
+            # As a table has them whose flags are not text.
+            numbers = np.array([{"true": 1.0, "false": 0.0}.get(str(text).lower(), np.nan) for text in texts])
+        numbers = numbers[positions]
     infinite = np.isinf(numbers)
     return np.where(infinite, np.nan, numbers) if infinite.any() else numbers
 

@@ -75,7 +75,7 @@ ODD += [
     "  ",
     "0",
 ]
-ODD += ["00", "2019", "007", "1e3", "20190120.0"]
+ODD += ["00", "2019", "007", "1e3", "20190120.0", "TRUE", "false", "tRue"]
 TARGETS = {
     "classes": lambda i: ["good", "bad"][i * 13 % 7 % 2],
     "spelled": lambda i: ["good", "bad", "Good", "BAD"][i * 13 % 7 % 4],
