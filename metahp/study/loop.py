@@ -6,6 +6,7 @@ evaluates, and the log that keeps the trials.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from metahp.core.configuration import Configuration
@@ -85,10 +86,17 @@ class MemoryLog:
         """Record a finished trial: what the strategy is told of it."""
         self._record(outcome.trial)
         self.trials.append(outcome.trial)
-        return self._observe(outcome.trial, outcome.asked)
+        return observe_outcome(outcome, self._metric, self._spaces[outcome.trial.configuration.learner])
 
-    def _observe(self, trial: Trial, asked: Configuration | None = None) -> Observation:
-        return observe(trial, self._metric, self._spaces[trial.configuration.learner], asked)
+    def _observe(self, trial: Trial) -> Observation:
+        return observe(trial, self._metric, self._spaces[trial.configuration.learner])
+
+
+def observe_outcome(outcome: Outcome, metric: str, space: SearchSpace) -> Observation:
+    """What a strategy is told of a trial that has just ended."""
+    observation = observe(outcome.trial, metric, space, outcome.asked)
+    is_whole = outcome.trial.state is TrialState.COMPLETE
+    return replace(observation, seconds=outcome.seconds if is_whole else math.nan)
 
 
 def observe(trial: Trial, metric: str, space: SearchSpace, asked: Configuration | None = None) -> Observation:
