@@ -1,6 +1,7 @@
 """The loop of every search: what ends it, what is on record before what, and what a strategy is told."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import find_learner
 from metahp.refinement.strategies import make_named_strategy
 from metahp.refinement.strategy import Observation, Suggestion
-from metahp.study.loop import MemoryLog, observe, run_search
+from metahp.study.loop import MemoryLog, observe, observe_outcome, run_search
 from metahp.study.objective import PROTOCOL, make_metric, make_task
 from metahp.study.request import Budget
 from metahp.study.trials import StudyTrials
@@ -212,3 +213,103 @@ def test_the_reserve_of_a_limit_ends_the_search() -> None:
         estimate_reserve=lambda: 1e6 if log.n_trials == 2 else 0.0,
     )
     assert (ended, log.n_trials) == ("timeout", 2)
+
+
+class Delayed:
+    """A backend of two trials side by side, which end when they are waited for, once the time of a budget is up.
+
+    Without losses its trials never end.
+    """
+
+    n_jobs = 2
+
+    def __init__(self, losses: list[float], until: Budget) -> None:
+        self._losses = list(losses)
+        self._until = until
+        self._running: list[Suggestion] = []
+        self.timeouts: list[float | None] = []
+
+    @property
+    def n_pending(self) -> int:
+        return len(self._running)
+
+    def submit(self, suggestion: Suggestion) -> None:
+        self._running.append(suggestion)
+
+    def await_outcome(self, timeout: float | None = None) -> Outcome | None:
+        self.timeouts.append(timeout)
+        if timeout == 0.0 or not self._losses:
+            return None
+        while self._until.seconds_left > 0:
+            pass
+        suggestion = self._running.pop(0)
+        losses = (self._losses.pop(0),) * 2
+        return Outcome(make_trial(*losses, metric="score", configuration=suggestion.configuration), seconds=1.5)
+
+
+def search_part(losses: list[float], log: MemoryLog) -> tuple[str, Delayed]:
+    """Why a search ended that has a short part of a long time, and its backend."""
+    whole = Budget(trials=99, timeout=1000.0)
+    part = whole.make_part(0.05 / 1000.0)
+    backend = Delayed(losses, part)
+    return run_search(InOrder(DEPTHS), backend, log, part, make_job=lambda each: each, whole=whole), backend
+
+
+def test_after_the_time_of_a_part_nothing_begins_and_what_runs_may_end() -> None:
+    log = MemoryLog("score", [BOWL_SPACE])
+    ended, backend = search_part([0.3, 0.2], log)
+    assert ended == "timeout"
+    assert [trial.loss("score") for trial in log.trials] == [0.3, 0.2]
+    assert backend.n_pending == 0
+    # The second trial has the time of the whole.
+    assert 900 < backend.timeouts[-1] < 1000
+
+
+def test_what_runs_longer_than_the_whole_time_is_lost_in_a_part_too() -> None:
+    log = MemoryLog("score", [BOWL_SPACE])
+    log.trials.append(make_trial(0.3, 0.3, metric="score", configuration=DEPTHS[4]))
+    ended, backend = search_part([], log)
+    assert (ended, log.n_trials, backend.n_pending) == ("timeout", 1, 2)
+
+
+@pytest.mark.parametrize("is_patient", [True, False])
+def test_only_a_patient_search_waits_past_its_limit_for_a_trial_with_a_loss(is_patient: bool) -> None:
+    nan = float("nan")
+    values = {**TABLE, DEPTHS[0]: (nan,), DEPTHS[1]: (nan,)}
+    log = MemoryLog("score", [BOWL_SPACE])
+    ended = run_search(
+        InOrder(DEPTHS),
+        Lookup(values, metric="score"),
+        log,
+        Budget(trials=9, timeout=1e-9),
+        make_job=lambda each: each,
+        is_patient=is_patient,
+    )
+    assert ended == "timeout"
+    assert (log.n_trials, log.has_best) == ((3, True) if is_patient else (0, False))
+
+
+def test_a_search_that_is_not_patient_leaves_what_runs() -> None:
+    log, budget = MemoryLog("score", [BOWL_SPACE]), Budget(trials=9, timeout=0.05)
+    backend = Delayed([], budget)
+    ended = run_search(InOrder(DEPTHS), backend, log, budget, make_job=lambda each: each, is_patient=False)
+    assert (ended, log.n_trials, backend.n_pending) == ("timeout", 0, 2)
+    assert all(timeout is not None and timeout <= 0.05 for timeout in backend.timeouts)
+
+
+def test_a_part_of_a_budget_has_the_same_clock() -> None:
+    whole = Budget(trials=7, timeout=100.0, patience=3)
+    part = whole.make_part(0.25)
+    assert (part.timeout, part.trials, part.patience) == (25.0, 7, 3)
+    assert whole.seconds_left - part.seconds_left == pytest.approx(75.0, abs=0.01)
+    assert part.seconds_spent == pytest.approx(whole.seconds_spent, abs=0.01)
+
+
+def test_a_strategy_is_told_the_seconds_of_complete_trials_alone() -> None:
+    complete = make_trial(0.3, 0.3, metric="score")
+    assert observe_outcome(Outcome(complete, seconds=2.5), "score", BOWL_SPACE).seconds == 2.5
+    pruned = replace(complete, fold_losses={"score": (0.3,)}, state=TrialState.PRUNED, reason="pruned")
+    for other in (pruned, make_trial(metric="score")):
+        assert np.isnan(observe_outcome(Outcome(other, seconds=2.5), "score", BOWL_SPACE).seconds)
+    assert np.isnan(observe_outcome(Outcome(complete), "score", BOWL_SPACE).seconds)
+    assert np.isnan(observe(complete, "score", BOWL_SPACE).seconds)

@@ -1,11 +1,20 @@
 """The search of a limited time: what is tried before past tasks are known, and what follows."""
 
+from collections.abc import Sequence
+
 from builders import BOWL_SPACE
 from metahp.core.configuration import Configuration
 from metahp.core.space import Categorical, SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.strategy import Observation, Suggestion
-from metahp.study.search import COLD_START, LateSearch, Search, WarmStart, order_quick_suggestions
+from metahp.study.search import (
+    COLD_START,
+    LateSearch,
+    Search,
+    WarmStart,
+    find_affordable,
+    order_quick_suggestions,
+)
 
 OTHER = SearchSpace("other", 1, (Categorical("kind", ("a", "b"), "a"),))
 OWN = BOWL_SPACE.configuration({"rate": 0.3})
@@ -82,3 +91,64 @@ def test_configurations_of_earlier_trials_are_not_tried_again() -> None:
     search = LateSearch(FIRST, lambda is_urgent: None)
     search.tell(Observation(FIRST[0].configuration, 1.0))
     assert search.ask() == FIRST[1]
+
+
+def test_what_is_good_in_general_comes_last_and_once() -> None:
+    points = [BOWL_SPACE.configuration({"depth": 9}), OWN, OTHER.default, OTHER.configuration({"kind": "b"})]
+    ordered = order_quick_suggestions([OWN], [BOWL_SPACE, OTHER], [2.0, 1.0], points)
+    assert ordered[:3] == FIRST
+    assert ordered[3:] == [Suggestion(points[0], Origin.PORTFOLIO), Suggestion(points[3], Origin.PORTFOLIO)]
+
+
+COSTS = {"other": 1.0, "toy_service": 10.0}
+DEAR, CHEAP = Suggestion(BOWL_SPACE.default, Origin.DEFAULT), Suggestion(OTHER.default, Origin.DEFAULT)
+
+
+def see(suggestion: Suggestion, seconds: float) -> Observation:
+    return Observation(suggestion.configuration, 1.0, seconds=seconds)
+
+
+def test_a_learner_that_takes_too_much_of_the_time_is_passed_over() -> None:
+    # The dear learner takes about ten times two seconds.
+    seen = [see(CHEAP, 2.0)]
+    assert find_affordable([DEAR, CHEAP], seen, COSTS, most=30.0) == DEAR
+    assert find_affordable([DEAR, CHEAP], seen, COSTS, most=10.0) == CHEAP
+    assert find_affordable([DEAR], seen, COSTS, most=10.0) is None
+    assert find_affordable([], seen, COSTS, most=10.0) is None
+
+
+def test_what_takes_no_longer_than_a_trial_that_was_done_is_tried_however_short_the_time_is() -> None:
+    assert find_affordable([DEAR], [see(DEAR, 20.0)], COSTS, most=0.0) == DEAR
+    assert find_affordable([DEAR], [see(CHEAP, 2.0)], COSTS, most=0.0) is None
+
+
+def test_the_pace_of_most_trials_counts_and_not_that_of_the_first_one() -> None:
+    # The first one took longer, as a worker had to start.
+    seen = [see(CHEAP, 30.0), see(CHEAP, 1.0), see(CHEAP, 1.0)]
+    assert find_affordable([DEAR], seen, COSTS, most=11.0) == DEAR
+
+
+def test_while_no_time_is_known_or_a_learner_has_no_cost_anything_may_be_tried() -> None:
+    assert find_affordable([DEAR], [], COSTS, most=0.0) == DEAR
+    assert find_affordable([DEAR], [Observation(OTHER.default, 1.0)], COSTS, most=0.0) == DEAR
+    assert find_affordable([DEAR], [see(CHEAP, 5.0)], {"other": 1.0}, most=0.0) == DEAR
+    assert find_affordable([DEAR], [see(CHEAP, 5.0)], {}, most=0.0) == DEAR
+
+
+def test_where_nothing_is_worth_its_time_the_search_is_waited_for() -> None:
+    told, waits, asked = Told(), [], []
+
+    def await_search(is_urgent: bool) -> Search | None:
+        waits.append(is_urgent)
+        return make_search(told) if is_urgent else None
+
+    def choose(left: Sequence[Suggestion], observations: Sequence[Observation]) -> Suggestion | None:
+        asked.append([each.configuration for each in left])
+        return left[-1] if len(observations) < 2 else None
+
+    search = LateSearch(FIRST, await_search, choose=choose)
+    assert [ask_and_tell(search) for _ in range(3)] == [FIRST[2], FIRST[1], told.ask()]
+    assert waits == [False, False, True]
+    # What was tried is not offered again.
+    assert asked == [[each.configuration for each in FIRST[:n]] for n in (3, 2, 1)]
+    assert len(told.observations) == 3
