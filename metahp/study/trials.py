@@ -5,7 +5,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -225,12 +225,16 @@ class Storage:
     base: KnowledgeBase | None
     snapshot: Snapshot | None
     directory: Path | None
+    # Trials by task, read once: the snapshot is closed before a study on growing samples opens its next trials.
+    _recorded: dict[str, list[Trial] | None] = field(default_factory=dict, init=False, repr=False)
 
     def open_trials(self, task: str, protocol: Protocol, metric: Metric, spaces: Sequence[SearchSpace]) -> StudyTrials:
         """The trials of a task so far; arguments as for `StudyTrials`."""
         key = hashlib.blake2b(f"{task} {protocol}".encode(), digest_size=8).hexdigest()
         folder = None if self.directory is None else self.directory / STUDY / key
-        recorded = () if self.base is None else self._read_recorded(task)
+        if task not in self._recorded:
+            self._recorded[task] = [] if self.base is None else self._read_recorded(task)
+        recorded = self._recorded[task]
         return StudyTrials(task, protocol, metric, spaces, base=self.base, recorded=recorded, folder=folder)
 
     def close_snapshot(self) -> None:
