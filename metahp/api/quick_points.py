@@ -99,7 +99,7 @@ def read_quick_points(
             return [configuration for each in content[best] if (configuration := _read(each, spaces)) is not None]
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             _log.debug("%s cannot be read (%s).", place / FILE, error)
     return []
 
