@@ -121,6 +121,8 @@ class Transfer:
         """The next configuration, new to this search; None where none is left."""
         while self._warm:
             suggestion = self._warm.popleft()
+            if suggestion.origin not in (Origin.USER, Origin.DEFAULT):
+                suggestion = Suggestion(self._lengthen(suggestion.configuration), suggestion.origin)
             if suggestion.configuration.id not in self._tried.keys() | self._run_ids:
                 self._note(suggestion.configuration)
                 return suggestion
@@ -176,7 +178,7 @@ class Transfer:
                 self._is_open[index] = False
 
     def _lengthen(self, chosen: Configuration) -> Configuration:
-        """`chosen` with more iterations, if its learner has early stopping and no failed trial.
+        """`chosen` with the most iterations, if its learner has early stopping and no failed trial.
 
         A failed trial may have met a limit, which a longer run would meet too.
         """
