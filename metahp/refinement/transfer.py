@@ -121,9 +121,12 @@ class Transfer:
         """The next configuration, new to this search; None where none is left."""
         while self._warm:
             suggestion = self._warm.popleft()
-            if suggestion.origin not in (Origin.USER, Origin.DEFAULT):
+            if suggestion.origin in (Origin.USER, Origin.DEFAULT):
+                is_known = suggestion.configuration.id in self._tried.keys() | self._run_ids
+            else:
                 suggestion = Suggestion(self._lengthen(suggestion.configuration), suggestion.origin)
-            if suggestion.configuration.id not in self._tried.keys() | self._run_ids:
+                is_known = self._is_left_out(suggestion.configuration)
+            if not is_known:
                 self._note(suggestion.configuration)
                 return suggestion
         chosen = self._choose_best()
