@@ -293,7 +293,8 @@ def _prepare_jobs(
     request: Request, table_request: TableRequest, trials: StudyTrials, n_threads: int
 ) -> Callable[[Suggestion], Job]:
     """What makes a job of a suggestion, with so many threads."""
-    multiple = MULTIPLE if request.budget.timeout is None else MULTIPLE_OF_TIME
+    is_timed = request.budget.timeout is not None
+    multiple = MULTIPLE_OF_TIME if is_timed else MULTIPLE
     rows, metric, settings = table_request.rows, table_request.metric, table_request.settings
     workload = Workload(rows.table, rows.splits)
 
@@ -310,7 +311,7 @@ def _prepare_jobs(
             limits=settings.limits,
             keep_predictions=can_keep_predictions(rows.table),
             pruning=(
-                find_pruning(comparable, metric.name, multiple=multiple)
+                find_pruning(comparable, metric.name, multiple=multiple, is_early=is_timed)
                 if settings.is_pruned and not is_whole
                 else None
             ),
