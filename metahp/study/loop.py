@@ -126,6 +126,7 @@ def run_search(
     make_job: Callable[[Suggestion], JobT],
     on_trial: Callable[[Trial], None] = lambda trial: None,
     estimate_reserve: Callable[[], float] = lambda: 0.0,
+    is_flat: Callable[[], bool] = lambda: False,
 ) -> str:
     """Evaluate what the strategy asks for until the budget ends; why it ended.
 
@@ -140,9 +141,10 @@ def run_search(
         make_job: What the backend is given for a suggestion.
         on_trial: Called after every trial.
         estimate_reserve: Seconds of the time limit to keep for what comes after the search, as far as is known.
+        is_flat: Whether further trials are expected to bring too little; asked where `budget` ends there.
 
     Returns:
-        trials, timeout, patience, or exhausted where nothing is left to try.
+        trials, timeout, patience, flat, or exhausted where nothing is left to try.
     """
 
     def seconds_left() -> float:
@@ -154,14 +156,14 @@ def run_search(
         interrupts.check()
         ended = ""
         while not ended and backend.n_pending < backend.n_jobs:
-            ended = _find_end(log, backend.n_pending, budget, seconds_left())
+            ended = _find_end(log, backend.n_pending, budget, seconds_left(), is_flat)
             if not ended:
                 suggestion = strategy.ask()
                 if suggestion is None:
                     ended = "exhausted"
                 else:
                     backend.submit(make_job(suggestion))
-        if not backend.n_pending or (ended in ("timeout", "patience") and log.has_best):
+        if not backend.n_pending or (ended in ("timeout", "patience", "flat") and log.has_best):
             return ended
         outcome = backend.await_outcome(max(0.0, seconds_left()) if math.isfinite(seconds_left()) else None)
         if outcome is None:
@@ -173,7 +175,7 @@ def run_search(
             outcome = backend.await_outcome(0.0) if backend.n_pending else None
 
 
-def _find_end(log: TrialLog, n_pending: int, budget: Budget, seconds_left: float) -> str:
+def _find_end(log: TrialLog, n_pending: int, budget: Budget, seconds_left: float, is_flat: Callable[[], bool]) -> str:
     """Why nothing more is asked for; empty where the search goes on."""
     # A trial that runs may be the one with a loss: until it ends, nothing more begins after the limit.
     if seconds_left <= 0 or (n_pending and budget.seconds_left <= 0):
@@ -182,4 +184,6 @@ def _find_end(log: TrialLog, n_pending: int, budget: Budget, seconds_left: float
         return "trials"
     if budget.patience is not None and log.n_since_best >= budget.patience:
         return "patience"
+    if budget.stops_when_flat and is_flat():
+        return "flat"
     return ""

@@ -123,7 +123,9 @@ def tune_function(
         with ObjectiveThreads(
             objective_request.function, space, task=task.id, protocol=PROTOCOL, metric=metric, n_jobs=request.n_jobs
         ) as backend:
-            best, ended = run_study(request, trials, strategy, backend, lambda suggestion: suggestion, held, hint=HINT)
+            best, ended, outlook = run_study(
+                request, trials, strategy, backend, lambda suggestion: suggestion, held, hint=HINT
+            )
         late = () if isinstance(search, Search) else search.past.notes
         result = make_result(
             trials,
@@ -131,6 +133,7 @@ def tune_function(
             ended,
             n_past_tasks=search.past.n_past_tasks,
             directory=storage.directory,
+            outlook=outlook,
             warnings=(*notes, *late),
         )
         if storage.directory is not None:
@@ -145,6 +148,7 @@ def tune_function(
                 command=request.command,
                 default_score=result.default_score_,
                 warm_start=result.warm_start(),
+                outlook=result.describe_outlook(),
             )
             write_result(storage.directory, content)
         storage.ingest(request.budget.seconds_left)

@@ -77,6 +77,7 @@ class Budget:
         trials: End after this many trials, those of earlier runs included.
         timeout: End after this many seconds; None for no limit.
         patience: End after this many trials without a better one; None for no limit.
+        stops_when_flat: End where further trials are expected to bring too little (`metahp.study.outlook`).
 
     Raises:
         InputError: a value that cannot be used.
@@ -85,6 +86,7 @@ class Budget:
     trials: int
     timeout: float | None = None
     patience: int | None = None
+    stops_when_flat: bool = False
     _countdown: Countdown = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

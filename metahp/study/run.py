@@ -11,7 +11,8 @@ from metahp.evaluation.countdown import Countdown
 from metahp.evaluation.interrupts import Held
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.study.loop import run_search
-from metahp.study.progress import Progress
+from metahp.study.outlook import OutlookKeeper
+from metahp.study.progress import Outlook, Progress
 from metahp.study.request import Budget, Request
 from metahp.study.search import LateSearch
 from metahp.study.trials import WARM, StudyTrials
@@ -27,8 +28,8 @@ def run_study(
     *,
     hint: str,
     estimate_reserve: Callable[[], float] = lambda: 0.0,
-) -> tuple[Trial, str]:
-    """Run to the end: the best complete trial, and why the run ended.
+) -> tuple[Trial, str, Outlook | None]:
+    """Run to the end: the best complete trial, why the run ended, and what more time is expected to bring.
 
     A signal ends the run at once; before and after it, signals are `held`.
 
@@ -46,12 +47,18 @@ def run_study(
         MetahpError: no trial is complete; the message has the most frequent reason.
         KeyboardInterrupt: interrupted before any trial was complete.
     """
+    keeper = OutlookKeeper(strategy, trials, request.budget)
+    outlook: Outlook | None = None
     try:
         with held.release_signals():
             clock = Countdown(math.inf)
 
             def show(trial: Trial | None) -> None:
-                request.on_trial(find_progress(trials, trial, request.budget, clock))
+                nonlocal outlook
+                if trial is not None:
+                    keeper.note_trial()
+                    outlook = keeper.look()
+                request.on_trial(find_progress(trials, trial, request.budget, clock, outlook))
 
             show(None)
             ended = run_search(
@@ -62,6 +69,7 @@ def run_study(
                 make_job=make_job,
                 on_trial=show,
                 estimate_reserve=estimate_reserve,
+                is_flat=keeper.is_flat,
             )
         if isinstance(strategy, LateSearch) and strategy.is_out_of_time and ended == "exhausted":
             ended = "timeout"
@@ -72,10 +80,12 @@ def run_study(
         raise KeyboardInterrupt
     if best is None:
         raise trials.explain_failure(hint)
-    return best, ended
+    return best, ended, outlook
 
 
-def find_progress(trials: StudyTrials, last: Trial | None, budget: Budget, clock: Countdown) -> Progress:
+def find_progress(
+    trials: StudyTrials, last: Trial | None, budget: Budget, clock: Countdown, outlook: Outlook | None = None
+) -> Progress:
     """How far a study has come with the trial `last`; `clock` runs since this run asked for its first trial."""
     best = trials.find_best()
     default = trials.find_best_default()
@@ -97,4 +107,5 @@ def find_progress(trials: StudyTrials, last: Trial | None, budget: Budget, clock
         default_score=score(default.loss(name)) if default else math.nan,
         warm_score=score(warm.loss(name)) if warm else math.nan,
         seconds_left=seconds_left,
+        outlook=outlook,
     )

@@ -33,6 +33,7 @@ from metahp.study.ensemble import (
 )
 from metahp.study.final_model import FinalModel
 from metahp.study.loop import is_scored
+from metahp.study.progress import Outlook
 from metahp.study.request import Request, TableSettings
 from metahp.study.result import Plan, TuneResult, make_result
 from metahp.study.rows import Rows
@@ -124,7 +125,7 @@ def tune_table(
         )
     )
     with interrupts.hold_signals() as held:
-        best, ended = _run_trials(request, table_request, trials, search, held)
+        best, ended, outlook = _run_trials(request, table_request, trials, search, held)
         if ready is None:
             warnings = (*warnings, *search.past.notes)
         ensemble = _choose_ensemble(request, table_request, trials)
@@ -156,6 +157,7 @@ def tune_table(
             directory=storage.directory,
             ensemble=ensemble,
             test=test,
+            outlook=outlook,
             warnings=(*warnings, *notes),
             fit=fit,
         )
@@ -200,10 +202,10 @@ def _run_trials(
     trials: StudyTrials,
     search: Search | LateSearch,
     held: interrupts.Held,
-) -> tuple[Trial, str]:
-    """The best trial, and why the run ended."""
+) -> tuple[Trial, str, Outlook | None]:
+    """The best trial, why the run ended, and what more time is expected to bring."""
     with TrialProcesses(request.n_jobs, request.worker) as backend:
-        best, ended = run_study(
+        best, ended, outlook = run_study(
             request,
             trials,
             search.strategy if isinstance(search, Search) else search,
@@ -217,7 +219,7 @@ def _run_trials(
         logger.warning(
             "%s: the best result so far is being written; once more ends at once", interrupts.describe_signal()
         )
-    return best, ended
+    return best, ended, outlook
 
 
 def _prepare_jobs(table_request: TableRequest, trials: StudyTrials) -> Callable[[Suggestion], Job]:
@@ -329,5 +331,6 @@ def _write_result(directory: Path, request: Request, table_request: TableRequest
             test_score=result.test_score_,
             ensemble=None if ensemble is None else ensemble.to_dict(),
             warm_start=result.warm_start(),
+            outlook=result.describe_outlook(),
         ),
     )
