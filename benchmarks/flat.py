@@ -8,7 +8,8 @@ replayed: at which of them would `--stop-when-flat` have ended the search, what 
 default by then, and what did up to 100 more trials gain? Both are cross-validated (by the folds that also chose the
 trials) and measured on the rows set aside. A share is what more trials gained divided by what was gained before.
 
-The second table says how well the expected gain of 100 more trials agrees with their real gain, at some trials.
+The second table says how well the expected gain of 100 more trials agrees with their real gain, and what each of the
+two parts of the estimate would have said alone (`metahp.study.outlook`).
 
 `--data DIR` holds tables and their MANIFEST.csv. `--cache FILE` keeps the trials, and a second call goes on; what is
 expected of them is computed anew in every call.
@@ -21,7 +22,19 @@ from typing import Any, TypedDict
 import numpy as np
 
 import metahp
-from benchmarks.common import SHARE, Cache, Cells, Figure, Figures, Note, Report, derive_seed, parse_arguments, run_main
+from benchmarks.common import (
+    SHARE,
+    Cache,
+    Cells,
+    Figure,
+    Figures,
+    Note,
+    Report,
+    average,
+    derive_seed,
+    parse_arguments,
+    run_main,
+)
 from benchmarks.methods import search_table, transfer
 from benchmarks.tables import (
     FEWEST_ROWS,
@@ -40,7 +53,7 @@ from metahp.core.metric import METRICS
 from metahp.core.trial import Curve, Origin, TrialState
 from metahp.evaluation.backend import Outcome
 from metahp.refinement.strategy import estimate_gains
-from metahp.study.outlook import N_AHEAD, OutlookKeeper, find_gain
+from metahp.study.outlook import CURVE_FACTOR, N_AHEAD, POSTERIOR_FACTOR, OutlookKeeper
 from metahp.study.request import Budget
 from metahp.study.trials import StudyTrials
 from metahp.surrogate.prior import PastTasks
@@ -76,12 +89,13 @@ class Course(TypedDict):
 class Forecast(TypedDict):
     """What was expected of a search.
 
-    `flat` is the number of trials after which it was called flat, 0 where it never was; `gains` are the expected gains
-    of 100 more trials after each trial, NaN where nothing was expected.
+    `flat` is the number of trials after which it was called flat, 0 where it never was. After each trial, `gains` has
+    the expected gain of 100 more trials, and `drawn` what the posterior alone drew; NaN where nothing was known.
     """
 
     flat: int
     gains: list[float]
+    drawn: list[float]
 
 
 def run(source: TableSource, past: PastTasks, n: int, metric: str, seed: int) -> Course:
@@ -111,7 +125,7 @@ def run(source: TableSource, past: PastTasks, n: int, metric: str, seed: int) ->
     }
 
 
-def forecast(source: TableSource, past: PastTasks, course: Course, metric: str, seed: int) -> Forecast:
+def predict(source: TableSource, past: PastTasks, course: Course, metric: str, seed: int) -> Forecast:
     """What `tune` would have said after each trial of a search."""
     table = set_outer_rows_aside(source).train
     space, n = LEARNER.space(table.task.type), len(course["trials"])
@@ -120,14 +134,15 @@ def forecast(source: TableSource, past: PastTasks, course: Course, metric: str, 
         table.task.id, api.SEED_PROTOCOL, METRICS[metric], [space], base=None, recorded=None, folder=None
     )
     keeper = OutlookKeeper(search, trials, Budget(trials=n + N_AHEAD, stops_when_flat=True))
-    flat, expected = 0, []
+    forecast: Forecast = {"flat": 0, "gains": [], "drawn": []}
     for record in course["trials"]:
         search.tell(trials.add(Outcome(_make_trial(record, table, space, metric))))
-        gains = estimate_gains(search)
-        expected.append(float("nan") if gains is None else find_gain(gains, N_AHEAD))
-        if not flat and keeper.is_flat():
-            flat = trials.n_trials
-    return {"flat": flat, "gains": expected}
+        gains, outlook = estimate_gains(search), keeper.look()
+        forecast["drawn"].append(float("nan") if gains is None else float(gains[:N_AHEAD][-1]))
+        forecast["gains"].append(float("nan") if outlook is None else outlook.gain_ahead)
+        if not forecast["flat"] and keeper.is_flat():
+            forecast["flat"] = trials.n_trials
+    return forecast
 
 
 def _make_trial(record: TrialRecord, table: Table, space: SearchSpace, metric: str) -> Trial:
@@ -211,25 +226,30 @@ def tabulate_words(names: Sequence[str], found: Sequence[tuple[Course, Forecast]
 
 
 def tabulate_agreement(found: Sequence[tuple[Course, Forecast]]) -> Figures:
-    """Expected and real gains of 100 more trials, as shares of what was gained before."""
+    """Expected and real gains of 100 more trials, as shares of what was gained with them in the end."""
     rows: Cells = []
     n = min(len(course["trials"]) for course, _ in found)
     for k in (k for k in KS if k <= n):
-        gains = np.array([[forecast["gains"][k - 1], *compute_gains(course, k)[0]] for course, forecast in found])
-        expected, before, after = gains[(gains[:, 1] > 0) & ~np.isnan(gains[:, 0])].T
-        if not len(before):
-            continue
-        rows.append(
+        drawn, expected, before, after, outer_before, outer_after = np.array(
             [
-                str(k),
-                Figure(float(np.median(expected / before)), form="{:.1%}"),
-                Figure(float(np.median(after / before)), form="{:.1%}"),
-                Figure(float(np.mean(after > expected)), form=SHARE),
-                str(len(before)),
+                [forecast["drawn"][k - 1], forecast["gains"][k - 1], *compute_gains(course, k).ravel()]
+                for course, forecast in found
             ]
+        ).T
+        is_known = (before + after > 0) & ~np.isnan(expected)
+        total = np.where(is_known, before + after, np.nan)
+        shares = (
+            np.array([after, expected, POSTERIOR_FACTOR * drawn, CURVE_FACTOR * (1 / k - 1 / (k + N_AHEAD)) * before])
+            / total
         )
-    columns = ["after trials", "expected share, median", "real share, median", "more than expected", "tables"]
-    return Figures("gain of 100 more trials, as a share of the gain before, cross-validated", columns, rows)
+        outer_total = outer_before + outer_after
+        outer = np.where(outer_total > 0, outer_after, np.nan) / np.where(outer_total > 0, outer_total, np.nan)
+        rows.append([str(k), *average(np.array([*shares, outer]).T, "{:.3f} ± {:.3f}"), str(int(is_known.sum()))])
+    columns = [
+        *("after trials", "real", "expected", "by the posterior", "by the curves of past tasks"),
+        *("real on outer rows", "tables"),
+    ]
+    return Figures("gain of 100 more trials, as a share of the gain with them: means", columns, rows)
 
 
 def main() -> None:
@@ -253,7 +273,7 @@ def main() -> None:
             arguments.jobs,
         )
         jobs = [
-            (name, forecast, (sources[name], learned[name], cache[keys[name]], metrics[name], arguments.seed))
+            (name, predict, (sources[name], learned[name], cache[keys[name]], metrics[name], arguments.seed))
             for name in sources
         ]
         forecasts.fill(jobs, arguments.jobs)

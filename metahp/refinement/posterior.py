@@ -412,5 +412,13 @@ class Posterior:
             scales = torch.exp(self._log_scales[scale])
             mu = self._best + scales[:, None] * (means + residuals.T @ white[:o])
             weights = counts.to(mu.dtype) / self._settings.n_components
-            joint.append(JointLosses(mu, weights, prior - white.T @ white, scales))
+            joint.append(
+                JointLosses(
+                    means=mu,
+                    covariance=prior - white.T @ white,
+                    noise=math.sqrt(kernel.noise),
+                    scales=scales,
+                    weights=weights,
+                )
+            )
         return joint

@@ -84,4 +84,12 @@ class TaskProcess:
         learned, inputs = self.relevance, points.inputs / self._scales
         covariance = learned.amplitude * compute_matern52(inputs, inputs) + learned.level - white.T @ white
         mean = self._best + self._spread * self._compute_mean(points, white)
-        return [JointLosses(mean[None], torch.ones_like(mean[:1]), covariance, torch.full_like(mean[:1], self._spread))]
+        return [
+            JointLosses(
+                means=mean[None],
+                covariance=covariance,
+                noise=math.sqrt(learned.noise),
+                scales=torch.full_like(mean[:1], self._spread),
+                weights=torch.ones_like(mean[:1]),
+            )
+        ]

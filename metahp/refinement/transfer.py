@@ -38,8 +38,8 @@ LONGER = 2
 # a coarse sample.
 N_TOP, N_CLIMBING = 3, 33
 CLIMBING_SIDES = (0.2, 0.14, 0.1, 0.07)
-# The expected gain is that of the best candidates over the trials that look best; more of either change it little.
-N_GAIN_CANDIDATES, N_GAIN_TRIED = 56, 8
+# The expected gain is that of so many best candidates of the pool.
+N_GAIN_CANDIDATES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,12 +161,12 @@ class Transfer:
         candidates = candidates[top_values > -math.inf]
         if not len(candidates):
             return np.zeros(1)
-        finished = Points.join([self._tried[each.configuration.id][0] for each in finite])
-        means, _ = assessment.model.predict(finished)
-        tried = means.topk(min(N_GAIN_TRIED, len(means)), largest=False).indices.tolist()
-        points = Points.join([finished.select(tried), self._fixed.select(candidates.tolist())])
-        gains = compute_expected_gains(assessment.model.predict_jointly(points), len(tried))
-        return self._prior.unit * gains
+        # A pruned trial has no known noise, and its few folds may be the easy ones.
+        whole = [each for each in finite if math.isfinite(each.noise)] or finite
+        incumbent = min(whole, key=lambda each: each.loss)
+        points = Points.join([self._tried[incumbent.configuration.id][0], self._fixed.select(candidates.tolist())])
+        joint = assessment.model.predict_jointly(points)
+        return self._prior.unit * compute_expected_gains(joint, incumbent.loss / self._prior.unit)
 
     def tell(self, observation: Observation) -> None:
         """Learn from a trial: one that was asked for, a user's own, or one of an earlier run.

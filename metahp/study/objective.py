@@ -20,6 +20,7 @@ from metahp.learners.registry import LEARNERS
 from metahp.results.content import Objective, ResultContent
 from metahp.results.directory import write_result
 from metahp.study.configurations import read_configurations
+from metahp.study.outlook import find_outlook_notes
 from metahp.study.request import Request
 from metahp.study.result import TuneResult, make_result
 from metahp.study.run import run_study
@@ -134,7 +135,7 @@ def tune_function(
             n_past_tasks=search.past.n_past_tasks,
             directory=storage.directory,
             outlook=outlook,
-            warnings=(*notes, *late),
+            warnings=(*notes, *late, *find_outlook_notes(request.budget, trials, outlook)),
         )
         if storage.directory is not None:
             content = ResultContent(

@@ -1,7 +1,15 @@
 """What more time is expected to bring, and where a search is flat.
 
-The strategy estimates the gain of further trials from past tasks and its posterior. How many trials the next minute
-holds is known from the last ones.
+The expected gain of m more trials after n has two parts of equal weight:
+
+- *the posterior of this task*: the strategy draws the losses of its best candidates and of the best trials jointly
+  (`metahp.refinement.gain`). The draws know a few dozen fixed candidates, but the search goes on to better ones, so
+  real gains are `POSTERIOR_FACTOR` times as large.
+- *the curves of past tasks*: what is still to be gained falls as 1 / n there. So m more trials bring
+  `CURVE_FACTOR` (1 / n - 1 / (n + m)) of what has been gained over the library default.
+
+The posterior alone is too sure where it is wrong about a task; the curves alone know nothing of the task. How many
+trials the next minute holds is known from the last ones. `benchmarks.flat` says how well the estimates hold.
 """
 
 import math
@@ -20,6 +28,8 @@ from metahp.study.trials import StudyTrials
 SECONDS = 60.0
 # The mean seconds of a trial are those of so many last ones.
 N_RECENT = 10
+# By `python -m benchmarks.flat`: cross-validated gains of 100 more trials, after 10 to 100 trials.
+POSTERIOR_FACTOR, CURVE_FACTOR = 2.0, 5.0
 # A search is flat where the expected gain of the next `N_AHEAD` trials is below `SHARE_OF_GAIN` of the gain over the
 # library default so far, or below `SHARE_OF_NOISE` of the fold noise; but not before `LEAST_TRIALS`.
 N_AHEAD, SHARE_OF_GAIN, SHARE_OF_NOISE, LEAST_TRIALS = 100, 0.1, 0.1, 25
@@ -65,24 +75,40 @@ class OutlookKeeper:
         seconds = (self._moments[-1] - self._moments[0]) / max(len(self._moments) - 1, 1)
         n_trials = max(1, round(SECONDS / seconds)) if seconds > 0 else N_AHEAD
         noise = measure_fold_noise(self._trials, best)
+        name, default, n_done = self._trials.metric.name, self._trials.find_best_default(), self._trials.n_trials
+        gained = None if default is None else default.loss(name) - best.loss(name)
+        ahead = estimate_gain(gains, gained, n_done, min(N_AHEAD, max(self._budget.trials - n_done, 1)))
+        is_small = ahead < max(SHARE_OF_GAIN * (gained or 0.0), SHARE_OF_NOISE * (0.0 if math.isnan(noise) else noise))
         return Outlook(
-            gain=find_gain(gains, n_trials),
+            gain=estimate_gain(gains, gained, n_done, n_trials),
             n_trials=n_trials,
             noise=noise,
-            is_flat=self._trials.n_trials >= LEAST_TRIALS and self._is_flat(gains, best, noise),
+            gain_ahead=ahead,
+            is_flat=n_done >= LEAST_TRIALS and is_small,
         )
 
-    def _is_flat(self, gains: np.ndarray, best: Trial, noise: float) -> bool:
-        name, n_left = self._trials.metric.name, self._budget.trials - self._trials.n_trials
-        expected = find_gain(gains, min(N_AHEAD, max(n_left, 1)))
-        default = self._trials.find_best_default()
-        gained = 0.0 if default is None else default.loss(name) - best.loss(name)
-        return expected < SHARE_OF_GAIN * gained or expected < SHARE_OF_NOISE * noise
+
+def find_outlook_notes(budget: Budget, trials: StudyTrials, outlook: Outlook | None) -> list[str]:
+    """What a user should know where a search was to end once it is flat, and nobody could tell."""
+    if not budget.stops_when_flat or outlook is not None or trials.n_trials < LEAST_TRIALS:
+        return []
+    return ["`stop_when_flat` had no effect: without past tasks nothing is known of what more trials bring"]
 
 
-def find_gain(gains: np.ndarray, n_trials: int) -> float:
-    """The expected gain of `n_trials`, of `gains` after 1, 2, … trials; of more trials, that of all."""
-    return float(gains[min(n_trials, len(gains)) - 1])
+def estimate_gain(gains: np.ndarray, gained: float | None, n_done: int, n_more: int) -> float:
+    """Expected decrease of the best cross-validated loss.
+
+    Args:
+        gains: What the posterior expects of 1, 2, … more trials, shape (k,); of more trials it expects as much as of k.
+        gained: Decrease over the library default so far; None where the default has no loss.
+        n_done: Number of finished trials, at least 1.
+        n_more: Number of further trials, at least 1.
+    """
+    by_posterior = POSTERIOR_FACTOR * float(gains[min(n_more, len(gains)) - 1])
+    if gained is None:
+        return by_posterior
+    typical = CURVE_FACTOR * (1 / n_done - 1 / (n_done + n_more)) * gained
+    return 0.5 * (by_posterior + typical)
 
 
 def measure_fold_noise(trials: StudyTrials, best: Trial) -> float:

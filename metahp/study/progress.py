@@ -21,17 +21,18 @@ class Outlook:
     """What more time is expected to bring after a trial.
 
     Attributes:
-        gain: Expected improvement of the score in the next minute, at least zero: of the score that the best
-            configuration really has, not of the luck of its folds.
+        gain: Expected improvement of the best score in the next minute, at least zero.
         n_trials: How many trials fit into the next minute, at least 1.
         noise: Standard error over the folds of the difference between the best trial and the default (the next best
             trial, where the default is the best or has no score); NaN with fewer than two folds.
+        gain_ahead: Expected improvement with the trials that are left, but at most 100 of them.
         is_flat: Whether the trials that are left are expected to bring too little to go on (`metahp.study.outlook`).
     """
 
     gain: float
     n_trials: int
     noise: float
+    gain_ahead: float
     is_flat: bool
 
     @property

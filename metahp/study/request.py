@@ -177,6 +177,12 @@ class Request:
 
     def __post_init__(self) -> None:
         check_count("jobs", self.n_jobs)
+        if self.budget.stops_when_flat and (self.start.strategy != TRANSFER or self.start.is_cold):
+            raise InputError(
+                f"Only the strategy {TRANSFER} with past tasks estimates what more trials bring; leave out "
+                "`stop_when_flat`, `strategy` or `cold`.",
+                argument="stop_when_flat",
+            )
         check_count("seed", self.seed, least=0)
 
 

@@ -202,6 +202,7 @@ class TuneResult:
             "expected_gain": self.outlook.gain,
             "seconds": SECONDS,
             "trials": self.outlook.n_trials,
+            "expected_gain_ahead": self.outlook.gain_ahead,
             "fold_noise": noise if math.isfinite(noise) else None,
             "share_of_fold_noise": share if math.isfinite(share) else None,
             "is_flat": self.outlook.is_flat,

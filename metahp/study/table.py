@@ -33,6 +33,7 @@ from metahp.study.ensemble import (
 )
 from metahp.study.final_model import FinalModel
 from metahp.study.loop import is_scored
+from metahp.study.outlook import find_outlook_notes
 from metahp.study.progress import Outlook
 from metahp.study.request import Request, TableSettings
 from metahp.study.result import Plan, TuneResult, make_result
@@ -130,6 +131,7 @@ def tune_table(
             warnings = (*warnings, *search.past.notes)
         ensemble = _choose_ensemble(request, table_request, trials)
         members, notes = _choose_members(table_request, trials, best, ensemble)
+        notes += find_outlook_notes(request.budget, trials, outlook)
         # What ended otherwise goes on with the same command.
         if ended == "trials":
             notes += _find_left_out(trials, own, table_request.learners)

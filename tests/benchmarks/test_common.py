@@ -115,7 +115,9 @@ def test_json_is_a_flat_object_for_each_row_with_command_and_version(run, tmp_pa
     assert objects == [{**each, "command": command, "version": metahp.__version__} for each in TABLE.to_objects()]
 
 
-@pytest.mark.parametrize("name", ["recommendations", "transfer", "refinement", "live", "peers", "outer", "speed"])
+@pytest.mark.parametrize(
+    "name", ["recommendations", "transfer", "refinement", "live", "flat", "peers", "outer", "speed"]
+)
 def test_every_benchmark_says_how_it_is_run_and_has_the_options_of_all(name, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [f"benchmarks/{name}.py", "--help"])
     with pytest.raises(SystemExit) as ended:
