@@ -24,11 +24,12 @@ class Outcome:
     """A trial, and its out-of-fold predictions where the job keeps them and the trial is complete.
 
     `predictions` are float32, shape (n_rows, n_classes) or (n_rows,) over all rows of the table, averaged over repeats
-    and NaN where a row was tested in no fold.
+    and NaN where a row was tested in no fold. `asked` is the configuration of the job; None where that is the trial's.
     """
 
     trial: Trial
     predictions: np.ndarray | None = None
+    asked: Configuration | None = None
 
 
 class Candidate(Protocol):

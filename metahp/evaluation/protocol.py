@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
@@ -10,13 +11,17 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import find_metrics
+from metahp.core.space import SearchSpace
 from metahp.core.task import Task
 from metahp.core.trial import EMPTY_CURVE, Curve, Protocol
 from metahp.datasets.table import Table
 from metahp.evaluation.losses import compute_constant_losses, compute_losses
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
-from metahp.learners.base import Learner, Split
+from metahp.learners.base import FINE_CHECKPOINTS, Course, Learner, Run, Split, list_checkpoints
+
+# A run that can be stopped ends so many checkpoints and iterations after its best one.
+PATIENCE, LEAST_PATIENCE = 3, 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,9 +46,10 @@ class Measurement:
     Attributes:
         configuration: What was asked for, with fewer iterations where early stopping kept fewer.
         fold_losses: Losses of this configuration, one for each fold that was run, by metric.
-        curve: The learning curve to the end of the run, whatever early stopping kept; empty where it was pruned.
-        fit_seconds: Summed over the folds.
-        predict_seconds: Summed over the folds.
+        curve: The learning curve as far as all folds were trained, whatever early stopping kept; empty where it was
+            pruned.
+        fit_seconds: Of the kept iterations, summed over the folds.
+        predict_seconds: Of the kept iterations, summed over the folds.
         n_rows: How many rows were used.
         pruned: Why it ended before the last fold; empty where it did not.
         predictions: Out-of-fold predictions of the finished models, float32, shape (n_rows, n_classes) or (n_rows,)
@@ -71,26 +77,34 @@ def measure(
     pruning: Pruning | None = None,
     keep_predictions: bool = False,
     early_stopping: str = "",
+    memory: "FoldMemory | None" = None,
+    n_threads: int = 1,
 ) -> Measurement:
     """Cross-validate `configuration` on `table`; the folds depend on the protocol alone, or are those of `splits`.
 
-    `early_stopping` is the name of a metric. A learner that stops early then keeps the iterations up to the checkpoint
-    of the learning curve where the mean loss over the folds is lowest: one number for all folds, with which the
-    configuration can be trained again.
+    Args:
+        table: The rows.
+        learner: Fits the configuration.
+        configuration: What is measured.
+        protocol: Folds, rows and seed.
+        splits: Explicit folds, which the protocol names; None for the default ones.
+        pruning: When to stop after the first folds; None for never.
+        keep_predictions: Whether out-of-fold predictions are returned.
+        early_stopping: Name of a metric, or empty. A learner that stops early then keeps the iterations up to the
+            checkpoint where the mean loss over the folds is lowest: one number for all folds, with which the
+            configuration can be trained again. Where its fits can be stopped, they end `PATIENCE` checkpoints later.
+        memory: What is kept of this table from one measurement to the next; None for nothing. It saves time and changes
+            no result.
+        n_threads: Number of threads of each fit.
 
     Raises whatever the learner raises: the caller makes it a failed trial.
     """
-    rows = sample_rows(table, protocol)
-    parts = _make_parts(table, rows, protocol, splits)
-    metrics = [metric.name for metric in find_metrics(table.task.type)]
+    memory = FoldMemory() if memory is None else memory
+    rows, parts = memory.find_parts(table, protocol, splits)
     space = learner.space(table.task.type)
     # Without an axis for the iterations, fewer of them are no configuration.
     stops_early = bool(early_stopping) and learner.stops_early and space.iteration_axis is not None
-    fewest = space.iterations[0]
-    tested: list[tuple[np.ndarray, Sequence[np.ndarray]]] = []
-    checkpoints: tuple[int, ...] = ()
-    curves, fit_seconds, predict_seconds, kept, pruned = [], 0.0, 0.0, -1, ""
-    splits_of_parts = (
+    made = (
         Split(
             X_train=table.matrix[train],
             y_train=table.y[train],
@@ -98,46 +112,170 @@ def measure(
             is_categorical=table.is_categorical,
             task_type=table.task.type,
             n_classes=table.task.n_classes,
+            n_threads=n_threads,
+            memory=kept,
         )
-        for train, test in parts
+        for (train, test), kept in zip(parts, memory.by_fold, strict=True)
     )
-    courses = learner.fit_many([configuration] * len(parts), splits_of_parts, [protocol.seed] * len(parts))
-    for (_, test), course in zip(parts, courses, strict=True):
-        curves.append([compute_losses(table.y[test], prediction, table.task.type) for prediction in course.predictions])
-        if keep_predictions:
-            tested.append((test, course.predictions if stops_early else course.predictions[-1:]))
-        checkpoints = course.checkpoints
-        fit_seconds += course.fit_seconds
-        predict_seconds += course.predict_seconds
+    folds: list[_Fold] = []
+    best, pruned = -1, ""
+    for split, course in _fit_folds(learner, configuration, protocol.seed, made, len(parts), can_stop=stops_early):
+        checkpoints = course.checkpoints if isinstance(course, Course) else _list_fine_checkpoints(space, configuration)
+        y = table.y[parts[len(folds)][1]]
+        folds.append(_Fold(split, y, checkpoints, course, keep_predictions=keep_predictions))
         if stops_early:
-            means = np.mean([[losses[early_stopping] for losses in curve] for curve in curves], axis=0)
-            kept = _find_lowest(np.where(np.array(checkpoints) < fewest, np.inf, means))
-        if pruning is not None and (pruned := pruning.explain([curve[kept][pruning.metric] for curve in curves])):
-            # Which checkpoint it would have kept is not known, so its losses are those at the end.
-            kept = -1
+            best = _find_best_checkpoint(folds, early_stopping, space.iterations[0])
+        if pruning is not None and (
+            pruned := pruning.explain([fold.measure_loss(best, pruning.metric) for fold in folds])
+        ):
             break
-    share = checkpoints[kept] / checkpoints[-1]
-    curve = Curve(
-        checkpoints,
-        {
-            name: tuple(float(np.mean([curve[i][name] for curve in curves])) for i in range(len(checkpoints)))
-            for name in metrics
-        },
-    )
+    checkpoints = folds[0].checkpoints[: min(len(fold.losses) for fold in folds)]
+    kept = checkpoints[best]
+    names = [metric.name for metric in find_metrics(table.task.type)]
+    curve = EMPTY_CURVE
+    if not pruned:
+        means = {
+            name: tuple(float(np.mean([fold.losses[i][name] for fold in folds])) for i in range(len(checkpoints)))
+            for name in names
+        }
+        curve = Curve(checkpoints, means)
     predictions = None
     if keep_predictions and not pruned:
-        predictions = _spread_over_rows(table.task.n_rows, [(test, course[kept]) for test, course in tested])
+        tested = [(test, fold.predictions[best]) for (_, test), fold in zip(parts, folds, strict=True)]
+        predictions = _spread_over_rows(table.task.n_rows, tested)
+    fit_seconds, predict_seconds = np.sum([fold.seconds * kept / fold.n_iterations for fold in folds], axis=0)
     n_rows = len(rows) if splits is None else len(np.unique(np.concatenate([a for part in parts for a in part])))
+    is_shorter = kept < folds[0].checkpoints[-1]
     return Measurement(
-        configuration=space.with_iterations(configuration, checkpoints[kept]) if share < 1 else configuration,
-        fold_losses={name: tuple(curve[kept][name] for curve in curves) for name in metrics},
-        curve=EMPTY_CURVE if pruned else curve,
-        fit_seconds=share * fit_seconds,
-        predict_seconds=share * predict_seconds,
+        configuration=space.with_iterations(configuration, kept) if is_shorter else configuration,
+        fold_losses={name: tuple(fold.losses[best][name] for fold in folds) for name in names},
+        curve=curve,
+        fit_seconds=float(fit_seconds),
+        predict_seconds=float(predict_seconds),
         n_rows=n_rows,
         pruned=pruned,
         predictions=predictions,
     )
+
+
+class FoldMemory:
+    """The folds of one table, and what learners keep of the training rows of each from one fit to the next.
+
+    Attributes:
+        by_fold: The memory of each fold of the last protocol.
+    """
+
+    def __init__(self) -> None:
+        self.by_fold: list[dict[str, Any]] = []
+        self._protocol: Protocol | None = None
+        self._rows: np.ndarray | None = None
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def find_parts(
+        self, table: "Table | Arrays", protocol: Protocol, splits: Splits | None
+    ) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """The rows that a protocol uses, and training and test rows of every fold.
+
+        What is kept of the folds of another protocol is given up.
+        """
+        if self._rows is None or protocol != self._protocol:
+            self._rows = sample_rows(table, protocol)
+            self._parts = _make_parts(table, self._rows, protocol, splits)
+            self._protocol, self.by_fold = protocol, [{} for _ in self._parts]
+        return self._rows, self._parts
+
+
+class _Fold:
+    """Losses on the test rows of one fold at its checkpoints; a run is trained as far as they are asked for.
+
+    Args:
+        split: The rows.
+        y: Targets of the test rows.
+        checkpoints: Of a run to the end.
+        course: A finished fit, or a run.
+        keep_predictions: Whether predictions are kept, in float32, shape as in `Course`.
+    """
+
+    def __init__(
+        self, split: Split, y: np.ndarray, checkpoints: tuple[int, ...], course: Course | Run, *, keep_predictions: bool
+    ) -> None:
+        self.checkpoints = checkpoints
+        self.losses: list[dict[str, float]] = []
+        self.predictions: list[np.ndarray] = []
+        self._y, self._task_type, self._keeps = y, split.task_type, keep_predictions
+        self._run = None if isinstance(course, Course) else course
+        self._timed = course
+        for prediction in course.predictions if isinstance(course, Course) else ():
+            self._add(prediction)
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether it is trained no further than it is asked for."""
+        return self._run is not None
+
+    @property
+    def n_iterations(self) -> int:
+        """The iterations that were trained."""
+        return self.checkpoints[len(self.losses) - 1]
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Seconds of training and of prediction, shape (2,)."""
+        return np.array([self._timed.fit_seconds, self._timed.predict_seconds])
+
+    def measure_loss(self, i: int, metric: str) -> float:
+        """The loss at the checkpoint `i`, or at the last one that was reached for -1."""
+        while self._run is not None and len(self.losses) <= i:
+            self._add(self._run.grow(self.checkpoints[len(self.losses)]))
+        return self.losses[i][metric]
+
+    def _add(self, prediction: np.ndarray) -> None:
+        self.losses.append(compute_losses(self._y, prediction, self._task_type))
+        if self._keeps:
+            self.predictions.append(prediction.astype(np.float32))
+
+
+def _fit_folds(
+    learner: Learner, configuration: Configuration, seed: int, splits: Iterator[Split], n: int, *, can_stop: bool
+) -> Iterator[tuple[Split, Course | Run]]:
+    """A fit on each of the `n` splits, when it is asked for; with `can_stop` only begun, where that can be."""
+    if can_stop and learner.can_stop(configuration):
+        for split in splits:
+            yield split, learner.start(configuration, split, seed=seed)
+        return
+    passed: list[Split] = []
+
+    def note() -> Iterator[Split]:
+        for split in splits:
+            passed[:] = [split]
+            yield split
+
+    for course in learner.fit_many([configuration] * n, note(), [seed] * n):
+        yield passed[0], course
+
+
+def _list_fine_checkpoints(space: SearchSpace, configuration: Configuration) -> tuple[int, ...]:
+    n_iterations = space.iterations_of(configuration)
+    assert n_iterations is not None
+    return list_checkpoints(n_iterations, FINE_CHECKPOINTS)
+
+
+def _find_best_checkpoint(folds: Sequence[_Fold], metric: str, fewest: int) -> int:
+    """Place of the checkpoint with the lowest mean loss over the folds, the first of equals.
+
+    Folds that can grow are trained until the mean has not improved for `PATIENCE` checkpoints and `LEAST_PATIENCE`
+    iterations: the earlier ones of them go on where they were stopped. -1 where no loss is a number.
+    """
+    checkpoints, can_grow = folds[0].checkpoints, folds[0].can_grow
+    best, lowest = -1, np.inf
+    for i, checkpoint in enumerate(checkpoints):
+        mean = float(np.mean([fold.measure_loss(i, metric) for fold in folds]))
+        if checkpoint >= fewest and mean < lowest:
+            best, lowest = i, mean
+        is_late = best >= 0 and i - best >= PATIENCE and checkpoint - checkpoints[best] >= LEAST_PATIENCE
+        if can_grow and is_late:
+            break
+    return best
 
 
 def check_metric(table: Table, metric: str, protocol: Protocol, splits: Splits | None = None) -> None:
@@ -156,11 +294,6 @@ def check_metric(table: Table, metric: str, protocol: Protocol, splits: Splits |
             f"{metric} is not defined on the test rows of fold {number}, which {why}. "
             "Ask for fewer folds, split in another way, or choose another `metric`."
         )
-
-
-def _find_lowest(losses: np.ndarray) -> int:
-    """Place of the lowest loss, the first of equals; the last place where the last loss is not a number."""
-    return int(np.nanargmin(losses)) if np.isfinite(losses[-1]) else -1
 
 
 def sample_rows(table: Table | Arrays, protocol: Protocol) -> np.ndarray:

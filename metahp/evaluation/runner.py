@@ -55,6 +55,7 @@ class Job:
         keep_predictions: Whether the outcome has the out-of-fold predictions.
         pruning: When the trial ends before its last fold; None for never.
         early_stopping: The metric by which a learner that stops early keeps the best iterations; empty to keep all.
+        n_threads: Number of threads of each fit.
         learner: Where a worker finds the learner of the configuration.
 
     Raises:
@@ -71,6 +72,7 @@ class Job:
     keep_predictions: bool = False
     pruning: Pruning | None = None
     early_stopping: str = ""
+    n_threads: int = 1
     learner: LearnerReference = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,7 +94,7 @@ class Job:
 class Runner:
     """Runs jobs one after another in a watched worker process; a context manager.
 
-    A trial is measured on one thread, as all learners fit; use several runners to run trials side by side.
+    A trial is measured on the threads of its job; use several runners to run trials side by side.
 
     Args:
         worker: The process to begin with, where one is being started already.
@@ -135,11 +137,12 @@ class Runner:
                 pruning=job.pruning,
                 keep_predictions=job.keep_predictions,
                 early_stopping=job.early_stopping,
+                n_threads=job.n_threads,
             )
             answer = self._ask([question], job.limits.seconds, job.limits.memory_mib)
         if self._is_stopped:
             raise WorkerError("The runner was stopped while a trial was running.")
-        return Outcome(_make_trial(job, answer), getattr(answer, "predictions", None))
+        return Outcome(_make_trial(job, answer), getattr(answer, "predictions", None), job.configuration)
 
     def call(self, function: Callable[[Any], Any], argument: Any) -> Any:
         """The result of `function(argument)` in the worker, without limits; both must be picklable.

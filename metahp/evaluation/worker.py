@@ -14,7 +14,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.text import make_encodable
 from metahp.core.trial import Protocol, TrialState
 from metahp.datasets.read import TableSource
-from metahp.evaluation.protocol import Arrays, Measurement, measure
+from metahp.evaluation.protocol import Arrays, FoldMemory, Measurement, measure
 from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.evaluation.worker_process import READY
@@ -43,6 +43,7 @@ class Question:
     pruning: Pruning | None
     keep_predictions: bool
     early_stopping: str
+    n_threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class _Desk:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._loaded: tuple[Arrays, Splits | None] | None = None
+        self._memory = FoldMemory()
 
     def answer(self, message: TableSource | Packed | Question | Call) -> Measurement | Failure | Returned | None:
         """The measurement of a configuration, the result of a call, or the state and reason of a failure.
@@ -86,7 +88,7 @@ class _Desk:
             return _call(message)
         if not isinstance(message, Question):
             # First free the old table: there may be no memory for two large ones.
-            self._loaded = None
+            self._loaded, self._memory = None, FoldMemory()
         if isinstance(message, Packed):
             # Not among the failures below: after half a table, the next message could not be understood.
             buffers = [self._connection.recv_bytes() for _ in range(message.n_buffers)]
@@ -115,6 +117,8 @@ class _Desk:
             pruning=question.pruning,
             keep_predictions=question.keep_predictions,
             early_stopping=question.early_stopping,
+            memory=self._memory,
+            n_threads=question.n_threads,
         )
         first = next(iter(measurement.fold_losses.values()))
         if not all(math.isfinite(loss) for loss in first):

@@ -6,9 +6,9 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from metahp.learners.skops_pipeline import dump_pipeline, load_pipeline
 
 # Iterations (trees) at which a learning curve is measured, roughly geometric; a trial uses those below its own number.
 CHECKPOINTS = (5, 10, 20, 35, 50, 75, 100, 150, 250, 400, 600, 1000)
+# A run with early stopping is measured at these too: the best number of iterations is found more closely, and a run
+# that no longer improves ends sooner.
+FINE_CHECKPOINTS = (5, 10, 15, 20, 27, 35, 42, 50, 62, 75, 87, 100, 125, 150, 200, 250, 325, 400, 500, 600, 800, 1000)
 # Constructor arguments that belong to the run and not to a configuration.
 _RUN_ARGUMENTS = ("random_state", "n_jobs", "verbose", "verbosity", "warm_start")
 # Names of learners become parts of file names, keys and commands.
@@ -40,6 +43,8 @@ class Split:
         is_categorical: Shape (d,).
         task_type: Type of the task.
         n_classes: Number of classes of the task; 0 for regression.
+        n_threads: Number of threads that a fit may use.
+        memory: What a learner keeps of these rows for the next fit on them, such as binned features, by its own key.
     """
 
     X_train: np.ndarray
@@ -48,6 +53,8 @@ class Split:
     is_categorical: np.ndarray
     task_type: TaskType
     n_classes: int
+    n_threads: int = 1
+    memory: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,25 @@ class Course:
     predictions: Sequence[np.ndarray]
     fit_seconds: float
     predict_seconds: float
+
+
+class Run(Protocol):
+    """A fit that can be stopped and continued.
+
+    Attributes:
+        fit_seconds: Seconds of training so far.
+        predict_seconds: Seconds of prediction so far.
+    """
+
+    fit_seconds: float
+    predict_seconds: float
+
+    def grow(self, n_iterations: int) -> np.ndarray:
+        """Train up to `n_iterations` iterations, never fewer than before.
+
+        Returns:
+            Predictions for the test rows, as in `Course`.
+        """
 
 
 class Learner(ABC):
@@ -170,6 +196,18 @@ class Learner(ABC):
         else:
             prediction = np.asarray(estimator.predict(split.X_test))
         return Course((self.iterations,), [prediction], fitted - start, time.perf_counter() - fitted)
+
+    def can_stop(self, configuration: Configuration) -> bool:
+        """Whether a fit of `configuration` can be stopped and continued, so that `start` may be called."""
+        return False
+
+    def start(self, configuration: Configuration, split: Split, *, seed: int) -> Run:
+        """A fit that has no iterations yet; grown to all of them, it gives the predictions of `fit`.
+
+        Raises:
+            NotImplementedError: a fit cannot be stopped before its end.
+        """
+        raise NotImplementedError(f"A fit of {self.name} cannot be stopped before its end.")
 
     def fit_many(
         self, configurations: Iterable[Configuration], splits: Iterable[Split], seeds: Iterable[int]
@@ -306,6 +344,6 @@ def fill_missing_classes(probabilities: np.ndarray, seen: np.ndarray, n_classes:
     return full
 
 
-def list_checkpoints(n_estimators: int) -> tuple[int, ...]:
+def list_checkpoints(n_estimators: int, among: Sequence[int] = CHECKPOINTS) -> tuple[int, ...]:
     """The checkpoints below `n_estimators`, then `n_estimators` itself."""
-    return (*(c for c in CHECKPOINTS if c < n_estimators), n_estimators)
+    return (*(c for c in among if c < n_estimators), n_estimators)

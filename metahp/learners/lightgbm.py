@@ -4,7 +4,7 @@ import re
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import lightgbm
 import numpy as np
@@ -174,33 +174,22 @@ class LightGBM(Learner):
 
     def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
         """Predictions at every checkpoint of one booster: partial sums over its trees."""
-        if configuration.is_outside:
+        if not self.can_stop(configuration):
             return self._fit_outside(configuration, split, seed)
+        run = self.start(configuration, split, seed=seed)
+        checkpoints = list_checkpoints(int(cast(int, configuration.hyperparameters["n_estimators"])))
+        predictions = [run.grow(checkpoint) for checkpoint in checkpoints]
+        return Course(checkpoints, predictions, run.fit_seconds, run.predict_seconds)
+
+    def can_stop(self, configuration: Configuration) -> bool:
+        """Whether it lies in the search space; other arguments are those of the estimator, which trains at once."""
+        return not configuration.is_outside
+
+    def start(self, configuration: Configuration, split: Split, *, seed: int) -> "BoosterRun":
+        """A booster without trees."""
         arguments = self.constructor_arguments(configuration)
-        n_estimators = int(arguments.pop("n_estimators"))
-        # Without force_row_wise LightGBM times two memory layouts, and its choice would depend on the machine.
-        parameters = {
-            **arguments,
-            "objective": _OBJECTIVE[split.task_type],
-            "seed": seed,
-            "num_threads": 1,
-            "force_row_wise": True,
-            "verbosity": -1,
-        }
-        if split.task_type is TaskType.MULTICLASS:
-            parameters["num_class"] = split.n_classes
-        start = time.perf_counter()
-        data = lightgbm.Dataset(
-            split.X_train,
-            split.y_train,
-            free_raw_data=True,
-            categorical_feature=np.flatnonzero(split.is_categorical).tolist(),
-        )
-        booster = lightgbm.train(parameters, data, num_boost_round=n_estimators)
-        fitted = time.perf_counter()
-        checkpoints = list_checkpoints(n_estimators)
-        predictions = _predict_at(checkpoints, booster, split)
-        return Course(checkpoints, predictions, fitted - start, time.perf_counter() - fitted)
+        del arguments["n_estimators"]
+        return BoosterRun(arguments, split, seed)
 
     def _fit_outside(self, configuration: Configuration, split: Split, seed: int) -> Course:
         """One fit of the estimator itself, which knows arguments that a booster does not, such as `class_weight`."""
@@ -263,20 +252,91 @@ class LightGBM(Learner):
         )
 
 
-def _predict_at(checkpoints: tuple[int, ...], booster: lightgbm.Booster, split: Split) -> list[np.ndarray]:
-    """Predictions for the test rows at each checkpoint; each adds trees to the sum of the previous checkpoint."""
-    raw: np.ndarray | float = 0.0
-    start, predictions = 0, []
-    for checkpoint in checkpoints:
-        # A booster may stop growing early; LightGBM would start again from the first tree for trees that are missing.
-        end = min(checkpoint, booster.current_iteration())
-        if end > start:
-            raw = raw + np.asarray(
-                booster.predict(split.X_test, raw_score=True, start_iteration=start, num_iteration=end - start)
+class BoosterRun:
+    """A booster that grows; its binned training rows are kept in the memory of the split.
+
+    Args:
+        arguments: Constructor's arguments without the number of trees.
+        split: Training and test rows.
+        seed: Seed of the booster.
+    """
+
+    def __init__(self, arguments: Mapping[str, Any], split: Split, seed: int) -> None:
+        self._split = split
+        # Without force_row_wise LightGBM times two memory layouts, and its choice would depend on the machine.
+        parameters = {
+            **arguments,
+            "verbosity": -1,
+            "objective": _OBJECTIVE[split.task_type],
+            "seed": seed,
+            "num_threads": split.n_threads,
+            "force_row_wise": True,
+        }
+        if split.task_type is TaskType.MULTICLASS:
+            parameters["num_class"] = split.n_classes
+        start = time.perf_counter()
+        self._booster = lightgbm.Booster(parameters, _find_bins(split, int(arguments["min_child_samples"])))
+        self.fit_seconds, self.predict_seconds = time.perf_counter() - start, 0.0
+        self._raw: np.ndarray | float = 0.0
+        self._n_predicted = 0
+        self._n_asked = 0
+
+    def grow(self, n_iterations: int) -> np.ndarray:
+        """As `Run.grow`; trees without a split are left out."""
+        start = time.perf_counter()
+        for _ in range(n_iterations - self._n_asked):
+            # Says whether no split was found; of a sample of the features the next tree may find one.
+            self._booster.update()
+        self._n_asked = n_iterations
+        grown = time.perf_counter()
+        n_trees = self._booster.current_iteration()
+        # Only the new trees are evaluated, and never with a count of zero, which LightGBM takes for all trees.
+        if (n_new := n_trees - self._n_predicted) > 0:
+            self._raw = self._raw + np.asarray(
+                self._booster.predict(
+                    self._split.X_test,
+                    raw_score=True,
+                    start_iteration=self._n_predicted,
+                    num_iteration=n_new,
+                    num_threads=self._split.n_threads,
+                )
             )
-            start = end
-        predictions.append(_transform_raw(np.asarray(raw), split.task_type))
-    return predictions
+            self._n_predicted = n_trees
+        predictions = _transform_raw(np.asarray(self._raw), self._split.task_type)
+        self.fit_seconds += grown - start
+        self.predict_seconds += time.perf_counter() - grown
+        return predictions
+
+
+class _Bins(NamedTuple):
+    """Binned rows, the `min_child_samples` that they were binned for, and the bins of each feature (0: left out)."""
+
+    fewest: int
+    data: lightgbm.Dataset
+    n_bins: tuple[int, ...]
+
+
+def _find_bins(split: Split, fewest: int) -> lightgbm.Dataset:
+    """The training rows, binned as LightGBM bins them for trees with at least `fewest` rows in a leaf.
+
+    LightGBM leaves out a feature that no such tree can split, so that `colsample_bytree` draws from the others. What
+    is left out for two numbers of rows is left out for every number between: its bins are those of the smaller one.
+    """
+    kept: list[_Bins] = split.memory.setdefault("lightgbm bins", [])
+    below = max((each for each in kept if each.fewest <= fewest), key=lambda each: each.fewest, default=None)
+    above = min((each for each in kept if each.fewest >= fewest), key=lambda each: each.fewest, default=None)
+    if below is not None and above is not None and below.n_bins == above.n_bins:
+        return below.data
+    data = lightgbm.Dataset(
+        split.X_train,
+        split.y_train,
+        free_raw_data=True,
+        categorical_feature=np.flatnonzero(split.is_categorical).tolist(),
+        params={"min_data_in_leaf": fewest, "num_threads": split.n_threads, "verbosity": -1},
+    ).construct()
+    n_bins = tuple(data.feature_num_bin(i) for i in range(split.X_train.shape[1]))
+    kept.append(_Bins(fewest, data, n_bins))
+    return data
 
 
 def _transform_raw(raw: np.ndarray, task_type: TaskType) -> np.ndarray:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from metahp.core.configuration import Configuration
 from metahp.core.space import SearchSpace
 from metahp.core.statistics import compute_standard_error
 from metahp.core.trial import Trial, TrialState
@@ -84,19 +85,23 @@ class MemoryLog:
         """Record a finished trial: what the strategy is told of it."""
         self._record(outcome.trial)
         self.trials.append(outcome.trial)
-        return self._observe(outcome.trial)
+        return self._observe(outcome.trial, outcome.asked)
 
-    def _observe(self, trial: Trial) -> Observation:
-        return observe(trial, self._metric, self._spaces[trial.configuration.learner])
+    def _observe(self, trial: Trial, asked: Configuration | None = None) -> Observation:
+        return observe(trial, self._metric, self._spaces[trial.configuration.learner], asked)
 
 
-def observe(trial: Trial, metric: str, space: SearchSpace) -> Observation:
-    """What a strategy is told of a trial; a pruned one counts with the folds that it has."""
+def observe(trial: Trial, metric: str, space: SearchSpace, asked: Configuration | None = None) -> Observation:
+    """What a strategy is told of a trial; a pruned one counts with the folds that it has.
+
+    `asked` is the configuration that was asked for; None where only the trial is known, of a run that may have been
+    stopped before its end.
+    """
     loss = trial.loss(metric)
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not math.isfinite(loss):
         return Observation(trial.configuration, math.inf)
     noise = compute_standard_error(trial.fold_losses[metric]) if trial.state is TrialState.COMPLETE else math.nan
-    run = trial.asked(space)
+    run = asked or trial.asked(space)
     return Observation(trial.configuration, loss, noise, None if run == trial.configuration else run)
 
 

@@ -122,7 +122,7 @@ class StudyTrials:
             self._record([trial])
             self.trials.append(trial)
             self._keep_predictions(trial, outcome.predictions)
-        return self._observe(trial)
+        return self._observe(trial, outcome.asked)
 
     def find_asked(self, trial: Trial) -> Configuration:
         """The configuration that was run, whatever early stopping kept of it."""
@@ -159,8 +159,8 @@ class StudyTrials:
             f"None of {len(self.trials)} trials is complete. The most frequent reason ({count} times): {reason}. {hint}"
         )
 
-    def _observe(self, trial: Trial) -> Observation:
-        return observe(trial, self.metric.name, self.spaces[trial.configuration.learner])
+    def _observe(self, trial: Trial, asked: Configuration | None = None) -> Observation:
+        return observe(trial, self.metric.name, self.spaces[trial.configuration.learner], asked)
 
     def _read_earlier(self, recorded: Sequence[Trial] | None) -> list[tuple[Trial, Trial]]:
         """The trials of earlier runs that lie in a search space, each as it was recorded and as one of that space.

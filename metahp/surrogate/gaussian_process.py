@@ -7,11 +7,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve
 from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from metahp.core.configuration import Configuration
 from metahp.core.space import Categorical, SearchSpace
@@ -54,6 +55,9 @@ N_STEPS = 30
 # Largest distance from the means of the priors that the optimiser may reach, in standard deviations.
 FARTHEST = 4.0
 _log = logging.getLogger(__name__)
+
+# Fewer points than this are not worth the start of threads.
+FEW_POINTS = 256
 
 # Maps a point to its value and gradient.
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -105,7 +109,7 @@ def find_minimum(objective: Objective, start: np.ndarray, bounds: np.ndarray, n_
     for steps in (n_steps, MORE_STEPS * n_steps):
         n_missed = 0
         # For matrices this small, threads of a linear algebra library only wait for each other.
-        with threadpool_limits(1):
+        with find_thread_pools().limit(limits=1):
             options = {"maxiter": steps, "ftol": TOLERANCE}
             found = minimize(evaluate_safely, best, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         if found.success and not n_missed:
@@ -237,7 +241,7 @@ class Interpolation:
             own[:, columns] = False
             return _solve_group(kernel, inputs, losses, kept, own, means, rows)
 
-        with threadpool_limits(1), ThreadPoolExecutor(N_THREADS) as pool:
+        with find_thread_pools().limit(limits=1), ThreadPoolExecutor(N_THREADS) as pool:
             return cls(kernel, tuple(pool.map(solve_columns, groups)), len(losses))
 
     def at(self, inputs: np.ndarray, *, share: float = 1.0, wanted: np.ndarray | None = None) -> np.ndarray:
@@ -257,9 +261,20 @@ class Interpolation:
                 correlation = self.kernel.amplitude * compute_matern52(inputs[block], group.points)
                 values[np.ix_(group.rows, block)] = (share * (correlation @ group.coefficients) + group.means).T
 
-        with threadpool_limits(1), ThreadPoolExecutor(N_THREADS) as pool:
-            list(pool.map(fill, self.groups))
+        with find_thread_pools().limit(limits=1):
+            if len(inputs) < FEW_POINTS:
+                for group in self.groups:
+                    fill(group)
+            else:
+                with ThreadPoolExecutor(N_THREADS) as pool:
+                    list(pool.map(fill, self.groups))
         return values
+
+
+@cache
+def find_thread_pools() -> ThreadpoolController:
+    """The thread pools of the libraries that are loaded; to look for them takes milliseconds, and is done once."""
+    return ThreadpoolController()
 
 
 def _share_columns(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
