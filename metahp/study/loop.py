@@ -5,8 +5,10 @@ evaluates, and the log that keeps the trials.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
+
+import numpy as np
 
 from metahp.core.configuration import Configuration
 from metahp.core.space import SearchSpace
@@ -79,27 +81,48 @@ class MemoryLog:
 
     def list_observations(self) -> Iterable[Observation]:
         """What a strategy is told of the trials so far."""
-        return [self._observe(trial) for trial in self.trials]
+        return observe_all(self.trials, self._metric, self._spaces)
 
     def add(self, outcome: Outcome) -> Observation:
         """Record a finished trial: what the strategy is told of it."""
         self._record(outcome.trial)
+        best = find_best(self.trials, self._metric)
         self.trials.append(outcome.trial)
-        return self._observe(outcome.trial, outcome.asked)
+        return observe(
+            outcome.trial, self._metric, self._spaces[outcome.trial.configuration.learner], outcome.asked, best=best
+        )
 
-    def _observe(self, trial: Trial, asked: Configuration | None = None) -> Observation:
-        return observe(trial, self._metric, self._spaces[trial.configuration.learner], asked)
+
+def observe_all(trials: Iterable[Trial], metric: str, spaces: Mapping[str, SearchSpace]) -> list[Observation]:
+    """What a strategy is told of trials in the order in which they finished; `spaces` by learner."""
+    observations, best = [], None
+    for trial in trials:
+        observations.append(observe(trial, metric, spaces[trial.configuration.learner], best=best))
+        best = find_best([trial] if best is None else [best, trial], metric)
+    return observations
 
 
-def observe(trial: Trial, metric: str, space: SearchSpace, asked: Configuration | None = None) -> Observation:
-    """What a strategy is told of a trial; a pruned one counts with the folds that it has.
+def observe(
+    trial: Trial, metric: str, space: SearchSpace, asked: Configuration | None = None, *, best: Trial | None = None
+) -> Observation:
+    """What a strategy is told of a trial.
 
-    `asked` is the configuration that was asked for; None where only the trial is known, of a run that may have been
-    stopped before its end.
+    A pruned one has only its first folds, which may be the easy ones. So it counts with the loss of the best trial plus
+    the difference to it on the same folds.
+
+    Args:
+        trial: The trial.
+        metric: What is tuned for.
+        space: The search space of its learner.
+        asked: The configuration that was asked for; None where only the trial is known, of a run that may have been
+            stopped before its end.
+        best: The best complete trial before this one; None where there is none.
     """
     loss = trial.loss(metric)
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not math.isfinite(loss):
         return Observation(trial.configuration, math.inf)
+    if trial.state is TrialState.PRUNED and best is not None:
+        loss += best.loss(metric) - float(np.mean(best.fold_losses[metric][: len(trial.fold_losses[metric])]))
     noise = compute_standard_error(trial.fold_losses[metric]) if trial.state is TrialState.COMPLETE else math.nan
     run = asked or trial.asked(space)
     return Observation(trial.configuration, loss, noise, None if run == trial.configuration else run)
