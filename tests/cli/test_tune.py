@@ -186,7 +186,7 @@ def test_the_progress_shows_what_fits_and_cuts_nothing(width: int) -> None:
     outlook = Outlook(gain=0.0123, n_trials=40, noise=0.05, gain_ahead=0.02, is_flat=False)
     shown = command.fit_progress(replace(progress, outlook=outlook), width)
     assert len(shown) <= width
-    assert ("next minute: 0.012 better (0.25 × the fold noise)" in shown) == (width >= 100)
+    assert ("next minute: 0.012 better (0.25 × the fold noise)" in shown) == (width >= 200)
 
 
 @pytest.mark.parametrize(
