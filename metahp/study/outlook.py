@@ -77,7 +77,10 @@ class OutlookKeeper:
         noise = measure_fold_noise(self._trials, best)
         name, default, n_done = self._trials.metric.name, self._trials.find_best_default(), self._trials.n_trials
         gained = None if default is None else default.loss(name) - best.loss(name)
-        ahead = estimate_gain(gains, gained, n_done, min(N_AHEAD, max(self._budget.trials - n_done, 1)))
+        n_left: float = self._budget.trials - n_done
+        if seconds > 0:
+            n_left = min(n_left, self._budget.seconds_left / seconds)
+        ahead = estimate_gain(gains, gained, n_done, int(min(N_AHEAD, max(n_left, 1))))
         is_small = ahead < max(SHARE_OF_GAIN * (gained or 0.0), SHARE_OF_NOISE * (0.0 if math.isnan(noise) else noise))
         return Outlook(
             gain=estimate_gain(gains, gained, n_done, n_trials),
