@@ -24,7 +24,7 @@ import metahp
 ROOT = Path(__file__).resolve().parents[1]
 SEED_FOLDER, PAGES = ROOT / "knowledge_base", ROOT / "docs" / "benchmarks"
 # Options that change no figure: the command on a page is given without them.
-LOCAL_OPTIONS = ("--jobs", "--json", "--cache", "--save")
+LOCAL_OPTIONS = ("--jobs", "--json", "--cache", "--save", "--cpu", "--code")
 DATASETS, LOOKUPS = ROOT.parent / "shared" / "datasets", ROOT.parent / "shared" / "transfer_benchmarks"
 
 

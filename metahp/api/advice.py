@@ -17,6 +17,7 @@ from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import STAND_INS, Metric, find_metric
 from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task, TaskType
+from metahp.core.text import format_count
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
 from metahp.datasets.table import Table
@@ -66,8 +67,9 @@ def advise_on(
                 neighbours=(),
                 track_record=None,
                 abstained=False,
-                reasons=(f"this table is in the knowledge base: {len(known_trials)} trials measured on it",),
+                reasons=(f"the knowledge base has {format_count(len(known_trials), 'trial')} of this very table",),
                 is_known_task=True,
+                protocol=known_trials[0].protocol,
                 warnings=table.warnings,
                 **shared,
             )
@@ -93,7 +95,8 @@ def advise_on(
     advised = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
     # Losses of another metric order the candidates, but say nothing about scores by this one.
     is_measured = chosen.name not in STAND_INS
-    items = set_reference(
+    reference_score = chosen.score(advice.reference_loss) if is_measured else math.nan
+    advised_items = (
         Recommended(
             rank=rank,
             configuration=prior.candidates[item.column],
@@ -106,14 +109,22 @@ def advise_on(
         )
         for rank, item in enumerate(advice.items, start=1)
     )
-    abstained = (f"past tasks not trusted, so this is the portfolio: {prior.abstained}",) if prior.abstained else ()
+    abstained = (
+        (
+            f"past tasks are no guide for this table ({prior.abstained}): the list is what is good in general; tune to "
+            "see what is good here",
+        )
+        if prior.abstained
+        else ()
+    )
     return Recommendation(
-        items=items,
+        items=set_reference(advised_items, reference_score),
         neighbours=advice.neighbours,
         reasons=advice.reasons,
         track_record=adviser.validation.track_record,
         abstained=bool(prior.abstained),
         is_known_task=False,
+        reference_learner="" if math.isnan(reference_score) else advice.reference,
         warnings=(*table.warnings, *metafeatures.warnings, *notes, *abstained),
         **shared,
     )
@@ -141,8 +152,8 @@ def _find_known_trials(snapshot: Snapshot, task: Task, metric: Metric, learners:
     ]
     if len(kept) < len(trials):
         _log.warning(
-            "%d trial(s) of this table are left out: their configuration is outside the search space, or equals that "
-            "of another trial since a hyperparameter was removed.",
+            "%d trial(s) of this table are left out of the list, because their configurations no longer fit the search "
+            "space; those of the list were measured all the same.",
             len(trials) - len(kept),
         )
     main = find_main_protocols([trial.task for trial in kept], [trial.protocol for trial in kept])

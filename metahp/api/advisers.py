@@ -21,7 +21,8 @@ from metahp.api.past_knowledge import MIN_PAST_TASKS, PastKnowledge, describe_er
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import METRICS, STAND_INS, Metric, find_guiding_metric
 from metahp.core.space import SearchSpace
-from metahp.core.text import make_encodable
+from metahp.core.text import format_count, make_encodable
+from metahp.core.warn import PROGRESS
 from metahp.datasets.table import Table
 from metahp.evaluation.countdown import Countdown
 from metahp.evaluation.losses import compute_constant_losses
@@ -41,6 +42,11 @@ MAX_CELLS_TRAINED, MAX_CELLS_VALIDATED = 60_000, 6_000
 # Training may take at most this share of a study's remaining time.
 MAX_SHARE_OF_TIME = 0.1
 _log = logging.getLogger(__name__)
+_GENERAL = "so the list is what is good in general"
+_UNUSABLE = (
+    "The model %s cannot be used (%s), so another one answers and the advice may be less good; `metahp kb train` "
+    "makes it anew."
+)
 
 
 # Name of a model, the adviser made of it, and notes for the user.
@@ -77,7 +83,7 @@ def ask_about(
         except Exception as error:
             if adviser.past.model.surrogate is None:
                 raise
-            _log.warning("The model %s cannot be used (%s), so another one is.", name, describe_error(error))
+            _log.warning(_UNUSABLE, name, describe_error(error))
             failed.add(name)
             continue
         return adviser, advice, (*notes, *_explain_stand_in(metric))
@@ -88,8 +94,8 @@ def _explain_stand_in(metric: Metric) -> Iterator[str]:
     if metric.name in STAND_INS:
         measured = METRICS[STAND_INS[metric.name]]
         yield (
-            f"past tasks were measured by {measured.label} and not by {metric.label}: the advice is the one for "
-            f"{measured.label}, and no {metric.label} is forecast"
+            f"no {metric.label} is expected, because past tasks were measured by {measured.label}: the advice is the "
+            f"one for {measured.label}; tune to measure {metric.label}"
         )
 
 
@@ -115,7 +121,7 @@ def _find_advisers(knowledge: PastKnowledge, seconds_left: float) -> Iterator[Na
         except Exception as error:
             if model is None:
                 raise
-            _log.warning("The model %s cannot be used (%s), so another one is.", name, describe_error(error))
+            _log.warning(_UNUSABLE, name, describe_error(error))
 
 
 def make_adviser(evidence: Evidence, model: Model | None) -> Adviser:
@@ -154,7 +160,10 @@ def _find_kept_models(knowledge: PastKnowledge) -> Iterator[tuple[str, Model, tu
         if is_old and count_cells(evidence) <= MAX_CELLS_VALIDATED:
             # Training again takes only a moment.
             return
-        note = f"{n_new} tasks are new since the models were trained; `metahp kb train` learns from them"
+        note = (
+            f"the advice does not learn from {format_count(n_new, 'new task')} yet; run `metahp kb train`, or "
+            "metahp.train, so that it does"
+        )
         yield make_encodable(str(path)), model, (note,) if is_old else ()
 
 
@@ -163,35 +172,41 @@ def _train_models(knowledge: PastKnowledge, seconds_left: float) -> Iterator[tup
     past, evidence = knowledge.past, knowledge.evidence
     guide = past.evidence(find_guiding_metric(evidence.metric), list(evidence.spaces))
     if len(set(guide.groups)) < MIN_PAST_TASKS:
-        yield "", None, (f"past tasks have no losses of {guide.metric}, which a model would be trained on",)
+        label = METRICS[guide.metric].label if guide.metric in METRICS else guide.metric
+        yield (
+            "",
+            None,
+            (f"too few past tasks were measured by {label} to learn from, {_GENERAL}; choose another `metric`",),
+        )
         return
     is_validated, is_large = count_cells(guide) <= MAX_CELLS_VALIDATED, count_cells(guide) > MAX_CELLS_TRAINED
     names, n_seconds = " + ".join(evidence.spaces), estimate_training_seconds(guide, is_validated=is_validated)
     if is_large or n_seconds > MAX_SHARE_OF_TIME * seconds_left:
-        why = "too long for a question" if is_large else "too much of this study's time"
+        why = "too long for a question" if is_large else "too much of the time limit"
         yield (
             "",
             None,
-            (f"no model of {names} is trained, and that takes {why}: `metahp kb train`, or metahp.train, does it",),
+            (
+                f"learning from past tasks of {names} takes {why}, {_GENERAL}; run `metahp kb train`, or metahp.train, "
+                "once for better advice",
+            ),
         )
         return
     clock = Countdown(0.0)
-    _log.warning("training a model of %s on %d past tasks, about %.0f s", names, len(guide.tasks), max(n_seconds, 1.0))
+    message = "training a model of %s on %d past tasks, about %.0f s; the next call finds it"
+    _log.warning(message, names, len(guide.tasks), max(n_seconds, 1.0), extra=PROGRESS)
     try:
         model = train_model(past, guide, seed=0, is_validated=is_validated)
     except (MemoryError, KnowledgeBaseError):
         raise
     except Exception as error:
-        _log.warning("no model of %s could be trained (%s)", names, describe_error(error))
-        yield "", None, ()
+        why = f"no model of {names} could be trained ({describe_error(error)}), {_GENERAL}"
+        yield "", None, (f"{why}; `metahp kb train` tries again",)
         return
     key = make_model_key(guide, knowledge.content)
     cache.save(knowledge.folder, key, model.to_arrays())
-    yield (
-        key,
-        model,
-        (f"trained on the knowledge base in {clock.measure_spent():.0f} s; the next call finds the result",),
-    )
+    note = f"trained on the knowledge base in {clock.measure_spent():.0f} s; the next call finds the result"
+    yield key, model, (note,)
     yield "", None, ()
 
 
@@ -202,5 +217,5 @@ def _load_model(path: Path, spaces: Mapping[str, SearchSpace]) -> Model | None:
             model = Model.from_arrays(arrays, spaces)
             return model if model.learners else None
         except Exception as error:
-            _log.warning("The kept model %s cannot be used (%s).", make_encodable(str(path)), describe_error(error))
+            _log.warning(_UNUSABLE, make_encodable(str(path)), describe_error(error))
     return None

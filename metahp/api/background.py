@@ -17,6 +17,7 @@ from typing import Any
 from metahp.core.errors import KnowledgeBaseError, WorkerError
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
+from metahp.core.warn import PROGRESS, is_progress
 from metahp.evaluation.runner import Runner
 from metahp.evaluation.worker_process import WorkerProcess
 from metahp.study.request import Budget, Start
@@ -87,7 +88,7 @@ class BackgroundSearch:
         """Why past tasks have no part in the study, where the search was not ready in time."""
         if self._learn is None:
             return ""
-        return f"a cold start: past tasks could not be learned from ({self._why})"
+        return f"the search starts from library defaults: past tasks could not be learned from ({self._why})"
 
     def close(self) -> None:
         """Kill the process that learns; the thread ends soon after."""
@@ -161,7 +162,8 @@ class AskingObjectives:
     seed: int
 
 
-Answer = tuple[WarmStart, Sequence[str]]
+# What past tasks say, and what was logged: each message, and whether it was only for the time of the wait.
+Answer = tuple[WarmStart, Sequence[tuple[str, bool]]]
 
 
 def describe_in_worker(asked: Describing) -> Any:
@@ -176,13 +178,13 @@ def ask_tables_in_worker(asked: AskingTables) -> Answer:
     """What past tasks say about a table, and what was logged."""
     from metahp.api.past_tables import find_warm_start, read_past_of_table
 
-    said: list[str] = []
+    said: list[tuple[str, bool]] = []
     with _collect_warnings(said):
         try:
             with _open_source(asked.source) as snapshot:
                 past = read_past_of_table(snapshot, asked.question)
         except KnowledgeBaseError as error:
-            return WarmStart(notes=(f"a cold start: {error}",)), said
+            return WarmStart(notes=(_explain_cold(error),)), said
         return find_warm_start(past, asked.question, asked.described, seconds_left=asked.seconds_left), said
 
 
@@ -190,7 +192,7 @@ def ask_objectives_in_worker(asked: AskingObjectives) -> Answer:
     """What past tasks say about an objective, and what was logged."""
     from metahp.api.past_objectives import ask_past_objectives
 
-    said: list[str] = []
+    said: list[tuple[str, bool]] = []
     with _collect_warnings(said):
         try:
             with _open_source(asked.source) as snapshot:
@@ -205,16 +207,20 @@ def ask_objectives_in_worker(asked: AskingObjectives) -> Answer:
                     seed=asked.seed,
                 )
         except KnowledgeBaseError as error:
-            past = WarmStart(notes=(f"a cold start: {error}",))
+            past = WarmStart(notes=(_explain_cold(error),))
         return past, said
 
 
 def log_answer(answer: Answer) -> WarmStart:
     """The warm start of an answer; what its worker logged is logged here."""
     past, said = answer
-    for message in said:
-        _log.warning("%s", message)
+    for message, was_progress in said:
+        _log.warning("%s", message, extra=PROGRESS if was_progress else None)
     return past
+
+
+def _explain_cold(error: KnowledgeBaseError) -> str:
+    return f"the search starts from library defaults: {error}"
 
 
 def limit_describing(budget_seconds: float, timeout: float | None) -> float:
@@ -230,12 +236,12 @@ def _open_source(source: BaseSource) -> Any:
 
 
 @contextmanager
-def _collect_warnings(said: list[str]) -> Iterator[None]:
+def _collect_warnings(said: list[tuple[str, bool]]) -> Iterator[None]:
     """Collect what is logged in the body, which in a worker would go to the terminal."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            said.append((record.getMessage(), is_progress(record)))
 
     handler = Handler(logging.WARNING)
     logging.getLogger().addHandler(handler)

@@ -15,6 +15,7 @@ from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
 from metahp.core.text import make_encodable
 from metahp.core.trial_columns import TrialColumns
+from metahp.core.warn import PROGRESS
 from metahp.knowledge import cache
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.snapshot import Snapshot
@@ -89,7 +90,8 @@ def find_usable_evidence(past: Measurements, task_type: TaskType, metric: str, l
         )
     without = sorted(set(learners) - {candidate.learner for candidate in evidence.drop_unmeasured().candidates})
     if without:
-        _log.warning("no past trial of %s on such a task, so nothing is known about it", " and ".join(without))
+        message = "%s: not recommended, because no past task of this kind has a trial of it; tune to measure it"
+        _log.warning(message, " and ".join(without))
     return evidence
 
 
@@ -120,7 +122,8 @@ def measure_past(
         n_left_out += int(np.all([np.isnan(values) for values in constants.values()], axis=0).sum())
     if n_left_out:
         _log.warning(
-            "%d past task(s) are left out: they have no rows, no features or no loss of a constant prediction.",
+            "%d past task(s) are left out, so the advice rests on the others: they have no rows, no features or no "
+            "loss of a constant prediction.",
             n_left_out,
         )
     vectors = np.array([[record.metafeatures.get(name, np.nan) for name in NAMES] for record in described], dtype=float)
@@ -153,7 +156,8 @@ def read_past(
         return _check_not_empty(kept, task_type)
     by_learner = snapshot.totals["trials_by_learner"]
     known = tuple(name for name in LEARNERS if name in learners or name in by_learner)
-    _log.warning("reading all trials of the knowledge base, %s in all", f"{sum(by_learner.values()):,}")
+    message = "reading all trials of the knowledge base, %s in all; the next call is faster"
+    _log.warning(message, f"{sum(by_learner.values()):,}", extra=PROGRESS)
     past = measure_past(snapshot.tasks, snapshot.read_columns(known), task_type, known)
     _check_not_empty(past, task_type)
     arrays = past.to_arrays()
@@ -192,7 +196,8 @@ def _read_kept(
                     continue
                 kept = updated
         except Exception as error:
-            _log.warning("The kept file %s cannot be used (%s).", make_encodable(str(path)), describe_error(error))
+            message = "The kept file %s cannot be used (%s), so all trials are read again; the advice is the same."
+            _log.warning(message, make_encodable(str(path)), describe_error(error))
             continue
         return kept.with_learners(spaces)
     return None

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from metahp.api.advisers import ask_about
 from metahp.api.past_knowledge import PastKnowledge, read_knowledge
 from metahp.core.metric import Metric
-from metahp.core.trial import Origin
+from metahp.core.trial import Origin, Protocol
 from metahp.datasets.table import Table
 from metahp.knowledge.snapshot import Snapshot
 from metahp.metafeatures.extract import MetaFeatures
 from metahp.refinement.strategy import Suggestion
 from metahp.study.search import WarmStart
+from metahp.surrogate.cost import CostModel, TaskCost
+from metahp.surrogate.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,6 +26,7 @@ class TableQuestion:
         metric: What is tuned for.
         learners: Names of the learners to choose from.
         n_warm: Number of warm points.
+        protocol: How trials are measured, where it counts what they cost; None where it does not.
     """
 
     table: Table
@@ -31,6 +34,7 @@ class TableQuestion:
     metric: Metric
     learners: Sequence[str]
     n_warm: int
+    protocol: Protocol | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,7 +60,7 @@ def find_warm_start(
     past: PastOfTable, question: TableQuestion, described: MetaFeatures, *, seconds_left: float
 ) -> WarmStart:
     """The warm start of a table; training may take a share of the `seconds_left`."""
-    _, advice, notes = ask_about(
+    adviser, advice, notes = ask_about(
         past.knowledge,
         question.table,
         question.metric,
@@ -68,12 +72,24 @@ def find_warm_start(
     origin = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
     notes = (*described.warnings, *notes)
     if prior.abstained:
-        notes = (*notes, f"past tasks not trusted, so the warm start is the portfolio: {prior.abstained}")
+        notes = (
+            *notes,
+            f"past tasks are no guide for this table ({prior.abstained}): the first trials are what is good in general",
+        )
     if past.is_whole_known:
-        notes = (*notes, "past tasks include this table with the rows that are set aside, so their score flatters")
+        why = "trials on the whole table, test rows included, chose the first configurations"
+        notes = (*notes, f"the test score may be too good: {why}; `cold` leaves them out")
     return WarmStart(
         prior=prior,
         points=tuple(Suggestion(prior.candidates[item.column], origin) for item in advice.items[: question.n_warm]),
         n_past_tasks=prior.n_tasks,
         notes=notes,
+        costs=None if question.protocol is None else _find_costs(adviser.past.evidence, question),
     )
+
+
+def _find_costs(evidence: Evidence, question: TableQuestion) -> TaskCost:
+    """What trials of a question's protocol cost."""
+    assert question.protocol is not None
+    n_folds = question.protocol.folds * question.protocol.repeats
+    return CostModel.fit(evidence).on(question.table.task, folds=n_folds, most_rows=question.protocol.max_rows)

@@ -10,10 +10,13 @@ from pathlib import Path
 from metahp.api.known_learners import find_known_learners
 from metahp.api.models import Model, count_cells, estimate_training_seconds, make_model_key, train_model
 from metahp.api.past_knowledge import MIN_PAST_TASKS, keep_measurements, read_past
+from metahp.api.quick_points import choose_quick_points, name_question, write_quick_points
+from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import find_guiding_metric
 from metahp.core.task import TaskType
 from metahp.core.text import make_encodable
+from metahp.core.warn import PROGRESS
 from metahp.knowledge import cache
 from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.store import KnowledgeBase
@@ -82,6 +85,7 @@ def train(
         content = snapshot.content_hash
         wanted: list[tuple[Measurements, Evidence]] = []
         skipped: list[TrainingOutcome] = []
+        points: dict[str, list[Configuration]] = {}
         for task_type in (TaskType.BINARY, TaskType.REGRESSION):
             try:
                 past = read_past(snapshot, task_type, names, is_exact=True)
@@ -99,10 +103,12 @@ def train(
                         skipped.append(
                             _describe_skipped(task_type, metric, scope, "fewer than two distinct tasks have trials")
                         )
-                    elif not _is_trained(
-                        folder, make_model_key(evidence, content), past, is_seed_enough=output is None
-                    ):
+                        continue
+                    points[name_question(task_type, metric, scope)] = choose_quick_points(evidence)
+                    key = make_model_key(evidence, content)
+                    if not _is_trained(folder, key, past, is_seed_enough=output is None):
                         wanted.append((past, evidence))
+        write_quick_points(folder, points)
     # The longest first, so that none of them starts last.
     wanted.sort(key=lambda pair: -count_cells(pair[1]))
     seconds = [estimate_training_seconds(evidence) for _, evidence in wanted]
@@ -129,7 +135,8 @@ def _is_trained(folder: Path, key: str, past: Measurements, *, is_seed_enough: b
             if Model.from_arrays(arrays, past.spaces).validations:
                 return True
         except Exception as error:
-            _log.warning("The model %s cannot be used (%s), so it is trained again.", make_encodable(str(path)), error)
+            message = "The model %s cannot be used (%s), so it is trained again."
+            _log.warning(message, make_encodable(str(path)), error, extra=PROGRESS)
     return False
 
 

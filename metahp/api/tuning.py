@@ -24,6 +24,7 @@ from metahp.api.background import (
     log_answer,
 )
 from metahp.api.known_learners import choose_learners
+from metahp.api.quick_points import read_quick_points
 from metahp.core.configuration import Configuration
 from metahp.core.errors import BusyError, KnowledgeBaseError
 from metahp.core.metric import find_metric
@@ -35,13 +36,21 @@ from metahp.knowledge.seed import list_seed_learners
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import find_learner
-from metahp.refinement.strategy import Suggestion
+from metahp.refinement.strategy import Observation, Suggestion, lengthen
 from metahp.results.directory import hold_directory
 from metahp.study.objective import ObjectiveRequest, tune_function
 from metahp.study.request import Folds, Place, Request, TableSettings
 from metahp.study.result import TuneResult
 from metahp.study.rows import split_rows
-from metahp.study.search import COLD_START, LateSearch, Search, WarmStart, order_quick_suggestions
+from metahp.study.search import (
+    COLD_START,
+    SHARE_OF_DEFAULT,
+    LateSearch,
+    Search,
+    WarmStart,
+    find_affordable,
+    order_quick_suggestions,
+)
 from metahp.study.table import Beginning, TableRequest, tune_table
 from metahp.study.trials import Storage, StudyTrials
 
@@ -149,7 +158,11 @@ def _open_base(
             raise
         # DuckDB turns a signal during a read into its own error.
         interrupts.check()
-        logger.warning("a cold start, and earlier trials from the result directory alone: %s", error)
+        message = (
+            "the search starts from library defaults, and goes on from the result directory alone: the knowledge base "
+            "cannot be read. %s"
+        )
+        logger.warning(message, error)
         if isinstance(source, KnowledgeBase):
             return source, None, None
         return _name_base(source), None, None
@@ -212,23 +225,55 @@ def _begin_table_late(study: _OpenStudy, table_request: TableRequest, beginning:
     def build(past: WarmStart) -> Search:
         from metahp.study.strategy import make_search
 
-        own, stopped_early = beginning.own, beginning.stopped_early
-        return make_search(request.start, past, beginning.spaces, own, seed=request.seed, stopped_early=stopped_early)
+        return make_search(
+            request.start,
+            past,
+            beginning.spaces,
+            beginning.own,
+            seed=request.seed,
+            stopped_early=beginning.stopped_early,
+            budget=request.budget,
+        )
 
     has_use = not request.start.is_cold or storage.base is not None
     background = BackgroundSearch(request.budget, learn if has_use else None, build)
-    costs = [find_learner(space.learner).relative_cost for space in beginning.spaces]
-    return _make_late_search(study, background, order_quick_suggestions(beginning.own, beginning.spaces, costs))
+    costs = {space.learner: find_learner(space.learner).relative_cost for space in beginning.spaces}
+    points = [] if request.start.is_cold else _read_quick_points(study, table_request, beginning)
+    first = order_quick_suggestions(beginning.own, beginning.spaces, list(costs.values()), points)
+    return _make_late_search(study, background, first, costs)
 
 
-def _make_late_search(study: _OpenStudy, background: BackgroundSearch, first: Sequence[Suggestion]) -> LateSearch:
-    """The late search of a background search, which is closed with the study."""
+def _read_quick_points(study: _OpenStudy, table_request: TableRequest, beginning: Beginning) -> list[Configuration]:
+    """What is good on past tasks in general, of the learners in question."""
+    folder = _find_source(study).path.parent
+    spaces = {space.learner: space for space in beginning.spaces}
+    points = read_quick_points(folder, table_request.rows.table.task.type, table_request.metric.name, spaces)
+    return [
+        lengthen(each, spaces[each.learner]) if each.learner in beginning.stopped_early else each for each in points
+    ]
+
+
+def _make_late_search(
+    study: _OpenStudy,
+    background: BackgroundSearch,
+    first: Sequence[Suggestion],
+    costs: Mapping[str, float] | None = None,
+) -> LateSearch:
+    """The late search of a background search, which is closed with the study.
+
+    With the `costs` of learners, what would take too much of the time is not tried before the search is ready.
+    """
     study.stack.callback(background.close)
     budget, is_cold = study.request.budget, study.request.start.is_cold
+
+    def choose(left: Sequence[Suggestion], observations: Sequence[Observation]) -> Suggestion | None:
+        return find_affordable(left, observations, costs or {}, SHARE_OF_DEFAULT * budget.seconds_left)
+
     return LateSearch(
         first,
         lambda is_urgent: background.await_search(budget.seconds_left if is_urgent else 0.0),
         lambda: "" if is_cold else background.note,
+        choose,
     )
 
 
@@ -249,6 +294,7 @@ def _make_question(study: _OpenStudy, table_request: TableRequest) -> "TableQues
         metric=table_request.metric,
         learners=table_request.learners,
         n_warm=study.request.start.n_warm,
+        protocol=table_request.rows.protocol if study.request.budget.timeout is not None else None,
     )
 
 
@@ -265,7 +311,7 @@ def _ask_past_tables(study: _OpenStudy, table_request: TableRequest, trials: Stu
         if is_open and not request.start.is_cold and storage.snapshot is not None:
             known = read_past_of_table(storage.snapshot, question)
     except KnowledgeBaseError as error:
-        past = WarmStart(notes=(f"a cold start: {error}",))
+        past = WarmStart(notes=(f"the search starts from library defaults: {error}",))
     storage.close_snapshot()
     if not is_open or (request.start.is_cold and storage.base is None):
         return past

@@ -10,7 +10,7 @@ from metahp.core.configuration import Given
 from metahp.core.errors import InputError
 from metahp.core.space import SearchSpace
 from metahp.core.text import name_column
-from metahp.core.warn import warn_user
+from metahp.core.warn import LoggedWarnings, warn_user
 from metahp.datasets.reading import make_reading_options
 from metahp.evaluation.limits import Limits
 from metahp.evaluation.worker_process import WorkerProcess
@@ -153,15 +153,17 @@ def recommend(
     from metahp.api.advice import advise_on
 
     table = load(X, y, target=target, task=task)
-    recommendation = advise_on(
-        table,
-        metric=metric,
-        k=k,
-        learners=learners,
-        knowledge_base=knowledge_base,
-        seed=seed,
-        budget_seconds=budget_seconds,
-    )
+    with LoggedWarnings() as logged:
+        recommendation = advise_on(
+            table,
+            metric=metric,
+            k=k,
+            learners=learners,
+            knowledge_base=knowledge_base,
+            seed=seed,
+            budget_seconds=budget_seconds,
+        )
+    recommendation = replace(recommendation, warnings=logged.add_to(recommendation.warnings))
     warn_user(recommendation.warnings, said=table.warnings)
     return recommendation
 
@@ -310,7 +312,9 @@ def tune(
         request = replace(request, worker=WorkerProcess())
     from metahp.api.tuning import tune_rows
 
-    result = tune_rows(request, settings, place, folds, X, y, target=target, task=task)
+    with LoggedWarnings() as logged:
+        result = tune_rows(request, settings, place, folds, X, y, target=target, task=task)
+    result = replace(result, warnings=logged.add_to(result.warnings))
     warn_user(result.warnings, said=said)
     return result
 
@@ -402,7 +406,9 @@ def tune_objective(
         metafeatures={} if metafeatures is None else metafeatures,
         name=name,
     )
-    result = tune_space(request, objective_request, place)
+    with LoggedWarnings() as logged:
+        result = tune_space(request, objective_request, place)
+    result = replace(result, warnings=logged.add_to(result.warnings))
     warn_user(result.warnings)
     return result
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from metahp.cli import options, output, phrases
+from metahp.cli.help import GroupedCommand
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import METRICS
 from metahp.core.text import make_printable
@@ -14,10 +15,19 @@ from metahp.core.text import make_printable
 if TYPE_CHECKING:
     from metahp.api.training import TrainingOutcome
 
+# Contents whose names say too little.
+_TITLES = {
+    "size_bytes": "size in bytes",
+    "defaults_by_learner": "trials of library defaults by learner",
+    "pending_segments": "files in the journal that are still to be read in",
+    "trials_set_aside": "trials outside of today's search spaces, not learned from",
+    "trials_of_unknown_learners": "trials of learners that this metahp does not know, not learned from",
+    "trials_without_metric": "trials without the default metric, not learned from",
+}
 app = typer.Typer(help="Show the knowledge base, and train its models.")
 
 
-@app.command("info")
+@app.command("info", cls=GroupedCommand)
 def print_info(
     kb: options.KnowledgeBasePath = None,
     form: Annotated[options.Format, typer.Option("--format", help="Output format.")] = options.Format.TABLE,
@@ -54,15 +64,11 @@ def _write_contents(contents: dict[str, Any], form: options.Format, out: Path | 
     if form is options.Format.JSON:
         output.write(output.format_json(contents), out)
     else:
-        output.write(
-            make_printable(
-                "".join(f"{_format_title(name)}: {_format_value(value)}\n" for name, value in contents.items())
-            ),
-            out,
-        )
+        lines = (f"{_format_title(name)}: {_format_value(value)}\n" for name, value in contents.items())
+        output.write(make_printable("".join(lines)), out)
 
 
-@app.command("path")
+@app.command("path", cls=GroupedCommand)
 def print_path(kb: options.KnowledgeBasePath = None) -> None:
     """Print the path of the knowledge base.
 
@@ -74,7 +80,7 @@ def print_path(kb: options.KnowledgeBasePath = None) -> None:
     output.write(f"{KnowledgeBase(find_knowledge_base_path(kb)).file}\n")
 
 
-@app.command("train")
+@app.command("train", cls=GroupedCommand)
 def train(
     kb: options.KnowledgeBasePath = None,
     learners: options.Learners = None,
@@ -122,12 +128,12 @@ def describe_trained(trained: "TrainingOutcome") -> str:
     text = make_printable(f"{trained.kind} {metric} {' + '.join(trained.learners)}".replace("  ", " "))
     if trained.why_not:
         return f"{text}: {make_printable(trained.why_not)}"
-    wins = "" if trained.win_rate != trained.win_rate else f", first beats the default on {trained.win_rate:.0%}"
+    wins = "" if trained.win_rate != trained.win_rate else f", #1 beats the default on {trained.win_rate:.0%} of them"
     return f"{text}: {trained.n_tasks} past tasks{wins}"
 
 
 def _format_title(name: str) -> str:
-    return name.removeprefix("n_").replace("_", " ")
+    return _TITLES.get(name) or name.removeprefix("n_").replace("_", " ")
 
 
 def _format_value(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from metahp.cli import describe, kb, options, output, predict, recommend, tune
+from metahp.cli.help import GroupedCommand
 from metahp.core.errors import MetahpError
 
 DEBUG_VARIABLE = "METAHP_DEBUG"
@@ -24,10 +25,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("recommend")(recommend.recommend)
-app.command("tune")(tune.tune)
-app.command("describe")(describe.describe)
-app.command("predict")(predict.predict)
+app.command("recommend", cls=GroupedCommand)(recommend.recommend)
+app.command("tune", cls=GroupedCommand)(tune.tune)
+app.command("describe", cls=GroupedCommand)(describe.describe)
+app.command("predict", cls=GroupedCommand)(predict.predict)
 app.add_typer(kb.app, name="kb")
 
 

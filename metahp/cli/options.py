@@ -44,7 +44,9 @@ Learners = Annotated[
 Budget = Annotated[
     float,
     typer.Option(
-        "--budget-seconds", min=0.0, help="Limit of the work on meta-features, in seconds of an ordinary core."
+        "--budget-seconds",
+        min=0.0,
+        help="Seconds of one core to describe the table; fewer make advice less certain.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Random seed of samples and models.")]

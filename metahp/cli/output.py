@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from metahp.cli import options
 from metahp.core.errors import InputError, MetahpError, MetahpWarning
 from metahp.core.text import make_printable
+from metahp.core.warn import is_progress
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -94,7 +95,8 @@ def warn(messages: Iterable[str], *, quiet: bool) -> None:
     """Print each warning as one line on standard error; none if `quiet`."""
     if not quiet:
         for message in messages:
-            complain(f"warning: {options.reword(message)}")
+            if message not in _handler.said:
+                complain(f"warning: {options.reword(message)}")
 
 
 class _WarningHandler(logging.Handler):
@@ -103,11 +105,19 @@ class _WarningHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.is_quiet = False
+        self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
+        message = record.getMessage()
+        if is_progress(record):
+            if not self.is_quiet:
+                complain(options.reword(message))
+            return
+        # The result of the command has it too, and is printed later.
+        self.said.add(message)
         if not self.is_quiet:
-            complain(f"{record.levelname.lower()}: {options.reword(record.getMessage())}")
+            complain(f"{record.levelname.lower()}: {options.reword(message)}")
 
 
 _handler = _WarningHandler()
@@ -118,6 +128,7 @@ def show_logs() -> Iterator[None]:
     """Print metahp's log records as warnings while the body runs."""
     logger = logging.getLogger("metahp")
     _handler.is_quiet = False
+    _handler.said.clear()
     logger.addHandler(_handler)
     try:
         with warnings.catch_warnings():
@@ -240,14 +251,20 @@ def write_rich(parts: Iterable["RenderableType"], path: Path | None = None) -> N
         terminal = make_console()
         with report_write_errors():
             for part in parts:
-                terminal.print(part)
+                print_part(terminal, part)
             sys.stdout.flush()
         return
     text = StringIO()
     page = make_console(text)
     for part in parts:
-        page.print(part)
+        print_part(page, part)
     write(text.getvalue(), path)
+
+
+def print_part(console: "Console", part: "RenderableType") -> None:
+    """Print a text or a table; a text that is not to be wrapped stays one line."""
+    # Printed as it is: rich would forget that it is not to be wrapped.
+    console.print(part, soft_wrap=bool(getattr(part, "no_wrap", False)))
 
 
 def format_json(value: Any) -> str:

@@ -30,9 +30,7 @@ def format_table(table: "Table", file: str) -> str:
     if table.task.type.is_classification:
         minority = np.bincount(table.y).min() / table.y.size
         classes = f", {table.task.n_classes} classes" if table.task.n_classes > 2 else ""
-        line += f"{classes}, {'minority' if table.task.n_classes == 2 else 'smallest'} {minority:.0%}".replace(
-            "%", " %"
-        )
+        line += f"{classes}, rarest class {minority:.0%}".replace("%", " %")
     return line
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from metahp.cli import options, output, startup
+from metahp.core.text import format_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,9 +51,8 @@ def predict(
     outputs = model.outputs(features)
     if score:
         value, n_rows = model.score_of(outputs, frame)
-        output.complain(
-            f"{model.metric.label}: {model.metric.speak(value):.4f} on {n_rows:,} row(s) with a known {model.target}"
-        )
+        rows = f"{format_count(n_rows, 'row')} with a known {model.target}"
+        output.complain(f"{model.metric.label}: {model.metric.speak(value):.4f} on {rows}")
     predictions = _format_csv(
         model.decided(outputs),
         outputs,

@@ -14,6 +14,7 @@ from metahp.cli import options, output, phrases, startup
 from metahp.cli.reading import reads_table
 from metahp.core.errors import InputError
 from metahp.core.metric import METRICS
+from metahp.core.text import format_seconds
 from metahp.datasets.reading import ReadingOptions
 
 if TYPE_CHECKING:
@@ -121,13 +122,13 @@ def make_report(
     yield ""
     if width < WIDE:
         for item in recommendation.items:
-            origin = f" ({item.origin})" if width < MEDIUM else ""
+            origin = f" ({item.origin.words})" if width < MEDIUM and item.origin != "default" else ""
             line = f"{item.rank}  {item.learner}{origin}: {_format_hyperparameters(recommendation, item)}"
             yield output.make_text(
                 "\n".join(textwrap.wrap(line, width - 1, initial_indent="  ", subsequent_indent="     "))
             )
         yield ""
-    for line in (_explain_gains(recommendation), _explain_order(recommendation)):
+    for line in (recommendation.score_words, _explain_gains(recommendation), _explain_order(recommendation)):
         if line:
             yield output.make_text(line)
     if why := _format_reasons(recommendation):
@@ -136,7 +137,7 @@ def make_report(
         yield output.make_text(record)
     if again:
         # One line, so that it can be copied.
-        yield output.make_text(f"Next: {again}", no_wrap=True, overflow="ignore")
+        yield output.make_text(f"Next: {again}", no_wrap=True)
 
 
 def _make_script_command(
@@ -159,15 +160,18 @@ def _make_score_table(recommendation: "Recommendation", width: int) -> "Renderab
     from rich.table import Table as RichTable
 
     metric, has_gains = recommendation.metric, bool(recommendation.reference)
+    has_scores = any(not math.isnan(item.score) for item in recommendation.items)
     table = RichTable(box=None, pad_edge=True, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("#", justify="right", no_wrap=True)
     # What may be long is folded and never cut.
     table.add_column("learner", overflow="fold")
     measured = "measured" if recommendation.is_known_task else "expected"
-    table.add_column(f"{measured} {metric.label if len(metric.label) <= LONG_METRIC else 'score'}", overflow="fold")
+    if has_scores:
+        name = metric.label if len(metric.label) <= LONG_METRIC else "score"
+        table.add_column(f"{measured} {name}", overflow="fold")
     if has_gains:
         table.add_column("gain", overflow="fold")
-    table.add_column("fit", justify="right", no_wrap=True)
+    table.add_column("fit time", justify="right", no_wrap=True)
     if width >= MEDIUM:
         table.add_column("origin", no_wrap=True)
     if width >= WIDE:
@@ -176,10 +180,10 @@ def _make_score_table(recommendation: "Recommendation", width: int) -> "Renderab
         cells = [
             str(item.rank),
             item.learner,
-            format_expected(item, metric),
+            *([format_expected(item, metric)] if has_scores else []),
             *([format_gain(item)] if has_gains else []),
-            format_fit_seconds(item.fit_seconds),
-            *([str(item.origin)] if width >= MEDIUM else []),
+            format_seconds(item.fit_seconds),
+            *([item.origin.words] if width >= MEDIUM else []),
             *([_format_hyperparameters(recommendation, item)] if width >= WIDE else []),
         ]
         table.add_row(*map(output.make_text, cells))
@@ -207,17 +211,6 @@ def format_gain(item: "Recommended") -> str:
 
 def _count_decimals(item: "Recommended") -> int:
     return phrases.count_decimals(item.high - item.low)
-
-
-def format_fit_seconds(seconds: float) -> str:
-    """Training time in seconds, minutes or hours."""
-    if math.isnan(seconds):
-        return phrases.UNKNOWN
-    if seconds < 0.1:
-        return "<0.1 s"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _strip_zero(number: str) -> str:
@@ -256,7 +249,11 @@ def _format_reasons(recommendation: "Recommendation") -> str:
         return "Why: these are good on past tables in general; no past table is a guide for this one."
     parts = []
     if recommendation.neighbours:
-        near = ", ".join(f"{neighbour.task} ({neighbour.similarity:.2f})" for neighbour in recommendation.neighbours)
+        words = ["similarity ", *("" for _ in recommendation.neighbours)]
+        near = ", ".join(
+            f"{neighbour.task} ({word}{neighbour.similarity:.2f})"
+            for word, neighbour in zip(words, recommendation.neighbours, strict=False)
+        )
         parts.append(f"most like {near}")
     parts += recommendation.reasons
     return f"Why: {'; '.join(parts)}." if parts else ""
@@ -267,11 +264,9 @@ def _format_track_record(recommendation: "Recommendation") -> str:
     if record is None:
         return ""
     metric = METRICS[record.metric].label
-    # Where several learners compete, `surrogate.validation` compares with the default of the first.
-    default = record.learner.partition("+")[0]
     line = (
         f"Track record of {record.learner.replace('+', ' + ')} on {record.n_tasks:,} past tasks ({metric}), each left "
-        f"out of training: #1 beat the default of {default} on {record.win_rate:.0%}".replace("%", " %")
+        f"out of training: #1 beat the default of {record.reference} on {record.win_rate:.0%}".replace("%", " %")
     )
     if not math.isnan(record.random_trials):
         line += f"; the first {record.k} were worth {record.random_trials:.0f} random trials"

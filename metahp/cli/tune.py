@@ -13,6 +13,7 @@ import typer
 
 from metahp.cli import options, output, phrases, startup
 from metahp.cli.reading import reads_table
+from metahp.core.text import format_count
 from metahp.datasets.reading import ReadingOptions
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def tune(
         bool, typer.Option("--voting", help="Let the members of the ensemble vote instead of averaging.")
     ] = False,
     patience: Annotated[
-        int | None, typer.Option("--patience", help="Stop after this many trials without an improvement.")
+        int | None,
+        typer.Option("--patience", help="Stop after so many trials without improvement.  [default: no limit]"),
     ] = None,
     stop_when_flat: Annotated[
         bool, typer.Option("--stop-when-flat", help="Stop where more trials are expected to bring very little.")
@@ -273,7 +275,8 @@ class _Display:
 
 def format_plan(plan: "Plan") -> list[str]:
     """Lines about the plan of a run: the table, how trials are measured, and where the search starts."""
-    outer = f" · {plan.n_test_rows:,} more rows set aside for the test" if plan.n_test_rows else ""
+    more = "more row" if plan.n_test_rows == 1 else "more rows"
+    outer = f" · {plan.n_test_rows:,} {more} set aside for the test" if plan.n_test_rows else ""
     sample = f" on {plan.protocol.max_rows:,} rows" if plan.protocol.max_rows < plan.table.task.n_rows else ""
     kind = {"": "", "group": " by group", "time": " by time"}.get(
         plan.protocol.splits.partition(":")[0], " of your own"
@@ -283,20 +286,28 @@ def format_plan(plan: "Plan") -> list[str]:
         f"metric {phrases.format_metric(plan.metric, plan.table)}, {plan.protocol.folds} folds{kind}{sample}",
     ]
     if plan.n_earlier >= plan.n_trials:
-        return [*lines, f"nothing left to do: {plan.n_earlier} trials exist already; ask for more with --trials"]
+        return [*lines, f"{_format_trials(plan)}; ask for more with --trials"]
     start = (
-        f"warm start: {plan.n_warm} of {plan.n_trials} trials from {plan.n_past_tasks:,} past tasks"
+        f"starts from {format_count(plan.n_warm, 'recommended configuration')}, "
+        f"learned from {format_count(plan.n_past_tasks, 'past task')}"
         if plan.n_warm
         else "library defaults first, while past tasks are asked"
         if plan.is_learning
-        else "cold start"
+        else "starts from library defaults"
     )
-    device = f" · device {plan.device}" if plan.device else ""
-    journal = "trials recorded" if plan.is_recorded else "trials not recorded"
-    lines.append(f"{start} · strategy {plan.strategy}{device} · {journal}")
-    if plan.n_earlier:
-        lines.append(f"continuing after {plan.n_earlier} earlier trials, {plan.n_trials - plan.n_earlier} more to run")
-    return lines
+    device = f" on {plan.device}" if plan.device else ""
+    journal = (
+        "results are added to your knowledge base"
+        if plan.is_recorded
+        else "results are not added to your knowledge base"
+    )
+    return [*lines, f"{start} · strategy {plan.strategy}{device}", f"{_format_trials(plan)} · {journal}"]
+
+
+def _format_trials(plan: "Plan") -> str:
+    from metahp.study.progress import format_plan as format_number
+
+    return format_number(plan.n_trials, plan.n_earlier)
 
 
 def fit_progress(progress: "Progress", width: int) -> str:
@@ -327,74 +338,80 @@ def format_report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
     best, metric = result.best_trial_, result.metric
     spread = "" if math.isnan(error) else f" ± {error:.{digits}f}"
     yield (
-        f"best {metric.speak(result.best_score_):.{digits}f}{spread} {metric.label} (cross-validated; optimistic, "
-        f"because it selected the trial): {result.best_learner_}, "
-        f"trial {result.number_of(best)} of {len(result.trials)}, {best.origin}"
+        f"best {metric.label} {metric.speak(result.best_score_):.{digits}f}{spread} "
+        f"({_describe_score(result)}): {result.best_learner_}, "
+        f"trial {result.number_of(best)} of {len(result.trials)}, {best.origin.words}"
     )
     width = output.find_width() - 1
     changed = phrases.format_changes(best.configuration, result.defaults[result.best_learner_])
     yield from textwrap.wrap(changed, width, initial_indent="  ", subsequent_indent="  ")
-    beside = []
-    if result.default_score_ is not None:
-        beside.append(f"default {metric.speak(result.default_score_):.{digits}f}")
-    if result.warm_score_ is not None:
-        beside.append(f"best warm point {metric.speak(result.warm_score_):.{digits}f}")
+    if len(result.trials) > 1:
+        yield f"best {metric.label} by origin: {_format_origins(result, digits)}"
     has_ensemble = result.ensemble_ is not None and len(result.ensemble_.members) > 1
     is_model = is_ensemble and has_ensemble
     if has_ensemble:
-        beside.append(_format_ensemble(result))
-    if beside:
-        yield " · ".join(beside)
+        yield _format_ensemble(result, is_model=is_model)
     if result.test_score_ is not None:
         score = metric.speak(result.test_score_)
         shown = phrases.UNKNOWN if math.isnan(score) else f"{score:.{digits}f}"
         of = " of the ensemble" if is_model else ""
-        yield f"test {shown} {metric.label}{of} on {result.n_test_rows:,} rows not used for tuning"
+        yield f"test {metric.label} {shown}{of} on {format_count(result.n_test_rows, 'row')} not used for tuning"
     if result.directory is not None:
         what = "the ensemble" if is_model else "the best model"
         names = ", ".join(sorted(path.name for path in result.directory.iterdir() if path.name != "study"))
-        yield f"written to {result.directory}/: {what} ({names})"
-    if line := _format_warm_start(result, digits):
-        yield line
+        rows = "all other rows" if result.n_test_rows else "all rows"
+        yield f"written to {result.directory}/: {what}, trained on {rows} ({names})"
     if result.outlook is not None:
         yield f"more time is expected to bring {format_gain(result.outlook, metric.label)} in the next minute"
     yield _format_counts(result)
 
 
-def _format_ensemble(result: "TuneResult") -> str:
+def _describe_score(result: "TuneResult") -> str:
+    """What the score of the best trial is, and its spread."""
+    spread = "mean" if math.isnan(result.best_standard_error_) else "mean ± standard error"
+    folds = len(result.best_trial_.fold_losses[result.metric.name])
+    selected = "; optimistic, because it selected the trial" if len(result.trials) > 1 else ""
+    return f"{spread} of {format_count(folds, 'fold')}{selected}"
+
+
+def _format_origins(result: "TuneResult", digits: int) -> str:
+    """The best score among the trials of each origin, and how many trials these are."""
+    from metahp.core.trial import TrialState
+    from metahp.study.trials import WARM
+
+    by_origin: dict[str, list[float]] = {}
+    for trial in result.trials:
+        words = "past tasks" if trial.origin in WARM else trial.origin.words
+        is_complete = trial.state is TrialState.COMPLETE
+        by_origin.setdefault(words, []).append(trial.loss(result.metric.name) if is_complete else math.inf)
+    parts = []
+    for words, losses in by_origin.items():
+        loss = min((loss for loss in losses if not math.isnan(loss)), default=math.inf)
+        spoken = result.metric.speak(result.metric.score(loss))
+        score = f"{spoken:.{digits}f}" if math.isfinite(spoken) else phrases.UNKNOWN
+        parts.append(f"{words} {score} ({format_count(len(losses), 'trial')})")
+    return ", ".join(parts)
+
+
+def _format_ensemble(result: "TuneResult", *, is_model: bool) -> str:
     ensemble = result.ensemble_
     assert ensemble is not None
-    line = f"ensemble of {len(ensemble.members)}"
+    line = f"ensemble of {format_count(len(ensemble.members), 'trial')}"
     if ensemble.gain is None:
         return line
     digits = phrases.count_decimals(ensemble.gain.standard_error)
     gain = ensemble.gain.gain
+    hint = "; --ensemble writes it" if gain > ensemble.gain.standard_error and not is_model else ""
     return (
-        f"{line}: {abs(gain):.{digits}f} ± {ensemble.gain.standard_error:.{digits}f} "
-        f"{'worse' if gain < 0 else 'better'} than a single model, measured on rows that chose neither"
+        f"{line}: {result.metric.label} {'worse' if gain < 0 else 'better'} than a single model's by "
+        f"{abs(gain):.{digits}f} ± {ensemble.gain.standard_error:.{digits}f}, measured on rows that chose neither{hint}"
     )
 
 
-def _format_warm_start(result: "TuneResult", digits: int) -> str:
-    measured = result.warm_start()
-    if measured is None or measured["best_score"] is None:
-        return ""
-    n = measured["refinement_trials"]
-    points = f"{measured['points']} point{'s' if measured['points'] > 1 else ''}"
-    line = f"warm start: {points} reached {result.metric.speak(measured['best_score']):.{digits}f}"
-    refined = measured["refinement_best_score"]
-    if not n or refined is None:
-        return line
-    gain = abs(refined - measured["best_score"])
-    is_better = result.metric.loss(refined) < result.metric.loss(measured["best_score"])
-    trials = f"{n} trial{'s' if n > 1 else ''} of refinement"
-    return f"{line}; {trials} {f'improved it by {gain:.1g}' if is_better else 'did not improve it'}"
-
-
 def _format_counts(result: "TuneResult") -> str:
-    states = [str(trial.state).replace("_", " ") for trial in result.trials]
-    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
+    states = [trial.state for trial in result.trials]
+    counted = ", ".join(f"{states.count(state)} {state.words}" for state in sorted(set(states)))
     ended = f" ({_ENDED[result.ended]})" if result.ended in _ENDED else ""
     n = result.n_recorded
-    added = f" · {n} trial{'s' if n != 1 else ''} added to your knowledge base" if n else ""
+    added = f" · {format_count(n, 'trial')} added to your knowledge base" if n else ""
     return f"trials: {counted}{ended}{added}"

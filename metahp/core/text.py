@@ -26,6 +26,27 @@ def join_names(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
+def format_count(n: int, noun: str) -> str:
+    """A number of things: `1 trial`, `1,797 rows`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def format_number(number: float, form: str = ".4g") -> str:
+    """A number for a person; a dash for NaN."""
+    return "–" if number != number else format(number, form)
+
+
+def format_seconds(seconds: float) -> str:
+    """Training time in seconds, minutes or hours; a dash for NaN."""
+    if seconds != seconds:
+        return "–"
+    if seconds < 0.1:
+        return "<0.1 s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
 def name_column(label: object) -> str:
     """The name of a column in a frame, whose labels may be numbers or tuples; those of a tuple are joined by `_`."""
     if isinstance(label, tuple):

@@ -46,6 +46,20 @@ class TrialState(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     PRUNED = "pruned"
 
+    @property
+    def words(self) -> str:
+        """How it ended, in words for a person."""
+        return _STATE_WORDS[self]
+
+
+_STATE_WORDS = {
+    TrialState.COMPLETE: "complete",
+    TrialState.FAILED: "failed",
+    TrialState.TIMEOUT: "out of time",
+    TrialState.OUT_OF_MEMORY: "out of memory",
+    TrialState.PRUNED: "stopped early as hopeless",
+}
+
 
 class Origin(StrEnum):
     """Where a configuration came from."""
@@ -58,6 +72,23 @@ class Origin(StrEnum):
     POSTERIOR = "posterior"
     USER = "user"
     IMPORTED = "imported"
+
+    @property
+    def words(self) -> str:
+        """Where it came from, in words for a person."""
+        return _ORIGIN_WORDS[self]
+
+
+_ORIGIN_WORDS = {
+    Origin.DEFAULT: "library default",
+    Origin.DESIGN: "random search",
+    Origin.PUBLISHED: "published",
+    Origin.PORTFOLIO: "all past tasks",
+    Origin.SURROGATE: "similar tasks",
+    Origin.POSTERIOR: "search",
+    Origin.USER: "yours",
+    Origin.IMPORTED: "imported",
+}
 
 
 def find_loss_fault(metric: str, losses: Sequence[float]) -> str:

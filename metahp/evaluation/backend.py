@@ -25,11 +25,13 @@ class Outcome:
 
     `predictions` are float32, shape (n_rows, n_classes) or (n_rows,) over all rows of the table, averaged over repeats
     and NaN where a row was tested in no fold. `asked` is the configuration of the job; None where that is the trial's.
+    `seconds` is how long the trial took on the clock, NaN where that was not measured.
     """
 
     trial: Trial
     predictions: np.ndarray | None = None
     asked: Configuration | None = None
+    seconds: float = float("nan")
 
 
 class Candidate(Protocol):

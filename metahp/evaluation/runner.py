@@ -125,6 +125,7 @@ class Runner:
         """As `run`, with the out-of-fold predictions where the job keeps them."""
         self._start_if_needed()
         answer: Any = None
+        start = time.monotonic()
         if self._loaded != job.source:
             self._loaded = None
             answer = self._ask(_make_messages(job.source), START_SECONDS, job.limits.memory_mib)
@@ -139,10 +140,12 @@ class Runner:
                 early_stopping=job.early_stopping,
                 n_threads=job.n_threads,
             )
+            start = time.monotonic()
             answer = self._ask([question], job.limits.seconds, job.limits.memory_mib)
         if self._is_stopped:
             raise WorkerError("The runner was stopped while a trial was running.")
-        return Outcome(_make_trial(job, answer), getattr(answer, "predictions", None), job.configuration)
+        predictions = getattr(answer, "predictions", None)
+        return Outcome(_make_trial(job, answer), predictions, job.configuration, time.monotonic() - start)
 
     def call(self, function: Callable[[Any], Any], argument: Any) -> Any:
         """The result of `function(argument)` in the worker, without limits; both must be picklable.

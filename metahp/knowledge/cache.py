@@ -97,7 +97,7 @@ def save(folder: Path, key: str, arrays: Mapping[str, np.ndarray], newest_kept: 
         write_file(path, content.getvalue())
     except OSError as error:
         _log.warning(
-            "Trained models cannot be kept in %s (%s); the next call trains again.",
+            "What was learned cannot be kept in %s (%s), so each call takes as long; make that folder writable.",
             path.parent,
             error.strerror,
         )
@@ -140,7 +140,7 @@ def _read_files(paths: Iterable[Path]) -> Iterator[tuple[Path, dict[str, np.ndar
             arrays = _read(path)
         except Exception as error:
             _log.warning(
-                "The cached file %s cannot be read (%s) and is not used.",
+                "The cached file %s cannot be read (%s) and is not used: this call takes longer.",
                 make_encodable(str(path)),
                 " ".join(make_encodable(str(error)).split()),
             )

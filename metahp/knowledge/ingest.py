@@ -92,7 +92,8 @@ def take_in(connection: duckdb.DuckDBPyConnection, journal: Journal, paths: Sequ
         # The database knows their names, so the next ingest only moves them.
         warn(
             "archive",
-            f"Ingested segments cannot be moved to {journal.archive} ({error.strerror}) and stay in the journal.",
+            f"Nothing is lost, but each call reads the journal again: it cannot be moved to {journal.archive} "
+            f"({error.strerror}); make that folder writable.",
         )
     return len(added)
 
@@ -149,7 +150,9 @@ def _read_back(connection: duckdb.DuckDBPyConnection, journal: Journal, paths: S
         if not segment.entries:
             aside = journal.set_aside(path, replace(segment, is_unfit=True))
             _log.warning(
-                "The archived segment %s cannot be read and was renamed to %s.", make_encodable(str(path)), aside
+                "The archived trials in %s cannot be read and are lost to the advice; the file was renamed to %s.",
+                make_encodable(str(path)),
+                aside,
             )
         elif all(_is_known(entry.record, known, tasks) for entry in segment.entries):
             path.unlink(missing_ok=True)

@@ -210,15 +210,17 @@ def describe_faults(path: Path, segment: Segment) -> str:
     """Message about a segment with unreadable records."""
     name = f"The journal segment {make_encodable(str(path))}"
     if segment.newer:
-        return f"{name} was written by a newer metahp and is not read. Upgrade with: pip install -U metahp"
+        return f"{name} is of a newer metahp, so advice does not learn from it. Upgrade with: pip install -U metahp"
     if segment.is_unfit:
-        return f"{name} is not a valid segment and is left out: {segment.first_fault}."
-    return f"{name} has {segment.n_lost} record(s) that cannot be read and are left out; {segment.first_fault}."
+        return f"{name} is not a valid segment, so advice does not learn from it: {segment.first_fault}."
+    lost = f"{segment.n_lost} record(s) that cannot be read and that advice does not learn from"
+    return f"{name} has {lost}; {segment.first_fault}."
 
 
 def describe_error(path: Path, error: OSError) -> str:
     """Message about a segment that the system cannot read at present."""
-    return f"The journal segment {make_encodable(str(path))} cannot be read ({error.strerror}) and is left where it is."
+    name = f"The journal segment {make_encodable(str(path))}"
+    return f"{name} cannot be read ({error.strerror}), so advice does not learn from it."
 
 
 def _is_same(first: Path, second: Path) -> bool:

@@ -37,7 +37,7 @@ def open_snapshot(source: str | Path | KnowledgeBase | None = None) -> tuple[Kno
     try:
         seed = find_seed_folder()
     except KnowledgeBaseError as error:
-        _log.warning("%s Until then, the knowledge base holds your own trials only.", error)
+        _log.warning("%s Until then, advice rests on your own trials only.", error)
         return base, base.take_snapshot()
     if not base.file.exists():
         import_seed(base, seed)
@@ -53,5 +53,7 @@ def open_snapshot(source: str | Path | KnowledgeBase | None = None) -> tuple[Kno
     try:
         import_seed(base, seed)
     except KnowledgeBaseError as error:
-        _log.warning("The seed of this version of metahp could not be added to the knowledge base: %s", error)
+        _log.warning(
+            "Advice rests on the past tasks of an older metahp: those of this version could not be added. %s", error
+        )
     return base, base.take_snapshot()

@@ -28,7 +28,7 @@ class WarnOnce:
             self._given |= {f"{what} {key}" for key in fresh}
             key, reason = next(iter(fresh.items()))
             _log.warning(
-                "%d %s of %s are not valid and are left out; the first is %s: %s.",
+                "%d %s of %s are not valid, so advice does not learn from them; the first is %s: %s.",
                 len(fresh),
                 what,
                 file,

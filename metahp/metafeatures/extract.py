@@ -102,7 +102,7 @@ def extract(table: Table, *, budget_seconds: float, clock: Callable[[], float], 
         values, seconds, notes = run_steps(chosen, clock)
     if skipped:
         needed = view.seconds_to_order + sum(step.expected_seconds for step in steps)
-        notes.append(f"{_explain(skipped)}; `budget_seconds={math.ceil(10 * needed) / 10:g}` allows all meta-features")
+        notes.append(f"{_explain(skipped)}; `budget_seconds={math.ceil(10 * needed) / 10:g}` allows for all of it")
     return MetaFeatures(values, seconds, tuple(notes), VERSION)
 
 
@@ -142,7 +142,7 @@ def run_steps(
         taken = sum(seconds.values())
         if taken > max(TOO_SLOW * expected, PATIENCE_SECONDS):
             notes.append(
-                f"{_explain(steps[index:])}; the earlier meta-features took {taken:.0f} s of processor time instead of "
+                f"{_explain(steps[index:])}; the others took {taken:.0f} s of processor time instead of "
                 f"{expected:.2g} s, so try again in a process that does nothing else"
             )
             break
@@ -151,7 +151,11 @@ def run_steps(
             failures.setdefault(reason, []).append(step)
         seconds[_get_group(step)] += clock() - start
         expected += step.expected_seconds
-    return values, seconds, [f"{_list_names(failed)} failed: {reason}" for reason, failed in failures.items()] + notes
+    return (
+        values,
+        seconds,
+        [f"{_explain(failed)}: they failed ({reason})" for reason, failed in failures.items()] + notes,
+    )
 
 
 def _run(step: Step, values: dict[str, float]) -> str:
@@ -172,21 +176,20 @@ def _explain(steps: Sequence[Step]) -> str:
     """Which meta-features are missing without these steps, and what that means for the advice."""
     has_probes = all("probe_skill" not in step.names for step in steps)
     meaning = "less certain than it could be" if has_probes else "about as good as a fixed portfolio"
-    return f"described without {_list_names(steps)}, so the advice is {meaning}"
+    return f"the table is described without {_list_names(steps)}, so the advice is {meaning}"
 
 
 def _get_group(step: Step) -> str:
     return GROUP_OF[step.names[0]]
 
 
-def _list_names(steps: Sequence[Step], most: int = 3) -> str:
-    """Names of meta-features for messages, at most `most` of each group; a complete group by the group's name."""
+def _list_names(steps: Sequence[Step]) -> str:
+    """Groups of meta-features for messages, each whole or in part."""
     parts = []
     for group in dict.fromkeys(map(_get_group, steps)):
         names = [name for step in steps if _get_group(step) == group for name in step.names]
         if len(names) == len(_NAMES[group]):
             parts.append(group)
         else:
-            more = f" and {len(names) - most} more" if len(names) > most else ""
-            parts.append(f"{group} ({', '.join(names[:most])}{more})")
+            parts.append(f"some of {group}")
     return ", ".join(parts)

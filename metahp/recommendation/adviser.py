@@ -64,12 +64,17 @@ class Advice:
         neighbours: The most similar past tasks, the most similar first.
         reasons: What speaks most for the first candidate, each in words.
         prior: The prior that chose the candidates.
+        reference: The learner whose library default gains are over: that of the track record where there is one, else
+            that of the first candidate.
+        reference_loss: Expected loss of that default; NaN where it is unknown.
     """
 
     items: tuple[AdvisedCandidate, ...]
     neighbours: tuple[Neighbour, ...]
     reasons: tuple[str, ...]
     prior: Prior
+    reference: str
+    reference_loss: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -172,10 +177,9 @@ class Adviser:
         prior = self.make_prior(task, metafeatures, names, constant)
         batch = prior.batch(k, among)
         first, later = self.validation.compute_intervals()
+        losses = self.forecast.predict_relative_losses([*batch, *self.forecast.defaults.values()], metafeatures, prior)
         items = []
-        for rank, (column, (loss, default)) in enumerate(
-            zip(batch, self.forecast.predict_relative_losses(batch, metafeatures, prior), strict=True)
-        ):
+        for rank, (column, (loss, default)) in enumerate(zip(batch, losses[: len(batch)], strict=True)):
             low, high = later if rank else first
             items.append(
                 AdvisedCandidate(
@@ -195,7 +199,21 @@ class Adviser:
             similar.setdefault(past_task.name or past_task.id, float(prior.similarity[i]))
         neighbours = tuple(Neighbour(*pair) for pair in list(similar.items())[:N_NEIGHBOURS])
         reasons = () if prior.abstained else self._find_reasons(metafeatures, names, items[0].column)
-        return Advice(items=tuple(items), neighbours=neighbours, reasons=reasons, prior=prior)
+        # The hardest default to beat: a gain over a worse one would flatter.
+        of_defaults = {
+            learner: float(constant * np.exp(default))
+            for learner, (_, default) in zip(self.forecast.defaults, losses[len(batch) :], strict=True)
+            if not math.isnan(default)
+        }
+        reference = min(of_defaults, key=of_defaults.__getitem__, default=prior.candidates[items[0].column].learner)
+        return Advice(
+            items=tuple(items),
+            neighbours=neighbours,
+            reasons=reasons,
+            prior=prior,
+            reference=reference,
+            reference_loss=of_defaults.get(reference, items[0].default_loss),
+        )
 
     def make_prior(self, task: Task, metafeatures: np.ndarray, names: tuple[str, ...], constant: float) -> Prior:
         """The prior of `task`; it abstains where past tasks cannot be trusted. Arguments as in `advise`."""

@@ -3,7 +3,7 @@
 import html
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,8 @@ import pandas as pd
 from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
 from metahp.core.task import Task
-from metahp.core.trial import Origin
+from metahp.core.text import format_count, format_number, format_seconds
+from metahp.core.trial import Origin, Protocol
 from metahp.datasets.preparation import Preparation
 from metahp.learners.arguments import make_arguments, show_arguments
 from metahp.learners.table_estimator import TableEstimator
@@ -19,7 +20,7 @@ from metahp.learners.table_estimator import TableEstimator
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Recommended:
     """One recommended configuration.
 
@@ -52,6 +53,12 @@ class Recommended:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "configuration", show_arguments(self.configuration))
+
+    def __repr__(self) -> str:
+        names = ("score", "low", "high", "default_score", "gain", "fit_seconds")
+        known = {name: getattr(self, name) for name in names if not math.isnan(getattr(self, name))}
+        numbers = "".join(f", {name}={number:.4g}" for name, number in known.items())
+        return f"Recommended(rank={self.rank}, {self.configuration!r}{numbers}, origin='{self.origin}')"
 
     @property
     def learner(self) -> str:
@@ -100,6 +107,11 @@ class TrackRecord:
     win_rate: float
     random_trials: float
 
+    @property
+    def reference(self) -> str:
+        """The learner whose library default the first configuration is compared with: the first of the learners."""
+        return self.learner.partition("+")[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Recommendation:
@@ -119,6 +131,9 @@ class Recommendation:
         n_past_tasks: Number of tasks in the knowledge base.
         n_past_trials: Number of trials in the knowledge base.
         preparation: How raw columns become features.
+        protocol: How scores are measured: on most past tasks where they are expected, on this one where it is known.
+        reference_learner: The learner whose library default all gains are over; empty for that of the first
+            configuration whose default has a known score.
         warnings: What a user should know about the table and the advice, one sentence each.
         seed: Seed of the estimators that `estimators` makes.
     """
@@ -135,21 +150,51 @@ class Recommendation:
     n_past_tasks: int
     n_past_trials: int
     preparation: Preparation
+    protocol: Protocol = field(default_factory=Protocol)
+    reference_learner: str = ""
     warnings: tuple[str, ...] = ()
     seed: int = 0
 
     def __repr__(self) -> str:
-        best = self.best
-        score = "" if math.isnan(best.score) else f", expected {self.metric.label} {self.metric.speak(best.score):.4g}"
-        warned = f"; {len(self.warnings)} warning(s)" if self.warnings else ""
-        return f"Recommendation({len(self.items)} for {self.target!r}, {self.task.type}: {best.learner}{score}{warned})"
+        return f"Recommendation({self._summarise()})"
+
+    def _summarise(self) -> str:
+        best, kind = self.best, "measured" if self.is_known_task else "expected"
+        score = "" if math.isnan(best.score) else f", {kind} {self.metric.label} {self.metric.speak(best.score):.4g}"
+        warned = f"; {format_count(len(self.warnings), 'warning')}" if self.warnings else ""
+        n = format_count(len(self.items), "configuration")
+        return f"{n} for {self.target!r} ({self.task.type}), first {best.learner}{score}{warned}"
 
     def _repr_html_(self) -> str:
-        """A table for notebooks, with the warnings below it."""
-        shown = self.frame().drop(columns=["low", "high"]).astype({"configuration": str})
-        table = shown.to_html(index=False, float_format="{:.4g}".format, na_rep="–")
-        lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.warnings)
-        return f"<p>{html.escape(repr(self))}</p>{table}{lines}"
+        """A table for notebooks, with what its scores are and the warnings below it."""
+        table = pd.DataFrame(self._make_rows()).to_html(index=False)
+        gains = f"Gains are over the library default of {self.reference}." if self.reference else ""
+        lines = (self.score_words, gains, *(f"Warning: {line}" for line in self.warnings))
+        below = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
+        return f"<p>{html.escape(self._summarise())}</p>{table}{below}"
+
+    def _make_rows(self) -> list[dict[str, Any]]:
+        """The rows of the table for notebooks; a column without any number is left out."""
+        speak, kind = self.metric.speak, "measured" if self.is_known_task else "expected"
+        rows = []
+        for item in self.items:
+            row: dict[str, Any] = {"#": item.rank, "learner": item.learner}
+            if self.score_words:
+                low, high = sorted((speak(item.low), speak(item.high)))
+                row[f"{kind} {self.metric.label}"] = format_number(speak(item.score))
+                row["80 % interval"] = "–" if math.isnan(low) else f"{low:.4g} to {high:.4g}"
+            if self.reference:
+                row["gain"] = format_number(item.gain, "+.2g")
+            changes = ", ".join(f"{name}={value!r}" for name, value in item.configuration.values.items())
+            rows.append(
+                {
+                    **row,
+                    "fit time": format_seconds(item.fit_seconds),
+                    "origin": item.origin.words,
+                    "hyperparameters": changes,
+                }
+            )
+        return rows
 
     @property
     def numeric(self) -> tuple[str, ...]:
@@ -169,12 +214,27 @@ class Recommendation:
     @property
     def reference(self) -> str:
         """The learner whose library default all gains are over; empty where no default's score is known."""
-        return next((item.learner for item in self.items if not math.isnan(item.default_score)), "")
+        if all(math.isnan(item.reference_score) for item in self.items):
+            return ""
+        return self.reference_learner or next(item.learner for item in self.items if not math.isnan(item.default_score))
 
     @property
     def best(self) -> Recommended:
         """The first recommended configuration."""
         return self.items[0]
+
+    @property
+    def score_words(self) -> str:
+        """What the scores are, in one sentence for a person; empty where no score is known."""
+        if all(math.isnan(item.score) for item in self.items):
+            return ""
+        rows = min(self.protocol.max_rows, self.task.n_rows) if self.is_known_task else self.protocol.max_rows
+        most = "on" if self.is_known_task else "mostly on at most"
+        kind = "Measured" if self.is_known_task else "Expected"
+        return (
+            f"{kind} scores are those of {self.protocol.folds}-fold cross-validation, {most} {rows:,} rows, with their "
+            "80 % interval; a model trained on all rows usually does better."
+        )
 
     def estimators(self) -> list[TableEstimator]:
         """Unfitted scikit-learn estimators in order, for the columns that the recommendation was asked with."""
@@ -236,11 +296,15 @@ class Recommendation:
         }
 
 
-def set_reference(items: Iterable[Recommended]) -> tuple[Recommended, ...]:
-    """The items with gains over one default: that of the first learner whose default has a known score."""
+def set_reference(items: Iterable[Recommended], score: float = math.nan) -> tuple[Recommended, ...]:
+    """The items with gains over one default.
+
+    It is the default with this `score`; where that is NaN, the default of the first learner whose default has a known
+    score.
+    """
     items = tuple(items)
     known = (item.default_score for item in items if not math.isnan(item.default_score))
-    reference = next(known, math.nan)
+    reference = next(known, math.nan) if math.isnan(score) else score
     return tuple(replace(item, reference_score=reference) for item in items)
 
 

@@ -14,6 +14,9 @@ from metahp.core.trial import Origin
 # Names of the strategies in `metahp.refinement.strategies`, here for those who only check a name.
 STRATEGY_NAMES = ("grid", "random", "tpe", "gp", "cmaes", "nsga2")
 
+# Factor on the iterations of a suggestion where early stopping decides how many of them to keep.
+LONGER = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
@@ -33,17 +36,27 @@ class Observation:
         noise: Standard error of `loss`; NaN where it is unknown.
         run: The configuration that was run, where early stopping kept fewer iterations of it; None where it is
             `configuration` itself.
+        seconds: How long the whole trial took; NaN where that is unknown or the trial did not end by itself.
     """
 
     configuration: Configuration
     loss: float
     noise: float = float("nan")
     run: Configuration | None = None
+    seconds: float = float("nan")
 
     @property
     def asked(self) -> Configuration:
         """The configuration that was run, with all its iterations."""
         return self.run or self.configuration
+
+
+def lengthen(configuration: Configuration, space: SearchSpace) -> Configuration:
+    """A configuration with more iterations, of which early stopping keeps the best; as it is without iterations."""
+    n_iterations = space.iterations_of(configuration)
+    if n_iterations is None:
+        return configuration
+    return space.with_iterations(configuration, min(LONGER * n_iterations, space.iterations[1]))
 
 
 def check_configuration(configuration: Configuration, spaces: Mapping[str, SearchSpace]) -> None:

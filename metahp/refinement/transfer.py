@@ -15,6 +15,7 @@ from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.acquisition import compute_expected_best_loss
 from metahp.refinement.gain import compute_expected_gains
+from metahp.refinement.pace import Pace
 from metahp.refinement.pool import N_LOCAL, compute_trust_region_side, make_fixed_pool, sample_trust_region
 from metahp.refinement.posterior import (
     MIN_VARIANCE,
@@ -25,14 +26,12 @@ from metahp.refinement.posterior import (
     Posterior,
     find_torch_device,
 )
-from metahp.refinement.strategy import Observation, Suggestion, check_configuration, upgrade_observation
+from metahp.refinement.strategy import Observation, Suggestion, check_configuration, lengthen, upgrade_observation
 from metahp.refinement.task_process import TaskProcess
 from metahp.surrogate.prior import Prior
 
 # Weight of the mean loss of a candidate itself, beside the expected best loss of the chosen ones with it.
 TIE_BREAK = 1e-6
-# Factor on the iterations of a suggestion where early stopping decides how many of them to keep.
-LONGER = 2
 # After the pool, the search climbs from its best candidates: through trust regions with these sides, one after the
 # other, each with `N_TOP` centres and `N_CLIMBING` new candidates around each centre. On 12 axes even 10,000 points are
 # a coarse sample.
@@ -69,6 +68,7 @@ class Transfer:
         seed: Seed and told trials together decide all suggestions.
         device: `auto`, `cpu` or `cuda`.
         settings: Settings of the posterior; None for the defaults.
+        pace: Costs of trials and the time that is left; None where time does not count.
 
     Raises:
         InputError: no space, two spaces of one learner, a prior whose unit is not above zero, or no such device.
@@ -86,6 +86,7 @@ class Transfer:
         seed: int,
         device: str = "auto",
         settings: MixtureSettings | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._spaces = {space.learner: space for space in spaces}
         if not spaces or len(self._spaces) < len(spaces):
@@ -93,7 +94,7 @@ class Transfer:
             raise InputError(f"A search needs one search space per learner, got {learners or 'none'}.")
         if not prior.unit > 0:
             raise InputError(f"The unit of the loss is a number above zero, got {prior.unit}.")
-        self._prior, self._seed = prior, seed
+        self._prior, self._seed, self._pace = prior, seed, pace
         self._device = find_torch_device(device)
         self._settings = settings or MixtureSettings()
         self._is_table = table is not None
@@ -151,7 +152,7 @@ class Transfer:
         None where it is not known yet: before the trials that past tasks advise have finished.
         """
         finite = [each for each in self._observations.values() if math.isfinite(each.loss)]
-        if not finite or (self._warm and self._make_task_process() is None):
+        if not finite or (self._warm and not self._has_task_process()):
             return None
         assessment = self._assess()
         if assessment.model is None:
@@ -176,6 +177,8 @@ class Transfer:
         """
         self._assessment = None
         observation = upgrade_observation(observation, self._spaces)
+        if self._pace is not None:
+            self._pace.tell(observation)
         if observation.run is not None:
             # Fewer iterations were better than all of them, so more iterations would be worse.
             self._tried.pop(observation.run.id, None)
@@ -222,8 +225,7 @@ class Transfer:
         )
         if chosen.learner not in self._stopped_early or not all(map(math.isfinite, learner_losses)):
             return chosen
-        space = self._spaces[chosen.learner]
-        return space.with_iterations(chosen, min(LONGER * self._count_iterations(chosen), space.iterations[1]))
+        return lengthen(chosen, self._spaces[chosen.learner])
 
     def _count_iterations(self, configuration: Configuration) -> int:
         """Iterations of a configuration; its learner has early stopping."""
@@ -243,7 +245,9 @@ class Transfer:
     def _choose_best(self) -> Configuration | None:
         assessment = self._assess()
         value, process = assessment.compute_value, isinstance(assessment.model, TaskProcess)
-        top = _rank(self._pool, torch.where(self._is_open, assessment.of_pool, -math.inf))
+        weigh = self._weigh if self._pace and any(map(math.isfinite, self._list_losses())) else None
+        values = assessment.of_pool + (weigh(self._pool) if weigh else 0.0)
+        top = _rank(self._pool, torch.where(self._is_open, values, -math.inf))
         incumbent = min(self._observations.values(), key=lambda each: each.loss, default=None)
         if not self._is_table and incumbent is not None and math.isfinite(incumbent.loss):
             space = self._spaces[incumbent.configuration.learner]
@@ -257,9 +261,19 @@ class Transfer:
             centres = [incumbent.configuration]
             for side, n in steps:
                 if near := self._find_near(centres, side, n, rng):
-                    top = _rank(near, value(self._make_points(near)), top)
+                    values = value(self._make_points(near)) + (weigh(near) if weigh else 0.0)
+                    top = _rank(near, values, top)
                 centres = [configuration for _, configuration in top]
         return top[0][1] if top else None
+
+    def _list_losses(self) -> list[float]:
+        return [each.loss for each in self._observations.values()]
+
+    def _weigh(self, configurations: list[Configuration]) -> torch.Tensor:
+        """What time adds to the log improvement of each configuration, shape (n,)."""
+        assert self._pace is not None
+        weights = self._pace.weigh(configurations, are_kept=configurations is self._pool)
+        return torch.as_tensor(weights, dtype=torch.float64, device=self._device)
 
     def _find_near(
         self, centres: Sequence[Configuration], side: float, n: int, rng: np.random.Generator
@@ -274,13 +288,12 @@ class Transfer:
 
     def _make_task_process(self) -> TaskProcess | None:
         """The process of this task, where the noise of its trials is known and there are enough of them."""
+        return TaskProcess(self._make_observed()) if self._has_task_process() else None
+
+    def _has_task_process(self) -> bool:
         finite = [each for each in self._observations.values() if math.isfinite(each.loss)]
         is_noise_known = any(math.isfinite(each.noise) for each in finite)
-        return (
-            TaskProcess(self._make_observed())
-            if is_noise_known and len(finite) >= self._settings.min_own_trials
-            else None
-        )
+        return is_noise_known and len(finite) >= self._settings.min_own_trials
 
     def _assess(self) -> _Assessment:
         """What is known of points now; computed once from one trial to the next."""

@@ -271,7 +271,7 @@ def _make_script(content: ResultContent) -> str | None:
             folds=ScriptFolds(protocol.folds, protocol.splits.partition(":")[0], content.split_column),
         )
     except InputError as error:
-        logger.warning("no %s: %s", SCRIPT, error)
+        logger.warning("The result has no %s, so only metahp can use the model: %s", SCRIPT, error)
         return None
 
 

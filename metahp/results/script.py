@@ -1,6 +1,7 @@
 """A configuration as a script that runs without metahp, with pandas, scikit-learn and the learner's libraries."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -130,14 +131,18 @@ def _write_expectation(recommendation: Recommendation) -> str:
         return "What to expect of them on this table is not known."
     metric = recommendation.metric
     low, high = sorted((metric.speak(best.low), metric.speak(best.high)))
+    default = f"; {best.learner}'s library default {metric.speak(best.default_score):.4g}"
+    default = "" if math.isnan(best.default_score) else default
+    measured = "Measured" if recommendation.is_known_task else "Expected"
     return (
-        f"Expected {metric.label}: {metric.speak(best.score):.4g} (80 % interval {low:.4g} to {high:.4g}"
-        + (f"; library default {metric.speak(best.default_score):.4g}" if not math.isnan(best.default_score) else "")
+        f"{measured} {metric.label}: {metric.speak(best.score):.4g} (80 % interval {low:.4g} to {high:.4g}"
+        + default
         + (
-            "),\nas measured on this very table."
+            "),\nas measured on this very table.\n"
             if recommendation.is_known_task
-            else f"),\nlearned from a knowledge base of {recommendation.n_past_tasks:,} tasks."
+            else f"),\nlearned from a knowledge base of {recommendation.n_past_tasks:,} tasks.\n"
         )
+        + "\n".join(textwrap.wrap(recommendation.score_words, 100))
     )
 
 

@@ -83,12 +83,12 @@ def choose_ensemble(trials: StudyTrials, table: Table, *, is_voting: bool, seed:
     try:
         weights = select_ensemble(predictions, table.y[rows], loss, seed=seed)
     except InputError as error:
-        logger.warning("no ensemble: %s", error)
+        logger.warning("The result is the best single model, not an ensemble: %s", error)
         return None
     try:
         gain = compute_cross_fitted_gain(predictions, table.y[rows], loss, singles=singles, seed=seed)
     except InputError as error:
-        logger.warning("the gain of the ensemble cannot be told: %s", error)
+        logger.warning("Whether the ensemble is better than a single model is not known: %s", error)
         gain = None
     used = np.flatnonzero(weights)
     members = tuple((library[i].configuration, float(weights[i])) for i in used[np.argsort(-weights[used])])

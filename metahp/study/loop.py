@@ -6,6 +6,7 @@ evaluates, and the log that keeps the trials.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -88,9 +89,14 @@ class MemoryLog:
         self._record(outcome.trial)
         best = find_best(self.trials, self._metric)
         self.trials.append(outcome.trial)
-        return observe(
-            outcome.trial, self._metric, self._spaces[outcome.trial.configuration.learner], outcome.asked, best=best
-        )
+        return observe_outcome(outcome, self._metric, self._spaces[outcome.trial.configuration.learner], best=best)
+
+
+def observe_outcome(outcome: Outcome, metric: str, space: SearchSpace, *, best: Trial | None = None) -> Observation:
+    """What a strategy is told of a trial that has just ended; `best` is the best complete one before it."""
+    observation = observe(outcome.trial, metric, space, outcome.asked, best=best)
+    is_whole = outcome.trial.state is TrialState.COMPLETE
+    return replace(observation, seconds=outcome.seconds if is_whole else math.nan)
 
 
 def observe_all(trials: Iterable[Trial], metric: str, spaces: Mapping[str, SearchSpace]) -> list[Observation]:

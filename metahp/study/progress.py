@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
-from metahp.core.trial import Trial
+from metahp.core.text import format_count
+from metahp.core.trial import Trial, TrialState
 
 # A line comes with every new best, and otherwise no more often than this.
 SECONDS_BETWEEN_LINES = 5.0
@@ -111,8 +112,7 @@ class ProgressPrinter:
 
     def _show(self, progress: Progress) -> None:
         if progress.trial is None:
-            earlier = f", {progress.n_earlier} of them done earlier" if progress.n_earlier else ""
-            _say(f"metahp: tuning for {progress.metric.label}, {progress.n_trials} trials{earlier}")
+            _say(f"metahp: tuning for {progress.metric.label}: {format_plan(progress.n_trials, progress.n_earlier)}")
             return
         now = time.monotonic()
         is_news = progress.n_done in (progress.best_number, progress.n_trials)
@@ -127,6 +127,15 @@ class ProgressPrinter:
             _say("metahp: " + "  ".join(filter(None, parts)))
 
 
+def format_plan(n_trials: int, n_earlier: int) -> str:
+    """How many trials there are to be, and how many of them there are already."""
+    if n_earlier >= n_trials:
+        exist = "exists" if n_earlier == 1 else "exist"
+        return f"nothing left to do: {format_count(n_earlier, 'trial')} {exist} already"
+    earlier = f", {n_earlier} of them done earlier" if n_earlier else ""
+    return f"{format_count(n_trials, 'trial')}{earlier}"
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -136,12 +145,12 @@ def format_trial(progress: Progress) -> str:
     parts = []
     if progress.trial is not None:
         state = progress.trial.state
-        parts.append(
-            f"{format_score(progress, progress.score)} ({progress.trial.origin})" if state == "complete" else str(state)
-        )
+        is_complete = state is TrialState.COMPLETE
+        shown = f"{format_score(progress, progress.score)} ({progress.trial.origin.words})"
+        parts.append(shown if is_complete else state.words)
     if progress.best is not None:
-        beside = [f"trial {progress.best_number}", str(progress.best.origin)]
-        for name, score in (("default", progress.default_score), ("best warm point", progress.warm_score)):
+        beside = [f"trial {progress.best_number}", progress.best.origin.words]
+        for name, score in (("best default", progress.default_score), ("best of past tasks", progress.warm_score)):
             if not math.isnan(score) and score != progress.best_score:
                 beside.append(f"{name} {format_score(progress, score)}")
         parts.append(f"best {format_score(progress, progress.best_score)} ({', '.join(beside)})")
@@ -149,8 +158,8 @@ def format_trial(progress: Progress) -> str:
 
 
 def format_time_left(progress: Progress) -> str:
-    """The remaining time in minutes and seconds; empty where there is no estimate."""
-    if math.isnan(progress.seconds_left):
+    """The remaining time in minutes and seconds; empty at the end, and where there is no estimate."""
+    if math.isnan(progress.seconds_left) or progress.n_done >= progress.n_trials:
         return ""
     minutes, seconds = divmod(round(progress.seconds_left), 60)
     return f"{minutes}:{seconds:02d} left"

@@ -14,6 +14,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.statistics import compute_standard_error
+from metahp.core.text import format_count, format_number, format_seconds
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.learners.arguments import show_arguments
@@ -105,17 +106,29 @@ class TuneResult:
 
     def __repr__(self) -> str:
         score = f"{self.metric.label} {self.metric.speak(self.best_score_):.4g}"
-        warned = f"; {len(self.warnings)} warning(s)" if self.warnings else ""
-        return f"TuneResult({self.best_learner_}: {score} in {len(self.trials)} trials{warned})"
+        warned = f"; {format_count(len(self.warnings), 'warning')}" if self.warnings else ""
+        return f"TuneResult({self.best_learner_}, {score}, best of {format_count(len(self.trials), 'trial')}{warned})"
 
     def _repr_html_(self) -> str:
         """The best configuration and the best trials for notebooks, with the warnings below them."""
-        columns = ["learner", "state", "origin", "score", "standard_error", "fit_seconds"]
-        best = self.trials_frame()[columns].sort_values("score", ascending=False).head(N_SHOWN)
-        table = best.to_html(float_format="{:.4g}".format, na_rep="–")
-        lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.warnings)
+        complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE]
+        best = sorted(complete, key=lambda trial: trial.loss(self.metric.name))[:N_SHOWN]
+        table = pd.DataFrame([self._make_row(trial) for trial in best]).to_html(index=False)
+        lines = "".join(f"<p>{html.escape(f'Warning: {line}')}</p>" for line in self.warnings)
         params = ", ".join(f"{name}={value!r}" for name, value in self.best_params_.items())
         return f"<p>{html.escape(repr(self))}</p><p>{html.escape(params)}</p>{table}{lines}"
+
+    def _make_row(self, trial: Trial) -> dict[str, Any]:
+        """A trial in the table for notebooks."""
+        error = compute_standard_error(trial.fold_losses.get(self.metric.name, ()))
+        return {
+            "trial": self.number_of(trial),
+            "learner": trial.configuration.learner,
+            self.metric.label: format_number(self.metric.speak(self.score_of(trial))),
+            "standard error": format_number(error, ".2g"),
+            "fit time of all folds": format_seconds(trial.fit_seconds),
+            "origin": trial.origin.words,
+        }
 
     @property
     def best_score_(self) -> float:

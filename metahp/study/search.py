@@ -1,8 +1,9 @@
 """What a study begins with: past tasks' points and a strategy, at once or after the first trials of a limited time."""
 
-from collections import deque
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,11 @@ from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.strategy import Observation, Strategy, Suggestion, estimate_gains
 
+# Before the search chooses, a trial of another learner's default may take this share of the time that is left.
+SHARE_OF_DEFAULT = 0.05
+
 if TYPE_CHECKING:
+    from metahp.surrogate.cost import TaskCost
     from metahp.surrogate.prior import Prior
 
 
@@ -25,10 +30,12 @@ class WarmStart:
         points: The recommended configurations.
         n_past_tasks: How many past tasks these rest on.
         notes: What a user should know.
+        costs: What trials cost, for a study with a time limit; None where that does not count or is unknown.
     """
 
     prior: "Prior | None" = None
     points: tuple[Suggestion, ...] = ()
+    costs: "TaskCost | None" = None
     n_past_tasks: int = 0
     notes: tuple[str, ...] = ()
 
@@ -55,6 +62,11 @@ class Search:
     past: WarmStart
 
 
+def choose_next(left: Sequence[Suggestion], observations: Sequence[Observation]) -> Suggestion | None:
+    """The first of what is left; None where nothing is."""
+    return left[0] if left else None
+
+
 class LateSearch:
     """A `Strategy` for a limited time: it suggests configurations that need no past tasks until its search is ready.
 
@@ -63,6 +75,8 @@ class LateSearch:
         await_search: The search, None where it is not ready; waits for it as long as there is time where called with
             True.
         explain: Why past tasks have no part where the search was never ready; empty for no reason.
+        choose: Chooses the next one of those that are left and were not tried, told of all trials so far; None where
+            none is worth its time. By default the next one in the order.
     """
 
     def __init__(
@@ -70,9 +84,11 @@ class LateSearch:
         first: Sequence[Suggestion],
         await_search: Callable[[bool], Search | None],
         explain: Callable[[], str] = lambda: "",
+        choose: Callable[[Sequence[Suggestion], Sequence[Observation]], Suggestion | None] = choose_next,
     ) -> None:
         self.suggestions = tuple(first)
-        self._first = deque(first)
+        self._first = list(first)
+        self._choose = choose
         self._explain = explain
         self._await_search = await_search
         self._observations: list[Observation] = []
@@ -90,11 +106,11 @@ class LateSearch:
 
     def ask(self) -> Suggestion | None:
         """The next configuration; None where the search is not ready in time, or nothing is left."""
-        while self._adopt_search(is_urgent=not self._first) is None and self._first:
-            suggestion = self._first.popleft()
-            if suggestion.configuration.id not in self._seen:
-                self._seen.add(suggestion.configuration.id)
-                return suggestion
+        self._first = [each for each in self._first if each.configuration.id not in self._seen]
+        chosen = self._choose(self._first, self._observations) if self._first else None
+        if self._adopt_search(is_urgent=chosen is None) is None and chosen is not None:
+            self._seen.add(chosen.configuration.id)
+            return chosen
         search = self._adopt_search(is_urgent=True)
         self.is_out_of_time = search is None
         return None if search is None else search.strategy.ask()
@@ -134,16 +150,42 @@ def order_suggestions(
 
 
 def order_quick_suggestions(
-    own: Sequence[Configuration], spaces: Sequence[SearchSpace], costs: Sequence[float]
+    own: Sequence[Configuration],
+    spaces: Sequence[SearchSpace],
+    costs: Sequence[float],
+    points: Sequence[Configuration] = (),
 ) -> list[Suggestion]:
     """What is tried while past tasks are read: the cheapest default, the user's own, then the other defaults by cost.
 
-    `costs` has a number for each space: how long its default takes, in any unit.
+    Last come the `points`, which are good on past tasks in general. `costs` has a number for each space: how long its
+    default takes, in any unit.
     """
     order = sorted(range(len(spaces)), key=lambda index: costs[index])
     defaults = [Suggestion(spaces[index].default, Origin.DEFAULT) for index in order]
     from_user = [Suggestion(configuration, Origin.USER) for configuration in own]
     distinct: dict[str, Suggestion] = {}
-    for suggestion in (*defaults[:1], *from_user, *defaults[1:]):
+    from_past = [Suggestion(configuration, Origin.PORTFOLIO) for configuration in points]
+    for suggestion in (*defaults[:1], *from_user, *defaults[1:], *from_past):
         distinct.setdefault(suggestion.configuration.id, suggestion)
     return list(distinct.values())
+
+
+def find_affordable(
+    left: Sequence[Suggestion], observations: Sequence[Observation], costs: Mapping[str, float], most: float
+) -> Suggestion | None:
+    """The first of what is left that takes at most `most` seconds, as far as the trials so far tell; None without one.
+
+    Args:
+        left: In the order in which they are tried.
+        observations: The trials so far; while the time of none is known, anything may be tried.
+        costs: How long the default of each learner takes, in any unit; a learner without a number takes no time.
+        most: Seconds that one trial may take.
+    """
+    paces = [
+        each.seconds / costs[each.configuration.learner]
+        for each in observations
+        if math.isfinite(each.seconds) and costs.get(each.configuration.learner)
+    ]
+    pace = median(paces) if paces else 0.0
+    affordable = (each for each in left if pace * costs.get(each.configuration.learner, 0.0) <= most)
+    return next(affordable, None)

@@ -7,11 +7,12 @@ import numpy as np
 from metahp.core.configuration import Configuration
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
+from metahp.refinement.pace import Pace
 from metahp.refinement.strategies import make_named_strategy
 from metahp.refinement.strategy import Observation, Strategy, Suggestion, estimate_gains
 from metahp.refinement.transfer import Transfer
-from metahp.study.request import TRANSFER, Start
-from metahp.study.search import Search, WarmStart, order_suggestions
+from metahp.study.request import TRANSFER, Budget, Start
+from metahp.study.search import SHARE_OF_DEFAULT, Search, WarmStart, order_suggestions
 from metahp.surrogate.prior import Prior
 
 # Takes the place of `transfer` where nothing is known of past tasks.
@@ -26,6 +27,7 @@ def make_search(
     *,
     seed: int,
     stopped_early: Collection[str] = (),
+    budget: Budget | None = None,
 ) -> Search:
     """The search that was asked for.
 
@@ -36,11 +38,18 @@ def make_search(
         own: The user's own configurations.
         seed: Seed of the strategy.
         stopped_early: Learners of which fewer iterations may be kept than are asked for.
+        budget: The limits of the study; with a time limit and known costs, time counts in every choice.
     """
     outside = [Suggestion(each, Origin.USER) for each in dict.fromkeys(own) if each.is_outside]
     inside = [each for each in own if not each.is_outside]
     suggestions = order_suggestions(inside, past.points, [space.default for space in spaces])
-    strategy, name = make_strategy(start, past.prior, spaces, suggestions, seed=seed, stopped_early=stopped_early)
+    pace = None
+    if past.costs is not None and past.prior is not None and budget is not None and budget.timeout is not None:
+        pace = Pace(costs=past.costs, limit=budget.timeout, measure_left=lambda: budget.seconds_left)
+        suggestions = pace.order(suggestions, past.prior, most=SHARE_OF_DEFAULT)
+    strategy, name = make_strategy(
+        start, past.prior, spaces, suggestions, seed=seed, stopped_early=stopped_early, pace=pace
+    )
     device = strategy.device if isinstance(strategy, Transfer) else None
     return Search(
         strategy=OutsideFirst(strategy, outside), name=name, device=device, suggestions=tuple(suggestions), past=past
@@ -55,6 +64,7 @@ def make_strategy(
     *,
     seed: int,
     stopped_early: Collection[str] = (),
+    pace: Pace | None = None,
 ) -> tuple[Strategy, str]:
     """The strategy that was asked for, or what takes its place without a prior, and its name.
 
@@ -65,10 +75,11 @@ def make_strategy(
         suggestions: What is tried first, in this order.
         seed: Seed of the strategy.
         stopped_early: Learners of which fewer iterations may be kept than are asked for.
+        pace: Costs of trials and the time that is left; None where time does not count.
     """
     if start.strategy == TRANSFER and prior is not None:
         transfer = Transfer(
-            prior, spaces, warm=suggestions, stopped_early=stopped_early, seed=seed, device=start.device
+            prior, spaces, warm=suggestions, stopped_early=stopped_early, seed=seed, device=start.device, pace=pace
         )
         return transfer, TRANSFER
     name = WITHOUT_PAST if start.strategy == TRANSFER else start.strategy

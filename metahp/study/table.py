@@ -12,6 +12,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
+from metahp.core.text import format_count
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.evaluation import interrupts
 from metahp.evaluation.processes import TrialProcesses
@@ -180,17 +181,20 @@ def _find_notes(table_request: TableRequest, trials: StudyTrials) -> Iterator[st
     """What a user should know before the first trial."""
     task, metric = table_request.rows.table.task, table_request.metric
     if not can_keep_predictions(table_request.rows.table):
-        yield f"no ensemble: predictions of {task.n_rows:,} rows are too many to keep of every trial"
+        yield f"the result is a single model, as predictions of {task.n_rows:,} rows are too many for an ensemble"
     pruned = [trial for trial in trials.trials if trial.state is TrialState.PRUNED]
     if others := [trial for trial in pruned if f"({metric.name})" not in trial.reason]:
-        yield f"{len(others)} earlier trials were pruned by another metric, which chose its trials too"
+        yield (
+            f"{format_count(len(others), 'earlier trial')} {'was' if len(others) == 1 else 'were'} stopped early by "
+            f"another metric and may be good by {metric.label}; another `seed` measures anew"
+        )
     if n_unmeasured := sum(_is_unmeasured(trial, metric) for trial in trials.trials):
         yield (
-            f"{n_unmeasured} earlier trials have no {metric.label}, because an older version of metahp ran them: they "
-            "count as trials without a score; another `seed` starts anew"
+            f"{format_count(n_unmeasured, 'earlier trial')} without {metric.label} cannot win, because an older "
+            "version of metahp measured them; another `seed` measures anew"
         )
     if table_request.settings.is_voting and metric.name in OF_PROBABILITIES:
-        yield f"votes are no probabilities, which {metric.label} judges: an ensemble that averages usually does better"
+        yield f"an ensemble that votes usually has a worse {metric.label} than one that averages; leave out `voting`"
 
 
 def _is_unmeasured(trial: Trial, metric: Metric) -> bool:
@@ -287,17 +291,18 @@ def _choose_members(
         return ensemble.members, []
     notes = []
     if table_request.settings.is_ensemble and can_keep_predictions(table_request.rows.table):
-        notes.append(f"no ensemble, the best model instead: {explain_single(trials)}")
+        notes.append(f"the result is the best single model, not an ensemble: {explain_single(trials)}")
     return ((best.configuration, 1.0),), notes
 
 
 def _find_left_out(trials: StudyTrials, own: Sequence[Configuration], learners: Sequence[str]) -> Iterator[str]:
     """What was asked for and is not among the trials."""
     if n_left := len(set(own) - {trials.find_asked(trial) for trial in trials.trials}):
-        yield f"own configurations that were not tried: {n_left}: ask for more with `trials`"
+        was = "was" if n_left == 1 else "were"
+        yield f"{n_left} of your configurations {was} not tried, because no trial was left; ask for more with `trials`"
     tried = {trial.configuration.learner for trial in trials.trials}
     if untried := [name for name in learners if name not in tried]:
-        yield f"no trial of {', '.join(untried)}: ask for more with `trials`"
+        yield f"no trial of {', '.join(untried)}, so a better model may be missed; ask for more with `trials`"
 
 
 def _score_outer_rows(model: TunedModel, outer: pd.DataFrame) -> tuple[tuple[float, int], list[str]]:
@@ -311,7 +316,7 @@ def _score_outer_rows(model: TunedModel, outer: pd.DataFrame) -> tuple[tuple[flo
     try:
         return model.score_of(model.outputs(features), frame), list(notes)
     except InputError as error:
-        return (math.nan, 0), [*notes, f"no test score: {error}"]
+        return (math.nan, 0), [*notes, f"the best model has no test score: {error}"]
 
 
 def _write_result(directory: Path, request: Request, table_request: TableRequest, result: TuneResult) -> None:

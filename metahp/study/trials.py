@@ -23,7 +23,7 @@ from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.refinement.strategy import Observation
 from metahp.results.directory import STUDY
-from metahp.study.loop import count_since_best, find_best, is_scored, observe, observe_all
+from metahp.study.loop import count_since_best, find_best, is_scored, observe_all, observe_outcome
 from metahp.study.trial_folder import TrialFolder
 
 logger = logging.getLogger(__name__)
@@ -122,8 +122,7 @@ class StudyTrials:
             self._record([trial])
             self.trials.append(trial)
             self._keep_predictions(trial, outcome.predictions)
-        space = self.spaces[trial.configuration.learner]
-        return observe(trial, self.metric.name, space, outcome.asked, best=best)
+        return observe_outcome(outcome, self.metric.name, self.spaces[trial.configuration.learner], best=best)
 
     def find_asked(self, trial: Trial) -> Configuration:
         """The configuration that was run, whatever early stopping kept of it."""
@@ -180,8 +179,7 @@ class StudyTrials:
         pairs = [*upgrade_trials(earlier, self.spaces), *outside]
         if len(pairs) < len(earlier):
             logger.warning(
-                "%d earlier trial(s) are left out: their configuration lies outside its search space, which has "
-                "changed, or is now that of another trial",
+                "%d earlier trial(s) are left out and may run again: their configurations no longer fit the spaces",
                 len(earlier) - len(pairs),
             )
         return pairs
@@ -196,7 +194,7 @@ class StudyTrials:
             if self._folder is None:
                 raise
             if not self._is_warned:
-                logger.warning("trials are kept in the result directory alone: %s", error)
+                logger.warning("later advice does not learn from trials kept in the result directory alone: %s", error)
             self._is_warned = True
             self._n_unrecorded += len(trials)
 
@@ -240,7 +238,7 @@ class Storage:
         try:
             return None if self.snapshot is None else self.snapshot.read_trials(task=task)
         except KnowledgeBaseError as error:
-            logger.warning("earlier trials come from the result directory alone: %s", error)
+            logger.warning("earlier trials of other result directories are not used, and may be run again: %s", error)
             return None
 
     def record(self, task: TaskRecord) -> None:
@@ -256,7 +254,7 @@ class Storage:
         except KnowledgeBaseError as error:
             if self.directory is None:
                 raise
-            logger.warning("the task is not recorded: %s", error)
+            logger.warning("later advice does not learn from this table: %s", error)
 
     def ingest(self, seconds_left: float = math.inf) -> None:
         """Take the journal into the knowledge base, if trials are recorded, time is left and nobody else holds it.
@@ -270,4 +268,5 @@ class Storage:
         except KnowledgeBaseError as error:
             logger.info("The trials stay in the journal until a later call: %s", error)
         except Exception as error:
-            logger.warning("the trials stay in the journal until a later call: %s: %s", type(error).__name__, error)
+            reason = f"{type(error).__name__}: {error}"
+            logger.warning("nothing is lost, but the trials stay in the journal until a later call: %s", reason)

@@ -319,8 +319,8 @@ def _keep_usable(
     kept = upgrade_columns(trials.take(is_measured & is_inside), spaces)
     if len(kept) < is_inside.sum():
         _log.warning(
-            "%d trial(s) of past tasks are left out: their configuration lies outside its search space or is that of "
-            "another since a hyperparameter was removed, or they are complete without a loss of the metric asked for.",
+            "%d trial(s) of past tasks are left out, so the advice rests on the others: they no longer fit the search "
+            "space, or have no loss of the metric asked for.",
             is_inside.sum() - len(kept),
         )
     return kept

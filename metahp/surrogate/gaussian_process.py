@@ -115,10 +115,10 @@ def find_minimum(objective: Objective, start: np.ndarray, bounds: np.ndarray, n_
         if found.success and not n_missed:
             return np.asarray(found.x)
     if not np.isfinite(lowest):
-        _log.warning("%s could not be learned: no likelihood is a number. Their usual values are used.", what)
+        _log.warning("%s could not be learned: their usual values are used, so the search may need more trials.", what)
     else:
         why = "a covariance has no Cholesky factor" if n_missed else found.message
-        _log.warning("%s did not converge (%s). The best that were found are used.", what, why)
+        _log.warning("%s did not converge (%s): the best are used, so the search may need more trials.", what, why)
     return best
 
 

@@ -173,7 +173,9 @@ def test_a_large_model_is_not_trained_again_but_a_note_says_how_many_tasks_are_n
     tiny.add(base, [12, 13])
     _, advice, [note] = tiny.ask(base)
     assert fits.n == 0
-    assert note == "2 tasks are new since the models were trained; `metahp kb train` learns from them"
+    assert note == (
+        "the advice does not learn from 2 new tasks yet; run `metahp kb train`, or metahp.train, so that it does"
+    )
     assert advice.prior.n_tasks == 14
 
 
@@ -194,8 +196,8 @@ def test_with_too_little_time_nothing_is_trained_and_the_portfolio_says_so(tiny,
     _, advice, [note] = tiny.ask(base, seconds_left=1.0)
     assert fits.n == 0
     assert note == (
-        "no model of linear + random_forest is trained, and that takes too much of this study's time: "
-        "`metahp kb train`, or metahp.train, does it"
+        "learning from past tasks of linear + random_forest takes too much of the time limit, so the list is what is "
+        "good in general; run `metahp kb train`, or metahp.train, once for better advice"
     )
     assert advice.prior.abstained == "no model of them is trained"
     assert len(advice.items) == 3
@@ -333,7 +335,7 @@ def test_without_kept_measurements_all_trials_are_read_with_a_line_before(tiny, 
     with caplog.at_level(logging.WARNING):
         read(base, ("linear",))
     assert [record.getMessage() for record in caplog.records] == [
-        "reading all trials of the knowledge base, 120 in all"
+        "reading all trials of the knowledge base, 120 in all; the next call is faster"
     ]
     assert measured.exists()
 

@@ -28,7 +28,7 @@ def test_a_tiny_limit_gives_the_cheapest_default_and_says_so(tiny, tmp_path: Pat
         result = tune(tiny, base, timeout=0.01, output=tmp_path / "out")
     assert [trial.configuration.learner for trial in result.trials] == ["linear"]
     assert (result.ended, result.default_score_) == ("timeout", result.best_score_)
-    assert f"a cold start: {NOTE}" in result.warnings
+    assert f"the search starts from library defaults: {NOTE}" in result.warnings
     assert sum(NOTE in warning for warning in result.warnings) == 1
     assert len(metahp.load_result(tmp_path / "out").predict(tiny.frame)) == len(tiny.frame)
     # The trial is on record, and counts in the next run.
@@ -42,7 +42,7 @@ def test_learning_that_takes_too_long_is_ended_and_the_search_starts_cold(tiny, 
     result = tune(tiny, tiny.base(tmp_path / "kb"), timeout=120, trials=3)
     assert [trial.origin for trial in result.trials[:2]] == [Origin.DEFAULT, Origin.DEFAULT]
     assert (result.ended, len(result.trials), result.n_past_tasks) == ("trials", 3, 0)
-    assert f"a cold start: {NOTE}" in result.warnings
+    assert f"the search starts from library defaults: {NOTE}" in result.warnings
 
 
 def test_within_a_long_limit_past_tasks_are_learned_from_beside_the_defaults(tiny, tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ def test_info_counts_what_nothing_can_be_learned_from(
     command = ["kb", "info", "--kb", str(base.folder)]
     assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "trials of unknown learners: oracle 1" in lines
-    assert "trials set aside: linear 1" in lines
-    assert "trials without metric: none" in lines
+    assert "trials of learners that this metahp does not know, not learned from: oracle 1" in lines
+    assert "trials outside of today's search spaces, not learned from: linear 1" in lines
+    assert "trials without the default metric, not learned from: none" in lines
     assert main([*command, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["trials_of_unknown_learners"] == {"oracle": 1}

@@ -78,7 +78,7 @@ def test_the_score_goes_to_standard_error(make_result, capsys):
     assert main(["predict", str(result), str(path), "--score"]) == 0
     captured = capsys.readouterr()
     assert captured.err.startswith("metahp: ROC AUC: 0.9")
-    assert "on 90 row(s) with a known binary" in captured.err
+    assert "on 90 rows with a known binary" in captured.err
     assert captured.out.startswith("prediction\n")
 
 

@@ -27,7 +27,7 @@ from metahp.knowledge.seed import SEED_KEY, find_seed_folder, hash_seed
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import find_learner
 from metahp.results.content import TRIALS
-from metahp.study.progress import Outlook, Progress
+from metahp.study.progress import Outlook, Progress, format_plan
 
 LINE = re.compile(r"^trial (\d+)/\d+ ", re.MULTILINE)
 
@@ -90,13 +90,15 @@ def test_a_run_and_the_run_after_it(file: Path, base: KnowledgeBase, capsys: pyt
     printed = capsys.readouterr()
     assert "120 rows × 4 features, target 'target'" in printed.err
     assert "30 more rows set aside for the test" in printed.err
-    assert "cold start · strategy random" in printed.err
-    assert "trials recorded" in printed.err
+    assert "starts from library defaults · strategy random" in printed.err
+    assert "3 trials · results are added to your knowledge base" in printed.err
     assert "trial 1/3  " in printed.err
-    assert "(user)" in printed.err
-    assert re.search(r"^best 0\.\d+ ± 0\.\d+ log loss \(cross-validated; optimistic, ", printed.out)
-    assert re.search(r"^default 0\.\d+", printed.out, re.MULTILINE)
-    assert re.search(r"^test 0\.\d+ log loss on 30 rows not used for tuning$", printed.out, re.MULTILINE)
+    assert "(yours)" in printed.err
+    assert re.search(r"^best log loss 0\.\d+ ± 0\.\d+ \(mean ± standard error of 2 folds; optimistic, ", printed.out)
+    assert re.search(
+        r"^best log loss by origin: yours 0\.\d+ \(1 trial\), library default 0\.\d+ \(1 trial\), ", printed.out, re.M
+    )
+    assert re.search(r"^test log loss 0\.\d+ on 30 rows not used for tuning$", printed.out, re.MULTILINE)
     assert "3 trials added to your knowledge base" in printed.out
     assert "script.py" in printed.out
     described = json.loads((file.parent / "out" / "best.json").read_text())
@@ -113,7 +115,7 @@ def test_a_run_and_the_run_after_it(file: Path, base: KnowledgeBase, capsys: pyt
     assert printed.err == ""
     assert "1 trial added to your knowledge base" in printed.out
     assert "the ensemble" in printed.out
-    assert "log loss of the ensemble on 30 rows" in printed.out
+    assert " of the ensemble on 30 rows" in printed.out
     assert main(["predict", str(file.parent / "out"), str(file), "--quiet"]) == 0
 
 
@@ -179,7 +181,7 @@ def test_the_progress_shows_what_fits_and_cuts_nothing(width: int) -> None:
         "best 54.0000",
         "1:35 left  best 54.0000",
         "1:35 left  best 54.0000 (trial 3)",
-        "1:35 left  54.0000 (surrogate)  best 54.0000 (trial 3, surrogate, default 60.0000)",
+        "1:35 left  54.0000 (similar tasks)  best 54.0000 (trial 3, similar tasks, best default 60.0000)",
     )
     assert ("best 54.0000" in shown) == (width >= 12)
     assert ("default 60.0000" in shown) == (width >= 100)
@@ -313,3 +315,38 @@ def test_without_record_a_kill_loses_nothing_either(file: Path, base: KnowledgeB
     assert len(frame) == n_told + 2
     assert frame["configuration"].is_unique
     assert base.trials() == []
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "n_earlier", "words"),
+    [
+        (1, 0, "1 trial"),
+        (12, 1, "12 trials, 1 of them done earlier"),
+        (5, 8, "nothing left to do: 8 trials exist already"),
+        (1, 1, "nothing left to do: 1 trial exists already"),
+    ],
+)
+def test_the_plan_counts_the_trials_that_exist(n_trials: int, n_earlier: int, words: str) -> None:
+    assert format_plan(n_trials, n_earlier) == words
+
+
+def test_the_report_compares_no_start_with_what_came_later(
+    file: Path, base: KnowledgeBase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(file, base, "--trials", "1", "--no-record")) == 0
+    first = capsys.readouterr().out
+    assert "optimistic" not in first
+    assert "trial 1 of 1, library default" in first
+    assert "by origin" not in first
+    assert main(arguments(file, base, "--trials", "4", "--no-record")) == 0
+    report = capsys.readouterr().out
+    line = re.search(r"^best log loss by origin: (.*)$", report, re.MULTILINE)[1]
+    assert re.fullmatch(r"library default [\d.]+ \(1 trial\), random search [\d.–]+ \(3 trials\)", line)
+    assert "warm start" not in report
+
+
+def test_a_logged_warning_is_printed_once(file: Path, base: KnowledgeBase, capsys: pytest.CaptureFixture[str]) -> None:
+    base.journal.folder.mkdir(parents=True, exist_ok=True)
+    (base.journal.folder / "odd.jsonl").write_text("nonsense\n")
+    assert main(arguments(file, base, "--trials", "1", "--no-record")) == 0
+    assert capsys.readouterr().err.count("odd.jsonl") == 1

@@ -108,6 +108,16 @@ def test_advice_is_chosen_among_some_candidates(past, adviser):
     assert {item.column for item in advice.items} <= set(among.tolist())
 
 
+def test_gains_are_over_the_default_that_is_expected_to_be_the_best(past, adviser):
+    for k in (1, 3):
+        advice = adviser.advise(NEW, past.metafeatures[3] + 0.5, NAMES, 2.0, k)
+        assert advice.reference in past.defaults
+        assert np.isfinite(advice.reference_loss)
+        assert all(advice.reference_loss <= item.default_loss + 1e-12 for item in advice.items)
+        own = [item.default_loss for item in advice.items if past.candidates[item.column].learner == advice.reference]
+        assert own == pytest.approx([advice.reference_loss] * len(own))
+
+
 def test_a_table_that_is_known_is_its_own_neighbour(past, adviser):
     advice = adviser.advise(NEW, past.metafeatures[7], NAMES, 2.0, 1)
     assert (advice.neighbours[0].task, advice.neighbours[0].similarity) == ("t7", 1.0)

@@ -259,7 +259,8 @@ def test_the_script_says_where_its_numbers_come_from_and_needs_no_metahp(frame: 
     features(frame, "binary").to_csv(path, index=False)
     table = load(path, target="binary")
     script = make_recommendation_script(recommendation_of(table, "lightgbm"), table, str(path))
-    assert "Expected ROC AUC: 0.8 (80 % interval 0.7 to 0.9; library default 0.75)" in script
+    assert "Expected ROC AUC: 0.8 (80 % interval 0.7 to 0.9; lightgbm's library default 0.75)" in script
+    assert "3-fold cross-validation, mostly on at most 2,500 rows" in " ".join(script.split())
     assert "learned from a knowledge base of 12 tasks" in script
     assert not re.search(r"^\s*(import|from) metahp", script, flags=re.MULTILINE)
 

@@ -60,6 +60,7 @@ def test_forms_for_a_person_are_short(odd) -> None:
     for value, words in ((advice, "lightgbm"), (result, "linear")):
         assert len(repr(value)) < 200
         assert words in repr(value)
+        assert "nan" not in repr(value) + value._repr_html_()
         assert "<table" in value._repr_html_()
         assert "left out (constant): constant" in value._repr_html_()
 
@@ -75,12 +76,24 @@ def test_progress_is_printed_where_it_is_wanted(base: KnowledgeBase, capsys: pyt
     tune_bowl(base, trials=4, verbose=2, on_trial=seen.append)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(seen) == 5
-    assert lines[0] == "metahp: tuning for objective, 4 trials"
+    assert lines[0] == "metahp: tuning for objective: 4 trials"
     assert lines[-1].startswith("metahp: trial 4/4  ")
     tune_bowl(base, trials=6, verbose=1)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "metahp: tuning for objective, 6 trials, 4 of them done earlier"
+    assert lines[0] == "metahp: tuning for objective: 6 trials, 4 of them done earlier"
+    with pytest.warns(metahp.MetahpWarning, match="nothing left to do"):
+        tune_bowl(base, trials=5, verbose=1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["metahp: tuning for objective: nothing left to do: 6 trials exist already"]
     tune_bowl(base, trials=8)
     assert capsys.readouterr().err == ""
     with pytest.raises(InputError, match="`verbose` is 0, 1 or 2"):
         tune_bowl(base, trials=8, verbose=5)
+
+
+def test_what_is_logged_is_a_warning_of_the_result_too(odd, base: KnowledgeBase) -> None:
+    base.journal.folder.mkdir(parents=True, exist_ok=True)
+    (base.journal.folder / "odd.jsonl").write_text("nonsense\n")
+    said, result = list_warnings(lambda: metahp.tune(odd, trials=1, knowledge_base=base, **OPTIONS))
+    for lines in (said, result.warnings):
+        assert sum("odd.jsonl has 1 record(s) that cannot be read and that advice" in line for line in lines) == 1

@@ -143,9 +143,9 @@ def test_what_was_asked_for_and_not_done_is_told(tuned, tmp_path) -> None:
     assert [str(each.message) for each in warned] == list(result.warnings)
     assert {each.filename for each in warned} == {__file__}
     for words in (
-        "own configurations that were not tried: 1",
+        "1 of your configurations was not tried, because no trial was left",
         "no trial of lightgbm",
-        "no ensemble, the best model instead: predictions of 0 of",
+        "the result is the best single model, not an ensemble: predictions of 0 of",
     ):
         assert any(words in line for line in result.warnings)
 
@@ -155,7 +155,9 @@ def test_trials_that_another_metric_has_chosen_are_told_from_own_ones(tuned) -> 
     n_pruned = sum(trial.state is TrialState.PRUNED for trial in second.trials)
     assert n_pruned
     again = metahp.tune(path, **(options | {"output": None}), trials=9, metric="accuracy")
-    assert any(f"{n_pruned} earlier trials were pruned by another metric" in each for each in again.warnings)
+    assert any(
+        f"{n_pruned} earlier trial" in each and "stopped early by another metric" in each for each in again.warnings
+    )
     assert not any("another metric" in each for each in second.warnings)
 
 
@@ -174,7 +176,7 @@ def test_trials_of_older_versions_without_the_metric_count_as_trials_without_a_s
     )
     result = metahp.tune(two, **options, trials=11, knowledge_base=base, metric="f1")
     assert (result.n_earlier, len(result.trials)) == (9, 11)
-    assert any("9 earlier trials have no F1" in warning for warning in result.warnings)
+    assert any("9 earlier trials without F1 cannot win" in warning for warning in result.warnings)
     assert result.number_of(result.best_trial_) > 9
 
 
@@ -184,7 +186,7 @@ def test_the_default_is_the_best_of_the_learners_defaults(frame: pd.DataFrame, b
     defaults = [result.score_of(trial) for trial in result.trials if trial.origin is Origin.DEFAULT]
     assert len(defaults) == 2
     assert result.default_score_ == max(defaults)
-    assert re.fullmatch(r"TuneResult\(\w+: accuracy 0\.\d+ in 4 trials(; 1 warning\(s\))?\)", repr(result))
+    assert re.fullmatch(r"TuneResult\(\w+, accuracy 0\.\d+, best of 4 trials(; 1 warning)?\)", repr(result))
 
 
 def test_meta_features_are_written_back(tuned) -> None:
@@ -236,7 +238,7 @@ def test_a_knowledge_base_without_past_tasks_means_a_cold_start_that_says_so(
         record=False,
         strategy="random",
     )
-    assert any("a cold start" in warning for warning in result.warnings)
+    assert any("starts from library defaults" in warning for warning in result.warnings)
     assert result.warm_start() is None
     # A table of frames and arrays: the estimator takes the columns that were tuned on.
     assert set(result.best_estimator_.predict(frame)) <= {0, 1, 2}
@@ -284,8 +286,11 @@ def test_a_strategy_that_computes_says_before_it_starts_where(contrary) -> None:
     metahp.tune(frame, **options, strategy="transfer", device="cpu", record=False, on_start=plans.append)
     metahp.tune(frame, **options, strategy="random", cold=True, record=False, on_start=plans.append)
     assert [(plan.strategy, plan.device) for plan in plans] == [("transfer", "cpu"), ("random", None)]
-    assert format_plan(plans[0])[2].endswith("past tasks · strategy transfer · device cpu · trials not recorded")
-    assert format_plan(plans[1])[2] == "cold start · strategy random · trials not recorded"
+    assert format_plan(plans[0])[2].endswith(" past tasks · strategy transfer on cpu")
+    assert format_plan(plans[1])[2:] == [
+        "starts from library defaults · strategy random",
+        "1 trial · results are not added to your knowledge base",
+    ]
 
 
 def test_a_metric_that_a_fold_does_not_define_is_refused_before_any_trial(
@@ -314,5 +319,5 @@ def test_a_test_on_rows_that_past_trials_have_seen_is_told_from_one_on_unseen_ro
     warned = []
     for part in (frame, frame.iloc[5:]):
         result = metahp.tune(part.drop(columns=["farm", "day"]), **options, test_size=0.2)
-        warned.append(any("so their score flatters" in warning for warning in result.warnings))
+        warned.append(any("the test score may be too good" in warning for warning in result.warnings))
     assert warned == [True, False]
