@@ -233,6 +233,7 @@ def _begin_table_late(study: _OpenStudy, table_request: TableRequest, beginning:
             seed=request.seed,
             stopped_early=beginning.stopped_early,
             budget=request.budget,
+            growing=beginning.growing,
         )
 
     has_use = not request.start.is_cold or storage.base is not None

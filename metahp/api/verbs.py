@@ -39,6 +39,7 @@ def read(
     numeric: Any = (),
     dayfirst: bool | None = None,
     na: Any = (),
+    decimal: str | None = None,
     sep: str | None = None,
     sheet: str | None = None,
     id: Hashable | None = None,
@@ -54,6 +55,7 @@ def read(
         numeric: Names of columns that are numbers; their other cells are missing.
         dayfirst: Whether the day comes first in dates; None to find it.
         na: Texts and numbers that stand for a missing value, beside the usual ones.
+        decimal: Decimal mark of columns that do not show one, `.` or `,`; None to find it.
         sep: Between the fields of a CSV file; None to find it.
         sheet: Sheet of a workbook; None for the first one that holds a table.
         id: Column that names a row: no feature, but kept beside predictions.
@@ -63,7 +65,15 @@ def read(
     """
     check_names(source, y, target=None if target is None else name_column(target))
     how = make_reading_options(
-        drop=drop, categorical=categorical, numeric=numeric, dayfirst=dayfirst, na=na, sep=sep, sheet=sheet, id=id
+        drop=drop,
+        categorical=categorical,
+        numeric=numeric,
+        dayfirst=dayfirst,
+        na=na,
+        decimal=decimal,
+        sep=sep,
+        sheet=sheet,
+        id=id,
     )
     from metahp.datasets.load import read as read_table
 
@@ -80,7 +90,7 @@ def load(
         y: Target, shape (n,), where `source` does not contain it.
         target: Target column; None to guess it.
         task: binary, multiclass or regression; None to infer it.
-        **reading: The other arguments of `read`: drop, categorical, numeric, dayfirst, na, sep, sheet and id.
+        **reading: The other arguments of `read`: drop, categorical, numeric, dayfirst, na, decimal, sep, sheet and id.
 
     Raises:
         InputError, UnknownNameError: input that cannot be used.

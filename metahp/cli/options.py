@@ -68,20 +68,9 @@ _OPTIONS = {
 }
 _ARGUMENTS = (
     *("budget_seconds", "cold", "cv", "device", "ensemble", "jobs", "max_rows", "memory_limit", "metric", "output"),
-    *(
-        "patience",
-        "seed",
-        "stop_when_flat",
-        "strategy",
-        "target",
-        "task",
-        "test_size",
-        "time",
-        "timeout",
-        "trial_timeout",
-        "trials",
-    ),
-    *("voting", "warm", "drop", "categorical", "numeric", "dayfirst", "na", "sep", "sheet", "id", *_OPTIONS),
+    "stop_when_flat",
+    *("patience", "seed", "strategy", "target", "task", "test_size", "time", "timeout", "trial_timeout", "trials"),
+    *("voting", "warm", "drop", "categorical", "numeric", "dayfirst", "na", "decimal", "sep", "sheet", "id", *_OPTIONS),
 )
 _MENTION = re.compile(rf"`({'|'.join(_ARGUMENTS)})(?:=([^`]*))?`")
 

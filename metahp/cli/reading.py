@@ -34,6 +34,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         list[str] | None,
         _make_option("--na", "This text or number stands for a missing value, as -200; repeat for several."),
     ),
+    "decimal": (str | None, _make_option("--decimal", "Decimal mark, a point or a comma.  [default: found]")),
     "sep": (str | None, _make_option("--sep", "Separator between the fields of a row.  [default: found]")),
     "sheet": (str | None, _make_option("--sheet", "Sheet of a workbook.  [default: the first]")),
     "id": (str | None, _make_option("--id", "Column that names a row: no feature, but kept beside predictions.")),

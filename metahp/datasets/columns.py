@@ -4,8 +4,9 @@ import datetime
 import decimal
 import functools
 import numbers
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import Any, cast
 
 import numpy as np
@@ -13,8 +14,28 @@ import pandas as pd
 
 from metahp.core.errors import InputError
 from metahp.core.text import join_names
-from metahp.datasets.notation import EXACT, PEEK, Notation, find_forced_notation, find_notation
-from metahp.datasets.portable import MISSING, make_number_label, parse_categories, parse_numbers, read_texts
+from metahp.datasets.doubts import POINTS_ARE_THOUSANDS, find_doubts
+from metahp.datasets.notation import (
+    DIGITS,
+    EXACT,
+    FIRST_DIGITS,
+    LAST_DIGITS,
+    PEEK,
+    PLAIN,
+    Notation,
+    are_dates,
+    find_forced_notation,
+    find_notation,
+)
+from metahp.datasets.portable import (
+    MISSING,
+    make_number_label,
+    parse_categories,
+    parse_numbers,
+    read_texts,
+    respell,
+)
+from metahp.datasets.spelling import are_usual, describe_apart, describe_merged, find_spellings
 
 # A text column with more distinct values than this share of its cells holds names, not categories.
 ID_UNIQUE_SHARE = 0.9
@@ -24,6 +45,15 @@ MAX_QUOTED = 3
 # Values that instruments and surveys write for a missing one, and how often one has to be met.
 SENTINELS = (-9999.0, -999.0, -99.0, -9.0, -1.0, -200.0, -1000.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0)
 MIN_SENTINEL_SHARE = 0.005
+# Cells that hold several values, and their name in messages.
+NESTED: Mapping[type, str] = {
+    list: "lists",
+    tuple: "tuples",
+    dict: "dictionaries",
+    set: "sets",
+    frozenset: "sets",
+    np.ndarray: "arrays",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +63,22 @@ class ColumnRules:
     Attributes:
         is_typed: Whether the types of the columns are meant, as in a frame: text is categories, and what is not missing
             there is not missing. In a file everything is text.
+        is_untyped: Whether the file has no types, as CSV: categories that differ only by case are one there.
         missing: Texts that are missing values.
         day_first: Whether the day comes first in dates that could be read both ways; None where that is not known.
         decimal: Decimal mark of columns that do not show one; empty where it is not known.
+        is_decimal_given: Whether a person said so.
         categorical: Columns that are categories, whatever they look like.
         numeric: Columns that are numbers; other cells are missing.
         first_line: Line of the file where the first row is; 0 where there is no file.
     """
 
     is_typed: bool = False
+    is_untyped: bool = False
     missing: tuple[str, ...] = MISSING
     day_first: bool | None = None
     decimal: str = ""
+    is_decimal_given: bool = False
     categorical: tuple[str, ...] = ()
     numeric: tuple[str, ...] = ()
     first_line: int = 0
@@ -65,6 +99,9 @@ class ParsedColumn:
         example: One of the texts; empty for columns that were no text.
         is_forced: Whether a text column was read as numbers though its type says text.
         is_typed: Whether categories are what the type of the column, or the user, says.
+        is_respelled: Whether texts that differ only by case and blanks are one category.
+        date: A date among the cells, where dates were read as classes; empty elsewhere.
+        doubts: What could have been read otherwise, as sentences that follow the name of the column.
     """
 
     cells: pd.Series
@@ -73,6 +110,9 @@ class ParsedColumn:
     example: str = ""
     is_forced: bool = False
     is_typed: bool = False
+    is_respelled: bool = False
+    date: str = ""
+    doubts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -91,7 +131,30 @@ def parse_column(column: pd.Series, rules: ColumnRules = FILE_RULES) -> ParsedCo
     Raises:
         InputError: the column holds complex numbers.
     """
-    column = replace_markers(normalise_column(column), rules.missing)
+    nested = _describe_nested(column)
+    parsed = _parse_cells(replace_markers(normalise_column(column), rules.missing), rules)
+    return replace(parsed, doubts=(nested, *parsed.doubts)) if nested else parsed
+
+
+def _describe_nested(column: pd.Series) -> str:
+    """A sentence that follows the name of a column whose cells hold several values; empty where they do not."""
+    if column.dtype != object and not isinstance(column.dtype, pd.ArrowDtype):
+        return ""
+    cells = column if column.dtype == object else column.head(PEEK)
+    cell = next((cell for cell in cells if isinstance(cell, tuple(NESTED))), None)
+    if cell is None:
+        return ""
+    kind = next(name for nested, name in NESTED.items() if isinstance(cell, nested))
+    quoted = shorten(_write_object(cell) or "", 40, placeholder=" …")
+    return (
+        f"holds {kind}: cells such as {quoted} are read as text, each "
+        "different one as a category; make a column of each item first, or `drop` it"
+    )
+
+
+def _parse_cells(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
+    if rules.is_untyped and (found := _parse_digits(column, rules)) is not None:
+        return found
     dtype = column.dtype
     if str(column.name) in rules.categorical:
         return _parse_categories(label_numbers(column), rules)
@@ -164,7 +227,7 @@ def _convert_objects(column: pd.Series) -> pd.Series:
     kinds = {type(cell) for cell, gone in zip(column, column.isna(), strict=True) if not gone}
     if not kinds or kinds == {str}:
         return column
-    if any(issubclass(kind, list | tuple | dict | set | np.ndarray) for kind in kinds):
+    if any(issubclass(kind, tuple(NESTED)) for kind in kinds):
         return pd.Series([_write_object(cell) for cell in column], index=column.index, name=column.name, dtype=object)
     if all(issubclass(kind, numbers.Real | decimal.Decimal) and not issubclass(kind, bool) for kind in kinds):
         if all(issubclass(kind, numbers.Integral) for kind in kinds) and not column.isna().any():
@@ -186,8 +249,10 @@ def _convert_objects(column: pd.Series) -> pd.Series:
 
 def _write_object(cell: Any) -> str | None:
     """A list or another object as text; None where the cell is missing."""
-    is_missing = not isinstance(cell, list | tuple | dict | set | np.ndarray) and pd.isna(cell)
-    return None if is_missing else str(cell)
+    if isinstance(cell, set | frozenset):
+        # The order of a set differs from process to process.
+        return str(sorted(cell, key=str))
+    return None if not isinstance(cell, tuple(NESTED)) and pd.isna(cell) else str(cell)
 
 
 def _is_beyond_exact(column: pd.Series) -> bool:
@@ -217,8 +282,9 @@ def read_labels(column: pd.Series, missing: Sequence[str] = MISSING) -> np.ndarr
 
 def _parse_categories(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
     texts, positions = read_texts(column, rules.missing)
-    cells = pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name)
-    return ParsedColumn(cells=cells, is_typed=True)
+    parsed = parse_categories(texts)[positions]
+    cells = pd.Series(parsed, index=column.index, name=column.name)
+    return ParsedColumn(cells=cells, is_typed=True, doubts=_find_apart(parsed) if rules.is_typed else ())
 
 
 def _parse_category_type(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
@@ -233,7 +299,21 @@ def _parse_category_type(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
         parsed = parse_categories(np.array([*texts, None], dtype=object), known)
     else:
         parsed = parse_categories(np.array([*texts, None], dtype=object))
-    return ParsedColumn(cells=pd.Series(parsed[values.codes], index=column.index, name=column.name), is_typed=True)
+    parsed = parsed[values.codes]
+    cells = pd.Series(parsed, index=column.index, name=column.name)
+    return ParsedColumn(cells=cells, is_typed=True, doubts=_find_apart(parsed))
+
+
+def _parse_digits(column: pd.Series, rules: ColumnRules) -> ParsedColumn | None:
+    """A column of numbers such as 20260131 as dates; None for any other one."""
+    if not pd.api.types.is_numeric_dtype(column.dtype) or str(column.name) in (*rules.categorical, *rules.numeric):
+        return None
+    # The first cell rules out nearly all columns.
+    if not len(column) or not (pd.isna(column.iloc[0]) or FIRST_DIGITS <= column.iloc[0] <= LAST_DIGITS):
+        return None
+    if not are_dates(column.dropna().to_numpy(dtype=float)):
+        return None
+    return _parse_text(column.astype("Int64").astype(object).map(str, na_action="ignore"), rules)
 
 
 def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
@@ -243,17 +323,12 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
     if not len(present):
         return ParsedColumn(cells=pd.Series(np.nan, index=column.index, name=column.name, dtype=float))
     counts = np.bincount(positions[positions >= 0], minlength=len(texts))[is_present]
-    is_numeric = str(column.name) in rules.numeric
-    notation = find_notation(present, counts, day_first=rules.day_first, decimal=rules.decimal)
-    if is_numeric and (notation is None or notation.kind == "date"):
-        notation = find_forced_notation(present, counts, decimal=rules.decimal)
-    is_typed_text = rules.is_typed and notation is not None and notation.kind == "number" and not is_numeric
+    notation = _find_notation(str(column.name), present, counts, rules)
+    is_typed_text = rules.is_typed and notation == PLAIN and str(column.name) not in rules.numeric
     # Text that holds numbers is categories, as its type says, unless nearly every value is different.
-    if is_typed_text and _are_texts(column) and len(present) <= max(MIN_UNIQUE, ID_UNIQUE_SHARE * counts.sum()):
-        notation = None
-    if notation is None:
-        cells = pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name)
-        return ParsedColumn(cells=cells, is_typed=rules.is_typed)
+    if notation is None or (is_typed_text and _are_texts(column) and not _are_ids(counts)):
+        doubts = () if is_typed_text else tuple(find_doubts(present, counts, None))
+        return _parse_names(column, texts, positions, counts, rules, doubts)
     values = notation.parse(texts)
     is_odd = is_present & np.asarray(pd.isna(values))
     rows = np.flatnonzero(is_odd[positions]).tolist() if is_odd.any() else []
@@ -263,7 +338,56 @@ def _parse_text(column: pd.Series, rules: ColumnRules) -> ParsedColumn:
         odd=tuple((str(texts[positions[row]]), int(row)) for row in rows),
         example=str(next((text for text, odd in zip(texts, is_odd, strict=True) if text is not None and not odd), "")),
         is_forced=is_typed_text,
+        doubts=tuple(
+            find_doubts(present, counts, notation, day_first=rules.day_first, is_decimal_given=rules.is_decimal_given)
+        ),
     )
+
+
+def _find_notation(name: str, texts: np.ndarray, counts: np.ndarray, rules: ColumnRules) -> Notation | None:
+    """How a column is written; texts and counts are those of `find_notation`."""
+    notation = find_notation(texts, counts, day_first=rules.day_first, decimal=rules.decimal)
+    if name in rules.numeric:
+        if notation is None or notation.kind == "date":
+            return find_forced_notation(texts, counts, decimal=rules.decimal)
+    elif rules.is_untyped and notation == PLAIN:
+        numbers = PLAIN.parse(texts)
+        return DIGITS if are_dates(numbers[~np.isnan(numbers)]) else PLAIN
+    return notation
+
+
+def _parse_names(
+    column: pd.Series,
+    texts: np.ndarray,
+    positions: np.ndarray,
+    counts: np.ndarray,
+    rules: ColumnRules,
+    doubts: tuple[str, ...],
+) -> ParsedColumn:
+    """Texts as categories; `texts` and `positions` are those of the column, `counts` of the texts that are present."""
+    spellings = {} if _are_ids(counts) else find_spellings(texts[[text is not None for text in texts]], counts)
+    is_respelled = rules.is_untyped and len(spellings) > 1 and are_usual(spellings)
+    if is_respelled:
+        texts = respell(texts, tuple(spellings))
+        doubts = (*doubts, describe_merged(spellings))
+    elif spellings:
+        doubts = (*doubts, describe_apart(spellings))
+    cells = pd.Series(parse_categories(texts)[positions], index=column.index, name=column.name)
+    return ParsedColumn(cells=cells, is_typed=rules.is_typed, is_respelled=is_respelled, doubts=doubts)
+
+
+def _are_ids(counts: np.ndarray) -> bool:
+    """Whether nearly every cell has a text of its own; `counts` are those of the distinct texts."""
+    return len(counts) > max(MIN_UNIQUE, ID_UNIQUE_SHARE * float(counts.sum()))
+
+
+def _find_apart(parsed: pd.Categorical) -> tuple[str, ...]:
+    """What to say of categories that differ only by case or blanks."""
+    counts = np.bincount(parsed.codes[parsed.codes >= 0], minlength=len(parsed.categories))
+    if _are_ids(counts):
+        return ()
+    spellings = find_spellings(parsed.categories.to_numpy(dtype=object), counts)
+    return (describe_apart(spellings),) if spellings else ()
 
 
 def _are_texts(column: pd.Series) -> bool:
@@ -288,6 +412,8 @@ def describe_columns(columns: Sequence[ParsedColumn], rules: ColumnRules) -> Ite
     for column in columns:
         if column.odd:
             yield _describe_odd(column, rules)
+        for doubt in column.doubts:
+            yield f"column '{column.name}' {doubt}"
     written = [
         f"{column.name} ({column.example})"
         for column in columns
@@ -297,7 +423,9 @@ def describe_columns(columns: Sequence[ParsedColumn], rules: ColumnRules) -> Ite
     ]
     if written:
         yield f"read as numbers: {join_names(written)}"
-    if any(column.notation is not None and column.notation.decimal == "," for column in columns):
+    has_commas = (column.notation is not None and column.notation.decimal == "," for column in columns)
+    has_points = (any(doubt.startswith(POINTS_ARE_THOUSANDS) for doubt in column.doubts) for column in columns)
+    if any(comma and not point for comma, point in zip(has_commas, has_points, strict=True)):
         yield "decimal commas read as decimal points"
     forced = [column.name for column in columns if column.is_forced]
     if forced:

@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from metahp.core.errors import InputError
+from metahp.datasets.footer import looks_like_footer
 from metahp.datasets.layout import Layout, find_layout, find_usual_width
 from metahp.datasets.limits import MAX_LINE_BYTES, check_columns, format_gibibytes
-from metahp.datasets.notation import find_decimal_mark
+from metahp.datasets.notation import GROUPS_OF_THREE, are_groups_of_three, find_decimal_marks
 from metahp.datasets.portable import MISSING
 from metahp.datasets.raw import ReadOptions
 from metahp.datasets.source import Text
@@ -46,6 +47,7 @@ class _Sketch:
     decimal: str
     is_numeric: list[bool]
     could_be_codes: list[bool]
+    could_be_thousands: list[bool]
     has_space_before_quote: bool
 
 
@@ -126,11 +128,12 @@ def _make_sketch(text: Text, text_columns: Collection[str], min_columns: int, gi
         offset=offset,
         first_line=end + 1,
         rows=rows,
-        decimal=find_decimal_mark([cell.strip() for row in rows for cell in row]),
+        decimal=_find_decimal(rows, separator),
         is_numeric=[
             name not in text_columns and _is_numeric(values) for name, values in zip(names, columns, strict=True)
         ],
         could_be_codes=[_could_be_codes(values) for values in columns],
+        could_be_thousands=[are_groups_of_three(_list_present(values)) for values in columns],
         has_space_before_quote=spaced,
     )
 
@@ -183,13 +186,24 @@ def _is_number(cell: str) -> bool:
 
 def _is_numeric(values: list[str]) -> bool:
     """Whether all values are numbers that lose nothing as such: no leading zero, not too many digits."""
-    present = [value.strip() for value in values if value.strip() not in MISSING]
+    present = _list_present(values)
     return all(_is_number(value) for value in present) and not any(_LOSES_DIGITS.fullmatch(value) for value in present)
+
+
+def _find_decimal(rows: list[list[str]], separator: str) -> str:
+    """The decimal mark that the cells show, or else the semicolons between them; empty for none or both."""
+    marks = find_decimal_marks([cell.strip() for row in rows for cell in row])
+    # Where the comma is the decimal mark, spreadsheets separate fields by semicolons.
+    return "," if not marks and separator == ";" else marks if len(marks) == 1 else ""
+
+
+def _list_present(values: list[str]) -> list[str]:
+    return [text for value in values if (text := value.strip()) not in MISSING]
 
 
 def _could_be_codes(values: list[str]) -> bool:
     """Whether later values may have leading zeros: all of these are digits, and equally many."""
-    present = [value.strip() for value in values if value.strip() not in MISSING]
+    present = _list_present(values)
     return len({len(value) for value in present}) == 1 and len(present[0]) > 1 and all(map(str.isdecimal, present))
 
 
@@ -205,7 +219,8 @@ def _read_with_arrow(text: Text, sketch: _Sketch) -> pd.DataFrame:
     names = [f"c{index}" for index in range(len(sketch.header))]
     numeric = {name for name, is_numeric in zip(names, sketch.is_numeric, strict=True) if is_numeric}
     codes = {name for name, could_be in zip(names, sketch.could_be_codes, strict=True) if could_be} & numeric
-    numeric -= codes
+    thousands = {name for name, could_be in zip(names, sketch.could_be_thousands, strict=True) if could_be} & numeric
+    numeric -= codes | thousands
     try:
         table = _read_arrow_table(
             text, sketch, {name: pa.float64() if name in numeric else pa.string() for name in names}
@@ -221,7 +236,13 @@ def _read_with_arrow(text: Text, sketch: _Sketch) -> pd.DataFrame:
     for index, name in enumerate(names):
         if name in codes:
             table = table.set_column(index, name, _cast_to_numbers(table.column(index), keep_codes=True))
+        elif name in thousands and not _are_all_groups_of_three(table.column(index)):
+            table = table.set_column(index, name, _cast_to_numbers(table.column(index)))
     return table.to_pandas(split_blocks=True, self_destruct=True)
+
+
+def _are_all_groups_of_three(column: pa.ChunkedArray) -> bool:
+    return bool(pc.all(pc.match_substring_regex(pc.utf8_trim_whitespace(column), f"^({GROUPS_OF_THREE})$")).as_py())
 
 
 def _read_arrow_table(text: Text, sketch: _Sketch, types: dict[str, pa.DataType]) -> pa.Table:
@@ -292,14 +313,22 @@ def _check_rows(text: Text, sketch: _Sketch) -> None:
         lines = io.TextIOWrapper(stream, encoding="utf-8", newline="")
         reader = csv.reader(_read_lines(lines, text.source.label), delimiter=sketch.separator, skipinitialspace=True)
         start = 1
+        # Totals and notes at the end may lack fields.
+        footer: InputError | None = None
         try:
             for row in reader:
-                if len(row) != n_expected and (len(row) > 1 or "".join(row).strip()):
-                    raise InputError(
+                is_blank = len(row) <= 1 and not "".join(row).strip()
+                if footer is not None and not is_blank and not looks_like_footer(row):
+                    raise footer
+                if len(row) != n_expected and not is_blank:
+                    error = InputError(
                         f"'{text.source.label}', line {start}: expected {n_expected} fields as in the header, found "
                         f"{len(row)} (separator: {SEPARATOR_NAMES[sketch.separator]}). "
                         "Correct that line, or quote values that hold the separator."
                     )
+                    if len(row) > n_expected or not looks_like_footer(row):
+                        raise error
+                    footer = footer or error
                 start = reader.line_num + 1
         except csv.Error as error:
             raise InputError(f"'{text.source.label}', line {start}: {error}; is a quote not closed?") from None

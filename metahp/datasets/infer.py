@@ -80,7 +80,7 @@ def build_table(
             "with fewer rows, scores are meaningless."
         )
     cells = parsed.cells[has_target]
-    kind, y, classes = encode_target(cells, target, wanted)
+    kind, y, classes = encode_target(cells, target, wanted, date=parsed.date)
     useless = {name: "as asked" for name in raw.drop if name != target}
     if raw.id_column:
         useless[raw.id_column] = "the id of a row"

@@ -40,8 +40,10 @@ _CURRENCY = re.compile(
     r"|pln|czk|huf|krw|sgd|hkd)\b",
     re.IGNORECASE,
 )
-# Units of which a column may have several, as multiples of the first.
 THOUSANDS = {"k": 1e3, "m": 1e6, "mn": 1e6, "mio": 1e6, "b": 1e9, "bn": 1e9, "t": 1e12}
+# Spreadsheets show one number as 52% or as 0.52.
+PERCENTS = ("%", "percent", "pct", "per cent")
+# Units of which a column may have several, as multiples of the first.
 SCALES: tuple[Mapping[str, float], ...] = (
     {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12},
     THOUSANDS,
@@ -50,12 +52,15 @@ SCALES: tuple[Mapping[str, float], ...] = (
     {"ml": 1e-3, "cl": 1e-2, "dl": 1e-1, "l": 1.0},
     {"w": 1.0, "kw": 1e3, "mw": 1e6},
     {"hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9},
+    dict.fromkeys(PERCENTS, 1.0),
 )
 _BOUND = re.compile(r"[<>≤≥~≈]|\d\s*\+$")
 _CODE = re.compile(r"[-+]?0\d+")
 _PHONE = re.compile(r"\+\d{9,}")
 _HAS_CLOCK = re.compile(r"\d:\d\d|\d\s*[ap]\.?m\b|\d\s*days?\b|\d\s*h.*\d\s*m|^pt?\d", re.IGNORECASE)
-_POINT_IS_DECIMAL = re.compile(r"\.\d{1,2}(?!\d)|\.\d{4,}")
+# Whole numbers, with points between the thousands where they have some.
+GROUPS_OF_THREE = r"[-+]?[1-9]\d{0,2}(\.\d{3})+|[-+]?\d{1,3}"
+_POINT_IS_DECIMAL = re.compile(r"\.\d{1,2}(?!\d)|\.\d{4,}|(?<!\d)0\.\d{3}(?!\d)")
 _COMMA_IS_DECIMAL = re.compile(r"(?<!\d)[-+−]?0,\d{3}(?!\d)")
 
 _MONTH = (
@@ -122,13 +127,29 @@ class Notation:
 
 ISO = "ISO8601"
 PLAIN = Notation(kind="number")
+# Whole numbers of eight digits that are dates. Where some are missing, programs write floating-point numbers.
+DIGITS = Notation(kind="date", formats=("%Y%m%d", "%Y%m%d.0", ISO))
+FIRST_DIGITS, LAST_DIGITS = 19000101, 21001231
+# So few different numbers could be dates by chance.
+MIN_DAYS = 10
 CLOCK = Notation(kind="clock")
+
+
+def are_dates(numbers: np.ndarray) -> bool:
+    """Whether all numbers, none missing, are dates of this century or the last, such as 20260131, of many days."""
+    if not len(numbers) or not ((numbers >= FIRST_DIGITS) & (numbers <= LAST_DIGITS)).all():
+        return False
+    distinct = np.unique(numbers)
+    if len(distinct) < MIN_DAYS or (distinct != distinct.round()).any():
+        return False
+    return not DIGITS.parse(np.array([f"{number:.0f}" for number in distinct], dtype=object)).isna().any()
 
 
 def find_forced_notation(texts: np.ndarray, counts: np.ndarray, *, decimal: str = "") -> Notation:
     """The notation in which most of the texts are numbers, however few these are; arguments as of `find_notation`."""
     mark = find_decimal_mark(texts) or decimal or "."
-    written = Notation(kind="written", decimal=mark, units=_find_all_units(texts, counts, mark))
+    units = _weigh_percents(_find_all_units(texts, counts, mark), texts, mark)
+    written = Notation(kind="written", decimal=mark, units=units)
     # Of equals, the plainest.
     return min((PLAIN, written, CLOCK), key=lambda notation: _count_odd(notation.parse(texts), counts))
 
@@ -184,7 +205,7 @@ def _find_candidates(
 ) -> Iterator[Notation]:
     # `1.234` beside `0,5` in other columns is a thousand and more.
     is_plain = not np.isnan(parse_numbers(sample[:FEW])).all() and _fits(parse_numbers(sample), weights)
-    if is_plain and not (decimal == "," and _are_groups_of_three(sample)):
+    if is_plain and not (decimal == "," and are_groups_of_three(sample)):
         yield PLAIN
     if not any(character.isdigit() for text in sample[:FEW] for character in text):
         return
@@ -220,10 +241,9 @@ def _are_codes(texts: np.ndarray) -> bool:
     )
 
 
-def _are_groups_of_three(texts: Sequence[str] | np.ndarray) -> bool:
-    return all(re.fullmatch(r"[-+]?[1-9]\d{0,2}(\.\d{3})+|[-+]?\d{1,3}", text) for text in texts) and any(
-        "." in text for text in texts
-    )
+def are_groups_of_three(texts: Sequence[str] | np.ndarray) -> bool:
+    """Whether all points in the texts could separate thousands, and there are some."""
+    return all(re.fullmatch(GROUPS_OF_THREE, text) for text in texts) and any("." in text for text in texts)
 
 
 def _find_written(texts: np.ndarray, counts: np.ndarray, decimal: str) -> Notation | None:
@@ -244,7 +264,23 @@ def _find_written(texts: np.ndarray, counts: np.ndarray, decimal: str) -> Notati
                 return None
             by_unit[each[1]] += int(count)
     units = _find_units(by_unit, total)
-    return None if units is None else Notation(kind="written", decimal=mark, units=units)
+    if units is None:
+        return None
+    return Notation(kind="written", decimal=mark, units=_weigh_percents(units, texts, mark))
+
+
+def _weigh_percents(units: dict[str, float], texts: np.ndarray, mark: str) -> dict[str, float]:
+    """The units; percents beside plain fractions are hundredths, since both are one number in two spellings."""
+    if not set(units) <= {"", *PERCENTS}:
+        return units
+    split = [each for text in texts if (each := split_number(text, mark)) is not None]
+    percents = {unit for _, unit in split if unit in PERCENTS}
+    plain = [abs(number) for number, unit in split if unit == ""]
+    is_mixed = bool(percents) and any(0 < number < 1 for number in plain) and max(plain) <= 1
+    # Percents that are all below 1 may be on the scale of the plain numbers.
+    if not is_mixed or max(abs(number) for number, unit in split if unit in PERCENTS) <= 1:
+        return units
+    return {"": 1.0} | dict.fromkeys(sorted(percents), 0.01)
 
 
 def _find_units(by_unit: Counter[str], total: float) -> dict[str, float] | None:
@@ -267,14 +303,25 @@ def _find_units(by_unit: Counter[str], total: float) -> dict[str, float] | None:
     return dict.fromkeys(sorted({*frequent, ""}), 1.0)
 
 
+def is_currency(unit: str) -> bool:
+    """Whether a unit, in small letters, is a sign or a code of a currency."""
+    return _CURRENCY.fullmatch(unit) is not None or re.search(r"[$€£¥₹₽₩₺₫₴₦฿¢]", unit) is not None
+
+
 def _is_unit(unit: str, by_unit: Counter[str]) -> bool:
     """Whether a text is a unit: a usual one, or one that stands at most of the numbers."""
-    is_usual = re.search(r"[%°$€£¥₹]", unit) is not None or any(unit in scale for scale in SCALES)
+    is_usual = re.search(r"[%°]", unit) is not None or is_currency(unit) or any(unit in scale for scale in SCALES)
     return unit[0] != "_" and (is_usual or 2 * by_unit[unit] > sum(by_unit.values()))
 
 
 def find_decimal_mark(texts: Sequence[str] | np.ndarray) -> str:
     """The decimal mark that the texts show; empty where they show none or both."""
+    marks = find_decimal_marks(texts)
+    return marks if len(marks) == 1 else ""
+
+
+def find_decimal_marks(texts: Sequence[str] | np.ndarray) -> str:
+    """The decimal marks that the texts show, none, one or both."""
     has_comma = has_point = False
     for text in texts:
         if ("," not in text and "." not in text) or len(text) > MAX_LENGTH:
@@ -283,7 +330,7 @@ def find_decimal_mark(texts: Sequence[str] | np.ndarray) -> str:
         is_comma = split_number(text, ",") is not None
         has_comma |= is_comma and not is_point
         has_point |= is_point and (not is_comma or _POINT_IS_DECIMAL.search(text) is not None)
-    return "" if has_comma == has_point else "," if has_comma else "."
+    return "," * has_comma + "." * has_point
 
 
 def _find_dates(texts: np.ndarray, counts: np.ndarray, day_first: bool | None) -> Notation | None:
@@ -291,7 +338,7 @@ def _find_dates(texts: np.ndarray, counts: np.ndarray, day_first: bool | None) -
     by_order: dict[str, Counter[str]] = {"d": Counter(), "m": Counter(), "y": Counter()}
     n_without = 0
     for text, count in zip(texts, counts, strict=True):
-        found = _find_formats(text) if 6 <= len(text) <= MAX_LENGTH else {}
+        found = find_formats(text) if 6 <= len(text) <= MAX_LENGTH else {}
         if not found:
             n_without += int(count)
             if n_without > MAX_ODD_SHARE * float(counts.sum()):
@@ -328,7 +375,7 @@ def _rank_orders(texts: np.ndarray, day_first: bool | None) -> tuple[str, ...]:
     return ("d", "m", "y") if day_first else ("m", "d", "y")
 
 
-def _find_formats(text: str) -> dict[str, str]:
+def find_formats(text: str) -> dict[str, str]:
     """Formats of a text by what comes first (d, m or y), under `""` where there is one only; empty if it is no date."""
     if _OF_A_LOG.fullmatch(text):
         zone = (

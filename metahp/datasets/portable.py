@@ -39,14 +39,18 @@ def parse_numbers(texts: np.ndarray) -> np.ndarray:
 
 
 def read_numbers(column: pd.Series) -> np.ndarray:
-    """Cells as numbers, durations as seconds; NaN where a cell is infinite or not a number."""
+    """Cells as numbers, durations as seconds, flags as 1 and 0; NaN where a cell is infinite or not a number."""
     if pd.api.types.is_timedelta64_dtype(column):
         column = column.dt.total_seconds()
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         numbers = np.asarray(column, dtype=float)
     else:
         texts, positions = read_texts(column)
-        numbers = parse_numbers(texts)[positions]
+        numbers = parse_numbers(texts)
+        if np.isnan(numbers).all():
+            # As a table has them whose flags are not text.
+            numbers = np.array([{"true": 1.0, "false": 0.0}.get(str(text).lower(), np.nan) for text in texts])
+        numbers = numbers[positions]
     infinite = np.isinf(numbers)
     return np.where(infinite, np.nan, numbers) if infinite.any() else numbers
 
@@ -117,11 +121,12 @@ def parse_seconds(texts: np.ndarray) -> np.ndarray:
 
 
 def read_seconds(column: pd.Series) -> np.ndarray:
-    """Cells as seconds, as `parse_seconds` reads them."""
+    """Cells as seconds, as `parse_seconds` reads them; where none is written like that, plain numbers are seconds."""
     if pd.api.types.is_timedelta64_dtype(column) or pd.api.types.is_numeric_dtype(column):
         return read_numbers(column)
     texts, positions = read_texts(column)
-    return parse_seconds(texts)[positions]
+    seconds = parse_seconds(texts)
+    return read_numbers(column) if np.isnan(seconds).all() else seconds[positions]
 
 
 def parse_categories(texts: np.ndarray, known: tuple[str, ...] | None = None) -> pd.Categorical:
@@ -132,9 +137,24 @@ def parse_categories(texts: np.ndarray, known: tuple[str, ...] | None = None) ->
     return pd.Categorical.from_codes(codes, categories=pd.Index(categories, dtype="str"))
 
 
-def read_categories(column: pd.Series, known: tuple[str, ...] | None = None) -> pd.Categorical:
-    """Cells as categories, in the order that `parse_categories` gives them."""
+def fold_text(text: str) -> str:
+    """The text without what case and blanks make different: `Yes` and `YES ` have the same."""
+    return " ".join(text.split()).casefold()
+
+
+def respell(texts: np.ndarray, spellings: tuple[str, ...]) -> np.ndarray:
+    """Texts that differ from one of `spellings` only by case and blanks are written like it; others stay."""
+    known = {fold_text(spelling): spelling for spelling in spellings}
+    respelled = [None if text is None else known.get(fold_text(text), text) for text in texts]
+    return np.array(respelled, dtype=object)
+
+
+def read_categories(
+    column: pd.Series, known: tuple[str, ...] | None = None, spellings: tuple[str, ...] = ()
+) -> pd.Categorical:
+    """Cells as categories, in the order that `parse_categories` gives them; `spellings` as `respell` takes them."""
     texts, positions = read_texts(column)
+    texts = respell(texts, spellings) if len(spellings) else texts
     return parse_categories(texts, known)[positions]
 
 

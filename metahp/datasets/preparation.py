@@ -60,6 +60,7 @@ class Column:
         decimal: Decimal mark of written numbers.
         units: Units of written numbers and the factor of each.
         stem: What the names of a date's features begin with; the column's name where empty.
+        is_respelled: Whether texts that differ only by case and blanks are one category.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Column:
     decimal: str = ""
     units: Mapping[str, float] = field(default_factory=dict)
     stem: str = ""
+    is_respelled: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -79,6 +81,11 @@ class Column:
     def feature_names(self) -> tuple[str, ...]:
         """Names of the features made of this column, in order."""
         return tuple(f"{self.stem or self.name}.{part}" for part in self.parts) if self.kind == "date" else (self.name,)
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """How categories are written where other spellings are met; empty where there are none."""
+        return self.categories if self.is_respelled else ()
 
     def make_features(self, cells: pd.Series) -> dict[str, Any]:
         """Features of the cells by name: float64 arrays, or one categorical array."""
@@ -94,7 +101,7 @@ class Column:
                 warnings.simplefilter("ignore")
                 parts = read_date_parts(cells, self.formats or ("mixed",))
             return dict(zip(self.feature_names, (parts[part] for part in self.parts), strict=True))
-        return {self.name: read_categories(cells, self.categories)}
+        return {self.name: read_categories(cells, self.categories, self.spellings)}
 
     def find_unknown(self, cells: pd.Series, features: Mapping[str, Any]) -> list[str]:
         """Texts of the cells that have a value but are missing in `features`, which were made of these cells."""
@@ -166,7 +173,7 @@ class Preparation:
                 categorical = cast(pd.Categorical, cells.array)
                 categories = tuple(categorical.categories.to_numpy(dtype=object))
                 column, why = (
-                    Column(name=name, kind="category", categories=categories),
+                    Column(name=name, kind="category", categories=categories, is_respelled=parsed.is_respelled),
                     _explain_useless_text(categorical),
                 )
                 share = 0.0 if why or parsed.is_typed else _compute_numeric_share(categorical)
@@ -232,7 +239,7 @@ class Preparation:
     @property
     def text_names(self) -> tuple[str, ...]:
         """Names of the columns that have to be read as text, though they may look like numbers."""
-        return tuple(column.name for column in self.columns if column.kind in ("category", "written"))
+        return tuple(column.name for column in self.columns if column.kind != "number")
 
     @property
     def used_names(self) -> tuple[str, ...]:
@@ -332,7 +339,10 @@ class Preparation:
 
 
 def make_target_column(parsed: ParsedColumn) -> Column | None:
-    """How a target is written; None where it is not a number."""
+    """How a target is written; None where it is neither a number nor a class in several spellings."""
+    if parsed.is_respelled:
+        categories = tuple(cast(pd.Categorical, parsed.cells.array).categories.to_numpy(dtype=object))
+        return Column(name=parsed.name, kind="category", categories=categories, is_respelled=True)
     if not parsed.is_number:
         return None
     column, notation = Column(name=parsed.name, kind="number"), parsed.notation
@@ -359,6 +369,7 @@ def _make_column(values: Mapping[str, Any]) -> Column:
         decimal=str(values.get("decimal", "")),
         units=units,
         stem=str(values.get("stem", "")),
+        is_respelled=bool(values.get("is_respelled", False)),
     )
 
 

@@ -31,6 +31,7 @@ class ReadOptions:
         missing: Texts that are missing values.
         sheet: Sheet of a workbook.
         is_nested: Whether objects inside of objects became columns, as in JSON.
+        n_footer: Lines at the end that are no rows.
     """
 
     format: str = "frame"
@@ -47,6 +48,7 @@ class ReadOptions:
     missing: tuple[str, ...] = MISSING
     sheet: str = ""
     is_nested: bool = False
+    n_footer: int = 0
 
     def write_pandas_call(self, path: str, text_columns: Sequence[str] = ()) -> str:
         """A Python expression that reads the file at `path` into a frame, with pandas imported as `pd`.

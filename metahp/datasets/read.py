@@ -16,6 +16,7 @@ from metahp.datasets.columns import FILE_RULES, FRAME_RULES
 from metahp.datasets.delimited import read_delimited
 from metahp.datasets.excel import SUFFIXES as EXCEL_SUFFIXES
 from metahp.datasets.excel import read_excel
+from metahp.datasets.footer import find_footer
 from metahp.datasets.infer import build_table
 from metahp.datasets.json_lines import read_json
 from metahp.datasets.limits import check_cells, check_columns
@@ -28,6 +29,10 @@ from metahp.datasets.table import Table
 
 PARQUET_MAGIC = b"PAR1"
 PARQUET_SUFFIXES = (".parquet", ".pq")
+# Formats whose cells have no types, or few, and that people edit by hand.
+UNTYPED_FORMATS = ("csv", "excel", "json", "jsonl")
+# What computes the rows of a lazy frame: of Spark, DuckDB, polars, dask, Arrow's readers and Arrow's data sets.
+LAZY_CALLS = ("toPandas", "fetchdf", "collect", "compute", "read_all", "to_table")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
@@ -44,6 +49,11 @@ def read_raw(source: str | Path, *, target: str | None = None, how: ReadingOptio
     """
     frame, options, warnings = _read(str(source), separator=how.separator, sheet=how.sheet)
     rules = replace(FILE_RULES, decimal=options.decimal_hint, first_line=options.first_line)
+    if options.format in UNTYPED_FORMATS:
+        n_footer, notes = find_footer(frame, rules, target)
+        frame = frame.iloc[: len(frame) - n_footer]
+        options, warnings = replace(options, n_footer=n_footer), (*warnings, *notes)
+        rules = replace(rules, is_untyped=True)
     raw = RawTable.of(frame, target=target, name=_find_stem(str(source)), read=options, warnings=warnings, rules=rules)
     return how.apply(raw)
 
@@ -125,6 +135,7 @@ def make_frame(X: Any) -> pd.DataFrame:
         return X
     if hasattr(X, "to_pandas"):
         return make_frame(X.to_pandas())
+    _refuse_lazy(X, "X")
     if hasattr(X, "toarray"):
         n_rows, n_columns = (*X.shape, 1)[:2]
         check_columns(n_columns, "The sparse matrix")
@@ -154,9 +165,28 @@ def make_input_frame(X: Any, names: Sequence[str]) -> pd.DataFrame:
     return frame.set_axis(list(names), axis=1) if is_unnamed and len(names) == frame.shape[1] else frame
 
 
+def _refuse_lazy(values: Any, name: str) -> None:
+    """Refuse a query whose rows are not computed yet, as those of polars, dask, Spark, DuckDB and Arrow.
+
+    Raises:
+        InputError: `values` is one.
+    """
+    if isinstance(values, type) or (hasattr(values, "__array__") and not hasattr(values, "compute")):
+        return
+    call = next((call for call in LAZY_CALLS if callable(getattr(values, call, None))), None)
+    if call is not None:
+        package = type(values).__module__.partition(".")[0].strip("_")
+        raise InputError(
+            f"{name} is lazy ({type(values).__name__} of {package}): its rows are not computed yet; "
+            f"pass `{name}.{call}()`.",
+            argument=name,
+        )
+
+
 def _make_series(y: Any) -> pd.Series:
     if isinstance(y, pd.Series):
         return y
+    _refuse_lazy(y, "y")
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
         return y.iloc[:, 0]
     values = np.asarray(y, dtype=object if isinstance(y, list | tuple) else None)

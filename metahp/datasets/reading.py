@@ -21,12 +21,13 @@ class ReadingOptions:
         numeric: Columns that are numbers; their other cells are missing.
         day_first: Whether the day comes first in dates; None to find it.
         missing: Texts and numbers that stand for a missing value, beside the usual ones.
+        decimal: Decimal mark of columns that do not show one, `.` or `,`; None to find it.
         separator: Between the fields of a CSV file; None to find it.
         sheet: Sheet of a workbook; None for the first one that holds a table.
         id_column: Column that names a row: no feature, but kept beside predictions.
 
     Raises:
-        InputError: a separator that is not one character.
+        InputError: a separator that is not one character, or a decimal mark that is neither point nor comma.
     """
 
     drop: tuple[str, ...] = ()
@@ -34,6 +35,7 @@ class ReadingOptions:
     numeric: tuple[str, ...] = ()
     day_first: bool | None = None
     missing: tuple[str, ...] = ()
+    decimal: str | None = None
     separator: str | None = None
     sheet: str | None = None
     id_column: str = ""
@@ -41,6 +43,8 @@ class ReadingOptions:
     def __post_init__(self) -> None:
         if self.separator is not None and len(self.separator) != 1:
             raise InputError(f"`sep` is one character, got {self.separator!r}.", argument="sep")
+        if self.decimal not in (None, ".", ","):
+            raise InputError(f"`decimal` is '.' or ',', got {self.decimal!r}.", argument="decimal")
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -51,7 +55,13 @@ class ReadingOptions:
     def arguments(self) -> dict[str, object]:
         """The arguments of `metahp.read` that were given, by name."""
         names: dict[str, object] = {"drop": self.drop, "categorical": self.categorical, "numeric": self.numeric}
-        names |= {"na": self.missing, "sep": self.separator, "sheet": self.sheet, "id": self.id_column}
+        names |= {
+            "decimal": self.decimal,
+            "na": self.missing,
+            "sep": self.separator,
+            "sheet": self.sheet,
+            "id": self.id_column,
+        }
         first = {} if self.day_first is None else {"dayfirst": self.day_first}
         return {name: value for name, value in names.items() if value} | first
 
@@ -59,7 +69,7 @@ class ReadingOptions:
     def words(self) -> tuple[tuple[str, str], ...]:
         """Names and values of the arguments that were given, a pair for each value."""
         many = (("drop", self.drop), ("categorical", self.categorical), ("numeric", self.numeric), ("na", self.missing))
-        single = (("sep", self.separator), ("sheet", self.sheet), ("id", self.id_column))
+        single = (("decimal", self.decimal), ("sep", self.separator), ("sheet", self.sheet), ("id", self.id_column))
         pairs = [(name, value) for name, values in many for value in values]
         pairs += [(name, value) for name, value in single if value]
         return (*pairs, *(() if self.day_first is None else (("dayfirst", "" if self.day_first else "no"),)))
@@ -80,6 +90,8 @@ class ReadingOptions:
             raw.rules,
             missing=missing,
             day_first=self.day_first,
+            decimal=self.decimal or raw.rules.decimal,
+            is_decimal_given=self.decimal is not None,
             categorical=columns["categorical"],
             numeric=columns["numeric"],
         )
@@ -107,6 +119,7 @@ def make_reading_options(
     numeric: object = (),
     dayfirst: bool | None = None,
     na: object = (),
+    decimal: str | None = None,
     sep: str | None = None,
     sheet: str | None = None,
     id: object = None,
@@ -114,7 +127,7 @@ def make_reading_options(
     """The options by their public names; where several values are possible, one alone is as good as a list of it.
 
     Raises:
-        InputError: a separator that is not one character.
+        InputError: a separator that is not one character, or a decimal mark that is neither point nor comma.
     """
     return ReadingOptions(
         drop=_list_names(drop),
@@ -122,6 +135,7 @@ def make_reading_options(
         numeric=_list_names(numeric),
         day_first=dayfirst,
         missing=tuple(map(_write_marker, _list(na))),
+        decimal=decimal,
         separator=sep,
         sheet=sheet,
         id_column="" if id is None else name_column(id),

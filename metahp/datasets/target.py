@@ -116,26 +116,42 @@ def parse_target(column: pd.Series, rules: ColumnRules, wanted: TaskType | None)
         rules = replace(rules, is_typed=False, categorical=())
         forced = parse_column(column, replace(rules, numeric=(*rules.numeric, name)))
         is_mostly_number = forced.cells.notna().sum() >= MIN_NUMERIC_SHARE * column.notna().sum()
-        return forced if is_mostly_number or name in rules.numeric else parse_column(column, rules)
+        if forced.is_number and (is_mostly_number or name in rules.numeric):
+            return forced
+        parsed = parse_column(column, rules)
+        return replace(parsed, date=_find_first_date(parsed))
     as_classes = replace(rules, categorical=(*rules.categorical, name))
     is_text = column.dtype == object or pd.api.types.is_string_dtype(column.dtype)
     if rules.is_typed and is_text and name not in rules.numeric and all(isinstance(x, str) for x in column.dropna()):
-        return parse_column(column, as_classes)
+        return replace(parse_column(column, as_classes), date=_find_first_date(parse_column(column, rules)))
     parsed = parse_column(column, rules)
     if isinstance(parsed.cells.dtype, pd.CategoricalDtype) or name in rules.numeric:
         return parsed
     if not parsed.is_number:
-        return parse_column(column, as_classes)
+        return replace(parse_column(column, as_classes), date=_find_first_date(parsed))
     is_read = parsed.notation is not None and (parsed.notation.kind != "number" or bool(parsed.odd))
     if is_read and infer_task_type(parsed.cells.dropna(), is_number=True) is not TaskType.REGRESSION:
         return parse_column(column, as_classes)
     return parsed
 
 
+def _find_first_date(parsed: ParsedColumn) -> str:
+    """A date as it is written, or as ISO writes it where it was no text; empty where the column holds none."""
+    if not pd.api.types.is_datetime64_any_dtype(parsed.cells.dtype):
+        return ""
+    return parsed.example or str(parsed.cells.dropna().iloc[0]).removesuffix(" 00:00:00")
+
+
 def encode_target(
-    parsed: pd.Series, name: str, wanted: TaskType | None
+    parsed: pd.Series, name: str, wanted: TaskType | None, *, date: str = ""
 ) -> tuple[TaskType, np.ndarray, tuple[str, ...]]:
     """Task type, target as numbers or codes of classes, shape (n,), and the classes.
+
+    Args:
+        parsed: The cells, none missing.
+        name: Name of the target.
+        wanted: What to predict; None to infer it.
+        date: One of the cells, where they are dates; few dates may be classes.
 
     Raises:
         InputError: the target does not allow the wanted type, has one class, or as many as rows.
@@ -145,6 +161,12 @@ def encode_target(
         raise InputError(
             f"The target '{name}' has infinite values; expected finite numbers or classes. "
             "Empty these cells to leave out their rows, or name another column with `target`.",
+            argument="target",
+        )
+    if date and (wanted is TaskType.REGRESSION or not _has_few_values(parsed)):
+        raise InputError(
+            f"The target '{name}' holds dates such as '{date}', and dates are not predicted. Name another column with "
+            "`target`, or write the dates as a number, such as the days since the first one.",
             argument="target",
         )
     kind = wanted or infer_task_type(parsed, is_number=is_number)
@@ -197,5 +219,8 @@ def infer_task_type(parsed: pd.Series, *, is_number: bool) -> TaskType:
     if n_unique <= 2:
         return TaskType.BINARY
     is_whole = bool((parsed == parsed.round()).all())
-    few = n_unique <= min(MAX_INTEGER_CLASSES, len(parsed) / MIN_ROWS_PER_CLASS)
-    return TaskType.MULTICLASS if is_whole and few else TaskType.REGRESSION
+    return TaskType.MULTICLASS if is_whole and _has_few_values(parsed) else TaskType.REGRESSION
+
+
+def _has_few_values(parsed: pd.Series) -> bool:
+    return bool(parsed.nunique() <= min(MAX_INTEGER_CLASSES, len(parsed) / MIN_ROWS_PER_CLASS))

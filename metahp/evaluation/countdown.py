@@ -18,3 +18,7 @@ class Countdown:
     def measure_spent(self) -> float:
         """Seconds since this was made."""
         return time.perf_counter() - self._start
+
+    def shorten(self, share: float) -> "Countdown":
+        """A countdown with the same start and this share of the seconds."""
+        return Countdown(share * self.seconds, self._start)

@@ -18,6 +18,17 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 # Jobs in line for each worker: it always has work, and an interrupt loses little.
 IN_LINE = 2
+# Rows times features from which on a trial on several threads is about as fast as trials side by side.
+CELLS_FOR_THREADS = 1_000_000
+
+
+def choose_threads(n_jobs: int, n_cells: int) -> int:
+    """Threads of each trial, so that trials side by side and their threads are `n_jobs` cores.
+
+    On a large table one trial has all cores: its threads are busy, the memory holds one table, and every trial is
+    chosen with all others known. On a small one trials run side by side, each on one thread.
+    """
+    return n_jobs if n_cells >= CELLS_FOR_THREADS else 1
 
 
 class TrialProcesses:

@@ -15,6 +15,7 @@ from metahp.core.errors import InputError
 from metahp.core.task import TaskType
 from metahp.core.warn import warn_user
 from metahp.datasets.columns import normalise_column, read_labels, replace_markers
+from metahp.datasets.portable import respell
 from metahp.datasets.preparation import Column, Preparation
 from metahp.datasets.read import make_input_frame
 from metahp.learners.arguments import make_arguments, read_arguments
@@ -208,7 +209,10 @@ def read_target(y: Any, task_type: TaskType, preparation: Preparation) -> tuple[
         numbers = target.make_features(normalise_column(column))[target.name]
         is_known = np.isfinite(numbers)
         return numbers[is_known], is_known
-    is_known = pd.notna(read_labels(column, preparation.missing))
+    labels = read_labels(column, preparation.missing)
+    is_known = pd.notna(labels)
+    if preparation.target is not None and preparation.target.is_respelled:
+        return np.array(list(respell(labels[is_known], preparation.target.spellings))), is_known
     classes = column[is_known].astype(object).infer_objects().to_numpy()
     return (np.array(list(map(str, classes))) if classes.dtype == object else classes), is_known
 

@@ -28,13 +28,13 @@ class Pace:
 
     Attributes:
         costs: Seconds of trials on this task.
-        limit: Seconds that the search has in all.
         measure_left: Tells how many seconds are left.
+        measure_share: Tells which share of the time is left.
     """
 
     costs: TaskCost
-    limit: float
     measure_left: Callable[[], float]
+    measure_share: Callable[[], float]
     _prepared: dict[int, CostPoints] = field(default_factory=dict, init=False)
 
     def tell(self, observation: Observation) -> None:
@@ -54,7 +54,7 @@ class Pace:
                 self._prepared[id(configurations)] = points
         log_seconds, deviation = self.costs.predict(points)
         left = self.measure_left()
-        share = min(max(left / self.limit, 0.0), 1.0)
+        share = min(max(self.measure_share(), 0.0), 1.0)
         in_time = log_ndtr((math.log(max(left, 1e-3)) - log_seconds) / deviation)
         return np.asarray(np.nan_to_num(in_time - share * np.log(np.exp(log_seconds) + BETWEEN_TRIALS)))
 

@@ -17,7 +17,7 @@ from metahp.core.task import TaskType
 from metahp.core.text import make_encodable
 from metahp.core.warn import warn_user
 from metahp.datasets.columns import normalise_column, read_labels, replace_markers
-from metahp.datasets.portable import make_number_label, parse_numbers
+from metahp.datasets.portable import make_number_label, parse_numbers, respell
 from metahp.datasets.preparation import Column, Preparation
 from metahp.datasets.read import make_input_frame, read_frame
 from metahp.datasets.table import Table
@@ -279,6 +279,8 @@ class TunedModel:
             raise InputError(f"X and y differ in length: {len(frame):,} rows and {len(y):,} targets.")
         if self.classes:
             texts = read_labels(y, self.preparation.missing)
+            if self.preparation.target is not None:
+                texts = respell(texts, self.preparation.target.spellings)
             labels = [text if text in self.classes else _normalise_label(text) for text in texts]
             order = np.argsort(_convert_labels(self.classes), kind="stable")
             sorted_classes = np.array(self.classes, dtype=object)[order]

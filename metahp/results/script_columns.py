@@ -20,7 +20,7 @@ MAX_DROPPED = 20
 _PANDAS_DEFAULTS = frozenset({("compression", "None"), ("decimal", '"."'), ("quotechar", "'\"'"), ("sep", '","')})
 # By these endings pandas takes a file for packed unless the call says that it is not.
 _PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst", ".tar")
-_TEXT_COLUMNS = '{name: "str" for name, kind in COLUMNS.items() if kind in ("category", "written")}'
+_TEXT_COLUMNS = '{name: "str" for name, kind in COLUMNS.items() if kind != "number"}'
 # What makes features of a column of each kind; the name of the portable function, and the lines that call it.
 _READERS = {
     "number": ("read_numbers", ["columns[name] = read_numbers(frame[name])"]),
@@ -68,6 +68,10 @@ def _write_notations(table: Table) -> list[str]:
         if stems:
             lines.append("# What the names of the features of a date begin with.")
             lines.append(f"STEMS = {write_value(stems, set(), prefix=8)}")
+    if respelled := [column for column in every if column.is_respelled]:
+        spellings = {column.name: list(column.categories) for column in respelled}
+        lines += ["# How categories are written; other cases and blanks mean the same."]
+        lines.append(f"SPELLINGS = {write_value(spellings, set(), prefix=12)}")
     return lines
 
 
@@ -91,6 +95,7 @@ def write_functions(table: Table, learner: Learner, more: str = "") -> list[str]
     wanted = {_READERS[kind][0] for kind in _find_kinds(table)} | {_choose_target_reader(table)}
     wanted |= {"make_number_label"} if _has_number_labels(table) else set()
     wanted |= {more} if more else set()
+    wanted |= {"respell"} if table.preparation.target is not None and table.preparation.target.is_respelled else set()
     functions = [*_copy_sources(wanted), _write_prepare(table, learner)]
     return [f"{function}\n" for function in functions]
 
@@ -126,6 +131,8 @@ def _write_prepare(table: Table, learner: Learner) -> str:
         else:
             test = f'{"elif" if lines else "if"} kind == "{kind}":'
         made = _READERS[kind][1]
+        if kind == "category" and any(column.is_respelled for column in table.preparation.columns):
+            made = ["columns[name] = read_categories(frame[name], spellings=SPELLINGS.get(name, ()))"]
         if kind == "date" and any(column.stem for column in table.preparation.columns):
             made = [line.replace("{name}.", "{STEMS.get(name, name)}.") for line in made]
         lines += [test, *(f"    {line}" for line in made)] if test else made
@@ -144,6 +151,8 @@ def _write_prepare(table: Table, learner: Learner) -> str:
 def write_reading(table: Table, path: str) -> str:
     """The lines that read the file at PATH, which is `path`, and make features `X` and targets `y` of it."""
     lines = [_write_opening(table, path)]
+    if table.read.n_footer:
+        lines += ["# Lines of totals or notes at the end.", f"frame = frame.iloc[:-{table.read.n_footer}]"]
     if table.read.renamed:
         lines.append("# Columns with an empty or repeated name, by position.")
         lines.append(f"RENAMED = {write_value(dict(table.read.renamed), set(), prefix=10)}")
@@ -156,7 +165,9 @@ def write_reading(table: Table, path: str) -> str:
     elif reader != "read_texts":
         lines.append(f"y = {reader}(frame[TARGET])")
     else:
-        lines += ["texts, positions = read_texts(frame[TARGET])", "y = texts[positions]"]
+        lines.append("texts, positions = read_texts(frame[TARGET])")
+        is_respelled = table.preparation.target is not None and table.preparation.target.is_respelled
+        lines.append("y = respell(texts, SPELLINGS[TARGET])[positions]" if is_respelled else "y = texts[positions]")
     lines.append("frame, y = frame[pd.notna(y)], y[pd.notna(y)]")
     if _has_number_labels(table):
         lines.append("y = np.array([make_number_label(value) for value in y])")
@@ -164,8 +175,10 @@ def write_reading(table: Table, path: str) -> str:
 
 
 def _choose_target_reader(table: Table) -> str:
-    is_number = table.task.type is TaskType.REGRESSION or _has_number_labels(table)
     target = table.preparation.target
+    is_number = table.task.type is TaskType.REGRESSION or _has_number_labels(table)
+    if target is not None and target.is_respelled:
+        return "read_texts"
     if is_number and target is not None:
         return _READERS[target.kind][0]
     return "read_numbers" if is_number else "read_texts"

@@ -160,6 +160,8 @@ def run_search(
     make_job: Callable[[Suggestion], JobT],
     on_trial: Callable[[Trial], None] = lambda trial: None,
     estimate_reserve: Callable[[], float] = lambda: 0.0,
+    is_patient: bool = True,
+    whole: Budget | None = None,
     is_flat: Callable[[], bool] = lambda: False,
 ) -> str:
     """Evaluate what the strategy asks for until the budget ends; why it ended.
@@ -175,14 +177,16 @@ def run_search(
         make_job: What the backend is given for a suggestion.
         on_trial: Called after every trial.
         estimate_reserve: Seconds of the time limit to keep for what comes after the search, as far as is known.
+        is_patient: Whether the time limit waits for a trial with a loss.
+        whole: The budget of which `budget` is a part: after the time of the part nothing begins, but what runs may end.
         is_flat: Whether further trials are expected to bring too little; asked where `budget` ends there.
 
     Returns:
         trials, timeout, patience, flat, or exhausted where nothing is left to try.
     """
 
-    def seconds_left() -> float:
-        return budget.seconds_left - estimate_reserve() if log.has_best else math.inf
+    def seconds_left(of: Budget = budget) -> float:
+        return of.seconds_left - estimate_reserve() if log.has_best or not is_patient else math.inf
 
     for observation in log.list_observations():
         strategy.tell(observation)
@@ -197,9 +201,13 @@ def run_search(
                     ended = "exhausted"
                 else:
                     backend.submit(make_job(suggestion))
-        if not backend.n_pending or (ended in ("timeout", "patience", "flat") and log.has_best):
+        has_ended = ended in ("patience", "flat") or (
+            ended == "timeout" and (whole is None or seconds_left(whole) <= 0)
+        )
+        if not backend.n_pending or (has_ended and (log.has_best or not is_patient)):
             return ended
-        outcome = backend.await_outcome(max(0.0, seconds_left()) if math.isfinite(seconds_left()) else None)
+        seconds = seconds_left(whole or budget)
+        outcome = backend.await_outcome(max(0.0, seconds) if math.isfinite(seconds) else None)
         if outcome is None:
             return "timeout"
         while outcome is not None:

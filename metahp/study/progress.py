@@ -57,6 +57,7 @@ class Progress:
         default_score: The best score of a learner's default.
         warm_score: The best score of a warm-start trial.
         seconds_left: An estimate; NaN where there is none.
+        stage: Which rows trials use now, in words, where a time limit is short for all of them; else empty.
         outlook: What more time is expected to bring; None where that is not known.
     """
 
@@ -70,6 +71,7 @@ class Progress:
     default_score: float
     warm_score: float
     seconds_left: float
+    stage: str = ""
     outlook: Outlook | None = None
 
     @property
@@ -112,7 +114,9 @@ class ProgressPrinter:
 
     def _show(self, progress: Progress) -> None:
         if progress.trial is None:
-            _say(f"metahp: tuning for {progress.metric.label}: {format_plan(progress.n_trials, progress.n_earlier)}")
+            plan = format_plan(progress.n_trials, progress.n_earlier)
+            stage = f", now on {progress.stage}" if progress.stage else ""
+            _say(f"metahp: tuning for {progress.metric.label}: {plan}{stage}")
             return
         now = time.monotonic()
         is_news = progress.n_done in (progress.best_number, progress.n_trials)

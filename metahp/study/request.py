@@ -6,7 +6,7 @@ are `metahp.evaluation.limits.Limits`.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,16 @@ class Budget:
         if self.patience is not None:
             check_count("patience", self.patience)
         object.__setattr__(self, "_countdown", Countdown(math.inf if self.timeout is None else self.timeout))
+
+    def make_part(self, share: float) -> "Budget":
+        """The budget whose time limit ends after this share of the time, on the same clock.
+
+        More rows come after it, so it does not end where the search is flat.
+        """
+        assert self.timeout is not None
+        part = replace(self, timeout=share * self.timeout, stops_when_flat=False)
+        object.__setattr__(part, "_countdown", self._countdown.shorten(share))
+        return part
 
     @property
     def seconds_left(self) -> float:

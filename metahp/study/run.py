@@ -14,7 +14,6 @@ from metahp.study.loop import run_search
 from metahp.study.outlook import OutlookKeeper
 from metahp.study.progress import Outlook, Progress
 from metahp.study.request import Budget, Request
-from metahp.study.search import LateSearch
 from metahp.study.trials import WARM, StudyTrials
 
 
@@ -27,7 +26,10 @@ def run_study(
     held: Held,
     *,
     hint: str,
+    stage: str = "",
     estimate_reserve: Callable[[], float] = lambda: 0.0,
+    is_patient: bool = True,
+    part: Budget | None = None,
 ) -> tuple[Trial, str, Outlook | None]:
     """Run to the end: the best complete trial, why the run ended, and what more time is expected to bring.
 
@@ -41,7 +43,10 @@ def run_study(
         make_job: What the backend is given for a suggestion.
         held: Holds signals back around the run.
         hint: What to try where no trial is complete, for the message.
+        stage: Which rows trials use, in words, where it is not all of them from the start.
         estimate_reserve: Seconds of the time limit to keep for what comes after the run, as far as is known.
+        is_patient: Whether the time limit waits for a trial with a loss.
+        part: A part of the request's budget, after whose time no trial begins; None for all of it.
 
     Raises:
         MetahpError: no trial is complete; the message has the most frequent reason.
@@ -58,20 +63,22 @@ def run_study(
                 if trial is not None:
                     keeper.note_trial()
                     outlook = keeper.look()
-                request.on_trial(find_progress(trials, trial, request.budget, clock, outlook))
+                request.on_trial(find_progress(trials, trial, request.budget, clock, outlook, stage=stage))
 
             show(None)
             ended = run_search(
                 strategy,
                 backend,
                 trials,
-                request.budget,
+                part or request.budget,
                 make_job=make_job,
                 on_trial=show,
                 estimate_reserve=estimate_reserve,
+                is_patient=is_patient,
+                whole=None if part is None else request.budget,
                 is_flat=keeper.is_flat,
             )
-        if isinstance(strategy, LateSearch) and strategy.is_out_of_time and ended == "exhausted":
+        if ended == "exhausted" and getattr(strategy, "is_out_of_time", False):
             ended = "timeout"
     except KeyboardInterrupt:
         ended = "interrupted"
@@ -84,7 +91,13 @@ def run_study(
 
 
 def find_progress(
-    trials: StudyTrials, last: Trial | None, budget: Budget, clock: Countdown, outlook: Outlook | None = None
+    trials: StudyTrials,
+    last: Trial | None,
+    budget: Budget,
+    clock: Countdown,
+    outlook: Outlook | None = None,
+    *,
+    stage: str = "",
 ) -> Progress:
     """How far a study has come with the trial `last`; `clock` runs since this run asked for its first trial."""
     best = trials.find_best()
@@ -108,4 +121,5 @@ def find_progress(
         warm_score=score(warm.loss(name)) if warm else math.nan,
         seconds_left=seconds_left,
         outlook=outlook,
+        stage=stage,
     )

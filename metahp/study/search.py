@@ -179,13 +179,16 @@ def find_affordable(
         left: In the order in which they are tried.
         observations: The trials so far; while the time of none is known, anything may be tried.
         costs: How long the default of each learner takes, in any unit; a learner without a number takes no time.
-        most: Seconds that one trial may take.
+        most: Seconds that one trial may take; it may always take as long as one that was done.
     """
     paces = [
         each.seconds / costs[each.configuration.learner]
         for each in observations
         if math.isfinite(each.seconds) and costs.get(each.configuration.learner)
     ]
-    pace = median(paces) if paces else 0.0
-    affordable = (each for each in left if pace * costs.get(each.configuration.learner, 0.0) <= most)
+    if not paces:
+        return left[0] if left else None
+    # Waiting is no better than a trial that takes no longer than one that was done.
+    most = max(most, max(each.seconds for each in observations if math.isfinite(each.seconds)))
+    affordable = (each for each in left if median(paces) * costs.get(each.configuration.learner, 0.0) <= most)
     return next(affordable, None)

@@ -11,6 +11,7 @@ from metahp.refinement.pace import Pace
 from metahp.refinement.strategies import make_named_strategy
 from metahp.refinement.strategy import Observation, Strategy, Suggestion, estimate_gains
 from metahp.refinement.transfer import Transfer
+from metahp.study.growth import Growing
 from metahp.study.request import TRANSFER, Budget, Start
 from metahp.study.search import SHARE_OF_DEFAULT, Search, WarmStart, order_suggestions
 from metahp.surrogate.prior import Prior
@@ -28,6 +29,7 @@ def make_search(
     seed: int,
     stopped_early: Collection[str] = (),
     budget: Budget | None = None,
+    growing: Growing | None = None,
 ) -> Search:
     """The search that was asked for.
 
@@ -39,13 +41,20 @@ def make_search(
         seed: Seed of the strategy.
         stopped_early: Learners of which fewer iterations may be kept than are asked for.
         budget: The limits of the study; with a time limit and known costs, time counts in every choice.
+        growing: Tells how many of the rows trials use now; None for all.
     """
     outside = [Suggestion(each, Origin.USER) for each in dict.fromkeys(own) if each.is_outside]
     inside = [each for each in own if not each.is_outside]
     suggestions = order_suggestions(inside, past.points, [space.default for space in spaces])
     pace = None
     if past.costs is not None and past.prior is not None and budget is not None and budget.timeout is not None:
-        pace = Pace(costs=past.costs, limit=budget.timeout, measure_left=lambda: budget.seconds_left)
+        limit, rows = budget.timeout, growing or Growing()
+        pace = Pace(
+            costs=past.costs,
+            # Costs are those of trials on all rows.
+            measure_left=lambda: budget.seconds_left / rows.share,
+            measure_share=lambda: budget.seconds_left / limit,
+        )
         suggestions = pace.order(suggestions, past.prior, most=SHARE_OF_DEFAULT)
     strategy, name = make_strategy(
         start, past.prior, spaces, suggestions, seed=seed, stopped_early=stopped_early, pace=pace

@@ -3,19 +3,19 @@
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from metahp.core.configuration import Configuration
-from metahp.core.errors import InputError
+from metahp.core.errors import InputError, MetahpError
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.core.text import format_count
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.evaluation import interrupts
-from metahp.evaluation.processes import TrialProcesses
+from metahp.evaluation.processes import TrialProcesses, choose_threads
 from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import find_pruning
 from metahp.evaluation.runner import Job, Workload
@@ -33,10 +33,11 @@ from metahp.study.ensemble import (
     explain_single,
 )
 from metahp.study.final_model import FinalModel
+from metahp.study.growth import Growing, Rung, name_rung, plan_rungs
 from metahp.study.loop import is_scored
 from metahp.study.outlook import find_outlook_notes
 from metahp.study.progress import Outlook
-from metahp.study.request import Request, TableSettings
+from metahp.study.request import Budget, Request, TableSettings
 from metahp.study.result import Plan, TuneResult, make_result
 from metahp.study.rows import Rows
 from metahp.study.run import run_study
@@ -49,6 +50,8 @@ logger = logging.getLogger(__name__)
 OF_PROBABILITIES = ("neg_log_loss", "roc_auc", "roc_auc_ovr")
 # Seconds that a result takes to be made and written, and members that an ensemble has at least in most studies.
 FINISH_SECONDS, MEMBERS_FITTED = 0.3, 5
+# The best trial, why the run ended, the trials that it is the best of, and what more time is expected to bring.
+_Found = tuple[Trial, str, StudyTrials, Outlook | None]
 HINT = "Try other learners, or more with `trial_timeout` or `memory_limit`."
 
 
@@ -80,12 +83,14 @@ class Beginning:
         spaces: Search spaces, one per learner.
         own: The user's own configurations.
         stopped_early: Learners of which fewer iterations may be kept than are asked for.
+        growing: Tells how many of the rows trials use now.
     """
 
     trials: StudyTrials
     spaces: Sequence[SearchSpace]
     own: Sequence[Configuration]
     stopped_early: Sequence[str]
+    growing: Growing = field(default_factory=Growing)
 
 
 def tune_table(
@@ -127,7 +132,8 @@ def tune_table(
         )
     )
     with interrupts.hold_signals() as held:
-        best, ended, outlook = _run_trials(request, table_request, trials, search, held)
+        best, ended, trials, outlook, of_rungs = _run_trials(request, table_request, storage, beginning, search, held)
+        warnings = (*warnings, *of_rungs)
         if ready is None:
             warnings = (*warnings, *search.past.notes)
         ensemble = _choose_ensemble(request, table_request, trials)
@@ -205,31 +211,92 @@ def _is_unmeasured(trial: Trial, metric: Metric) -> bool:
 def _run_trials(
     request: Request,
     table_request: TableRequest,
-    trials: StudyTrials,
+    storage: Storage,
+    beginning: Beginning,
     search: Search | LateSearch,
     held: interrupts.Held,
-) -> tuple[Trial, str, Outlook | None]:
-    """The best trial, why the run ended, and what more time is expected to bring."""
-    with TrialProcesses(request.n_jobs, request.worker) as backend:
-        best, ended, outlook = run_study(
-            request,
-            trials,
-            search.strategy if isinstance(search, Search) else search,
-            backend,
-            _prepare_jobs(table_request, trials),
-            held,
-            hint=HINT,
-            estimate_reserve=lambda: _estimate_reserve(request, table_request, trials),
-        )
+) -> tuple[Trial, str, StudyTrials, Outlook | None, list[str]]:
+    """What `_Found` has, and what a user should know of the rungs.
+
+    A rung without a complete trial leaves the result of the one below.
+    """
+    rows, growing = table_request.rows, beginning.growing
+    growing.strategy = search.strategy if isinstance(search, Search) else search
+    rungs = plan_rungs(rows.table.task, rows.protocol, request.budget.timeout)
+    n_threads = choose_threads(request.n_jobs, rungs[-1].n_rows * rows.table.task.n_features)
+    found: _Found | None = None
+    counts: list[str] = []
+    with TrialProcesses(request.n_jobs // n_threads, request.worker) as backend:
+        for place, rung in enumerate(rungs):
+            trials, is_last = beginning.trials, rung is rungs[-1]
+            if not is_last:
+                trials = storage.open_trials(
+                    trials.task, replace(rows.protocol, max_rows=rung.n_rows), trials.metric, list(beginning.spaces)
+                )
+            growing.rise(rung.n_rows / rungs[-1].n_rows)
+
+            def run(
+                part: Budget | None,
+                trials: StudyTrials = trials,
+                rung: Rung = rung,
+                below: _Found | None = found,
+            ) -> _Found:
+                best, ended, outlook = run_study(
+                    request,
+                    trials,
+                    growing,
+                    backend,
+                    _prepare_jobs(table_request, trials, n_threads),
+                    held,
+                    hint=HINT,
+                    stage=name_rung(rung, rungs),
+                    estimate_reserve=lambda: _estimate_reserve(
+                        request, table_request, trials if trials.has_best or below is None else below[2]
+                    ),
+                    # A rung below has a model already, and the time limit waits for no other.
+                    is_patient=below is None,
+                    part=part,
+                )
+                return best, ended, trials, outlook
+
+            try:
+                found = run(None if is_last else request.budget.make_part(rung.until))
+            except MetahpError:
+                if found is None or trials.n_trials > trials.n_earlier:
+                    raise
+                # The time was up before the first trial on so many rows.
+                break
+            if found[1] == "timeout" and not is_last:
+                seconds_left = request.budget.seconds_left - _estimate_reserve(request, table_request, trials)
+                seconds_there = _measure_seconds(found[0]) * rungs[place + 1].n_rows / rung.n_rows
+                if seconds_left < seconds_there:
+                    # The rows of the next rung are too many, so the time that is left is spent here.
+                    found, is_last = run(None), True
+            counts.append(f"{trials.n_trials} on {rung.n_rows:,}")
+            if is_last or found[1] != "timeout":
+                break
+    assert found is not None
+    best, ended, trials, outlook = found
     if ended == "interrupted":
         logger.warning(
             "%s: the best result so far is being written; once more ends at once", interrupts.describe_signal()
         )
-    return best, ended, outlook
+    n_used, n_rows = trials.protocol.max_rows, rungs[-1].n_rows
+    notes = []
+    if len(counts) > 1 or n_used < n_rows:
+        notes.append(
+            f"the time limit is short for {n_rows:,} rows, so trials began on fewer: {', '.join(counts)} rows; scores "
+            f"are of trials on {'all' if n_used >= n_rows else f'{n_used:,}'} rows, and the model is fitted on all"
+        )
+    return best, ended, trials, outlook, notes
 
 
-def _prepare_jobs(table_request: TableRequest, trials: StudyTrials) -> Callable[[Suggestion], Job]:
-    """What makes a job of a suggestion."""
+def _measure_seconds(trial: Trial) -> float:
+    return trial.fit_seconds + trial.predict_seconds
+
+
+def _prepare_jobs(table_request: TableRequest, trials: StudyTrials, n_threads: int) -> Callable[[Suggestion], Job]:
+    """What makes a job of a suggestion, with so many threads."""
     rows, metric, settings = table_request.rows, table_request.metric, table_request.settings
     workload = Workload(rows.table, rows.splits)
 
@@ -247,6 +314,7 @@ def _prepare_jobs(table_request: TableRequest, trials: StudyTrials) -> Callable[
             keep_predictions=can_keep_predictions(rows.table),
             pruning=find_pruning(comparable, metric.name) if settings.is_pruned and not is_whole else None,
             early_stopping=metric.name if settings.stops_early and not is_whole else "",
+            n_threads=n_threads,
         )
 
     return make_job
@@ -263,13 +331,14 @@ def _estimate_reserve(request: Request, table_request: TableRequest, trials: Stu
     fitted = scored[:MEMBERS_FITTED] if settings.is_ensemble else scored[:1]
     n_outputs = task.n_rows * max(1, task.n_classes)
     combining = estimate_ensemble_seconds(len(trials.predictions), n_outputs) if settings.is_ensemble else 0.0
-    return FINISH_SECONDS + combining + sum(map(_estimate_fit_seconds, fitted))
+    return FINISH_SECONDS + combining + sum(_estimate_fit_seconds(trial, task.n_rows) for trial in fitted)
 
 
-def _estimate_fit_seconds(trial: Trial) -> float:
-    """Seconds that a trial's configuration takes to fit on all rows, of which a fold leaves one part out."""
+def _estimate_fit_seconds(trial: Trial, n_rows: int) -> float:
+    """Seconds that a trial's configuration takes to fit on `n_rows` rows; a fold leaves one part of its rows out."""
     parts = trial.protocol.folds * trial.protocol.repeats
-    return trial.fit_seconds / parts * trial.protocol.folds / max(trial.protocol.folds - 1, 1)
+    share = n_rows / max(trial.n_rows, 1) if trial.protocol.max_rows < n_rows else 1.0
+    return share * trial.fit_seconds / parts * trial.protocol.folds / max(trial.protocol.folds - 1, 1)
 
 
 def _choose_ensemble(request: Request, table_request: TableRequest, trials: StudyTrials) -> Ensemble | None:

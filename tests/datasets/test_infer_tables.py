@@ -67,7 +67,11 @@ def test_task_type_can_be_overridden() -> None:
     [
         (values("u", "v", "w"), "binary", "`task='binary'` needs 2 classes; 'y' has 3. Try `task='multiclass'`"),
         (values("3", "4", "many"), "regression", "numeric target; 'y' holds text such as 'many'"),
-        (values(pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-02")), "regression", "numeric target"),
+        (
+            values(pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-02")),
+            "regression",
+            "holds dates such as '2020-01-01'",
+        ),
         ([i / 7 for i in range(N)], "multiclass", "60 classes in 60 rows"),
         (values(7), "regression", "single value; there is nothing to learn"),
     ],

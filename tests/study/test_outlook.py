@@ -89,7 +89,8 @@ def test_a_search_is_flat_where_a_tenth_of_its_gain_is_too_much_to_expect() -> N
 def test_without_a_gain_so_far_the_noise_decides() -> None:
     # The next best trial is worse by 1 ± 1.
     trials = make_trials((10.0, 10.0), (10.0, 12.0), n=LEAST_TRIALS)
-    assert [look([gain], trials).is_flat for gain in (0.09, 0.11)] == [True, False]
+    gains = (0.09 * 2 / POSTERIOR_FACTOR, 0.11 * 2 / POSTERIOR_FACTOR)
+    assert [look([gain], trials).is_flat for gain in gains] == [True, False]
 
 
 def test_nothing_is_expected_before_the_strategy_or_a_trial_says_something() -> None:
