@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import os
 import queue
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,11 @@ Result = TypeVar("Result")
 IN_LINE = 2
 # Rows times features from which on a trial on several threads is about as fast as trials side by side.
 CELLS_FOR_THREADS = 1_000_000
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_threads(n_jobs: int, n_cells: int) -> int:

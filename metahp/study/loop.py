@@ -5,8 +5,10 @@ evaluates, and the log that keeps the trials.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from statistics import median
 from typing import Protocol
 
 import numpy as np
@@ -17,8 +19,12 @@ from metahp.core.statistics import compute_standard_error
 from metahp.core.trial import Trial, TrialState
 from metahp.evaluation import interrupts
 from metahp.evaluation.backend import Backend, JobT, Outcome
+from metahp.evaluation.countdown import Countdown
 from metahp.refinement.strategy import Observation, Strategy, Suggestion
 from metahp.study.request import Budget
+
+# The next configuration is chosen ahead where the choice takes at least this share of a trial, by the last of both.
+SHARE_OF_TRIAL, RECENT = 0.5, 5
 
 
 class TrialLog(Protocol):
@@ -151,6 +157,41 @@ def count_since_best(trials: Sequence[Trial], metric: str) -> int:
     return 0 if best is None else len(trials) - 1 - trials.index(best)
 
 
+class Line:
+    """How many suggestions are asked for while all workers are busy.
+
+    A worker idles while the next configuration is chosen. Where choosing takes as long as a good part of a trial, and
+    there is a core for it, the next one is chosen before the running trial has ended: without its loss, but at once.
+
+    Args:
+        n_free_cores: Cores that no trial uses.
+    """
+
+    def __init__(self, n_free_cores: int) -> None:
+        self._n_free_cores = n_free_cores
+        self._choices: list[float] = []
+        self._trials: list[float] = []
+
+    @property
+    def n_ahead(self) -> int:
+        """One where choosing ahead is worth it, else 0."""
+        choices, trials = self._choices[-RECENT:], self._trials[-RECENT:]
+        is_slow = len(choices) == len(trials) == RECENT and median(choices) > SHARE_OF_TRIAL * median(trials)
+        return int(self._n_free_cores > 0 and is_slow)
+
+    @contextmanager
+    def time_choice(self) -> Iterator[None]:
+        """Measure the body, which chooses a configuration."""
+        clock = Countdown(0.0)
+        yield
+        self._choices.append(clock.measure_spent())
+
+    def note_trial(self, seconds: float) -> None:
+        """Learn how long a trial took."""
+        if math.isfinite(seconds):
+            self._trials.append(seconds)
+
+
 def run_search(
     strategy: Strategy,
     backend: Backend[JobT],
@@ -162,6 +203,7 @@ def run_search(
     estimate_reserve: Callable[[], float] = lambda: 0.0,
     is_patient: bool = True,
     whole: Budget | None = None,
+    n_free_cores: int = 0,
     is_flat: Callable[[], bool] = lambda: False,
 ) -> str:
     """Evaluate what the strategy asks for until the budget ends; why it ended.
@@ -178,6 +220,7 @@ def run_search(
         on_trial: Called after every trial.
         estimate_reserve: Seconds of the time limit to keep for what comes after the search, as far as is known.
         is_patient: Whether the time limit waits for a trial with a loss.
+        n_free_cores: Cores that no trial uses.
         whole: The budget of which `budget` is a part: after the time of the part nothing begins, but what runs may end.
         is_flat: Whether further trials are expected to bring too little; asked where `budget` ends there.
 
@@ -190,13 +233,15 @@ def run_search(
 
     for observation in log.list_observations():
         strategy.tell(observation)
+    line = Line(n_free_cores if budget.timeout is not None else 0)
     while True:
         interrupts.check()
         ended = ""
-        while not ended and backend.n_pending < backend.n_jobs:
+        while not ended and backend.n_pending < backend.n_jobs + line.n_ahead:
             ended = _find_end(log, backend.n_pending, budget, seconds_left(), is_flat)
             if not ended:
-                suggestion = strategy.ask()
+                with line.time_choice():
+                    suggestion = strategy.ask()
                 if suggestion is None:
                     ended = "exhausted"
                 else:
@@ -211,6 +256,7 @@ def run_search(
         if outcome is None:
             return "timeout"
         while outcome is not None:
+            line.note_trial(outcome.seconds)
             strategy.tell(log.add(outcome))
             on_trial(outcome.trial)
             # Others may have finished meanwhile: they too go on record before anything new begins.

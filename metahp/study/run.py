@@ -9,6 +9,7 @@ from metahp.core.trial import Trial
 from metahp.evaluation.backend import Backend, JobT
 from metahp.evaluation.countdown import Countdown
 from metahp.evaluation.interrupts import Held
+from metahp.evaluation.processes import count_cores
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.study.loop import run_search
 from metahp.study.outlook import OutlookKeeper
@@ -76,6 +77,7 @@ def run_study(
                 estimate_reserve=estimate_reserve,
                 is_patient=is_patient,
                 whole=None if part is None else request.budget,
+                n_free_cores=count_cores() - request.n_jobs,
                 is_flat=keeper.is_flat,
             )
         if ended == "exhausted" and getattr(strategy, "is_out_of_time", False):

@@ -17,7 +17,7 @@ from metahp.core.trial import Origin, Trial, TrialState
 from metahp.evaluation import interrupts
 from metahp.evaluation.processes import TrialProcesses, choose_threads
 from metahp.evaluation.protocol import check_metric
-from metahp.evaluation.pruning import find_pruning
+from metahp.evaluation.pruning import MULTIPLE, MULTIPLE_OF_TIME, find_pruning
 from metahp.evaluation.runner import Job, Workload
 from metahp.learners.registry import find_learner
 from metahp.refinement.strategy import Suggestion
@@ -246,7 +246,7 @@ def _run_trials(
                     trials,
                     growing,
                     backend,
-                    _prepare_jobs(table_request, trials, n_threads),
+                    _prepare_jobs(request, table_request, trials, n_threads),
                     held,
                     hint=HINT,
                     stage=name_rung(rung, rungs),
@@ -295,8 +295,11 @@ def _measure_seconds(trial: Trial) -> float:
     return trial.fit_seconds + trial.predict_seconds
 
 
-def _prepare_jobs(table_request: TableRequest, trials: StudyTrials, n_threads: int) -> Callable[[Suggestion], Job]:
+def _prepare_jobs(
+    request: Request, table_request: TableRequest, trials: StudyTrials, n_threads: int
+) -> Callable[[Suggestion], Job]:
     """What makes a job of a suggestion, with so many threads."""
+    multiple = MULTIPLE if request.budget.timeout is None else MULTIPLE_OF_TIME
     rows, metric, settings = table_request.rows, table_request.metric, table_request.settings
     workload = Workload(rows.table, rows.splits)
 
@@ -312,7 +315,11 @@ def _prepare_jobs(table_request: TableRequest, trials: StudyTrials, n_threads: i
             origin=suggestion.origin,
             limits=settings.limits,
             keep_predictions=can_keep_predictions(rows.table),
-            pruning=find_pruning(comparable, metric.name) if settings.is_pruned and not is_whole else None,
+            pruning=(
+                find_pruning(comparable, metric.name, multiple=multiple)
+                if settings.is_pruned and not is_whole
+                else None
+            ),
             early_stopping=metric.name if settings.stops_early and not is_whole else "",
             n_threads=n_threads,
         )

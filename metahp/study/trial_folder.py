@@ -1,6 +1,7 @@
 """The folder of a study in a result directory: its trials, their order and their out-of-fold predictions."""
 
 import io
+import json
 import logging
 import re
 import zipfile
@@ -11,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from metahp.core.errors import InputError
+from metahp.core.metric import Metric
 from metahp.core.trial import Trial
 from metahp.files import sweep, write_file
 from metahp.knowledge.journal import Journal
+from metahp.learners.arguments import make_arguments
 
 logger = logging.getLogger(__name__)
 
+BEST_SO_FAR = "best_so_far.json"
 _ARCHIVE_NAME = re.compile(r"(\d{1,9})-([0-9a-f]+)\.npz")
 # This module writes no larger archive of predictions; unpacked, a larger one could fill the memory.
 MAX_ARCHIVE_BYTES = 1 << 26
@@ -24,6 +28,8 @@ MAX_ARCHIVE_BYTES = 1 << 26
 
 class TrialFolder:
     """A journal of the trials, and an archive of predictions for each: `NUMBER-ID.npz`, numbered as trials finished.
+
+    `best_so_far.json` has the best trial while a study runs.
 
     Args:
         folder: Where they lie; it is made with the first trial.
@@ -70,6 +76,25 @@ class TrialFolder:
             raise self._explain(error) from error
         self._numbers[trial_id] = self._next_number
         self._next_number += 1
+
+    def write_best(self, trial: Trial, metric: Metric, n_trials: int) -> None:
+        """Say which trial is the best so far, for those who look in before the end, or after a kill.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        content = {
+            "learner": trial.configuration.learner,
+            "configuration": make_arguments(trial.configuration),
+            "metric": metric.name,
+            "score": metric.score(trial.loss(metric.name)),
+            "trials": n_trials,
+            "rows": trial.n_rows,
+        }
+        try:
+            write_file(self._folder / BEST_SO_FAR, (json.dumps(content, indent=2) + "\n").encode())
+        except OSError as error:
+            raise self._explain(error) from error
 
     def read_predictions(self, trial_id: str) -> np.ndarray | None:
         """The predictions of a trial; None where it has none, or where they cannot be read, with a logged warning."""

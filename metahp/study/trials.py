@@ -122,6 +122,8 @@ class StudyTrials:
             self._record([trial])
             self.trials.append(trial)
             self._keep_predictions(trial, outcome.predictions)
+            if self._folder is not None and self.find_best() is trial:
+                self._folder.write_best(trial, self.metric, self.n_trials)
         return observe_outcome(outcome, self.metric.name, self.spaces[trial.configuration.learner], best=best)
 
     def find_asked(self, trial: Trial) -> Configuration:
