@@ -35,6 +35,8 @@ from metahp.study.ensemble import (
 from metahp.study.final_model import FinalModel
 from metahp.study.growth import Growing, Rung, name_rung, plan_rungs
 from metahp.study.loop import is_scored
+from metahp.study.outlook import find_outlook_notes
+from metahp.study.progress import Outlook
 from metahp.study.request import Budget, Request, TableSettings
 from metahp.study.result import Plan, TuneResult, make_result
 from metahp.study.rows import Rows
@@ -48,6 +50,8 @@ logger = logging.getLogger(__name__)
 OF_PROBABILITIES = ("neg_log_loss", "roc_auc", "roc_auc_ovr")
 # Seconds that a result takes to be made and written, and members that an ensemble has at least in most studies.
 FINISH_SECONDS, MEMBERS_FITTED = 0.3, 5
+# The best trial, why the run ended, the trials that it is the best of, and what more time is expected to bring.
+_Found = tuple[Trial, str, StudyTrials, Outlook | None]
 HINT = "Try other learners, or more with `trial_timeout` or `memory_limit`."
 
 
@@ -128,12 +132,13 @@ def tune_table(
         )
     )
     with interrupts.hold_signals() as held:
-        best, ended, trials, of_rungs = _run_trials(request, table_request, storage, beginning, search, held)
+        best, ended, trials, outlook, of_rungs = _run_trials(request, table_request, storage, beginning, search, held)
         warnings = (*warnings, *of_rungs)
         if ready is None:
             warnings = (*warnings, *search.past.notes)
         ensemble = _choose_ensemble(request, table_request, trials)
         members, notes = _choose_members(table_request, trials, best, ensemble)
+        notes += find_outlook_notes(request.budget, trials, outlook)
         # What ended otherwise goes on with the same command.
         if ended == "trials":
             notes += _find_left_out(trials, own, table_request.learners)
@@ -161,6 +166,7 @@ def tune_table(
             directory=storage.directory,
             ensemble=ensemble,
             test=test,
+            outlook=outlook,
             warnings=(*warnings, *notes),
             fit=fit,
         )
@@ -209,8 +215,8 @@ def _run_trials(
     beginning: Beginning,
     search: Search | LateSearch,
     held: interrupts.Held,
-) -> tuple[Trial, str, StudyTrials, list[str]]:
-    """The best trial, why the run ended, the trials that it is the best of, and what a user should know of the rungs.
+) -> tuple[Trial, str, StudyTrials, Outlook | None, list[str]]:
+    """What `_Found` has, and what a user should know of the rungs.
 
     A rung without a complete trial leaves the result of the one below.
     """
@@ -218,7 +224,7 @@ def _run_trials(
     growing.strategy = search.strategy if isinstance(search, Search) else search
     rungs = plan_rungs(rows.table.task, rows.protocol, request.budget.timeout)
     n_threads = choose_threads(request.n_jobs, rungs[-1].n_rows * rows.table.task.n_features)
-    found: tuple[Trial, str, StudyTrials] | None = None
+    found: _Found | None = None
     counts: list[str] = []
     with TrialProcesses(request.n_jobs // n_threads, request.worker) as backend:
         for place, rung in enumerate(rungs):
@@ -233,9 +239,9 @@ def _run_trials(
                 part: Budget | None,
                 trials: StudyTrials = trials,
                 rung: Rung = rung,
-                below: tuple[Trial, str, StudyTrials] | None = found,
-            ) -> tuple[Trial, str, StudyTrials]:
-                best, ended = run_study(
+                below: _Found | None = found,
+            ) -> _Found:
+                best, ended, outlook = run_study(
                     request,
                     trials,
                     growing,
@@ -251,7 +257,7 @@ def _run_trials(
                     is_patient=below is None,
                     part=part,
                 )
-                return best, ended, trials
+                return best, ended, trials, outlook
 
             try:
                 found = run(None if is_last else request.budget.make_part(rung.until))
@@ -270,7 +276,7 @@ def _run_trials(
             if is_last or found[1] != "timeout":
                 break
     assert found is not None
-    best, ended, trials = found
+    best, ended, trials, outlook = found
     if ended == "interrupted":
         logger.warning(
             "%s: the best result so far is being written; once more ends at once", interrupts.describe_signal()
@@ -282,7 +288,7 @@ def _run_trials(
             f"the time limit is short for {n_rows:,} rows, so trials began on fewer: {', '.join(counts)} rows; scores "
             f"are of trials on {'all' if n_used >= n_rows else f'{n_used:,}'} rows, and the model is fitted on all"
         )
-    return best, ended, trials, notes
+    return best, ended, trials, outlook, notes
 
 
 def _measure_seconds(trial: Trial) -> float:
@@ -409,5 +415,6 @@ def _write_result(directory: Path, request: Request, table_request: TableRequest
             test_score=result.test_score_,
             ensemble=None if ensemble is None else ensemble.to_dict(),
             warm_start=result.warm_start(),
+            outlook=result.describe_outlook(),
         ),
     )
