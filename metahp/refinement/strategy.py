@@ -12,9 +12,6 @@ from metahp.core.trial import Origin
 # Names of the strategies in `metahp.refinement.strategies`, here for those who only check a name.
 STRATEGY_NAMES = ("grid", "random", "tpe", "gp", "cmaes", "nsga2")
 
-# Factor on the iterations of a suggestion where early stopping decides how many of them to keep.
-LONGER = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
@@ -50,11 +47,10 @@ class Observation:
 
 
 def lengthen(configuration: Configuration, space: SearchSpace) -> Configuration:
-    """A configuration with more iterations, of which early stopping keeps the best; as it is without iterations."""
-    n_iterations = space.iterations_of(configuration)
-    if n_iterations is None:
+    """A configuration with the most iterations of its space: early stopping ends the run and keeps the best ones."""
+    if space.iterations_of(configuration) is None:
         return configuration
-    return space.with_iterations(configuration, min(LONGER * n_iterations, space.iterations[1]))
+    return space.with_iterations(configuration, space.iterations[1])
 
 
 def check_configuration(configuration: Configuration, spaces: Mapping[str, SearchSpace]) -> None:

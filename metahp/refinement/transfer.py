@@ -121,7 +121,12 @@ class Transfer:
         """The next configuration, new to this search; None where none is left."""
         while self._warm:
             suggestion = self._warm.popleft()
-            if suggestion.configuration.id not in self._tried.keys() | self._run_ids:
+            if suggestion.origin in (Origin.USER, Origin.DEFAULT):
+                is_known = suggestion.configuration.id in self._tried.keys() | self._run_ids
+            else:
+                suggestion = Suggestion(self._lengthen(suggestion.configuration), suggestion.origin)
+                is_known = self._is_left_out(suggestion.configuration)
+            if not is_known:
                 self._note(suggestion.configuration)
                 return suggestion
         chosen = self._choose_best()
@@ -176,7 +181,7 @@ class Transfer:
                 self._is_open[index] = False
 
     def _lengthen(self, chosen: Configuration) -> Configuration:
-        """`chosen` with more iterations, if its learner has early stopping and no failed trial.
+        """`chosen` with the most iterations, if its learner has early stopping and no failed trial.
 
         A failed trial may have met a limit, which a longer run would meet too.
         """
