@@ -246,8 +246,9 @@ def run_search(
                     ended = "exhausted"
                 else:
                     backend.submit(make_job(suggestion))
-        has_ended = ended in ("patience", "flat") or (
-            ended == "timeout" and (whole is None or seconds_left(whole) <= 0)
+        # Another part may follow, which could not take in what still runs: it is waited for.
+        has_ended = ended in ("patience", "flat", "timeout") and (
+            whole is None or (ended == "timeout" and seconds_left(whole) <= 0)
         )
         if not backend.n_pending or (has_ended and (log.has_best or not is_patient)):
             return ended

@@ -107,6 +107,12 @@ class Budget:
         object.__setattr__(part, "_countdown", self._countdown.shorten(share))
         return part
 
+    def limit_trials(self, trials: int) -> "Budget":
+        """The budget that ends after this many trials, on the same clock."""
+        limited = replace(self, trials=trials)
+        object.__setattr__(limited, "_countdown", self._countdown)
+        return limited
+
     @property
     def seconds_left(self) -> float:
         """Seconds until the time limit, negative after it; infinite where there is none."""

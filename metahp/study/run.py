@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,14 +48,15 @@ def run_study(
         stage: Which rows trials use, in words, where it is not all of them from the start.
         estimate_reserve: Seconds of the time limit to keep for what comes after the run, as far as is known.
         is_patient: Whether the time limit waits for a trial with a loss.
-        part: A part of the request's budget, after whose time no trial begins; None for all of it.
+        part: A part of the request's budget, with fewer trials or less time, after which none begins; None for all.
 
     Raises:
-        MetahpError: no trial is complete; the message has the most frequent reason.
+        NoCompleteTrialError: no trial is complete; the message has the most frequent reason.
         KeyboardInterrupt: interrupted before any trial was complete.
     """
     keeper = OutlookKeeper(strategy, trials, request.budget)
     outlook: Outlook | None = None
+    budget = part or request.budget
     try:
         with held.release_signals():
             clock = Countdown(math.inf)
@@ -64,19 +66,20 @@ def run_study(
                 if trial is not None:
                     keeper.note_trial()
                     outlook = keeper.look()
-                request.on_trial(find_progress(trials, trial, request.budget, clock, outlook, stage=stage))
+                progress = find_progress(trials, trial, request.budget, clock, outlook, stage=stage)
+                request.on_trial(replace(progress, n_trials=budget.trials))
 
             show(None)
             ended = run_search(
                 strategy,
                 backend,
                 trials,
-                part or request.budget,
+                budget,
                 make_job=make_job,
                 on_trial=show,
                 estimate_reserve=estimate_reserve,
                 is_patient=is_patient,
-                whole=None if part is None else request.budget,
+                whole=None if budget.timeout == request.budget.timeout else request.budget,
                 n_free_cores=count_cores() - request.n_jobs,
                 is_flat=keeper.is_flat,
             )

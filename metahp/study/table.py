@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from metahp.core.configuration import Configuration
-from metahp.core.errors import InputError, MetahpError
+from metahp.core.errors import InputError
 from metahp.core.metric import Metric
 from metahp.core.space import SearchSpace
 from metahp.core.text import format_count
@@ -33,14 +33,14 @@ from metahp.study.ensemble import (
     explain_single,
 )
 from metahp.study.final_model import FinalModel
-from metahp.study.growth import Growing, Rung, name_rung, plan_rungs
+from metahp.study.growth import Growing, name_rung, plan_rungs
 from metahp.study.loop import is_scored
 from metahp.study.outlook import find_outlook_notes
-from metahp.study.progress import Outlook
 from metahp.study.request import Budget, Request, TableSettings
 from metahp.study.result import Plan, TuneResult, make_result
 from metahp.study.rows import Rows
 from metahp.study.run import run_study
+from metahp.study.rungs import Stage, climb_rungs
 from metahp.study.search import LateSearch, Search
 from metahp.study.trials import WARM, Storage, StudyTrials
 
@@ -50,8 +50,6 @@ logger = logging.getLogger(__name__)
 OF_PROBABILITIES = ("neg_log_loss", "roc_auc", "roc_auc_ovr")
 # Seconds that a result takes to be made and written, and members that an ensemble has at least in most studies.
 FINISH_SECONDS, MEMBERS_FITTED = 0.3, 5
-# The best trial, why the run ended, the trials that it is the best of, and what more time is expected to bring.
-_Found = tuple[Trial, str, StudyTrials, Outlook | None]
 HINT = "Try other learners, or more with `trial_timeout` or `memory_limit`."
 
 
@@ -132,7 +130,8 @@ def tune_table(
         )
     )
     with interrupts.hold_signals() as held:
-        best, ended, trials, outlook, of_rungs = _run_trials(request, table_request, storage, beginning, search, held)
+        stage, of_rungs = _run_trials(request, table_request, storage, beginning, search, held)
+        best, ended, trials, outlook = stage.best, stage.ended, stage.trials, stage.outlook
         warnings = (*warnings, *of_rungs)
         if ready is None:
             warnings = (*warnings, *search.past.notes)
@@ -215,84 +214,63 @@ def _run_trials(
     beginning: Beginning,
     search: Search | LateSearch,
     held: interrupts.Held,
-) -> tuple[Trial, str, StudyTrials, Outlook | None, list[str]]:
-    """What `_Found` has, and what a user should know of the rungs.
-
-    A rung without a complete trial leaves the result of the one below.
-    """
+) -> tuple[Stage, list[str]]:
+    """What the last rung with a complete trial has, and what a user should know of the rungs."""
     rows, growing = table_request.rows, beginning.growing
     growing.strategy = search.strategy if isinstance(search, Search) else search
     rungs = plan_rungs(rows.table.task, rows.protocol, request.budget.timeout)
+    trials = beginning.trials
+    logs = [
+        storage.open_trials(
+            trials.task, replace(rows.protocol, max_rows=rung.n_rows), trials.metric, list(beginning.spaces)
+        )
+        for rung in rungs[:-1]
+    ]
+    logs.append(trials)
     n_threads = choose_threads(request.n_jobs, rungs[-1].n_rows * rows.table.task.n_features)
-    found: _Found | None = None
-    counts: list[str] = []
     with TrialProcesses(request.n_jobs // n_threads, request.worker) as backend:
-        for place, rung in enumerate(rungs):
-            trials, is_last = beginning.trials, rung is rungs[-1]
-            if not is_last:
-                trials = storage.open_trials(
-                    trials.task, replace(rows.protocol, max_rows=rung.n_rows), trials.metric, list(beginning.spaces)
-                )
-            growing.rise(rung.n_rows / rungs[-1].n_rows)
 
-            def run(
-                part: Budget | None,
-                trials: StudyTrials = trials,
-                rung: Rung = rung,
-                below: _Found | None = found,
-            ) -> _Found:
-                best, ended, outlook = run_study(
-                    request,
-                    trials,
-                    growing,
-                    backend,
-                    _prepare_jobs(request, table_request, trials, n_threads),
-                    held,
-                    hint=HINT,
-                    stage=name_rung(rung, rungs),
-                    estimate_reserve=lambda: _estimate_reserve(
-                        request, table_request, trials if trials.has_best or below is None else below[2]
-                    ),
-                    # A rung below has a model already, and the time limit waits for no other.
-                    is_patient=below is None,
-                    part=part,
-                )
-                return best, ended, trials, outlook
+        def run(place: int, part: Budget, below: Stage | None) -> Stage:
+            log = logs[place]
+            best, ended, outlook = run_study(
+                request,
+                log,
+                growing,
+                backend,
+                _prepare_jobs(request, table_request, log, n_threads),
+                held,
+                hint=HINT,
+                stage=name_rung(rungs[place], rungs),
+                estimate_reserve=lambda: _estimate_reserve(
+                    request, table_request, log if log.has_best or below is None else below.trials
+                ),
+                # A rung below has a model already, and the time limit waits for no other.
+                is_patient=below is None,
+                part=part,
+            )
+            return Stage(best=best, ended=ended, trials=log, outlook=outlook)
 
-            try:
-                found = run(None if is_last else request.budget.make_part(rung.until))
-            except MetahpError:
-                if found is None or trials.n_trials > trials.n_earlier:
-                    raise
-                # The time was up before the first trial on so many rows.
-                break
-            if found[1] == "timeout" and not is_last:
-                seconds_left = request.budget.seconds_left - _estimate_reserve(request, table_request, trials)
-                seconds_there = _measure_seconds(found[0]) * rungs[place + 1].n_rows / rung.n_rows
-                if seconds_left < seconds_there:
-                    # The rows of the next rung are too many, so the time that is left is spent here.
-                    found, is_last = run(None), True
-            counts.append(f"{trials.n_trials} on {rung.n_rows:,}")
-            if is_last or found[1] != "timeout":
-                break
-    assert found is not None
-    best, ended, trials, outlook = found
-    if ended == "interrupted":
+        stage = climb_rungs(
+            rungs,
+            logs,
+            request.budget,
+            growing,
+            run,
+            lambda log: _estimate_reserve(request, table_request, log),
+        )
+    if stage.ended == "interrupted":
         logger.warning(
             "%s: the best result so far is being written; once more ends at once", interrupts.describe_signal()
         )
-    n_used, n_rows = trials.protocol.max_rows, rungs[-1].n_rows
+    n_used, n_rows = stage.trials.protocol.max_rows, rungs[-1].n_rows
+    counts = [f"{log.n_trials} on {rung.n_rows:,}" for rung, log in zip(rungs, logs, strict=True) if log.n_trials]
     notes = []
     if len(counts) > 1 or n_used < n_rows:
         notes.append(
             f"the time limit is short for {n_rows:,} rows, so trials began on fewer: {', '.join(counts)} rows; scores "
             f"are of trials on {'all' if n_used >= n_rows else f'{n_used:,}'} rows, and the model is fitted on all"
         )
-    return best, ended, trials, outlook, notes
-
-
-def _measure_seconds(trial: Trial) -> float:
-    return trial.fit_seconds + trial.predict_seconds
+    return stage, notes
 
 
 def _prepare_jobs(

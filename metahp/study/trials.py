@@ -36,6 +36,10 @@ MAX_LIBRARY = 50
 INGEST_SECONDS = 2.0
 
 
+class NoCompleteTrialError(MetahpError):
+    """A study has no complete trial."""
+
+
 class StudyTrials:
     """The finished trials of one task under one protocol, in their order; a `TrialLog`.
 
@@ -143,10 +147,10 @@ class StudyTrials:
         """The position of a trial among all, from 1."""
         return self.trials.index(trial) + 1
 
-    def explain_failure(self, hint: str) -> MetahpError:
+    def explain_failure(self, hint: str) -> NoCompleteTrialError:
         """The error that says why there is no complete trial; `hint` says what to try."""
         if not self.trials:
-            return MetahpError(
+            return NoCompleteTrialError(
                 "The time was up before a trial finished. Asking a knowledge base that has changed takes some seconds: "
                 "run the same command again, or give more with `timeout`.",
                 argument="timeout",
@@ -157,7 +161,7 @@ class StudyTrials:
             for trial in self.trials
         )
         reason, count = reasons.most_common(1)[0]
-        return MetahpError(
+        return NoCompleteTrialError(
             f"None of {len(self.trials)} trials is complete. The most frequent reason ({count} times): {reason}. {hint}"
         )
 
