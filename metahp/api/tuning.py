@@ -245,12 +245,15 @@ def _begin_table_late(study: _OpenStudy, table_request: TableRequest, beginning:
 
 
 def _read_quick_points(study: _OpenStudy, table_request: TableRequest, beginning: Beginning) -> list[Configuration]:
-    """What is good on past tasks in general, of the learners in question."""
+    """What is good in general, of the learners in question: boosted defaults stopped early, and what past tasks say."""
     folder = _find_source(study).path.parent
     spaces = {space.learner: space for space in beginning.spaces}
     points = read_quick_points(folder, table_request.rows.table.task.type, table_request.metric.name, spaces)
+    # First the default with as many iterations as are useful: it is known what its first ones are worth.
+    defaults = [spaces[learner].default for learner in beginning.stopped_early if learner in spaces]
     return [
-        lengthen(each, spaces[each.learner]) if each.learner in beginning.stopped_early else each for each in points
+        lengthen(each, spaces[each.learner]) if each.learner in beginning.stopped_early else each
+        for each in (*defaults, *points)
     ]
 
 

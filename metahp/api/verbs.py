@@ -209,6 +209,7 @@ def tune(
     ensemble: bool = False,
     voting: bool = False,
     patience: int | None = None,
+    stop_when_flat: bool = False,
     prune: bool = True,
     early_stopping: bool = True,
     budget_seconds: float = 2.0,
@@ -262,6 +263,8 @@ def tune(
         ensemble: Make the final model a greedy ensemble, not the best single configuration.
         voting: Let the members of the ensemble vote, instead of averaging probabilities.
         patience: End after this many trials without improvement; None for never.
+        stop_when_flat: End where further trials are expected to bring less than a tenth of what tuning has gained over
+            the default, or than a tenth of the noise of the folds; not before 25 trials, and only with `transfer`.
         prune: Stop a hopeless trial after its first folds.
         early_stopping: Cut boosted trees at the iteration with the lowest mean loss over the folds; a default and your
             configurations keep all iterations.
@@ -285,7 +288,7 @@ def tune(
     folds = Folds(cv=cv, groups=groups, time=time, splitter=splitter, test_size=test_size, max_rows=max_rows, seed=seed)
     show = ProgressPrinter(verbose)
     request = Request(
-        budget=Budget(trials=trials, timeout=timeout, patience=patience),
+        budget=Budget(trials=trials, timeout=timeout, patience=patience, stops_when_flat=stop_when_flat),
         start=Start(strategy=strategy, device=device, is_cold=cold, warm=warm, configurations=configurations),
         n_jobs=jobs,
         seed=seed,
@@ -347,6 +350,7 @@ def tune_objective(
     output: str | Path | None = None,
     configurations: Sequence[Given] = (),
     patience: int | None = None,
+    stop_when_flat: bool = False,
     verbose: int = 0,
     command: str | None = None,
     on_trial: Callable[[Progress], None] = lambda progress: None,
@@ -380,6 +384,8 @@ def tune_objective(
         configurations: Your configurations to try first: dictionaries, texts `key=value,…`, or `Configuration` values;
             missing values are the defaults of the space.
         patience: End after this many trials without improvement; None for never.
+        stop_when_flat: End where further trials are expected to bring less than a tenth of what tuning has gained over
+            the default, or than a tenth of the noise of the folds; not before 25 trials, and only with `transfer`.
         verbose: Progress on standard error: 0 none, 1 the plan, each new best trial and a line every few seconds, 2
             every trial.
         command: The command line, stored in the result.
@@ -392,7 +398,7 @@ def tune_objective(
     """
     show = ProgressPrinter(verbose)
     request = Request(
-        budget=Budget(trials=trials, timeout=timeout, patience=patience),
+        budget=Budget(trials=trials, timeout=timeout, patience=patience, stops_when_flat=stop_when_flat),
         start=Start(strategy=strategy, device=device, is_cold=cold, warm=warm, configurations=configurations),
         n_jobs=jobs,
         seed=seed,

@@ -68,6 +68,7 @@ _OPTIONS = {
 }
 _ARGUMENTS = (
     *("budget_seconds", "cold", "cv", "device", "ensemble", "jobs", "max_rows", "memory_limit", "metric", "output"),
+    "stop_when_flat",
     *("patience", "seed", "strategy", "target", "task", "test_size", "time", "timeout", "trial_timeout", "trials"),
     *("voting", "warm", "drop", "categorical", "numeric", "dayfirst", "na", "decimal", "sep", "sheet", "id", *_OPTIONS),
 )

@@ -27,6 +27,7 @@ WIDE = 120
 _ENDED = {
     "timeout": "time limit reached",
     "patience": "no improvement within the patience",
+    "flat": "more trials are expected to bring too little",
     "exhausted": "no configuration left to try",
     "interrupted": "interrupted; run the same command again to continue",
 }
@@ -106,6 +107,9 @@ def tune(
         int | None,
         typer.Option("--patience", help="Stop after so many trials without improvement.  [default: no limit]"),
     ] = None,
+    stop_when_flat: Annotated[
+        bool, typer.Option("--stop-when-flat", help="Stop where more trials are expected to bring very little.")
+    ] = False,
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Do not stop trials that look hopeless.")] = False,
     no_early_stopping: Annotated[
         bool, typer.Option("--no-early-stopping", help="Keep all boosting iterations of every trial.")
@@ -160,6 +164,7 @@ def tune(
             ensemble=ensemble,
             voting=voting,
             patience=patience,
+            stop_when_flat=stop_when_flat,
             prune=not no_prune,
             early_stopping=not no_early_stopping,
             budget_seconds=budget_seconds,
@@ -229,7 +234,7 @@ class _Display:
 
     def show(self, progress: "Progress") -> None:
         """Show a finished trial."""
-        from metahp.study.progress import format_time_left, format_trial
+        from metahp.study.progress import format_outlook, format_time_left, format_trial
 
         if self._is_live:
             self._update(progress)
@@ -242,6 +247,7 @@ class _Display:
                     f"trial {progress.n_done}/{progress.n_trials}",
                     format_trial(progress),
                     format_time_left(progress),
+                    format_outlook(progress.outlook),
                 )
                 output.say("  ".join(filter(None, parts)))
 
@@ -306,18 +312,27 @@ def _format_trials(plan: "Plan") -> str:
 
 def fit_progress(progress: "Progress", width: int) -> str:
     """The most that is known of a run and fits into `width` columns: nothing of it is cut."""
-    from metahp.study.progress import format_score, format_time_left, format_trial
+    from metahp.study.progress import format_outlook, format_score, format_time_left, format_trial
 
-    left, best = format_time_left(progress), progress.best
+    left, best, next_minute = format_time_left(progress), progress.best, format_outlook(progress.outlook)
     short = f"best {format_score(progress, progress.best_score)}" if best is not None else ""
     of = f" (trial {progress.best_number})" if best is not None else ""
-    candidates = [(left, format_trial(progress)), (left, short + of), (left, short), (short,)]
+    candidates = [
+        (left, format_trial(progress), next_minute),
+        (left, format_trial(progress)),
+        (left, short + of, next_minute),
+        (left, short + of),
+        (left, short),
+        (short,),
+    ]
     lines = ["  ".join(filter(None, parts)) for parts in candidates]
     return next((line for line in lines if len(line) <= width), "")
 
 
 def format_report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
     """The lines of the final report."""
+    from metahp.study.progress import format_gain
+
     error = result.best_standard_error_
     digits = phrases.count_decimals(error)
     best, metric = result.best_trial_, result.metric
@@ -346,6 +361,8 @@ def format_report(result: "TuneResult", *, is_ensemble: bool) -> Iterator[str]:
         names = ", ".join(sorted(path.name for path in result.directory.iterdir() if path.name != "study"))
         rows = "all other rows" if result.n_test_rows else "all rows"
         yield f"written to {result.directory}/: {what}, trained on {rows} ({names})"
+    if result.outlook is not None:
+        yield f"more time is expected to bring {format_gain(result.outlook, metric.label)} in the next minute"
     yield _format_counts(result)
 
 

@@ -15,6 +15,9 @@ MIN_TRIALS = 5
 MULTIPLE = 3.0
 # Where seconds count, what 2 saves is worth more than the best trial that it loses in one run of 150.
 MULTIPLE_OF_TIME = 2.0
+# Luck of the first fold over the best loss: medians of .06 (ROC AUC), .03 (log loss) and .02 (RMSE) over the better
+# half of the lightgbm trials on 184, 90 and 235 tables of the seed.
+USUAL_LUCK = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,13 @@ class Pruning:
         )
 
 
-def find_pruning(trials: Sequence[Trial], metric: str, *, multiple: float = MULTIPLE) -> Pruning | None:
+def find_pruning(
+    trials: Sequence[Trial], metric: str, *, multiple: float = MULTIPLE, is_early: bool = False
+) -> Pruning | None:
     """The thresholds that the complete ones of `trials` give; None where fewer than `MIN_TRIALS` are complete.
+
+    `is_early` prunes from the first complete trial on: as long as trials are few, the luck of the folds is taken to be
+    `USUAL_LUCK` of the best loss.
 
     Over its first folds, a trial may be further ahead of the best trial, or further behind, than over all folds: that
     difference is the luck of the folds. The threshold is the mean of the best trial over the same folds plus `multiple`
@@ -59,6 +67,7 @@ def find_pruning(trials: Sequence[Trial], metric: str, *, multiple: float = MULT
         trials: Trials of one task and one protocol, in any order and state.
         metric: The metric that is tuned for.
         multiple: How many times the luck of the folds a trial may lag behind.
+        is_early: Whether to prune before `MIN_TRIALS` trials are complete.
 
     Raises:
         InputError: the complete trials have different tasks or protocols, or lack the metric.
@@ -70,11 +79,15 @@ def find_pruning(trials: Sequence[Trial], metric: str, *, multiple: float = MULT
         raise InputError(f"Some of the trials have no losses of '{metric}'.")
     losses = np.array([trial.fold_losses[metric] for trial in complete])
     losses = losses[np.isfinite(losses).all(axis=1)] if complete else losses
-    if len(losses) < MIN_TRIALS:
+    is_few = len(losses) < MIN_TRIALS
+    if is_few and not (is_early and len(losses)):
         return None
     means = losses.mean(axis=1)
     best = int(means.argmin())
-    firsts = np.cumsum(losses, axis=1)[:, :-1] / np.arange(1, losses.shape[1])
+    numbers = np.arange(1, losses.shape[1])
+    firsts = np.cumsum(losses, axis=1)[:, :-1] / numbers
+    if is_few:
+        return Pruning(metric, tuple((firsts[best] + MULTIPLE * USUAL_LUCK * means[best] / np.sqrt(numbers)).tolist()))
     luck = np.delete((firsts - firsts[best]) - (means - means[best])[:, None], best, axis=0)
     thresholds = firsts[best] + multiple * np.sqrt(np.mean(luck**2, axis=0))
     return Pruning(metric, tuple(thresholds.tolist()))

@@ -36,6 +36,7 @@ from torch import Tensor
 
 from metahp.core.errors import InputError
 from metahp.refinement.acquisition import compute_log_mixture, log_expected_improvement
+from metahp.refinement.gain import JointLosses
 from metahp.surrogate.gaussian_process import N_LEARNED_FROM, Relevance
 
 # Keeps the Cholesky factor of a singular covariance defined; losses are of order one.
@@ -391,3 +392,33 @@ class Posterior:
             means = means + torch.exp(log_weight) @ loss
             squares = squares + torch.exp(log_weight) @ (loss**2 + deviation**2)
         return means, (squares - means**2).clamp(min=0.0).sqrt()
+
+    def predict_jointly(self, points: Points) -> list[JointLosses]:
+        """The losses without noise, in units of the loss, as a normal distribution of each kept component."""
+        o, cross = self._n_finished, Cross.of(self._points, points)
+        among, joint = Cross.of(points, points), []
+        for kernel, (scale, index, counts) in zip(self._kernels, self._kept, strict=True):
+            if not len(counts):
+                continue
+            residuals = kernel.losses[:, scale] - kernel.means[:, index]
+            correlation, own = cross.correlation, among.correlation
+            if kernel.scales is not None:
+                correlation = self._compute_correlation(points, kernel.scales)
+                own = compute_matern52(points.inputs / kernel.scales, points.inputs / kernel.scales)
+            covariance = self._compute_covariance(kernel.kind, kernel.amplitude, correlation, cross.blended)
+            white = torch.linalg.solve_triangular(kernel.factor, covariance, upper=False)
+            prior = self._compute_covariance(kernel.kind, kernel.amplitude, own, among.blended)
+            means = points.scenarios[index] if kernel.kind is _Kind.SCENARIO else points.mean[None]
+            scales = torch.exp(self._log_scales[scale])
+            mu = self._best + scales[:, None] * (means + residuals.T @ white[:o])
+            weights = counts.to(mu.dtype) / self._settings.n_components
+            joint.append(
+                JointLosses(
+                    means=mu,
+                    covariance=prior - white.T @ white,
+                    noise=math.sqrt(kernel.noise),
+                    scales=scales,
+                    weights=weights,
+                )
+            )
+        return joint

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import UnknownNameError, did_you_mean
@@ -103,3 +105,16 @@ class Strategy(Protocol):
 
         Its configuration may be of an older version of its search space.
         """
+
+
+@runtime_checkable
+class Forecasting(Protocol):
+    """A strategy that estimates what further trials bring."""
+
+    def estimate_gains(self) -> np.ndarray | None:
+        """Expected decrease of the best loss after 1, 2, … more trials, shape (k,); None where it is not known yet."""
+
+
+def estimate_gains(strategy: Strategy) -> np.ndarray | None:
+    """What a strategy expects of further trials; None of a strategy that does not estimate it, or not yet."""
+    return strategy.estimate_gains() if isinstance(strategy, Forecasting) else None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from metahp.refinement.acquisition import log_expected_improvement
+from metahp.refinement.gain import JointLosses
 from metahp.refinement.posterior import JITTER, MIN_VARIANCE, ObservedTrials, Points, compute_matern52
 from metahp.surrogate.gaussian_process import N_LEARNED_FROM, Relevance
 
@@ -76,3 +77,19 @@ class TaskProcess:
         """Mean and standard deviation of the loss without noise, in units of the loss, both (n,)."""
         mu, sigma = self._predict_standardised(points)
         return self._best + self._spread * mu, self._spread * sigma
+
+    def predict_jointly(self, points: Points) -> list[JointLosses]:
+        """The losses without noise, in units of the loss, as one normal distribution of weight one."""
+        white = torch.linalg.solve_triangular(self._factor, self._compute_covariance(points), upper=False)
+        learned, inputs = self.relevance, points.inputs / self._scales
+        covariance = learned.amplitude * compute_matern52(inputs, inputs) + learned.level - white.T @ white
+        mean = self._best + self._spread * self._compute_mean(points, white)
+        return [
+            JointLosses(
+                means=mean[None],
+                covariance=covariance,
+                noise=math.sqrt(learned.noise),
+                scales=torch.full_like(mean[:1], self._spread),
+                weights=torch.ones_like(mean[:1]),
+            )
+        ]

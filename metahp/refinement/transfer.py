@@ -4,6 +4,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from metahp.core.errors import InputError
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.acquisition import compute_expected_best_loss
+from metahp.refinement.gain import compute_expected_gains
 from metahp.refinement.pace import Pace
 from metahp.refinement.pool import N_LOCAL, compute_trust_region_side, make_fixed_pool, sample_trust_region
 from metahp.refinement.posterior import (
@@ -35,6 +37,17 @@ TIE_BREAK = 1e-6
 # a coarse sample.
 N_TOP, N_CLIMBING = 3, 33
 CLIMBING_SIDES = (0.2, 0.14, 0.1, 0.07)
+# The expected gain is that of so many best candidates of the pool.
+N_GAIN_CANDIDATES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class _Assessment:
+    """The posterior of the trials so far, what gives the value of points by it, and the values of the pool."""
+
+    model: TaskProcess | Posterior | None
+    compute_value: Callable[[Points], torch.Tensor]
+    of_pool: torch.Tensor
 
 
 class Transfer:
@@ -111,6 +124,8 @@ class Transfer:
         self._longest_runs: dict[str, float] = {}
         # Ids of runs of which early stopping kept fewer iterations.
         self._run_ids: set[str] = set()
+        # None once it is out of date.
+        self._assessment: _Assessment | None = None
 
     @property
     def device(self) -> str:
@@ -136,12 +151,36 @@ class Transfer:
         self._note(chosen)
         return Suggestion(chosen, Origin.POSTERIOR)
 
+    def estimate_gains(self) -> np.ndarray | None:
+        """Expected decrease of the best loss without noise after 1, 2, … more trials, shape (k,).
+
+        None where it is not known yet: before the trials that past tasks advise have finished.
+        """
+        finite = [each for each in self._observations.values() if math.isfinite(each.loss)]
+        if not finite or (self._warm and not self._has_task_process()):
+            return None
+        assessment = self._assess()
+        if assessment.model is None:
+            return None
+        values = torch.where(self._is_open, assessment.of_pool, -math.inf)
+        top_values, candidates = values.topk(min(N_GAIN_CANDIDATES, len(values)))
+        candidates = candidates[top_values > -math.inf]
+        if not len(candidates):
+            return np.zeros(1)
+        # A pruned trial has no known noise, and its few folds may be the easy ones.
+        whole = [each for each in finite if math.isfinite(each.noise)] or finite
+        incumbent = min(whole, key=lambda each: each.loss)
+        points = Points.join([self._tried[incumbent.configuration.id][0], self._fixed.select(candidates.tolist())])
+        joint = assessment.model.predict_jointly(points)
+        return self._prior.unit * compute_expected_gains(joint, incumbent.loss / self._prior.unit)
+
     def tell(self, observation: Observation) -> None:
         """Learn from a trial: one that was asked for, a user's own, or one of an earlier run.
 
         Raises:
             UnknownNameError, OutOfRangeError: the configuration is in none of the search spaces.
         """
+        self._assessment = None
         observation = upgrade_observation(observation, self._spaces)
         if self._pace is not None:
             self._pace.tell(observation)
@@ -156,6 +195,7 @@ class Transfer:
     def _note(self, configuration: Configuration) -> None:
         if configuration.id in self._tried:
             return
+        self._assessment = None
         index = self._indices.get(configuration.id)
         if index is None:
             points = self._make_points([configuration])
@@ -208,10 +248,10 @@ class Transfer:
         return Points.of(scenarios.inputs, np.minimum(scenarios.values, self._settings.clip), self._weights)
 
     def _choose_best(self) -> Configuration | None:
-        process = self._make_task_process()
-        value = process.compute_log_improvement if process else self._make_value()
+        assessment = self._assess()
+        value, process = assessment.compute_value, isinstance(assessment.model, TaskProcess)
         weigh = self._weigh if self._pace and any(map(math.isfinite, self._list_losses())) else None
-        values = value(self._fixed) + (weigh(self._pool) if weigh else 0.0)
+        values = assessment.of_pool + (weigh(self._pool) if weigh else 0.0)
         top = _rank(self._pool, torch.where(self._is_open, values, -math.inf))
         incumbent = min(self._observations.values(), key=lambda each: each.loss, default=None)
         if not self._is_table and incumbent is not None and math.isfinite(incumbent.loss):
@@ -253,24 +293,38 @@ class Transfer:
 
     def _make_task_process(self) -> TaskProcess | None:
         """The process of this task, where the noise of its trials is known and there are enough of them."""
+        return TaskProcess(self._make_observed()) if self._has_task_process() else None
+
+    def _has_task_process(self) -> bool:
         finite = [each for each in self._observations.values() if math.isfinite(each.loss)]
         is_noise_known = any(math.isfinite(each.noise) for each in finite)
-        return (
-            TaskProcess(self._make_observed())
-            if is_noise_known and len(finite) >= self._settings.min_own_trials
-            else None
-        )
+        return is_noise_known and len(finite) >= self._settings.min_own_trials
 
-    def _make_value(self) -> Callable[[Points], torch.Tensor]:
-        """A function that gives the value of points according to past tasks; higher is better."""
+    def _assess(self) -> _Assessment:
+        """What is known of points now; computed once from one trial to the next."""
+        if self._assessment is None:
+            model = self._make_task_process() or self._make_posterior()
+            value = self._make_value(model)
+            self._assessment = _Assessment(model, value, value(self._fixed))
+        return self._assessment
+
+    def _make_posterior(self) -> Posterior | None:
+        """The mixture of past tasks' scenarios; None before a trial has a loss."""
         if not any(math.isfinite(each.loss) for each in self._observations.values()):
+            return None
+        return Posterior(self._weights, self._prior.log_scale, self._variance, self._make_observed(), self._settings)
+
+    def _make_value(self, model: TaskProcess | Posterior | None) -> Callable[[Points], torch.Tensor]:
+        """A function that gives the value of points; higher is better."""
+        if model is None:
             return self._value_before_any_trial
-        observed, order = self._make_observed(), [*self._observations, *self._find_pending()]
-        posterior = Posterior(self._weights, self._prior.log_scale, self._variance, observed, self._settings)
+        if isinstance(model, TaskProcess):
+            return model.compute_log_improvement
+        order = [*self._observations, *self._find_pending()]
 
         def improvement(points: Points) -> torch.Tensor:
             kept = Cross.join([self._tried[name][1] for name in order]) if points is self._fixed else None
-            return posterior.compute_log_improvement(points, kept)
+            return model.compute_log_improvement(points, kept)
 
         return improvement
 

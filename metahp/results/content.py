@@ -71,6 +71,7 @@ class ResultContent:
         test_score: Score of the model on outer rows that took no part in tuning; None without.
         ensemble: What to report of the ensemble (JSON-ready); None without.
         warm_start: What to report of the warm start (JSON-ready); None without.
+        outlook: What to report of the gain that more time is expected to bring (JSON-ready); None without.
 
     Raises:
         InputError: the best configuration has no complete trial, or there is no model of a table.
@@ -90,6 +91,7 @@ class ResultContent:
     test_score: float | None = None
     ensemble: Mapping[str, Any] | None = None
     warm_start: Mapping[str, Any] | None = None
+    outlook: Mapping[str, Any] | None = None
     best_trial: Trial = field(init=False)
 
     def __post_init__(self) -> None:
@@ -234,6 +236,7 @@ def _describe_best(content: ResultContent, files: list[str]) -> dict[str, Any]:
         if content.ensemble is None
         else {**content.ensemble, "is_the_model": is_ensemble, "test_score": test_score if is_ensemble else None},
         "warm_start": None if content.warm_start is None else dict(content.warm_start),
+        "outlook": None if content.outlook is None else dict(content.outlook),
         # An objective decides itself how it measures.
         "protocol": asdict(content.protocol) if is_table else None,
         "seed": content.seed,

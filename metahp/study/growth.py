@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+import numpy as np
+
 from metahp.core.task import Task
 from metahp.core.trial import Origin, Protocol
-from metahp.refinement.strategy import Observation, Strategy, Suggestion
+from metahp.refinement.strategy import Observation, Strategy, Suggestion, estimate_gains
 
 # Seconds in which one core trains the default of LightGBM, for each row, feature and output; measured from 2e-7 to
 # 7e-7. Only the number of rows of the first rung depends on it.
@@ -99,6 +101,10 @@ class Growing:
         if suggestion is not None:
             self._origins.setdefault(suggestion.configuration.id, suggestion.origin)
         return suggestion
+
+    def estimate_gains(self) -> np.ndarray | None:
+        """Expected decrease of the best loss with further trials; None where it is not known."""
+        return estimate_gains(self.strategy)
 
     def tell(self, observation: Observation) -> None:
         """Learn from a trial of the present rung."""

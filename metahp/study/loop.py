@@ -5,11 +5,13 @@ evaluates, and the log that keeps the trials.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
 from typing import Protocol
+
+import numpy as np
 
 from metahp.core.configuration import Configuration
 from metahp.core.space import SearchSpace
@@ -86,34 +88,53 @@ class MemoryLog:
 
     def list_observations(self) -> Iterable[Observation]:
         """What a strategy is told of the trials so far."""
-        return [self._observe(trial) for trial in self.trials]
+        return observe_all(self.trials, self._metric, self._spaces)
 
     def add(self, outcome: Outcome) -> Observation:
         """Record a finished trial: what the strategy is told of it."""
         self._record(outcome.trial)
+        best = find_best(self.trials, self._metric)
         self.trials.append(outcome.trial)
-        return observe_outcome(outcome, self._metric, self._spaces[outcome.trial.configuration.learner])
-
-    def _observe(self, trial: Trial) -> Observation:
-        return observe(trial, self._metric, self._spaces[trial.configuration.learner])
+        return observe_outcome(outcome, self._metric, self._spaces[outcome.trial.configuration.learner], best=best)
 
 
-def observe_outcome(outcome: Outcome, metric: str, space: SearchSpace) -> Observation:
-    """What a strategy is told of a trial that has just ended."""
-    observation = observe(outcome.trial, metric, space, outcome.asked)
+def observe_outcome(outcome: Outcome, metric: str, space: SearchSpace, *, best: Trial | None = None) -> Observation:
+    """What a strategy is told of a trial that has just ended; `best` is the best complete one before it."""
+    observation = observe(outcome.trial, metric, space, outcome.asked, best=best)
     is_whole = outcome.trial.state is TrialState.COMPLETE
     return replace(observation, seconds=outcome.seconds if is_whole else math.nan)
 
 
-def observe(trial: Trial, metric: str, space: SearchSpace, asked: Configuration | None = None) -> Observation:
-    """What a strategy is told of a trial; a pruned one counts with the folds that it has.
+def observe_all(trials: Iterable[Trial], metric: str, spaces: Mapping[str, SearchSpace]) -> list[Observation]:
+    """What a strategy is told of trials in the order in which they finished; `spaces` by learner."""
+    observations, best = [], None
+    for trial in trials:
+        observations.append(observe(trial, metric, spaces[trial.configuration.learner], best=best))
+        best = find_best([trial] if best is None else [best, trial], metric)
+    return observations
 
-    `asked` is the configuration that was asked for; None where only the trial is known, of a run that may have been
-    stopped before its end.
+
+def observe(
+    trial: Trial, metric: str, space: SearchSpace, asked: Configuration | None = None, *, best: Trial | None = None
+) -> Observation:
+    """What a strategy is told of a trial.
+
+    A pruned one has only its first folds, which may be the easy ones. So it counts with the loss of the best trial plus
+    the difference to it on the same folds.
+
+    Args:
+        trial: The trial.
+        metric: What is tuned for.
+        space: The search space of its learner.
+        asked: The configuration that was asked for; None where only the trial is known, of a run that may have been
+            stopped before its end.
+        best: The best complete trial before this one; None where there is none.
     """
     loss = trial.loss(metric)
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not math.isfinite(loss):
         return Observation(trial.configuration, math.inf)
+    if trial.state is TrialState.PRUNED and best is not None:
+        loss += best.loss(metric) - float(np.mean(best.fold_losses[metric][: len(trial.fold_losses[metric])]))
     noise = compute_standard_error(trial.fold_losses[metric]) if trial.state is TrialState.COMPLETE else math.nan
     run = asked or trial.asked(space)
     return Observation(trial.configuration, loss, noise, None if run == trial.configuration else run)
@@ -183,6 +204,7 @@ def run_search(
     is_patient: bool = True,
     whole: Budget | None = None,
     n_free_cores: int = 0,
+    is_flat: Callable[[], bool] = lambda: False,
 ) -> str:
     """Evaluate what the strategy asks for until the budget ends; why it ended.
 
@@ -200,9 +222,10 @@ def run_search(
         is_patient: Whether the time limit waits for a trial with a loss.
         n_free_cores: Cores that no trial uses.
         whole: The budget of which `budget` is a part: after the time of the part nothing begins, but what runs may end.
+        is_flat: Whether further trials are expected to bring too little; asked where `budget` ends there.
 
     Returns:
-        trials, timeout, patience, or exhausted where nothing is left to try.
+        trials, timeout, patience, flat, or exhausted where nothing is left to try.
     """
 
     def seconds_left(of: Budget = budget) -> float:
@@ -215,7 +238,7 @@ def run_search(
         interrupts.check()
         ended = ""
         while not ended and backend.n_pending < backend.n_jobs + line.n_ahead:
-            ended = _find_end(log, backend.n_pending, budget, seconds_left())
+            ended = _find_end(log, backend.n_pending, budget, seconds_left(), is_flat)
             if not ended:
                 with line.time_choice():
                     suggestion = strategy.ask()
@@ -224,7 +247,7 @@ def run_search(
                 else:
                     backend.submit(make_job(suggestion))
         # Another part may follow, which could not take in what still runs: it is waited for.
-        has_ended = ended in ("patience", "timeout") and (
+        has_ended = ended in ("patience", "flat", "timeout") and (
             whole is None or (ended == "timeout" and seconds_left(whole) <= 0)
         )
         if not backend.n_pending or (has_ended and (log.has_best or not is_patient)):
@@ -241,7 +264,7 @@ def run_search(
             outcome = backend.await_outcome(0.0) if backend.n_pending else None
 
 
-def _find_end(log: TrialLog, n_pending: int, budget: Budget, seconds_left: float) -> str:
+def _find_end(log: TrialLog, n_pending: int, budget: Budget, seconds_left: float, is_flat: Callable[[], bool]) -> str:
     """Why nothing more is asked for; empty where the search goes on."""
     # A trial that runs may be the one with a loss: until it ends, nothing more begins after the limit.
     if seconds_left <= 0 or (n_pending and budget.seconds_left <= 0):
@@ -250,4 +273,6 @@ def _find_end(log: TrialLog, n_pending: int, budget: Budget, seconds_left: float
         return "trials"
     if budget.patience is not None and log.n_since_best >= budget.patience:
         return "patience"
+    if budget.stops_when_flat and is_flat():
+        return "flat"
     return ""

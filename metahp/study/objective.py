@@ -20,6 +20,7 @@ from metahp.learners.registry import LEARNERS
 from metahp.results.content import Objective, ResultContent
 from metahp.results.directory import write_result
 from metahp.study.configurations import read_configurations
+from metahp.study.outlook import find_outlook_notes
 from metahp.study.request import Request
 from metahp.study.result import TuneResult, make_result
 from metahp.study.run import run_study
@@ -123,7 +124,9 @@ def tune_function(
         with ObjectiveThreads(
             objective_request.function, space, task=task.id, protocol=PROTOCOL, metric=metric, n_jobs=request.n_jobs
         ) as backend:
-            best, ended = run_study(request, trials, strategy, backend, lambda suggestion: suggestion, held, hint=HINT)
+            best, ended, outlook = run_study(
+                request, trials, strategy, backend, lambda suggestion: suggestion, held, hint=HINT
+            )
         late = () if isinstance(search, Search) else search.past.notes
         result = make_result(
             trials,
@@ -131,7 +134,8 @@ def tune_function(
             ended,
             n_past_tasks=search.past.n_past_tasks,
             directory=storage.directory,
-            warnings=(*notes, *late),
+            outlook=outlook,
+            warnings=(*notes, *late, *find_outlook_notes(request.budget, trials, outlook)),
         )
         if storage.directory is not None:
             content = ResultContent(
@@ -145,6 +149,7 @@ def tune_function(
                 command=request.command,
                 default_score=result.default_score_,
                 warm_start=result.warm_start(),
+                outlook=result.describe_outlook(),
             )
             write_result(storage.directory, content)
         storage.ingest(request.budget.seconds_left)

@@ -13,6 +13,33 @@ from metahp.core.trial import Trial, TrialState
 
 # A line comes with every new best, and otherwise no more often than this.
 SECONDS_BETWEEN_LINES = 5.0
+# An expected gain below this share of the fold noise is shown as almost nothing.
+LEAST_SHARE = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What more time is expected to bring after a trial.
+
+    Attributes:
+        gain: Expected improvement of the best score in the next minute, at least zero.
+        n_trials: How many trials fit into the next minute, at least 1.
+        noise: Standard error over the folds of the difference between the best trial and the default (the next best
+            trial, where the default is the best or has no score); NaN with fewer than two folds.
+        gain_ahead: Expected improvement with the trials that are left, but at most 100 of them.
+        is_flat: Whether the trials that are left are expected to bring too little to go on (`metahp.study.outlook`).
+    """
+
+    gain: float
+    n_trials: int
+    noise: float
+    gain_ahead: float
+    is_flat: bool
+
+    @property
+    def share_of_noise(self) -> float:
+        """The expected gain in units of the noise; NaN where that is unknown or zero."""
+        return self.gain / self.noise if self.noise > 0 else math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +58,7 @@ class Progress:
         warm_score: The best score of a warm-start trial.
         seconds_left: An estimate; NaN where there is none.
         stage: Which rows trials use now, in words, where a time limit is short for all of them; else empty.
+        outlook: What more time is expected to bring; None where that is not known.
     """
 
     trial: Trial | None
@@ -44,6 +72,7 @@ class Progress:
     warm_score: float
     seconds_left: float
     stage: str = ""
+    outlook: Outlook | None = None
 
     @property
     def score(self) -> float:
@@ -93,7 +122,12 @@ class ProgressPrinter:
         is_news = progress.n_done in (progress.best_number, progress.n_trials)
         if self._verbose > 1 or is_news or now - self._last >= SECONDS_BETWEEN_LINES:
             self._last = now
-            parts = (f"trial {progress.n_done}/{progress.n_trials}", format_trial(progress), format_time_left(progress))
+            parts = (
+                f"trial {progress.n_done}/{progress.n_trials}",
+                format_trial(progress),
+                format_time_left(progress),
+                format_outlook(progress.outlook),
+            )
             _say("metahp: " + "  ".join(filter(None, parts)))
 
 
@@ -133,6 +167,21 @@ def format_time_left(progress: Progress) -> str:
         return ""
     minutes, seconds = divmod(round(progress.seconds_left), 60)
     return f"{minutes}:{seconds:02d} left"
+
+
+def format_outlook(outlook: Outlook | None) -> str:
+    """What the next minute is expected to bring, for a line about a trial; empty where that is not known."""
+    return "" if outlook is None else f"next minute: {format_gain(outlook)}"
+
+
+def format_gain(outlook: Outlook, unit: str = "better") -> str:
+    """The expected gain and its size beside the fold noise; `unit` follows the number."""
+    share = outlook.share_of_noise
+    if outlook.gain == 0 or share < LEAST_SHARE:
+        return "almost nothing"
+    times = f"{share:.2g}" if share < 10 else f"{share:.0f}"
+    beside = "" if math.isnan(share) else f" ({times} × the fold noise)"
+    return f"{outlook.gain:.2g} {unit}{beside}"
 
 
 def format_score(progress: Progress, score: float) -> str:

@@ -77,6 +77,7 @@ class Budget:
         trials: End after this many trials, those of earlier runs included.
         timeout: End after this many seconds; None for no limit.
         patience: End after this many trials without a better one; None for no limit.
+        stops_when_flat: End where further trials are expected to bring too little (`metahp.study.outlook`).
 
     Raises:
         InputError: a value that cannot be used.
@@ -85,6 +86,7 @@ class Budget:
     trials: int
     timeout: float | None = None
     patience: int | None = None
+    stops_when_flat: bool = False
     _countdown: Countdown = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -96,9 +98,12 @@ class Budget:
         object.__setattr__(self, "_countdown", Countdown(math.inf if self.timeout is None else self.timeout))
 
     def make_part(self, share: float) -> "Budget":
-        """The budget whose time limit ends after this share of the time, on the same clock."""
+        """The budget whose time limit ends after this share of the time, on the same clock.
+
+        More rows come after it, so it does not end where the search is flat.
+        """
         assert self.timeout is not None
-        part = replace(self, timeout=share * self.timeout)
+        part = replace(self, timeout=share * self.timeout, stops_when_flat=False)
         object.__setattr__(part, "_countdown", self._countdown.shorten(share))
         return part
 
@@ -188,6 +193,12 @@ class Request:
 
     def __post_init__(self) -> None:
         check_count("jobs", self.n_jobs)
+        if self.budget.stops_when_flat and (self.start.strategy != TRANSFER or self.start.is_cold):
+            raise InputError(
+                f"Only the strategy {TRANSFER} with past tasks estimates what more trials bring; leave out "
+                "`stop_when_flat`, `strategy` or `cold`.",
+                argument="stop_when_flat",
+            )
         check_count("seed", self.seed, least=0)
 
 

@@ -1,6 +1,7 @@
 """What a study is about to do, and what it gives back."""
 
 import html
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +21,8 @@ from metahp.learners.arguments import show_arguments
 from metahp.results.content import make_trials_frame
 from metahp.results.model import TunedModel
 from metahp.study.ensemble import Ensemble
+from metahp.study.outlook import SECONDS
+from metahp.study.progress import Outlook
 from metahp.study.trials import WARM, StudyTrials
 
 # Origins of trials that the strategy chose by itself.
@@ -77,7 +80,8 @@ class TuneResult:
         ensemble_: The greedy ensemble of the trials; None where there is none.
         test_score_: Score on outer rows that took no part in tuning; None without `test_size`.
         n_test_rows: How many rows these are.
-        ended: Why it ended: trials, timeout, patience, exhausted or interrupted.
+        ended: Why it ended: trials, timeout, patience, flat, exhausted or interrupted.
+        outlook: What more time was expected to bring after the last trial; None where that is not known.
         n_recorded: How many trials of this run went to the knowledge base.
         n_past_tasks: How many past tasks the warm start of this call rests on; 0 without one.
         warnings: What a user should know.
@@ -97,6 +101,7 @@ class TuneResult:
     n_test_rows: int = 0
     warnings: tuple[str, ...] = ()
     directory: Path | None = None
+    outlook: Outlook | None = None
     _fit: Callable[[], TunedModel] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
@@ -168,6 +173,11 @@ class TuneResult:
         """Best score among the points of the warm start; None without."""
         return self._score(lambda trial: trial.origin in WARM)
 
+    @property
+    def expected_gain_(self) -> float | None:
+        """Expected improvement of the score in another minute, in the metric's unit; None where it is not known."""
+        return None if self.outlook is None else self.outlook.gain
+
     def score_of(self, trial: Trial) -> float:
         """Mean score of a trial over its folds; NaN where it has none."""
         return self.metric.score(trial.loss(self.metric.name))
@@ -196,6 +206,21 @@ class TuneResult:
             "best_trial": self.number_of(self.best_trial_),
         }
 
+    def describe_outlook(self) -> dict[str, Any] | None:
+        """What another minute was expected to bring, ready for JSON; None where that is not known."""
+        if self.outlook is None:
+            return None
+        noise, share = self.outlook.noise, self.outlook.share_of_noise
+        return {
+            "expected_gain": self.outlook.gain,
+            "seconds": SECONDS,
+            "trials": self.outlook.n_trials,
+            "expected_gain_ahead": self.outlook.gain_ahead,
+            "fold_noise": noise if math.isfinite(noise) else None,
+            "share_of_fold_noise": share if math.isfinite(share) else None,
+            "is_flat": self.outlook.is_flat,
+        }
+
     def _score(self, where: Callable[[Trial], bool]) -> float | None:
         complete = [trial for trial in self.trials if where(trial) and trial.state is TrialState.COMPLETE]
         losses = [trial.loss(self.metric.name) for trial in complete]
@@ -211,6 +236,7 @@ def make_result(
     directory: Path | None,
     ensemble: Ensemble | None = None,
     test: tuple[float, int] | None = None,
+    outlook: Outlook | None = None,
     warnings: tuple[str, ...] = (),
     fit: Callable[[], TunedModel] | None = None,
 ) -> TuneResult:
@@ -224,6 +250,7 @@ def make_result(
         directory: Where it is written; None where it is not.
         ensemble: The ensemble of its trials.
         test: Score on the outer rows, and how many rows that are; None without outer rows.
+        outlook: What more time is expected to bring; None where that is not known.
         warnings: What a user should know.
         fit: Fits the model; None of an objective.
     """
@@ -242,5 +269,6 @@ def make_result(
         n_test_rows=0 if test is None else test[1],
         warnings=warnings,
         directory=directory,
+        outlook=outlook,
         _fit=fit,
     )

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +12,8 @@ from metahp.evaluation.interrupts import Held
 from metahp.evaluation.processes import count_cores
 from metahp.refinement.strategy import Strategy, Suggestion
 from metahp.study.loop import run_search
-from metahp.study.progress import Progress
+from metahp.study.outlook import OutlookKeeper
+from metahp.study.progress import Outlook, Progress
 from metahp.study.request import Budget, Request
 from metahp.study.trials import WARM, StudyTrials
 
@@ -31,8 +31,8 @@ def run_study(
     estimate_reserve: Callable[[], float] = lambda: 0.0,
     is_patient: bool = True,
     part: Budget | None = None,
-) -> tuple[Trial, str]:
-    """Run to the end: the best complete trial, and why the run ended.
+) -> tuple[Trial, str, Outlook | None]:
+    """Run to the end: the best complete trial, why the run ended, and what more time is expected to bring.
 
     A signal ends the run at once; before and after it, signals are `held`.
 
@@ -54,13 +54,20 @@ def run_study(
         KeyboardInterrupt: interrupted before any trial was complete.
     """
     budget = part or request.budget
+    # The trials of the part, and the clock of the whole.
+    shown = request.budget.limit_trials(budget.trials)
+    keeper = OutlookKeeper(strategy, trials, shown)
+    outlook: Outlook | None = None
     try:
         with held.release_signals():
             clock = Countdown(math.inf)
 
             def show(trial: Trial | None) -> None:
-                progress = find_progress(trials, trial, request.budget, clock, stage=stage)
-                request.on_trial(replace(progress, n_trials=budget.trials))
+                nonlocal outlook
+                if trial is not None:
+                    keeper.note_trial()
+                    outlook = keeper.look()
+                request.on_trial(find_progress(trials, trial, shown, clock, outlook, stage=stage))
 
             show(None)
             ended = run_search(
@@ -74,6 +81,7 @@ def run_study(
                 is_patient=is_patient,
                 whole=None if budget.timeout == request.budget.timeout else request.budget,
                 n_free_cores=count_cores() - request.n_jobs,
+                is_flat=keeper.is_flat,
             )
         if ended == "exhausted" and getattr(strategy, "is_out_of_time", False):
             ended = "timeout"
@@ -84,11 +92,17 @@ def run_study(
         raise KeyboardInterrupt
     if best is None:
         raise trials.explain_failure(hint)
-    return best, ended
+    return best, ended, outlook
 
 
 def find_progress(
-    trials: StudyTrials, last: Trial | None, budget: Budget, clock: Countdown, *, stage: str = ""
+    trials: StudyTrials,
+    last: Trial | None,
+    budget: Budget,
+    clock: Countdown,
+    outlook: Outlook | None = None,
+    *,
+    stage: str = "",
 ) -> Progress:
     """How far a study has come with the trial `last`; `clock` runs since this run asked for its first trial."""
     best = trials.find_best()
@@ -111,5 +125,6 @@ def find_progress(
         default_score=score(default.loss(name)) if default else math.nan,
         warm_score=score(warm.loss(name)) if warm else math.nan,
         seconds_left=seconds_left,
+        outlook=outlook,
         stage=stage,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from metahp.core.trial import Trial
 from metahp.study.growth import Growing, Rung
+from metahp.study.progress import Outlook
 from metahp.study.request import Budget
 from metahp.study.trials import NoCompleteTrialError, StudyTrials
 
@@ -17,11 +18,13 @@ class Stage:
         best: The best complete trial.
         ended: Why no more trials were run there.
         trials: All trials of the rung, those of earlier runs included.
+        outlook: What more time is expected to bring; None where that is not known.
     """
 
     best: Trial
     ended: str
     trials: StudyTrials
+    outlook: Outlook | None
 
 
 def climb_rungs(

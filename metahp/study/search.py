@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from metahp.core.configuration import Configuration
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
-from metahp.refinement.strategy import Observation, Strategy, Suggestion
+from metahp.refinement.strategy import Observation, Strategy, Suggestion, estimate_gains
 
 # Before the search chooses, a trial of another learner's default may take this share of the time that is left.
 SHARE_OF_DEFAULT = 0.05
@@ -119,6 +121,10 @@ class LateSearch:
         self._observations.append(observation)
         if self.search is not None:
             self.search.strategy.tell(observation)
+
+    def estimate_gains(self) -> np.ndarray | None:
+        """Expected decrease of the best loss with further trials; None before the search is ready."""
+        return None if self.search is None else estimate_gains(self.search.strategy)
 
     def _adopt_search(self, *, is_urgent: bool) -> Search | None:
         """The search where it is ready, told of all trials so far; waits for it where it is urgent."""

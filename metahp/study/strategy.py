@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
+
 from metahp.core.configuration import Configuration
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
 from metahp.refinement.pace import Pace
 from metahp.refinement.strategies import make_named_strategy
-from metahp.refinement.strategy import Observation, Strategy, Suggestion
+from metahp.refinement.strategy import Observation, Strategy, Suggestion, estimate_gains
 from metahp.refinement.transfer import Transfer
 from metahp.study.growth import Growing
 from metahp.study.request import TRANSFER, Budget, Start
@@ -114,3 +116,7 @@ class OutsideFirst:
         if not observation.configuration.is_outside:
             self._strategy.tell(observation)
         self._outside = [each for each in self._outside if each.configuration != observation.configuration]
+
+    def estimate_gains(self) -> np.ndarray | None:
+        """Expected decrease of the best loss with further trials; None where it is not known."""
+        return estimate_gains(self._strategy)

@@ -35,6 +35,7 @@ from metahp.study.ensemble import (
 from metahp.study.final_model import FinalModel
 from metahp.study.growth import Growing, name_rung, plan_rungs
 from metahp.study.loop import is_scored
+from metahp.study.outlook import find_outlook_notes
 from metahp.study.request import Budget, Request, TableSettings
 from metahp.study.result import Plan, TuneResult, make_result
 from metahp.study.rows import Rows
@@ -129,12 +130,14 @@ def tune_table(
         )
     )
     with interrupts.hold_signals() as held:
-        best, ended, trials, of_rungs = _run_trials(request, table_request, storage, beginning, search, held)
+        stage, of_rungs = _run_trials(request, table_request, storage, beginning, search, held)
+        best, ended, trials, outlook = stage.best, stage.ended, stage.trials, stage.outlook
         warnings = (*warnings, *of_rungs)
         if ready is None:
             warnings = (*warnings, *search.past.notes)
         ensemble = _choose_ensemble(request, table_request, trials)
         members, notes = _choose_members(table_request, trials, best, ensemble)
+        notes += find_outlook_notes(request.budget, trials, outlook)
         # What ended otherwise goes on with the same command.
         if ended == "trials":
             notes += _find_left_out(trials, own, table_request.learners)
@@ -162,6 +165,7 @@ def tune_table(
             directory=storage.directory,
             ensemble=ensemble,
             test=test,
+            outlook=outlook,
             warnings=(*warnings, *notes),
             fit=fit,
         )
@@ -210,8 +214,8 @@ def _run_trials(
     beginning: Beginning,
     search: Search | LateSearch,
     held: interrupts.Held,
-) -> tuple[Trial, str, StudyTrials, list[str]]:
-    """The best trial, why the run ended, the trials that it is the best of, and what a user should know of the rungs.
+) -> tuple[Stage, list[str]]:
+    """The stage that the result is of, and what a user should know of the rungs.
 
     A rung without a complete trial leaves the result of the one below.
     """
@@ -231,7 +235,7 @@ def _run_trials(
 
         def run(place: int, part: Budget, below: Stage | None) -> Stage:
             log = logs[place]
-            best, ended = run_study(
+            best, ended, outlook = run_study(
                 request,
                 log,
                 growing,
@@ -247,7 +251,7 @@ def _run_trials(
                 is_patient=below is None,
                 part=part,
             )
-            return Stage(best=best, ended=ended, trials=log)
+            return Stage(best=best, ended=ended, trials=log, outlook=outlook)
 
         stage = climb_rungs(
             rungs,
@@ -257,12 +261,11 @@ def _run_trials(
             run,
             lambda log: _estimate_reserve(request, table_request, log),
         )
-    best, ended, trials = stage.best, stage.ended, stage.trials
-    if ended == "interrupted":
+    if stage.ended == "interrupted":
         logger.warning(
             "%s: the best result so far is being written; once more ends at once", interrupts.describe_signal()
         )
-    n_used, n_rows = trials.protocol.max_rows, rungs[-1].n_rows
+    n_used, n_rows = stage.trials.protocol.max_rows, rungs[-1].n_rows
     counts = [f"{log.n_trials} on {rung.n_rows:,}" for rung, log in zip(rungs, logs, strict=True) if log.n_trials]
     notes = []
     if len(counts) > 1 or n_used < n_rows:
@@ -270,14 +273,15 @@ def _run_trials(
             f"the time limit is short for {n_rows:,} rows, so trials began on fewer: {', '.join(counts)} rows; scores "
             f"are of trials on {'all' if n_used >= n_rows else f'{n_used:,}'} rows, and the model is fitted on all"
         )
-    return best, ended, trials, notes
+    return stage, notes
 
 
 def _prepare_jobs(
     request: Request, table_request: TableRequest, trials: StudyTrials, n_threads: int
 ) -> Callable[[Suggestion], Job]:
     """What makes a job of a suggestion, with so many threads."""
-    multiple = MULTIPLE if request.budget.timeout is None else MULTIPLE_OF_TIME
+    is_timed = request.budget.timeout is not None
+    multiple = MULTIPLE_OF_TIME if is_timed else MULTIPLE
     rows, metric, settings = table_request.rows, table_request.metric, table_request.settings
     workload = Workload(rows.table, rows.splits)
 
@@ -294,7 +298,7 @@ def _prepare_jobs(
             limits=settings.limits,
             keep_predictions=can_keep_predictions(rows.table),
             pruning=(
-                find_pruning(comparable, metric.name, multiple=multiple)
+                find_pruning(comparable, metric.name, multiple=multiple, is_early=is_timed)
                 if settings.is_pruned and not is_whole
                 else None
             ),
@@ -392,5 +396,6 @@ def _write_result(directory: Path, request: Request, table_request: TableRequest
             test_score=result.test_score_,
             ensemble=None if ensemble is None else ensemble.to_dict(),
             warm_start=result.warm_start(),
+            outlook=result.describe_outlook(),
         ),
     )

@@ -23,7 +23,7 @@ from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.refinement.strategy import Observation
 from metahp.results.directory import STUDY
-from metahp.study.loop import count_since_best, find_best, is_scored, observe, observe_outcome
+from metahp.study.loop import count_since_best, find_best, is_scored, observe_all, observe_outcome
 from metahp.study.trial_folder import TrialFolder
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class StudyTrials:
 
     def list_observations(self) -> list[Observation]:
         """What a strategy is told of the trials so far."""
-        return [self._observe(trial) for trial in self.trials]
+        return observe_all(self.trials, self.metric.name, self.spaces)
 
     def add(self, outcome: Outcome) -> Observation:
         """Take in a finished trial, which is on disk before this returns: what the strategy is told of it.
@@ -117,7 +117,7 @@ class StudyTrials:
         Raises:
             MetahpError: it can be written nowhere.
         """
-        trial = outcome.trial
+        trial, best = outcome.trial, self.find_best()
         with interrupts.shield():
             # The predictions first: a trial that is on record without them would never be in the ensemble.
             if self._folder is not None:
@@ -128,7 +128,7 @@ class StudyTrials:
             self._keep_predictions(trial, outcome.predictions)
             if self._folder is not None and self.find_best() is trial:
                 self._folder.write_best(trial, self.metric, self.n_trials)
-        return observe_outcome(outcome, self.metric.name, self.spaces[trial.configuration.learner])
+        return observe_outcome(outcome, self.metric.name, self.spaces[trial.configuration.learner], best=best)
 
     def find_asked(self, trial: Trial) -> Configuration:
         """The configuration that was run, whatever early stopping kept of it."""
@@ -164,9 +164,6 @@ class StudyTrials:
         return NoCompleteTrialError(
             f"None of {len(self.trials)} trials is complete. The most frequent reason ({count} times): {reason}. {hint}"
         )
-
-    def _observe(self, trial: Trial) -> Observation:
-        return observe(trial, self.metric.name, self.spaces[trial.configuration.learner])
 
     def _read_earlier(self, recorded: Sequence[Trial] | None) -> list[tuple[Trial, Trial]]:
         """The trials of earlier runs that lie in a search space, each as it was recorded and as one of that space.

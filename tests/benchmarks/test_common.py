@@ -116,7 +116,7 @@ def test_json_is_a_flat_object_for_each_row_with_command_and_version(run, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "name", ["recommendations", "transfer", "refinement", "live", "peers", "outer", "race", "speed"]
+    "name", ["recommendations", "transfer", "refinement", "live", "flat", "peers", "outer", "race", "speed"]
 )
 def test_every_benchmark_says_how_it_is_run_and_has_the_options_of_all(name, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [f"benchmarks/{name}.py", "--help"])

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 
+from conftest import Known
 from metahp.cli import tune as command
 from metahp.cli.main import main
 from metahp.core.metric import find_metric
@@ -25,7 +27,7 @@ from metahp.knowledge.seed import SEED_KEY, find_seed_folder, hash_seed
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import find_learner
 from metahp.results.content import TRIALS
-from metahp.study.progress import Progress, format_plan
+from metahp.study.progress import Outlook, Progress, format_plan
 
 LINE = re.compile(r"^trial (\d+)/\d+ ", re.MULTILINE)
 
@@ -117,6 +119,36 @@ def test_a_run_and_the_run_after_it(file: Path, base: KnowledgeBase, capsys: pyt
     assert main(["predict", str(file.parent / "out"), str(file), "--quiet"]) == 0
 
 
+def test_a_search_ends_where_more_trials_are_expected_to_bring_too_little(
+    known: Known, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = known.copied(tmp_path / "home")
+    words = ["tune", str(known.table), "--learner", "linear", "--kb", str(base.folder), "--trials", "60"]
+    assert main([*words, "--output", str(tmp_path / "out"), "--stop-when-flat", "--no-record"]) == 0
+    printed = capsys.readouterr()
+    assert "(more trials are expected to bring too little)" in printed.out
+    assert re.search(r"^more time is expected to bring .+ in the next minute", printed.out, re.MULTILINE)
+    assert "next minute: " in printed.err
+    outlook = json.loads((tmp_path / "out" / "best.json").read_text())["outlook"]
+    assert outlook["is_flat"]
+    assert outlook["expected_gain"] >= 0
+    assert outlook["trials"] >= 1
+    flat = pd.read_parquet(tmp_path / "out" / TRIALS)
+    assert 25 <= len(flat) < 60
+
+    # Without the option the same trials run, and then more.
+    words[-1] = str(len(flat) + 2)
+    assert main([*words, "--output", str(tmp_path / "other"), "--quiet", "--no-record"]) == 0
+    other = pd.read_parquet(tmp_path / "other" / TRIALS)
+    assert other["id"].tolist()[: len(flat)] == flat["id"].tolist()
+    assert len(other) == len(flat) + 2
+
+    # The same command goes on only where there is something to expect.
+    words[-1] = "60"
+    assert main([*words, "--output", str(tmp_path / "out"), "--stop-when-flat", "--no-record"]) == 0
+    assert len(pd.read_parquet(tmp_path / "out" / TRIALS)) == len(flat)
+
+
 @pytest.mark.parametrize("width", [8, 12, 20, 40, 60, 100, 200])
 def test_the_progress_shows_what_fits_and_cuts_nothing(width: int) -> None:
     configuration = find_learner("linear").space(TaskType.REGRESSION).default
@@ -153,6 +185,10 @@ def test_the_progress_shows_what_fits_and_cuts_nothing(width: int) -> None:
     )
     assert ("best 54.0000" in shown) == (width >= 12)
     assert ("default 60.0000" in shown) == (width >= 100)
+    outlook = Outlook(gain=0.0123, n_trials=40, noise=0.05, gain_ahead=0.02, is_flat=False)
+    shown = command.fit_progress(replace(progress, outlook=outlook), width)
+    assert len(shown) <= width
+    assert ("next minute: 0.012 better (0.25 × the fold noise)" in shown) == (width >= 200)
 
 
 @pytest.mark.parametrize(

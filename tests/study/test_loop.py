@@ -11,7 +11,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.space import Categorical, SearchSpace
 from metahp.core.task import TaskType
-from metahp.core.trial import Curve, Origin, TrialState
+from metahp.core.trial import Curve, Origin, Protocol, Trial, TrialState
 from metahp.evaluation.backend import InTurn, Outcome
 from metahp.evaluation.lookup import Lookup
 from metahp.evaluation.threads import ObjectiveThreads
@@ -182,6 +182,27 @@ def test_a_strategy_is_told_a_loss_and_its_noise() -> None:
     assert np.isnan(observe(pruned, "roc_auc", BOWL_SPACE).noise)
     for failed in (make_trial(), make_trial(np.nan, 0.2)):
         assert observe(failed, "roc_auc", BOWL_SPACE).loss == np.inf
+
+
+def test_a_pruned_trial_counts_by_its_distance_from_the_best_one_on_the_same_folds() -> None:
+    protocol = Protocol(folds=3)
+    configurations = iter(DEPTHS)
+
+    def trial(*losses: float, state: TrialState = TrialState.COMPLETE) -> Trial:
+        return make_trial(
+            *losses, configuration=next(configurations), protocol=protocol, state=state, metric="score", reason="r"
+        )
+
+    # The first fold is easy: on it the pruned trial is worse than the best one, though its mean is lower.
+    trials = [trial(0.1, 0.6, 0.5), trial(0.2, state=TrialState.PRUNED), trial(0.0, 0.1, 0.2)]
+    trials.append(trial(0.2, 0.3, state=TrialState.PRUNED))
+    told = [0.4, 0.5, 0.1, 0.3]
+    # Also where the pruned one came first: nothing better is known.
+    early = MemoryLog("score", [BOWL_SPACE], trials[1:2])
+    assert [each.loss for each in early.list_observations()] == [0.2]
+    log = MemoryLog("score", [BOWL_SPACE])
+    assert [log.add(Outcome(each)).loss for each in trials] == pytest.approx(told)
+    assert [each.loss for each in log.list_observations()] == pytest.approx(told)
 
 
 def test_a_strategy_is_told_what_was_run_where_early_stopping_kept_less() -> None:

@@ -12,7 +12,9 @@ from metahp.core.errors import MetahpError
 from metahp.core.space import SearchSpace
 from metahp.evaluation.limits import Limits
 from metahp.knowledge.store import KnowledgeBase
-from metahp.study.request import Budget, Folds, Start
+from metahp.study.request import Budget, Folds, Request, Start
+
+ENDS_FLAT = Budget(trials=9, stops_when_flat=True)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,12 @@ from metahp.study.request import Budget, Folds, Start
         (lambda: Budget(trials=True), "trials", "got True"),
         (lambda: Budget(trials=1, timeout=0), "timeout", "`timeout` is a number of seconds above 0"),
         (lambda: Budget(trials=1, patience=0), "patience", "`patience` is a whole number of at least 1"),
+        (
+            lambda: Request(budget=ENDS_FLAT, start=Start(strategy="tpe")),
+            "stop_when_flat",
+            "Only the strategy transfer",
+        ),
+        (lambda: Request(budget=ENDS_FLAT, start=Start(is_cold=True)), "stop_when_flat", "leave out `stop_when_flat`"),
         (lambda: Limits(seconds=-1), "trial_timeout", "`trial_timeout` is a number of seconds above 0, got -1"),
         (lambda: Limits(memory_mib=0), "memory_limit", "`memory_limit` is a number of MiB above 0, got 0"),
         (lambda: Start(warm=-1), "warm", "`warm` is a whole number of at least 0, got -1"),

@@ -84,7 +84,7 @@ class Climb:
             if n < 0:
                 if not log.has_best:
                     raise KeyboardInterrupt
-                return Stage(best=log.find_best(), ended="interrupted", trials=log)
+                return Stage(best=log.find_best(), ended="interrupted", trials=log, outlook=None)
             while log.n_trials < part.trials and n > 0 and part.seconds_left > 0:
                 trial = make_rung_trial(RUNGS[place], log.n_trials, loss, seconds_per_row * RUNGS[place].n_rows)
                 growing.tell(log.add(Outcome(trial)))
@@ -93,7 +93,7 @@ class Climb:
             after(place)
             if log.find_best() is None:
                 raise log.explain_failure("")
-            return Stage(best=log.find_best(), ended=ended, trials=log)
+            return Stage(best=log.find_best(), ended=ended, trials=log, outlook=None)
 
         self.climb = lambda: climb_rungs(RUNGS, self.logs, budget, growing, run, lambda log: 0.5)
 
