@@ -1,5 +1,6 @@
 """The way of a study over rungs: by itself with made-up trials, and of a small table as if it were a large one."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -251,6 +252,9 @@ def test_a_table_that_is_large_for_its_limit_begins_on_some_rows_and_ends_on_all
     assert {trial.protocol.max_rows for trial in result.trials} != {150}
     assert list(dict.fromkeys(stages)) == [f"{n} of {N_ROWS:,} rows" for n in ("150", "600", "1,200")]
     assert result.ended == "trials"
+    # While a study runs, each rung has its best trial so far.
+    kept = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("best_so_far.json")]
+    assert sorted(each["rows"] for each in kept) == [150, 600, N_ROWS]
     assert len(result.best_estimator_.predict(large)) == N_ROWS
     # The default was among the first, and was tried again on more rows as what it is.
     assert Origin.DEFAULT in {trial.origin for trial in result.trials}
