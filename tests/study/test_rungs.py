@@ -1,5 +1,6 @@
 """The way of a study over rungs: by itself with made-up trials, and of a small table as if it were a large one."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -84,7 +85,7 @@ class Climb:
             if n < 0:
                 if not log.has_best:
                     raise KeyboardInterrupt
-                return Stage(best=log.find_best(), ended="interrupted", trials=log)
+                return Stage(best=log.find_best(), ended="interrupted", trials=log, outlook=None)
             while log.n_trials < part.trials and n > 0 and part.seconds_left > 0:
                 trial = make_rung_trial(RUNGS[place], log.n_trials, loss, seconds_per_row * RUNGS[place].n_rows)
                 growing.tell(log.add(Outcome(trial)))
@@ -93,7 +94,7 @@ class Climb:
             after(place)
             if log.find_best() is None:
                 raise log.explain_failure("")
-            return Stage(best=log.find_best(), ended=ended, trials=log)
+            return Stage(best=log.find_best(), ended=ended, trials=log, outlook=None)
 
         self.climb = lambda: climb_rungs(RUNGS, self.logs, budget, growing, run, lambda log: 0.5)
 
@@ -251,6 +252,9 @@ def test_a_table_that_is_large_for_its_limit_begins_on_some_rows_and_ends_on_all
     assert {trial.protocol.max_rows for trial in result.trials} != {150}
     assert list(dict.fromkeys(stages)) == [f"{n} of {N_ROWS:,} rows" for n in ("150", "600", "1,200")]
     assert result.ended == "trials"
+    # While a study runs, each rung has its best trial so far.
+    kept = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("best_so_far.json")]
+    assert sorted(each["rows"] for each in kept) == [150, 600, N_ROWS]
     assert len(result.best_estimator_.predict(large)) == N_ROWS
     # The default was among the first, and was tried again on more rows as what it is.
     assert Origin.DEFAULT in {trial.origin for trial in result.trials}
