@@ -153,7 +153,7 @@ class Nearest:
         """Tell the search, and that its proposal failed where another configuration was nearest."""
         if self._proposal and self._proposal.configuration != observation.configuration:
             # Samplers pass over failed trials; pending, the proposal would keep them away from its surroundings.
-            self._search.tell(Observation(self._proposal.configuration, float("inf")))
+            self._search.tell(Observation(configuration=self._proposal.configuration, loss=float("inf")))
         self._search.tell(observation)
 
 

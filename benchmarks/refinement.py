@@ -124,7 +124,9 @@ def time_overhead(noise: float) -> float:
 
     for configuration in known:
         losses = losses_of(configuration)
-        search.tell(Observation(configuration, float(np.mean(losses)), compute_standard_error(losses)))
+        search.tell(
+            Observation(configuration=configuration, loss=float(np.mean(losses)), noise=compute_standard_error(losses))
+        )
     run_trials(search, InTurn(evaluate), OVERHEAD_REPEATS + 1, METRIC, [space])
     # From one trial to the next it is told of the one and asked for the other.
     return float(np.median(seconds[1:]))

@@ -23,7 +23,7 @@ class Suggestion:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """The result of a configuration on the task.
 

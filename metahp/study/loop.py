@@ -132,12 +132,14 @@ def observe(
     """
     loss = trial.loss(metric)
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not math.isfinite(loss):
-        return Observation(trial.configuration, math.inf)
+        return Observation(configuration=trial.configuration, loss=math.inf)
     if trial.state is TrialState.PRUNED and best is not None:
         loss += best.loss(metric) - float(np.mean(best.fold_losses[metric][: len(trial.fold_losses[metric])]))
     noise = compute_standard_error(trial.fold_losses[metric]) if trial.state is TrialState.COMPLETE else math.nan
     run = asked or trial.asked(space)
-    return Observation(trial.configuration, loss, noise, None if run == trial.configuration else run)
+    return Observation(
+        configuration=trial.configuration, loss=loss, noise=noise, run=None if run == trial.configuration else run
+    )
 
 
 def find_best(trials: Iterable[Trial], metric: str) -> Trial | None:

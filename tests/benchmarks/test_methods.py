@@ -33,7 +33,7 @@ def test_a_proposal_is_moved_to_the_nearest_configuration_left_and_counts_as_fai
     asked = []
     for loss in (1.0, 2.0, 3.0):
         asked.append(search.ask().configuration)
-        search.tell(Observation(asked[-1], loss))
+        search.tell(Observation(configuration=asked[-1], loss=loss))
     assert asked[0] == table[4]
     assert asked[1].values == {"kind": "plain", "x": pytest.approx(0.6)}
     # The search has no proposal left, so the first one in the table follows.

@@ -44,7 +44,7 @@ def run(search: Transfer, n: int, noise: float, unit: float = 1.0, *, is_asked: 
     for _ in range(n):
         suggestions.append(search.ask())
         configuration = suggestions[-1].configuration
-        search.tell(Observation(configuration, unit * measure(configuration), unit * noise))
+        search.tell(Observation(configuration=configuration, loss=unit * measure(configuration), noise=unit * noise))
         expected.append(search.estimate_gains() if is_asked else None)
     return suggestions, expected
 
@@ -122,10 +122,10 @@ def test_the_estimate_changes_no_trial_and_has_the_unit_of_the_loss(noise):
 def test_a_table_that_is_used_up_brings_nothing_and_failures_tell_nothing():
     table = [BOWL.configuration({"x": x, "y": 0.5}) for x in (0.1, 0.5, 0.9)]
     search = Transfer(BowlPrior(), [BOWL], table=table, seed=0, device="cpu")
-    search.tell(Observation(table[0], np.inf))
+    search.tell(Observation(configuration=table[0], loss=np.inf))
     assert search.estimate_gains() is None
     for configuration in table[1:]:
-        search.tell(Observation(configuration, measure(configuration)))
+        search.tell(Observation(configuration=configuration, loss=measure(configuration)))
     assert search.estimate_gains().tolist() == [0.0]
 
 

@@ -97,7 +97,7 @@ def test_what_trials_take_moves_the_weights_of_kept_configurations_too() -> None
     before = pace.weigh(kept, are_kept=True)
     for x in (0.4, 0.5, 0.6):
         # Fifty times slower than past tasks say.
-        pace.tell(Observation(at(x), 0.3, seconds=50 * find_seconds(x)))
+        pace.tell(Observation(configuration=at(x), loss=0.3, seconds=50 * find_seconds(x)))
     after = pace.weigh(kept, are_kept=True)
     np.testing.assert_array_equal(after, pace.weigh(list(kept)))
     assert abs(before).max() < 0.01
@@ -107,7 +107,7 @@ def test_what_trials_take_moves_the_weights_of_kept_configurations_too() -> None
 def test_trials_of_unknown_time_teach_nothing() -> None:
     pace = Clock(left=1000.0).make_pace()
     before = pace.weigh([CHEAP, EXPENSIVE])
-    pace.tell(Observation(MIDDLING, 0.3))
+    pace.tell(Observation(configuration=MIDDLING, loss=0.3))
     np.testing.assert_array_equal(pace.weigh([CHEAP, EXPENSIVE]), before)
 
 
@@ -177,7 +177,7 @@ def choose_after_default(pace: Pace | None) -> float:
     search = Transfer(
         TWO_OPTIMA, [SPACE], table=GRID, warm=[Suggestion(MIDDLING, Origin.DEFAULT)], seed=0, device="cpu", pace=pace
     )
-    search.tell(Observation(search.ask().configuration, 1.0, seconds=MIDDLE))
+    search.tell(Observation(configuration=search.ask().configuration, loss=1.0, seconds=MIDDLE))
     return search.ask().configuration.values["x"]
 
 
@@ -195,6 +195,6 @@ def test_a_search_with_a_pace_learns_what_its_trials_take() -> None:
     pace = Clock(left=20.0, limit=1e9).make_pace()
     search = Transfer(TWO_OPTIMA, [SPACE], table=GRID, seed=0, device="cpu", pace=pace)
     for x, loss in ((0.5, 1.0), (0.3, 0.7), (0.7, 0.7)):
-        search.tell(Observation(at(x), loss, seconds=100 * find_seconds(x)))
+        search.tell(Observation(configuration=at(x), loss=loss, seconds=100 * find_seconds(x)))
     # By past tasks the expensive end would take seven seconds.
     assert search.ask().configuration.values["x"] < 0.5

@@ -42,7 +42,7 @@ def run(strategy: Strategy, objective: Objective, n: int) -> list[Observation]:
     for _ in range(n):
         suggestion = strategy.ask()
         assert suggestion is not None
-        told.append(Observation(suggestion.configuration, objective(suggestion.configuration)))
+        told.append(Observation(configuration=suggestion.configuration, loss=objective(suggestion.configuration)))
         strategy.tell(told[-1])
     return told
 
@@ -81,7 +81,7 @@ def test_nothing_is_asked_twice_also_while_pending_and_all_is_valid(name: str, s
     assert all(space.configuration(configuration.values) == configuration for configuration in asked)
     for suggestion in reversed(pending):
         assert suggestion is not None
-        strategy.tell(Observation(suggestion.configuration, 1.0))
+        strategy.tell(Observation(configuration=suggestion.configuration, loss=1.0))
     assert strategy.ask() is not None
 
 
@@ -89,7 +89,7 @@ def test_nothing_is_asked_twice_also_while_pending_and_all_is_valid(name: str, s
 def test_warm_points_come_first_with_their_origin(name: str) -> None:
     warm = warm_points(LINEAR, 4)
     strategy = make_named_strategy(name, [LINEAR], seed=0, warm=warm)
-    strategy.tell(Observation(warm[1].configuration, 0.5))
+    strategy.tell(Observation(configuration=warm[1].configuration, loss=0.5))
     assert [strategy.ask() for _ in range(3)] == [warm[0], warm[2], warm[3]]
     after = strategy.ask()
     assert after is not None
@@ -148,7 +148,7 @@ def test_several_learners_are_searched_each_on_its_own_axes(name: str) -> None:
     spaces = {space.learner: space for space in (LIGHTGBM, LINEAR, SMALL)}
     warm = [*warm_points(LINEAR, 1), *warm_points(SMALL, 1)]
     strategy = make_named_strategy(name, list(spaces.values()), seed=0, warm=warm)
-    strategy.tell(Observation(LIGHTGBM.default, 0.3))
+    strategy.tell(Observation(configuration=LIGHTGBM.default, loss=0.3))
     told = run(strategy, lambda configuration: bowl(spaces[configuration.learner])(configuration), 24)
     assert len(set(ids(told))) == 24
     assert {observation.configuration.learner for observation in told} == set(spaces)
@@ -204,7 +204,9 @@ def test_a_suggestion_says_whether_it_learned_from_trials() -> None:
         suggestion = strategy.ask()
         assert suggestion is not None
         origins.append(suggestion.origin)
-        strategy.tell(Observation(suggestion.configuration, bowl(LIGHTGBM)(suggestion.configuration)))
+        strategy.tell(
+            Observation(configuration=suggestion.configuration, loss=bowl(LIGHTGBM)(suggestion.configuration))
+        )
     assert origins == [Origin.SURROGATE] * 8 + [Origin.DESIGN] * 2 + [Origin.POSTERIOR] * 2
 
 
@@ -225,7 +227,7 @@ def test_a_run_that_was_stopped_early_is_finished_and_what_was_kept_of_it_is_not
         asked = search.ask().configuration
         assert asked.id not in seen
         kept = asked.replaced(n_estimators=max(10, int(asked.values["n_estimators"]) // 2))
-        search.tell(Observation(kept, bowl(space)(kept), run=None if kept == asked else asked))
+        search.tell(Observation(configuration=kept, loss=bowl(space)(kept), run=None if kept == asked else asked))
         seen |= {asked.id, kept.id}
 
 
@@ -235,16 +237,18 @@ def test_trials_of_an_older_version_of_the_space_are_told_as_ones_of_this_versio
     old_way, new_way = (make_named_strategy(name, [SMALL], seed=0) for _ in range(2))
     rng = np.random.default_rng(1)
     for configuration in older.from_unit(rng.random((5, len(older)))):
-        old_way.tell(Observation(configuration, 1.0))
-        new_way.tell(Observation(SMALL.upgraded(configuration), 1.0))
+        old_way.tell(Observation(configuration=configuration, loss=1.0))
+        new_way.tell(Observation(configuration=SMALL.upgraded(configuration), loss=1.0))
     assert old_way.ask() == new_way.ask()
 
 
 def test_a_run_that_is_longer_than_the_space_allows_now_is_told_as_what_was_kept() -> None:
     shorter = SearchSpace("trees", 2, (Integer("n_estimators", 1, 50, 10),), iteration_axis="n_estimators")
     kept, run_ = (Configuration.of("trees", {"n_estimators": n, "gone": 1}) for n in (40, 80))
-    upgraded = upgrade_observation(Observation(kept, 0.5, 0.1, run_), {"trees": shorter})
-    assert upgraded == Observation(Configuration.of("trees", {"n_estimators": 40}), 0.5, 0.1, None)
+    upgraded = upgrade_observation(Observation(configuration=kept, loss=0.5, noise=0.1, run=run_), {"trees": shorter})
+    assert upgraded == Observation(
+        configuration=Configuration.of("trees", {"n_estimators": 40}), loss=0.5, noise=0.1, run=None
+    )
 
 
 def test_an_unknown_name_is_refused_with_the_closest() -> None:
@@ -253,7 +257,7 @@ def test_an_unknown_name_is_refused_with_the_closest() -> None:
     with pytest.raises(UnknownNameError, match=r"'linear' is not searched here\. Known: lightgbm"):
         make_named_strategy("tpe", [LIGHTGBM], seed=0, warm=warm_points(LINEAR, 1))
     with pytest.raises(UnknownNameError, match="'linear' is not searched here"):
-        make_named_strategy("tpe", [LIGHTGBM], seed=0).tell(Observation(LINEAR.default, 1.0))
+        make_named_strategy("tpe", [LIGHTGBM], seed=0).tell(Observation(configuration=LINEAR.default, loss=1.0))
 
 
 def test_a_search_that_makes_no_sense_is_refused() -> None:
@@ -263,5 +267,5 @@ def test_a_search_that_makes_no_sense_is_refused() -> None:
         make_named_strategy("tpe", [LINEAR, LINEAR], seed=0)
     with pytest.raises(OutOfRangeError, match="lies in"):
         make_named_strategy("tpe", [SMALL], seed=0).tell(
-            Observation(Configuration.of("small", {"on": True, "kind": "wavy", "waves": 3}), 1.0)
+            Observation(configuration=Configuration.of("small", {"on": True, "kind": "wavy", "waves": 3}), loss=1.0)
         )

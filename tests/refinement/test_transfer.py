@@ -66,7 +66,9 @@ def run(strategy: Transfer, n: int, loss=bowl, noise=np.nan) -> list[Suggestion]
     for _ in range(n):
         suggestion = strategy.ask()
         asked.append(suggestion)
-        strategy.tell(Observation(suggestion.configuration, loss(suggestion.configuration), noise))
+        strategy.tell(
+            Observation(configuration=suggestion.configuration, loss=loss(suggestion.configuration), noise=noise)
+        )
     return asked
 
 
@@ -95,7 +97,7 @@ def test_several_pending_points_are_all_different_and_apart():
     assert len({each.id for each in first}) == 5
     # Before any trial the picks serve different scenarios, the far one too.
     assert any(each.values["x"] > 0.6 for each in first)
-    strategy.tell(Observation(first[0], bowl(first[0])))
+    strategy.tell(Observation(configuration=first[0], loss=bowl(first[0])))
     assert strategy.ask().configuration.id not in {each.id for each in first}
 
 
@@ -131,7 +133,7 @@ def test_told_again_in_the_same_order_it_asks_the_same(noise):
     asked = run(one, 6, noise=noise)
     resumed = transfer(seed=3)
     for each in asked:
-        resumed.tell(Observation(each.configuration, bowl(each.configuration), noise))
+        resumed.tell(Observation(configuration=each.configuration, loss=bowl(each.configuration), noise=noise))
     assert resumed.ask() == one.ask()
 
 
@@ -162,13 +164,13 @@ def trees(*warm: Suggestion) -> Transfer:
 
 def stopped(suggestion: Suggestion, kept: int = 40) -> Observation:
     asked = suggestion.configuration
-    return Observation(asked.replaced(n_estimators=kept), bowl(asked), run=asked)
+    return Observation(configuration=asked.replaced(n_estimators=kept), loss=bowl(asked), run=asked)
 
 
 def test_where_runs_are_stopped_early_longer_ones_are_asked_for_and_never_again():
     search = trees()
     assert search.ask().configuration == TREES.default
-    search.tell(Observation(TREES.default, bowl(TREES.default)))
+    search.tell(Observation(configuration=TREES.default, loss=bowl(TREES.default)))
     asked = []
     for _ in range(12):
         asked.append(search.ask())
@@ -182,7 +184,7 @@ def test_where_runs_are_stopped_early_longer_ones_are_asked_for_and_never_again(
 
 def test_a_run_that_was_stopped_early_is_not_pending_any_more_and_told_again_it_is_not_asked():
     search, again = trees(), trees()
-    told = [Observation(search.ask().configuration, bowl(TREES.default))]
+    told = [Observation(configuration=search.ask().configuration, loss=bowl(TREES.default))]
     search.tell(told[0])
     for _ in range(3):
         told.append(stopped(search.ask()))
@@ -197,9 +199,9 @@ def test_a_run_that_was_stopped_early_is_not_pending_any_more_and_told_again_it_
 
 def test_after_a_failure_runs_are_as_long_as_seems_best():
     finite, failing = trees(), trees()
-    finite.tell(Observation(TREES.default, bowl(TREES.default)))
-    failing.tell(Observation(TREES.default, bowl(TREES.default)))
-    failing.tell(Observation(TREES.configuration({"x": 0.9, "y": 0.9}), np.inf))
+    finite.tell(Observation(configuration=TREES.default, loss=bowl(TREES.default)))
+    failing.tell(Observation(configuration=TREES.default, loss=bowl(TREES.default)))
+    failing.tell(Observation(configuration=TREES.configuration({"x": 0.9, "y": 0.9}), loss=np.inf))
     lengths = [[search.ask().configuration.values["n_estimators"] for _ in range(12)] for search in (finite, failing)]
     assert all(n == 400 for n in lengths[0])
     assert any(n < 400 for n in lengths[1])
@@ -276,12 +278,12 @@ def test_trials_of_an_older_version_of_the_space_are_told_as_ones_of_this_versio
     flat = SearchSpace("bowl", 0, (BOWL.hyperparameters[0], Float("gone", 0.0, 1.0, 0.5)))
     old_way, new_way = transfer(), transfer()
     for configuration in flat.from_unit(np.random.default_rng(1).random((4, 2))):
-        old_way.tell(Observation(configuration, 10.0))
-        new_way.tell(Observation(BOWL.upgraded(configuration), 10.0))
+        old_way.tell(Observation(configuration=configuration, loss=10.0))
+        new_way.tell(Observation(configuration=BOWL.upgraded(configuration), loss=10.0))
     assert old_way.ask() == new_way.ask()
 
 
 def test_a_learner_without_an_iteration_axis_is_not_stopped_early():
     search = Transfer(BowlPrior(), [BOWL], stopped_early=["bowl"], seed=0, device="cpu")
-    search.tell(Observation(BOWL.default, 10.0))
+    search.tell(Observation(configuration=BOWL.default, loss=10.0))
     assert search.ask().configuration != BOWL.default

@@ -90,7 +90,7 @@ def run(growing: Growing, losses: list[float], seconds: float = 1.0) -> list[Sug
     for loss in losses:
         suggestion = growing.ask()
         asked.append(suggestion)
-        growing.tell(Observation(suggestion.configuration, loss, seconds=seconds))
+        growing.tell(Observation(configuration=suggestion.configuration, loss=loss, seconds=seconds))
     return asked
 
 
@@ -111,7 +111,7 @@ def test_a_run_that_was_stopped_early_is_run_again_as_it_was_asked_for() -> None
     growing, _ = make_growing(DEPTHS)
     growing.rise(0.25)
     asked = growing.ask().configuration
-    growing.tell(Observation(asked.replaced(depth=20), 0.2, run=asked))
+    growing.tell(Observation(configuration=asked.replaced(depth=20), loss=0.2, run=asked))
     growing.rise(1.0)
     assert growing.ask() == Suggestion(asked, Origin.SURROGATE)
 
@@ -124,7 +124,7 @@ def test_losses_of_the_rung_below_are_moved_by_the_mean_difference() -> None:
     scripted.told.clear()
     # The best, which had 0.1; then the second, which had 0.2.
     run(growing, [0.05])
-    assert scripted.told[0] == Observation(DEPTHS[1], 0.05, seconds=1.0)
+    assert scripted.told[0] == Observation(configuration=DEPTHS[1], loss=0.05, seconds=1.0)
     moved = {told.configuration: told for told in scripted.told[1:]}
     # Not the failed one, and not those of this rung.
     assert set(moved) == {DEPTHS[i] for i in (0, 3, 4, 5)}
@@ -144,8 +144,8 @@ def test_what_was_not_tried_below_moves_nothing() -> None:
     run(growing, [0.3, 0.2])
     growing.rise(1.0)
     scripted.told.clear()
-    growing.tell(Observation(DEPTHS[9], 0.1))
-    growing.tell(Observation(DEPTHS[1], math.inf))
+    growing.tell(Observation(configuration=DEPTHS[9], loss=0.1))
+    growing.tell(Observation(configuration=DEPTHS[1], loss=math.inf))
     assert [told.configuration for told in scripted.told] == [DEPTHS[9], DEPTHS[1]]
 
 
@@ -164,7 +164,7 @@ def test_a_promoted_configuration_that_is_known_on_this_rung_is_not_asked_for() 
     run(growing, [0.1, 0.2])
     growing.rise(1.0)
     # Of an earlier call.
-    growing.tell(Observation(DEPTHS[0], 0.1))
+    growing.tell(Observation(configuration=DEPTHS[0], loss=0.1))
     assert [growing.ask().configuration for _ in range(2)] == [DEPTHS[1], DEPTHS[2]]
 
 

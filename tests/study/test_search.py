@@ -42,7 +42,7 @@ def make_search(strategy: Told) -> Search:
 def ask_and_tell(search: LateSearch) -> Suggestion | None:
     suggestion = search.ask()
     if suggestion is not None:
-        search.tell(Observation(suggestion.configuration, 1.0))
+        search.tell(Observation(configuration=suggestion.configuration, loss=1.0))
     return suggestion
 
 
@@ -89,7 +89,7 @@ def test_without_a_search_in_time_nothing_is_left_and_the_reason_is_given() -> N
 
 def test_configurations_of_earlier_trials_are_not_tried_again() -> None:
     search = LateSearch(FIRST, lambda is_urgent: None)
-    search.tell(Observation(FIRST[0].configuration, 1.0))
+    search.tell(Observation(configuration=FIRST[0].configuration, loss=1.0))
     assert search.ask() == FIRST[1]
 
 
@@ -105,7 +105,7 @@ DEAR, CHEAP = Suggestion(BOWL_SPACE.default, Origin.DEFAULT), Suggestion(OTHER.d
 
 
 def see(suggestion: Suggestion, seconds: float) -> Observation:
-    return Observation(suggestion.configuration, 1.0, seconds=seconds)
+    return Observation(configuration=suggestion.configuration, loss=1.0, seconds=seconds)
 
 
 def test_a_learner_that_takes_too_much_of_the_time_is_passed_over() -> None:
@@ -130,7 +130,7 @@ def test_the_pace_of_most_trials_counts_and_not_that_of_the_first_one() -> None:
 
 def test_while_no_time_is_known_or_a_learner_has_no_cost_anything_may_be_tried() -> None:
     assert find_affordable([DEAR], [], COSTS, most=0.0) == DEAR
-    assert find_affordable([DEAR], [Observation(OTHER.default, 1.0)], COSTS, most=0.0) == DEAR
+    assert find_affordable([DEAR], [Observation(configuration=OTHER.default, loss=1.0)], COSTS, most=0.0) == DEAR
     assert find_affordable([DEAR], [see(CHEAP, 5.0)], {"other": 1.0}, most=0.0) == DEAR
     assert find_affordable([DEAR], [see(CHEAP, 5.0)], {}, most=0.0) == DEAR
 
