@@ -54,7 +54,7 @@ class BackgroundSearch:
         self, budget: Budget, learn: Callable[[Runner], WarmStart] | None, build: Callable[[WarmStart], Search]
     ) -> None:
         assert budget.timeout is not None
-        self._learn, self._build = learn, build
+        self._budget, self._learn, self._build = budget, learn, build
         seconds = max(LEARNING_SHARE * budget.timeout, min(SHORT_SHARE * budget.timeout, SHORT_SECONDS))
         self._result: Search | BaseException | None = None
         self._is_done, self._is_closed = threading.Event(), False
@@ -115,6 +115,9 @@ class BackgroundSearch:
                         return
                     self._why = self._why if self._is_late.is_set() else str(error)
                     past = WarmStart(notes=(self.note,))
+                    if self._budget.seconds_left < LEAST_SECONDS:
+                        # Importing the search would only hold up the end of the study.
+                        return
             self._result = self._build(past)
         except BaseException as error:
             self._result = error

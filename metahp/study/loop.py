@@ -169,6 +169,7 @@ class Line:
 
     def __init__(self, n_free_cores: int) -> None:
         self._n_free_cores = n_free_cores
+        self._choice = 0.0
         self._choices: list[float] = []
         self._trials: list[float] = []
 
@@ -181,10 +182,15 @@ class Line:
 
     @contextmanager
     def time_choice(self) -> Iterator[None]:
-        """Measure the body, which chooses a configuration."""
+        """Measure the body, which is a part of choosing a configuration."""
         clock = Countdown(0.0)
         yield
-        self._choices.append(clock.measure_spent())
+        self._choice += clock.measure_spent()
+
+    def note_choice(self) -> None:
+        """A configuration has been chosen."""
+        self._choices.append(self._choice)
+        self._choice = 0.0
 
     def note_trial(self, seconds: float) -> None:
         """Learn how long a trial took."""
@@ -242,6 +248,7 @@ def run_search(
             if not ended:
                 with line.time_choice():
                     suggestion = strategy.ask()
+                line.note_choice()
                 if suggestion is None:
                     ended = "exhausted"
                 else:
@@ -258,8 +265,10 @@ def run_search(
             return "timeout"
         while outcome is not None:
             line.note_trial(outcome.seconds)
-            strategy.tell(log.add(outcome))
-            on_trial(outcome.trial)
+            with line.time_choice():
+                strategy.tell(log.add(outcome))
+                # What a study says of the trial makes a model of all trials, which the next choice uses.
+                on_trial(outcome.trial)
             # Others may have finished meanwhile: they too go on record before anything new begins.
             outcome = backend.await_outcome(0.0) if backend.n_pending else None
 
