@@ -53,17 +53,11 @@ def run_study(
         NoCompleteTrialError: no trial is complete; the message has the most frequent reason.
         KeyboardInterrupt: interrupted before any trial was complete.
     """
-<<<<<<< HEAD
-    keeper = OutlookKeeper(strategy, trials, request.budget)
-    outlook: Outlook | None = None
-    budget = part or request.budget
-=======
     budget = part or request.budget
     # The trials of the part, and the clock of the whole.
     shown = request.budget.limit_trials(budget.trials)
     keeper = OutlookKeeper(strategy, trials, shown)
     outlook: Outlook | None = None
->>>>>>> c0663a26530cc8f8bb19bc89a29cbff3bcd13a21
     try:
         with held.release_signals():
             clock = Countdown(math.inf)
@@ -73,12 +67,7 @@ def run_study(
                 if trial is not None:
                     keeper.note_trial()
                     outlook = keeper.look()
-<<<<<<< HEAD
-                progress = find_progress(trials, trial, request.budget, clock, outlook, stage=stage)
-                request.on_trial(replace(progress, n_trials=budget.trials))
-=======
                 request.on_trial(find_progress(trials, trial, shown, clock, outlook, stage=stage))
->>>>>>> c0663a26530cc8f8bb19bc89a29cbff3bcd13a21
 
             show(None)
             ended = run_search(

@@ -24,11 +24,7 @@ class Stage:
     best: Trial
     ended: str
     trials: StudyTrials
-<<<<<<< HEAD
     outlook: Outlook | None = None
-=======
-    outlook: Outlook | None
->>>>>>> c0663a26530cc8f8bb19bc89a29cbff3bcd13a21
 
 
 def climb_rungs(

@@ -215,14 +215,7 @@ def _run_trials(
     search: Search | LateSearch,
     held: interrupts.Held,
 ) -> tuple[Stage, list[str]]:
-<<<<<<< HEAD
     """What the last rung with a complete trial has, and what a user should know of the rungs."""
-=======
-    """The stage that the result is of, and what a user should know of the rungs.
-
-    A rung without a complete trial leaves the result of the one below.
-    """
->>>>>>> c0663a26530cc8f8bb19bc89a29cbff3bcd13a21
     rows, growing = table_request.rows, beginning.growing
     growing.strategy = search.strategy if isinstance(search, Search) else search
     rungs = plan_rungs(rows.table.task, rows.protocol, request.budget.timeout)
