@@ -27,7 +27,7 @@ def find_copies(columns: Mapping[str, ParsedColumn], y: np.ndarray, kind: TaskTy
         y: The target, shape (n,), numbers or codes of classes.
         kind: What is predicted.
     """
-    some = np.linspace(0, len(y) - 1, MOST_ROWS).astype(int) if len(y) > MOST_ROWS else None
+    some = _choose_rows(len(y))
     return {
         name: COPY
         for name, column in columns.items()
@@ -81,16 +81,42 @@ def find_giveaways(columns: Mapping[str, ParsedColumn], y: np.ndarray, kind: Tas
         y: The target, shape (n,), numbers or codes of classes.
         kind: What is predicted.
     """
-    some = np.linspace(0, len(y) - 1, MOST_ROWS).astype(int) if len(y) > MOST_ROWS else None
+    some = _choose_rows(len(y))
     for name, column in columns.items():
-        # What tells the target alone does so on some of the rows too, which takes less time.
-        if some is not None and not _tells(column.cells.iloc[some], y[some], kind):
+        if some is not None and not _may_tell(column.cells, y, kind, some):
             continue
         if _tells(column.cells, y, kind):
             yield (
                 f"column '{name}' tells the target nearly alone; leave it out with `drop` if it is not known when you "
                 "predict, or every score is too good"
             )
+
+
+def _may_tell(cells: pd.Series, y: np.ndarray, kind: TaskType, some: np.ndarray) -> bool:
+    """Whether some of the rows allow that a column tells the target, which takes less time than all of them.
+
+    Where a column has many values, a sample has too few rows for each, though all rows may be enough. Then the number
+    of values is counted on all rows, unless the sample repeats so few of them that it must be too large.
+    """
+    few = cells.iloc[some]
+    if _tells(few, y[some], kind):
+        return True
+    n_values = few.nunique()
+    if kind is TaskType.REGRESSION or n_values * MIN_ROWS_PER_VALUE <= len(some):
+        return False
+    most = len(cells) / MIN_ROWS_PER_VALUE
+    n_expected = most * (1 - (1 - 1 / most) ** len(some))
+    # Unequal frequencies only make repeats more frequent; half of them leaves room for luck.
+    if len(some) - n_values < (len(some) - n_expected) / 2:
+        return False
+    return bool(cells.nunique() <= most)
+
+
+def _choose_rows(n_rows: int) -> np.ndarray | None:
+    """Some of the rows, in their order; None where there are few enough to look at all of them."""
+    if n_rows <= MOST_ROWS:
+        return None
+    return np.sort(np.random.default_rng(0).choice(n_rows, MOST_ROWS, replace=False))
 
 
 def _tells(cells: pd.Series, y: np.ndarray, kind: TaskType) -> bool:

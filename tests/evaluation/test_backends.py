@@ -13,6 +13,7 @@ from metahp.core.metric import Metric
 from metahp.core.trial import OBJECTIVE_SPLITS, Origin, Protocol, TrialState
 from metahp.evaluation.backend import Backend, InTurn, Outcome
 from metahp.evaluation.lookup import Lookup
+from metahp.evaluation.processes import CELLS_FOR_THREADS, choose_threads
 from metahp.evaluation.threads import ObjectiveFunction, ObjectiveThreads
 from metahp.refinement.strategy import Suggestion
 
@@ -133,3 +134,9 @@ def test_an_interrupt_reaches_the_one_call_that_is_waited_for() -> None:
         backend.submit(SUGGESTIONS[0])
         with pytest.raises(KeyboardInterrupt):
             backend.await_outcome(0.0)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 3, 8])
+def test_a_large_table_has_all_cores_for_one_trial_and_a_small_one_one_core_for_each(n_jobs: int) -> None:
+    assert choose_threads(n_jobs, CELLS_FOR_THREADS - 1) == 1
+    assert choose_threads(n_jobs, CELLS_FOR_THREADS) == n_jobs
