@@ -284,7 +284,7 @@ def search_table(
                 reason=f"{type(error).__name__}: {error}",
             )
         ended = time.process_time()
-        return Outcome(replace(trial, fit_seconds=trial.fit_seconds + seconds))
+        return Outcome(replace(trial, fit_seconds=trial.fit_seconds + seconds), asked=configuration)
 
     return run_trials(search, InTurn(evaluate), n_trials, metric, [LEARNER.space(table.task.type)])
 

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from metahp.api.past_tables import TableQuestion
 
 logger = logging.getLogger(__name__)
+# Before past tasks have been asked, at most one of so many trials is a default or good in general.
+SHARE_OF_POINTS = 4
 
 
 def tune_rows(
@@ -240,6 +242,8 @@ def _begin_table_late(study: _OpenStudy, table_request: TableRequest, beginning:
     background = BackgroundSearch(request.budget, learn if has_use else None, build)
     costs = {space.learner: find_learner(space.learner).relative_cost for space in beginning.spaces}
     points = [] if request.start.is_cold else _read_quick_points(study, table_request, beginning)
+    # Where few trials are wanted, most of them are left to what past tasks say of this table.
+    points = points[: max(0, request.budget.trials // SHARE_OF_POINTS - len(costs))]
     first = order_quick_suggestions(beginning.own, beginning.spaces, list(costs.values()), points)
     return _make_late_search(study, background, first, costs)
 

@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 # Groups of options by the names of their parameters; options in none of them come last.
 _GROUPS = {
     "Table": (
-        *("target", "task", "drop", "categorical", "numeric", "dayfirst", "na", "sep", "sheet", "id"),
+        *("target", "task", "drop", "categorical", "numeric", "dayfirst", "na", "decimal", "sep", "sheet", "id"),
         *("group", "by_time", "test_size", "max_rows"),
     ),
     "Score": ("metric", "cv", "proba", "score"),
@@ -19,7 +19,7 @@ _GROUPS = {
         *("k", "learner", "learners", "strategy", "cold", "warm", "attempt", "no_prune", "no_early_stopping", "device"),
         *("budget_seconds", "seed"),
     ),
-    "Limits": ("trials", "timeout", "patience", "trial_timeout", "memory_limit", "jobs"),
+    "Limits": ("trials", "timeout", "patience", "stop_when_flat", "trial_timeout", "memory_limit", "jobs"),
     "Result": ("form", "out", "ensemble", "voting", "kb", "no_record", "quiet"),
 }
 _OTHERS = "Other options"
