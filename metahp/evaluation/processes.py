@@ -19,7 +19,9 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 # Jobs in line for each worker: it always has work, and an interrupt loses little.
 IN_LINE = 2
-# Rows times features from which on a trial on several threads is about as fast as trials side by side.
+# Rows times features from which on a trial on several threads is about as fast as trials side by side. Two threads of
+# LightGBM (100 trees, 30 features) were 1.71, 1.78, 1.82, 1.93 and 1.97 times as fast as one on .075, .3, .9, 3 and 9
+# million cells.
 CELLS_FOR_THREADS = 1_000_000
 
 
