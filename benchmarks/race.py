@@ -67,9 +67,9 @@ from metahp.study.rows import split_rows
 
 SECONDS, N_TABLES = (10.0, 30.0, 100.0), 40
 QUICK_SECONDS, QUICK_TABLES, QUICK_SYSTEMS = (3.0,), 2, ("metahp", "tpe", DEFAULT)
-# A quick run has tables with fewer rows, and knows one of so many configurations of these learners.
+# A quick run has tables with fewer rows than this, and knows a share (1 in `QUICK_SHARE`) of these learners' trials.
 QUICK_ROWS, QUICK_LEARNERS, QUICK_SHARE = 1_000, (LEARNER.name,), 8
-# A search is killed after so many times its limit and so many seconds.
+# A search is killed after `KILL_FACTOR` times its limit and `KILL_SECONDS` seconds.
 KILL_FACTOR, KILL_SECONDS = 3.0, 60.0
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 

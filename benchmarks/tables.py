@@ -19,7 +19,8 @@ from metahp import Configuration, Table, TaskType, Trial, api
 from metahp.api.past_knowledge import measure_past
 from metahp.core.metric import find_canonical_metric, find_kin_metrics
 from metahp.core.trial_columns import TrialColumns
-from metahp.datasets.columns import parse_column, read_labels
+from metahp.datasets.cells import read_labels
+from metahp.datasets.columns import parse_column
 from metahp.datasets.read import TableSource
 from metahp.evaluation.losses import compute_losses
 from metahp.evaluation.protocol import make_folds, sample_rows

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 FILE = "quick_points.json"
 # More are never tried before past tasks have been asked.
 N_POINTS = 8
-# Seconds between two trials, which a cheap configuration does not save.
-BETWEEN_TRIALS = 0.1
 # Least share of the past tasks that have measured a configuration.
 LEAST_MEASURED = 0.9
 _log = logging.getLogger(__name__)
@@ -40,6 +38,7 @@ def choose_quick_points(evidence: "Evidence") -> list[Configuration]:
     Only those are considered that nearly all tasks have measured; where one has not, it counts as the default.
     """
     # Here, so that reading the points needs no more than a text.
+    from metahp.refinement.pace import BETWEEN_TRIALS
     from metahp.surrogate.evidence import normalise_losses
 
     if not evidence.defaults or not len(evidence.tasks):
@@ -87,7 +86,7 @@ def read_quick_points(
 ) -> list[Configuration]:
     """Configurations for a question, from a folder of a knowledge base or else from the seed; empty if there are none.
 
-    Where no question had just these learners, those of the largest set that they include.
+    If no question had exactly these learners, the one with the most of them answers.
     """
     for place in _list_folders(folder):
         try:
@@ -100,7 +99,8 @@ def read_quick_points(
         except FileNotFoundError:
             continue
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            _log.debug("%s cannot be read (%s).", place / FILE, error)
+            message = "In its first seconds a search has fewer configurations to try, because %s cannot be read (%s)"
+            _log.warning(f"{message}; `metahp kb train` writes it anew.", place / FILE, error)
     return []
 
 

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from metahp.api.past_tables import TableQuestion
 
 logger = logging.getLogger(__name__)
-# Before past tasks have been asked, at most one of so many trials is a default or good in general.
+# Before past tasks have answered, at most one trial in four is a default or a configuration that is good in general.
 SHARE_OF_POINTS = 4
 
 
@@ -250,7 +250,7 @@ def _begin_table_late(study: _OpenStudy, table_request: TableRequest, beginning:
 
 def _read_quick_points(study: _OpenStudy, table_request: TableRequest, beginning: Beginning) -> list[Configuration]:
     """What is good in general, of the learners in question: boosted defaults stopped early, and what past tasks say."""
-    folder = _find_source(study).path.parent
+    folder = KnowledgeBase(_find_source(study).path).folder
     spaces = {space.learner: space for space in beginning.spaces}
     points = read_quick_points(folder, table_request.rows.table.task.type, table_request.metric.name, spaces)
     # First the default with as many iterations as are useful: it is known what its first ones are worth.

@@ -105,7 +105,7 @@ def tune(
     ] = False,
     patience: Annotated[
         int | None,
-        typer.Option("--patience", help="Stop after so many trials without improvement.  [default: no limit]"),
+        typer.Option("--patience", help="Stop after this number of trials without improvement.  [default: no limit]"),
     ] = None,
     stop_when_flat: Annotated[
         bool, typer.Option("--stop-when-flat", help="Stop where more trials are expected to bring very little.")

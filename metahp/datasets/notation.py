@@ -130,7 +130,7 @@ PLAIN = Notation(kind="number")
 # Whole numbers of eight digits that are dates. Where some are missing, programs write floating-point numbers.
 DIGITS = Notation(kind="date", formats=("%Y%m%d", "%Y%m%d.0", ISO))
 FIRST_DIGITS, LAST_DIGITS = 19000101, 21001231
-# So few different numbers could be dates by chance.
+# Fewer different numbers could be dates by chance.
 MIN_DAYS = 10
 CLOCK = Notation(kind="clock")
 

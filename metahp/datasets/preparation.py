@@ -12,14 +12,8 @@ import pandas as pd
 
 from metahp.core.errors import InputError, did_you_mean
 from metahp.core.text import join_names
-from metahp.datasets.columns import (
-    ID_UNIQUE_SHARE,
-    MIN_UNIQUE,
-    ParsedColumn,
-    label_numbers,
-    normalise_column,
-    replace_markers,
-)
+from metahp.datasets.cells import label_numbers, normalise_column, replace_markers
+from metahp.datasets.columns import ID_UNIQUE_SHARE, MIN_UNIQUE, ParsedColumn
 from metahp.datasets.limits import MIN_ROWS
 from metahp.datasets.notation import PEEK
 from metahp.datasets.portable import (

@@ -20,7 +20,7 @@ from metahp.evaluation.pruning import Pruning
 from metahp.evaluation.splits import Splits
 from metahp.learners.base import FINE_CHECKPOINTS, Course, Learner, Run, Split, list_checkpoints
 
-# A run that can be stopped ends so many checkpoints and iterations after its best one.
+# Number of checkpoints and of iterations without improvement after which a run ends, where it can be stopped.
 PATIENCE, LEAST_PATIENCE = 3, 30
 
 

@@ -14,7 +14,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.task import TaskType
 from metahp.core.warn import warn_user
-from metahp.datasets.columns import normalise_column, read_labels, replace_markers
+from metahp.datasets.cells import normalise_column, read_labels, replace_markers
 from metahp.datasets.portable import respell
 from metahp.datasets.preparation import Column, Preparation
 from metahp.datasets.read import make_input_frame

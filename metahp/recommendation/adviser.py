@@ -64,8 +64,7 @@ class Advice:
         neighbours: The most similar past tasks, the most similar first.
         reasons: What speaks most for the first candidate, each in words.
         prior: The prior that chose the candidates.
-        reference: The learner whose library default gains are over: that of the track record where there is one, else
-            that of the first candidate.
+        reference: The learner whose library default gains are over: the default with the best expected loss.
         reference_loss: Expected loss of that default; NaN where it is unknown.
     """
 

@@ -37,7 +37,7 @@ TIE_BREAK = 1e-6
 # a coarse sample.
 N_TOP, N_CLIMBING = 3, 33
 CLIMBING_SIDES = (0.2, 0.14, 0.1, 0.07)
-# The expected gain is that of so many best candidates of the pool.
+# Number of the best candidates of the pool for which the expected gain is computed.
 N_GAIN_CANDIDATES = 64
 
 

@@ -16,7 +16,7 @@ from metahp.core.metric import Metric
 from metahp.core.task import TaskType
 from metahp.core.text import make_encodable
 from metahp.core.warn import warn_user
-from metahp.datasets.columns import normalise_column, read_labels, replace_markers
+from metahp.datasets.cells import normalise_column, read_labels, replace_markers
 from metahp.datasets.portable import make_number_label, parse_numbers, respell
 from metahp.datasets.preparation import Column, Preparation
 from metahp.datasets.read import make_input_frame, read_frame

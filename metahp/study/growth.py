@@ -1,8 +1,9 @@
 """Sample growth: under a time limit, trials on a large table begin on some of its rows and end on all of them.
 
-A rung is a stage of a study on so many rows. The best configurations of a rung are the first that the next one tries,
-on four times as many rows. (Successive halving in the number of rows; Jamieson and Talwalkar, 2016, "Non-stochastic
-Best Arm Identification and Hyperparameter Optimization", arXiv 1502.07943, with a model that goes on choosing.)
+A rung is a stage of a study with a fixed number of rows. The next rung has four times as many rows, and first tries the
+best configurations of the one before. This is successive halving in the number of rows (Jamieson and Talwalkar, 2016,
+"Non-stochastic Best Arm Identification and Hyperparameter Optimization", arXiv 1502.07943), with a model that goes on
+choosing.
 """
 
 import math
@@ -21,11 +22,11 @@ from metahp.refinement.strategy import Observation, Strategy, Suggestion, estima
 SECONDS_PER_CELL = 5e-7
 # A trial of the first rung takes about this share of the time limit.
 SHARE_OF_TRIAL = 1 / 30
-# A rung has at least so many rows, and the next one so many times as many.
+# Fewest rows of a rung, and the factor from one rung to the next.
 FEWEST_ROWS, FACTOR = 2_500, 4
 # All rungs but the last one end after this share of the time, in equal steps.
 SHARE_BELOW_LAST = 0.6
-# So many of a rung's best configurations are tried first on the next one.
+# Number of a rung's best configurations that the next rung tries first.
 N_PROMOTED = 4
 
 

@@ -236,8 +236,12 @@ def run_search(
         trials, timeout, patience, flat, or exhausted where nothing is left to try.
     """
 
-    def seconds_left(of: Budget = budget) -> float:
-        return of.seconds_left - estimate_reserve() if log.has_best or not is_patient else math.inf
+    def seconds_left(*, of_part: bool = True) -> float:
+        if is_patient and not log.has_best:
+            return math.inf
+        # What follows the search comes after all parts, so its seconds are kept from the whole.
+        left = (whole or budget).seconds_left - estimate_reserve()
+        return min(left, budget.seconds_left) if of_part else left
 
     for observation in log.list_observations():
         strategy.tell(observation)
@@ -257,11 +261,11 @@ def run_search(
                     backend.submit(make_job(suggestion))
         # Another part may follow, which could not take in what still runs: it is waited for.
         has_ended = ended in ("patience", "flat", "timeout") and (
-            whole is None or (ended == "timeout" and seconds_left(whole) <= 0)
+            whole is None or (ended == "timeout" and seconds_left(of_part=False) <= 0)
         )
         if not backend.n_pending or (has_ended and (log.has_best or not is_patient)):
             return ended
-        seconds = seconds_left(whole or budget)
+        seconds = seconds_left(of_part=False)
         outcome = backend.await_outcome(max(0.0, seconds) if math.isfinite(seconds) else None)
         if outcome is None:
             return "timeout"

@@ -26,7 +26,7 @@ from metahp.study.request import Budget
 from metahp.study.trials import StudyTrials
 
 SECONDS = 60.0
-# The mean seconds of a trial are those of so many last ones.
+# Number of last trials whose mean is the seconds of a trial.
 N_RECENT = 10
 # By `python -m benchmarks.flat` on six tables, as shares of the gain in the end: after 25, 50 and 100 trials, 100 more
 # gained 6.2, 3.1 and 1.0 % (cross-validated). Draws alone expected 1.6, 1.7 and 1.6 %, the curves 6.0, 2.6 and 1.0 %.

@@ -87,7 +87,7 @@ def _choose_next(
 ) -> tuple[int, float]:
     """The next rung and when it ends, as a share of the time; the present one where no trial above ends in time.
 
-    It is the next one whose time is not over. Where a trial on so many rows would take too long, it is the largest one
+    It is the next one whose time is not over. Where a trial on its rows would take too long, it is the largest one
     below it that does not, for all the time that is left.
 
     Args:

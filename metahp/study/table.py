@@ -276,7 +276,7 @@ def _run_trials(
 def _prepare_jobs(
     request: Request, table_request: TableRequest, trials: StudyTrials, n_threads: int
 ) -> Callable[[Suggestion], Job]:
-    """What makes a job of a suggestion, with so many threads."""
+    """A function that makes a job of a suggestion; each trial has `n_threads` threads."""
     is_timed = request.budget.timeout is not None
     multiple = MULTIPLE_OF_TIME if is_timed else MULTIPLE
     rows, metric, settings = table_request.rows, table_request.metric, table_request.settings

@@ -74,7 +74,7 @@ class CostModel:
         return cls(spaces=dict(evidence.spaces), learners=learners)
 
     def on(self, task: Task, *, folds: float, past_folds: float = 3.0, most_rows: int | None = None) -> "TaskCost":
-        """The cost of trials with so many folds on a task, of which at most `most_rows` rows are used."""
+        """The cost of trials with `folds` folds on a task; they use at most `most_rows` rows, all for None."""
         n_rows = task.n_rows if most_rows is None else min(task.n_rows, most_rows)
         # A fold trains on all rows but one part of them.
         share = folds * (1 - 1 / max(folds, 2.0)) / (past_folds * (1 - 1 / past_folds))
@@ -155,7 +155,7 @@ class CostPoints:
 
 
 def make_sizes(shapes: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """Sizes of tasks with so many rows, features and classes as (1, logs of them), shape (t, 4)."""
+    """Sizes of tasks as (1, log rows, log features, log classes), shape (t, 4), from rows, features and classes."""
     return np.array([[1.0, np.log(max(n, 1)), np.log(max(d, 1)), np.log(max(k, 1))] for n, d, k in shapes])
 
 

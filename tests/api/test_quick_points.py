@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metahp.api import quick_points, training
+import metahp
+from builders import make_frame
+from metahp.api import quick_points, training, tuning
 from metahp.api.quick_points import (
     FILE,
     N_POINTS,
@@ -21,6 +23,7 @@ from metahp.core.space import Float, Integer, SearchSpace
 from metahp.core.task import Task, TaskType
 from metahp.core.trial import Origin
 from metahp.knowledge import seed
+from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.registry import LEARNERS, find_learner
 from metahp.surrogate.evidence import Evidence
 
@@ -202,3 +205,13 @@ def test_training_writes_the_points_of_each_question(tiny, tmp_path: Path, monke
     training.train(base, learners="linear", output=tmp_path / "out")
     names = json.loads((tmp_path / "out" / FILE).read_text(encoding="utf-8"))
     assert set(names) == {name_question(TaskType.BINARY, metric, ("linear",)) for metric in metrics}
+
+
+@pytest.mark.parametrize("is_path", [True, False])
+def test_a_study_reads_the_points_of_its_own_knowledge_base(is_path: bool, tmp_path: Path, monkeypatch) -> None:
+    folders = []
+    monkeypatch.setattr(tuning, "read_quick_points", lambda folder, *_: folders.append(folder) or [])
+    base = KnowledgeBase(tmp_path / "own")
+    place = base.folder if is_path else base
+    metahp.tune(make_frame(0), target="target", learners="linear", trials=1, timeout=60.0, knowledge_base=place)
+    assert folders == [tmp_path / "own"]

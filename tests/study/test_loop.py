@@ -286,6 +286,23 @@ def test_after_the_time_of_a_part_nothing_begins_and_what_runs_may_end() -> None
     assert 900 < backend.timeouts[-1] < 1000
 
 
+def test_what_follows_the_search_is_kept_from_the_whole_time_and_not_from_a_part_of_it() -> None:
+    whole, log = Budget(trials=4, timeout=1000.0), MemoryLog("score", [BOWL_SPACE])
+    for seconds, n_trials in ((900.0, 4), (2000.0, 1)):
+        log.trials.clear()
+        run_search(
+            InOrder(DEPTHS),
+            Lookup(TABLE, metric="score"),
+            log,
+            whole.make_part(0.5),
+            make_job=lambda each: each,
+            estimate_reserve=lambda seconds=seconds: seconds,
+            whole=whole,
+        )
+        # The part ends after 500 seconds, of which the reserve takes none.
+        assert log.n_trials == n_trials
+
+
 def test_what_runs_longer_than_the_whole_time_is_lost_in_a_part_too() -> None:
     log = MemoryLog("score", [BOWL_SPACE])
     log.trials.append(make_trial(0.3, 0.3, metric="score", configuration=DEPTHS[4]))
