@@ -104,6 +104,7 @@ class Learner(ABC):
             default is tried first.
         iterations: Number of iterations that a finished model reports, for a learner without a learning curve.
         stops_early: Whether fewer iterations may be better, so that early stopping is useful.
+        takes_labels: Whether the estimator takes classes by any name; otherwise it takes codes from 0 on.
         suffix: Suffix of the file of a fitted model.
         file_format: Name of the format of that file, for messages.
         trusted_types: Classes of fitted estimators that may be loaded from a file, in addition to the classes of
@@ -117,6 +118,7 @@ class Learner(ABC):
     relative_cost: float = 1.0
     iterations: int = 1
     stops_early: bool = False
+    takes_labels: bool = True
     suffix: str = "skops"
     file_format: str = "skops"
     trusted_types: tuple[type, ...] = ()

@@ -23,6 +23,7 @@ _SHIPPED = {
     "random_forest": "metahp.learners.forest:RANDOM_FOREST",
     "extra_trees": "metahp.learners.forest:EXTRA_TREES",
     "linear": "metahp.learners.linear:Linear",
+    "xgboost": "metahp.learners.xgboost:XGBoost",
 }
 
 # Names of the script of a process and of a process that `multiprocessing` started. Other processes cannot import these.

@@ -97,6 +97,9 @@ class TableEstimator(BaseEstimator):
             raise InputError(f"X and y differ in length: {len(features):,} rows and {len(is_known):,} targets.")
         if not len(targets):
             raise InputError("No row has a target, so there is nothing to fit on.", argument="y")
+        takes_labels = find_learner(self.configuration.learner).takes_labels
+        if self.task_type.is_classification and not takes_labels:
+            self.classes_, targets = np.unique(targets, return_inverse=True)
         self.estimator_ = fit_features(
             self.configuration,
             features[is_known],
@@ -107,7 +110,7 @@ class TableEstimator(BaseEstimator):
         )
         self.feature_names_in_ = np.array(list_inputs(self.preparation), dtype=object)
         self.n_features_in_ = len(self.feature_names_in_)
-        if self.task_type.is_classification:
+        if self.task_type.is_classification and takes_labels:
             self.classes_ = self.estimator_.classes_
         return self
 
@@ -118,7 +121,9 @@ class TableEstimator(BaseEstimator):
             InputError: columns are missing.
         """
         check_is_fitted(self)
-        return np.asarray(self.estimator_.predict(self._name_features(self._make_features(X))))
+        predicted = np.asarray(self.estimator_.predict(self._name_features(self._make_features(X))))
+        takes_labels = find_learner(self.configuration.learner).takes_labels
+        return self.classes_[predicted] if self.task_type.is_classification and not takes_labels else predicted
 
     @available_if(lambda self: self.task_type.is_classification)
     def predict_proba(self, X: Any) -> np.ndarray:

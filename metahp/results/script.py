@@ -103,7 +103,7 @@ def make_training_script(
     path = make_local_path(path)
     constants = [f"PATH = {write_value(path, set())}", f"TARGET = {write_value(table.target, set())}", f"SEED = {seed}"]
     body = [*constants, write_constants(table), "", *write_functions(table, learner, _choose_time_reader(table, folds))]
-    body.append(write_reading(table, path))
+    body.append(write_reading(table, learner, path))
     if columns := [f"{name} = {chosen}" for name, chosen in _COLUMNS.items() if name in model]:
         body.append("\n".join(columns))
     is_short = table.task.n_rows < SHORT_TABLE and "QuantileTransformer" in model

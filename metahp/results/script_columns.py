@@ -148,7 +148,7 @@ def _write_prepare(table: Table, learner: Learner) -> str:
     return "\n".join(["def prepare(frame: pd.DataFrame) -> pd.DataFrame:", *(f"    {line}" for line in body)]) + "\n"
 
 
-def write_reading(table: Table, path: str) -> str:
+def write_reading(table: Table, learner: Learner, path: str) -> str:
     """The lines that read the file at PATH, which is `path`, and make features `X` and targets `y` of it."""
     lines = [_write_opening(table, path)]
     if table.read.n_footer:
@@ -171,6 +171,11 @@ def write_reading(table: Table, path: str) -> str:
     lines.append("frame, y = frame[pd.notna(y)], y[pd.notna(y)]")
     if _has_number_labels(table):
         lines.append("y = np.array([make_number_label(value) for value in y])")
+    if table.task.type.is_classification and not learner.takes_labels:
+        lines += [
+            "# The model takes classes as codes: CLASSES[i] is the class i.",
+            "CLASSES, y = np.unique(y, return_inverse=True)",
+        ]
     return "\n".join([*lines, "X = prepare(frame)"]) + "\n"
 
 

@@ -158,7 +158,8 @@ def test_the_default_configuration_is_the_librarys_own(learner: Learner, task_ty
     for name, value in default.values.items():
         # `extra_trees` and `cat_smooth` are no named arguments of LightGBM's scikit-learn classes.
         if name in parameters and name not in ("extra_trees", "cat_smooth"):
-            assert value == library.get_params()[name], name
+            # None is left to the library, whose own values `test_xgboost.py` asks it for.
+            assert library.get_params()[name] in (value, None), name
 
 
 @pytest.mark.parametrize("task_type", TaskType)
