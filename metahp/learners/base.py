@@ -265,8 +265,15 @@ class Learner(ABC):
         )
         return load_pipeline(content, unfitted, expected, self.trusted_types)
 
-    def renaming(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Lines of a script that rename the columns of its `X`, where the estimator refuses `names`; often none."""
+    def adapting(self, names: Sequence[str], *, has_categories: bool) -> tuple[str, ...]:
+        """Lines of a script that make of its `X` what the estimator takes; often none.
+
+        They do what the step `adapt` of a `Pipeline` of `estimator` does, which a script leaves out.
+
+        Args:
+            names: Of the columns.
+            has_categories: Whether some columns are categorical.
+        """
         return ()
 
 

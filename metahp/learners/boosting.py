@@ -37,7 +37,7 @@ def rename_first(model: Any, names: list[str], fitted_names: list[str]) -> Any:
     if fitted_names == names:
         return model
     rename = FunctionTransformer(pd.DataFrame.set_axis, kw_args={"labels": fitted_names, "axis": 1})
-    return Pipeline([("rename", rename), ("model", model)])
+    return Pipeline([("adapt", rename), ("model", model)])
 
 
 class SeenClasses:
@@ -71,3 +71,14 @@ class SeenClasses:
         if predictions.ndim == 1:
             predictions = np.column_stack([1.0 - predictions, predictions])
         return fill_missing_classes(np.asarray(predictions, dtype=float), self._seen, self._split.n_classes)
+
+
+def transform_raw(raw: np.ndarray, task_type: TaskType) -> np.ndarray:
+    """Probabilities, shape (n, n_classes), or numbers, shape (n,), from raw scores."""
+    if task_type is TaskType.REGRESSION:
+        return raw.copy()
+    if task_type is TaskType.BINARY:
+        positive = 1.0 / (1.0 + np.exp(-np.clip(raw, -500, 500)))
+        return np.column_stack([1.0 - positive, positive])
+    weights = np.exp(raw - raw.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)

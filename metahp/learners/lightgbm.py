@@ -9,13 +9,12 @@ from typing import Any, NamedTuple, cast
 import lightgbm
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
 
 from metahp.core.configuration import Configuration, Value
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
 from metahp.learners.base import Course, Learner, Split, fill_missing_classes, list_arguments, list_checkpoints
+from metahp.learners.boosting import rename_first, transform_raw
 from metahp.learners.expected import Expected
 from metahp.learners.lightgbm_text import OBJECTIVES, check_text, count_trees_per_iteration
 
@@ -166,11 +165,7 @@ class LightGBM(Learner):
             **self.constructor_arguments(configuration), random_state=seed, n_jobs=n_jobs, verbosity=-1
         )
         names = [name for name in (*numeric, *categorical) if isinstance(name, str)]
-        fitted_names = self.fitted_names(names)
-        if fitted_names == names:
-            return model
-        rename = FunctionTransformer(pd.DataFrame.set_axis, kw_args={"labels": fitted_names, "axis": 1})
-        return Pipeline([("rename", rename), ("model", model)])
+        return rename_first(model, names, self.fitted_names(names))
 
     def fit(self, configuration: Configuration, split: Split, *, seed: int) -> Course:
         """Predictions at every checkpoint of one booster: partial sums over its trees."""
@@ -242,7 +237,7 @@ class LightGBM(Learner):
             raise ValueError(f"expected {len(expected.features)} features, found {n_features}")
         return booster
 
-    def renaming(self, names: Sequence[str]) -> tuple[str, ...]:
+    def adapting(self, names: Sequence[str], *, has_categories: bool) -> tuple[str, ...]:
         """Two lines that call the columns by `fitted_names`, where these are others."""
         if self.fitted_names(names) == list(names):
             return ()
@@ -302,7 +297,7 @@ class BoosterRun:
                 )
             )
             self._n_predicted = n_trees
-        predictions = _transform_raw(np.asarray(self._raw), self._split.task_type)
+        predictions = transform_raw(np.asarray(self._raw), self._split.task_type)
         self.fit_seconds += grown - start
         self.predict_seconds += time.perf_counter() - grown
         return predictions
@@ -337,14 +332,3 @@ def _find_bins(split: Split, fewest: int) -> lightgbm.Dataset:
     n_bins = tuple(data.feature_num_bin(i) for i in range(split.X_train.shape[1]))
     kept.append(_Bins(fewest, data, n_bins))
     return data
-
-
-def _transform_raw(raw: np.ndarray, task_type: TaskType) -> np.ndarray:
-    """Probabilities, shape (n, n_classes), or numbers, shape (n,), from raw scores."""
-    if task_type is TaskType.REGRESSION:
-        return raw.copy()
-    if task_type is TaskType.BINARY:
-        positive = 1.0 / (1.0 + np.exp(-np.clip(raw, -500, 500)))
-        return np.column_stack([1.0 - positive, positive])
-    weights = np.exp(raw - raw.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)

@@ -24,6 +24,7 @@ _SHIPPED = {
     "extra_trees": "metahp.learners.forest:EXTRA_TREES",
     "linear": "metahp.learners.linear:Linear",
     "xgboost": "metahp.learners.xgboost:XGBoost",
+    "catboost": "metahp.learners.catboost:CatBoost",
 }
 
 # Names of the script of a process and of a process that `multiprocessing` started. Other processes cannot import these.

@@ -129,7 +129,7 @@ class XGBoost(Learner):
         is_plain = not any(set(name) & set("[]<") for name in names)
         return list(names) if is_plain else [f"feature_{index}" for index in range(len(names))]
 
-    def renaming(self, names: Sequence[str]) -> tuple[str, ...]:
+    def adapting(self, names: Sequence[str], *, has_categories: bool) -> tuple[str, ...]:
         """Two lines that call the columns by `fitted_names`, where these are others."""
         if self.fitted_names(names) == list(names):
             return ()

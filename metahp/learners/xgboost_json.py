@@ -18,6 +18,7 @@ MAX_NODES = 1 << 16
 MAX_TREES = 1 << 20
 # What stands for the parent of the root, and for "no child".
 _NO_PARENT, _NO_CHILD = 2**31 - 1, -1
+_FLOAT_MAX = float(np.finfo(np.float32).max)
 _NO_CATEGORIES: dict[str, list[int]] = {"enc": [], "feature_segments": [], "sorted_idx": []}
 # Values of each node that predictions use (thresholds, and leaf values) and that XGBoost asks for besides.
 _FLOATS = ("base_weights", "loss_changes", "split_conditions", "sum_hessian")
@@ -192,7 +193,7 @@ def _get(values: Any, name: str, kind: type) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= np.finfo(np.float32).max
+    return type(value) in (int, float) and abs(value) <= _FLOAT_MAX
 
 
 def _get_integers(tree: Any, name: str, count: int | None, lowest: int, highest: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
@@ -96,9 +97,12 @@ def make_training_script(
     imports: set[tuple[str, str]] = set()
     learner = find_learner(configuration.learner)
     numeric, categorical = ([name] for name in _COLUMNS)
+    if not table.is_categorical.any():
+        categorical = []
     configuration = configuration.with_arguments(None)
     estimator = learner.estimator(configuration, table.task.type, numeric=numeric, categorical=categorical, seed=seed)
-    model = write_value(estimator, imports)
+    is_adapted = isinstance(estimator, Pipeline) and estimator.steps[0][0] == "adapt"
+    model = write_value(estimator[-1] if is_adapted else estimator, imports)
     ending = _write_ending(metric, table, folds, imports)
     path = make_local_path(path)
     constants = [f"PATH = {write_value(path, set())}", f"TARGET = {write_value(table.target, set())}", f"SEED = {seed}"]

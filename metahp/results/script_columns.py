@@ -137,13 +137,14 @@ def _write_prepare(table: Table, learner: Learner) -> str:
             made = [line.replace("{name}.", "{STEMS.get(name, name)}.") for line in made]
         lines += [test, *(f"    {line}" for line in made)] if test else made
     loop = "for name in COLUMNS:" if kinds in (["number"], ["category"]) else "for name, kind in COLUMNS.items():"
-    renaming = learner.renaming(table.preparation.feature_names)
+    has_categories = bool(table.is_categorical.any())
+    adapting = learner.adapting(table.preparation.feature_names, has_categories=has_categories)
     body = [
         '"""Features of raw rows, as the model takes them."""',
         "columns = {}",
         loop,
         *(f"    {line}" for line in lines),
-        *(["X = pd.DataFrame(columns)", *renaming, "return X"] if renaming else ["return pd.DataFrame(columns)"]),
+        *(["X = pd.DataFrame(columns)", *adapting, "return X"] if adapting else ["return pd.DataFrame(columns)"]),
     ]
     return "\n".join(["def prepare(frame: pd.DataFrame) -> pd.DataFrame:", *(f"    {line}" for line in body)]) + "\n"
 

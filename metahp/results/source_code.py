@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 LINE_LENGTH = 100
 # A list or a dictionary of more items than this, all of them short, fills its lines.
@@ -40,7 +39,10 @@ def write_value(value: Any, imports: set[tuple[str, str]], *, depth: int = 0, pr
         ]
         return _bracket("{", parts, "}", depth, prefix)
     if isinstance(value, list | tuple) and value and all(type(item) is Variable for item in value):
-        return str(value[0]) if len(value) == 1 else f"[{', '.join(f'*{name}' for name in value)}]"
+        listed = ", ".join(f"*{name}" for name in value)
+        if isinstance(value, tuple):
+            return f"({listed},)"
+        return str(value[0]) if len(value) == 1 else f"[{listed}]"
     if isinstance(value, list):
         return _bracket("[", [write_value(item, imports, depth=depth + 1) for item in value], "]", depth, prefix)
     if isinstance(value, tuple):
@@ -49,7 +51,7 @@ def write_value(value: Any, imports: set[tuple[str, str]], *, depth: int = 0, pr
         return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
     if type(value) is str:
         return repr(value) if '"' in value else f'"{escape(value)}"'
-    if isinstance(value, BaseEstimator) or type(value).__module__.startswith("sklearn."):
+    if hasattr(value, "get_params") or type(value).__module__.startswith("sklearn."):
         kind = type(value)
         imports.add((_find_public_home(kind), kind.__name__))
         arguments = _find_changed_arguments(value)
@@ -89,12 +91,13 @@ def _find_changed_arguments(value: Any) -> dict[str, Any]:
     signature = inspect.signature(type(value).__init__).parameters
     given = (
         value.get_params(deep=False)
-        if isinstance(value, BaseEstimator)
+        if hasattr(value, "get_params")
         else {name: getattr(value, name) for name in signature if hasattr(value, name)}
     )
     changed = {}
     for name, argument in given.items():
-        default = signature[name].default if name in signature else inspect.Parameter.empty
+        # Arguments behind `**kwargs` are None where nothing was given.
+        default = signature[name].default if name in signature else None
         is_same = type(argument) is type(default) and (argument is default or argument == default)
         if not is_same and not (isinstance(argument, float) and math.isnan(argument)):
             changed[name] = Variable("SEED") if name == "random_state" else argument

@@ -63,7 +63,7 @@ def test_a_space_has_one_version_for_all_task_types_and_counts_its_iterations(le
     spaces = [learner.space(task_type) for task_type in TaskType]
     assert len({space.version for space in spaces}) == 1
     assert {space.learner for space in spaces} == {learner.name}
-    counted = "n_estimators" if "n_estimators" in spaces[0].names else None
+    counted = next((name for name in ("n_estimators", "iterations") if name in spaces[0].names), None)
     assert {space.iteration_axis for space in spaces} == {counted}
 
 
@@ -88,7 +88,7 @@ def test_a_learner_fits_every_kind_of_table(learner: Learner, task_type: TaskTyp
 
 
 def _small(values: dict) -> dict:
-    return {"n_estimators": min(values["n_estimators"], 20)} if "n_estimators" in values else {}
+    return {name: min(values[name], 20) for name in ("n_estimators", "iterations") if name in values}
 
 
 @pytest.mark.parametrize("task_type", TaskType)
@@ -116,13 +116,13 @@ def test_the_course_ends_with_the_predictions_of_the_plain_estimator(learner: Le
         np.testing.assert_allclose(course.predictions[-1], predicted, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["lightgbm", "random_forest", "extra_trees"])
+@pytest.mark.parametrize("name", ["lightgbm", "random_forest", "extra_trees", "xgboost", "catboost"])
 def test_a_checkpoint_equals_the_result_of_a_shorter_training(name: str) -> None:
     learner = find_learner(name)
     split = make_split(make_table("mixed", TaskType.BINARY))
-    default = learner.space(TaskType.BINARY).default
-    long = learner.fit(default.replaced(n_estimators=40), split, seed=0)
-    short = learner.fit(default.replaced(n_estimators=20), split, seed=0)
+    space = learner.space(TaskType.BINARY)
+    long = learner.fit(space.with_iterations(space.default, 40), split, seed=0)
+    short = learner.fit(space.with_iterations(space.default, 20), split, seed=0)
     at = long.checkpoints.index(20)
     np.testing.assert_allclose(long.predictions[at], short.predictions[-1], atol=1e-9)
 
@@ -158,8 +158,8 @@ def test_the_default_configuration_is_the_librarys_own(learner: Learner, task_ty
     for name, value in default.values.items():
         # `extra_trees` and `cat_smooth` are no named arguments of LightGBM's scikit-learn classes.
         if name in parameters and name not in ("extra_trees", "cat_smooth"):
-            # None is left to the library, whose own values `test_xgboost.py` asks it for.
-            assert library.get_params()[name] in (value, None), name
+            # None is left to the library; `test_xgboost.py` and `test_catboost.py` compare fits instead.
+            assert library.get_params().get(name) in (value, None), name
 
 
 @pytest.mark.parametrize("task_type", TaskType)
@@ -214,7 +214,7 @@ def test_lightgbm_calls_columns_by_one_rule_in_estimators_kept_models_and_script
     estimator.fit(frame, np.arange(60) % 2)
     model = estimator if isinstance(estimator, LGBMClassifier) else estimator[-1]
     found = {"X": frame.copy()}
-    exec("\n".join(learner.renaming(names)), found)
+    exec("\n".join(learner.adapting(names, has_categories=False)), found)
     assert model.feature_name_ == learner.fitted_names(names) == list(found["X"].columns)
     assert (learner.fitted_names(names) == names) == (name in ("age", "a.b-c_1"))
 
