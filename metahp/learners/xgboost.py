@@ -50,7 +50,7 @@ _OBJECTIVE = {
 _LEFT_OUT = (
     *("booster", "callbacks", "device", "early_stopping_rounds", "enable_categorical", "eval_metric", "feature_types"),
     *("importance_type", "missing", "multi_strategy", "num_parallel_tree", "objective", "validate_parameters"),
-    *("base_score", "feature_weights", "interaction_constraints", "monotone_constraints", "sampling_method"),
+    *("base_score", "feature_weights", "interaction_constraints", "sampling_method"),
     *("tree_method", "verbosity"),
 )
 
@@ -63,6 +63,7 @@ class XGBoost(Learner):
     extra = "xgboost"
     design_size = 40
     stops_early = True
+    monotone_argument = "monotone_constraints"
     takes_labels = False
     suffix = "json"
     file_format = "XGBoost"
@@ -70,6 +71,13 @@ class XGBoost(Learner):
     def space(self, task_type: TaskType) -> SearchSpace:
         """Thirteen hyperparameters, the same for all task types."""
         return _SPACE
+
+    def constructor_arguments(self, configuration: Configuration) -> dict[str, Any]:
+        """Arguments of `XGBClassifier` and `XGBRegressor`."""
+        arguments: dict[str, Any] = configuration.hyperparameters
+        if isinstance(signs := arguments.get("monotone_constraints"), str):
+            arguments["monotone_constraints"] = tuple(int(sign) for sign in signs.split(","))
+        return arguments
 
     def further_arguments(self, task_type: TaskType) -> Mapping[str, Value]:
         """Arguments of `XGBClassifier` or `XGBRegressor`."""
