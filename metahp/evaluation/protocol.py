@@ -119,7 +119,8 @@ def measure(
     )
     folds: list[_Fold] = []
     best, pruned = -1, ""
-    for split, course in _fit_folds(learner, configuration, protocol.seed, made, len(parts), can_stop=stops_early):
+    seed = protocol.seed if configuration.seed is None else configuration.seed
+    for split, course in _fit_folds(learner, configuration, seed, made, len(parts), can_stop=stops_early):
         checkpoints = course.checkpoints if isinstance(course, Course) else _list_fine_checkpoints(space, configuration)
         y = table.y[parts[len(folds)][1]]
         folds.append(_Fold(split, y, checkpoints, course, keep_predictions=keep_predictions))

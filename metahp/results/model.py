@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Never, Self, TypeVar
 
 import numpy as np
@@ -320,10 +321,22 @@ def fit_model(
     seed: int,
     is_voting: bool = False,
     n_jobs: int = 1,
+    fixed_n_jobs: Mapping[str, int] = MappingProxyType({}),
 ) -> TunedModel:
-    """The tuned model of (configuration, weight) members, each fitted on all rows of a table."""
+    """The tuned model of (configuration, weight) members, each fitted on all rows of a table.
+
+    `fixed_n_jobs` has the number of threads by learner, in place of `n_jobs`.
+    """
     fitted = (
-        _fit_member(configuration, float(weight), table.features, table.y, table.task.type, seed=seed, n_jobs=n_jobs)
+        _fit_member(
+            configuration,
+            float(weight),
+            table.features,
+            table.y,
+            table.task.type,
+            seed=seed,
+            n_jobs=fixed_n_jobs.get(configuration.learner, n_jobs),
+        )
         for configuration, weight in members
     )
     return TunedModel(
