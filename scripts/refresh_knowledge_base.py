@@ -115,7 +115,7 @@ def _measure(rows: list[api.ManifestRow], arguments: argparse.Namespace) -> Know
             counted = " ".join(f"{state} {count}" for state, count in sorted(states.items()))
             progress.update(bar, completed=done, total=total, description=counted or "trials")
 
-        return api.refresh(
+        return api.refresh_seed(
             rows,
             arguments.out,
             learners=arguments.learners.split(","),
