@@ -44,6 +44,7 @@ class Split:
         task_type: Type of the task.
         n_classes: Number of classes of the task; 0 for regression.
         n_threads: Number of threads that a fit may use.
+        w_train: Weights of the training rows, shape (n_train,), at least 0 and not all 0; None where all are equal.
         memory: What a learner keeps of these rows for the next fit on them, such as binned features, by its own key.
     """
 
@@ -54,6 +55,7 @@ class Split:
     task_type: TaskType
     n_classes: int
     n_threads: int = 1
+    w_train: np.ndarray | None = None
     memory: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
