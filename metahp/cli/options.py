@@ -41,6 +41,10 @@ Learners = Annotated[
         help=f"{', '.join(list(LEARNERS)[:-1])} or {list(LEARNERS)[-1]}; repeat for several.  [default: all]",
     ),
 ]
+Weight = Annotated[
+    str | None,
+    typer.Option("--weight", help="Column with the weights of rows, used in fit and score. Not a feature."),
+]
 Budget = Annotated[
     float,
     typer.Option(
@@ -52,6 +56,13 @@ Budget = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Random seed of samples and models.")]
 KnowledgeBasePath = Annotated[
     Path | None, typer.Option("--kb", help="Path of the knowledge base.  [default: METAHP_HOME, else your data folder]")
+]
+Fixed = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fixed",
+        help="Argument that every configuration has: NAME=VALUE or LEARNER:NAME=VALUE; repeat for several.",
+    ),
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no warnings and no progress.")]
@@ -65,10 +76,11 @@ _OPTIONS = {
     "learners": "--learner",
     "prune": "--no-prune",
     "record": "--no-record",
+    "sample_weight": "--weight",
 }
 _ARGUMENTS = (
     *("budget_seconds", "cold", "cv", "device", "ensemble", "jobs", "max_rows", "memory_limit", "metric", "output"),
-    "stop_when_flat",
+    *("stop_when_flat", "fixed"),
     *("patience", "seed", "strategy", "target", "task", "test_size", "time", "timeout", "trial_timeout", "trials"),
     *("voting", "warm", "drop", "categorical", "numeric", "dayfirst", "na", "decimal", "sep", "sheet", "id", *_OPTIONS),
 )

@@ -90,6 +90,7 @@ def tune(
     max_rows: Annotated[
         int | None, typer.Option("--max-rows", help="Run the trials on a sample of this many rows.  [default: all]")
     ] = None,
+    weight: options.Weight = None,
     attempt: Annotated[
         list[str] | None,
         typer.Option(
@@ -97,6 +98,7 @@ def tune(
             help="Configuration to try first: key=value,… or learner:key=value,…; repeat for several.",
         ),
     ] = None,
+    fixed: options.Fixed = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Write the ensemble instead of the best single model.")
     ] = False,
@@ -125,7 +127,16 @@ def tune(
     """
     begun = time.monotonic()
     output.set_quiet(quiet=quiet)
-    startup.check_names(file, learners=learner, target=target, task=task, metric=metric, groups=group, time=by_time)
+    startup.check_names(
+        file,
+        learners=learner,
+        target=target,
+        task=task,
+        metric=metric,
+        groups=group,
+        time=by_time,
+        sample_weight=weight,
+    )
     from metahp.evaluation import interrupts
 
     api = startup.import_api()
@@ -160,7 +171,9 @@ def tune(
             time=by_time,
             test_size=test_size,
             max_rows=max_rows,
+            sample_weight=weight,
             configurations=attempt or (),
+            fixed=fixed,
             ensemble=ensemble,
             voting=voting,
             patience=patience,
@@ -278,12 +291,13 @@ def format_plan(plan: "Plan") -> list[str]:
     more = "more row" if plan.n_test_rows == 1 else "more rows"
     outer = f" · {plan.n_test_rows:,} {more} set aside for the test" if plan.n_test_rows else ""
     sample = f" on {plan.protocol.max_rows:,} rows" if plan.protocol.max_rows < plan.table.task.n_rows else ""
-    kind = {"": "", "group": " by group", "time": " by time"}.get(
+    kind = {"": "", "group": " by group", "time": " by time", "weighted": " of weighted rows"}.get(
         plan.protocol.splits.partition(":")[0], " of your own"
     )
     lines = [
         f"{phrases.format_table(plan.table, plan.file)}{outer}",
         f"metric {phrases.format_metric(plan.metric, plan.table)}, {plan.protocol.folds} folds{kind}{sample}",
+        *([f"fixed: {plan.fixed}"] if plan.fixed else []),
     ]
     if plan.n_earlier >= plan.n_trials:
         return [*lines, f"{_format_trials(plan)}; ask for more with --trials"]

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import has_fit_parameter
 
 from metahp.core.configuration import Configuration, Value
 from metahp.core.errors import InputError
@@ -30,6 +31,8 @@ FINE_CHECKPOINTS = (5, 10, 15, 20, 27, 35, 42, 50, 62, 75, 87, 100, 125, 150, 20
 _RUN_ARGUMENTS = ("random_state", "n_jobs", "verbose", "verbosity", "warm_start")
 # Names of learners become parts of file names, keys and commands.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
+# A sign for each feature: whether predictions rise or fall with it, or do either.
+_SIGNS = re.compile(r"-?[01](,-?[01])*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,7 @@ class Split:
         task_type: Type of the task.
         n_classes: Number of classes of the task; 0 for regression.
         n_threads: Number of threads that a fit may use.
+        w_train: Weights of the training rows, shape (n_train,), at least 0 and not all 0; None where all are equal.
         memory: What a learner keeps of these rows for the next fit on them, such as binned features, by its own key.
     """
 
@@ -54,6 +58,7 @@ class Split:
     task_type: TaskType
     n_classes: int
     n_threads: int = 1
+    w_train: np.ndarray | None = None
     memory: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -99,12 +104,15 @@ class Learner(ABC):
     Attributes:
         name: Lower-case letters, digits and underscores; its search spaces have the same name.
         libraries: Distributions that an exported script needs; each trial records their versions.
+        extra: The extra of metahp that installs them; empty where metahp itself does.
         design_size: Number of configurations that the seed measures on every task.
         relative_cost: How long the default takes to fit, as a multiple of LightGBM's; under a time limit the cheapest
             default is tried first.
         iterations: Number of iterations that a finished model reports, for a learner without a learning curve.
         stops_early: Whether fewer iterations may be better, so that early stopping is useful.
         takes_labels: Whether the estimator takes classes by any name; otherwise it takes codes from 0 on.
+        monotone_argument: The constructor's argument that makes predictions rise (1) or fall (-1) with a feature; a
+            configuration has it as text, such as "1,0,-1", with a sign for each feature. Empty where there is none.
         suffix: Suffix of the file of a fitted model.
         file_format: Name of the format of that file, for messages.
         trusted_types: Classes of fitted estimators that may be loaded from a file, in addition to the classes of
@@ -114,14 +122,25 @@ class Learner(ABC):
 
     name: str
     libraries: tuple[str, ...] = ("scikit-learn",)
+    extra: str = ""
     design_size: int = 30
     relative_cost: float = 1.0
     iterations: int = 1
     stops_early: bool = False
     takes_labels: bool = True
+    monotone_argument: str = ""
     suffix: str = "skops"
     file_format: str = "skops"
     trusted_types: tuple[type, ...] = ()
+
+    def explain_missing(self) -> str:
+        """What to install before the learner can train, in one line; empty if it can."""
+        if missing := [library for library in self.libraries if not _is_installed(library)]:
+            return (
+                f"The learner '{self.name}' needs {' and '.join(missing)}, which is not installed: "
+                f"pip install '{f'metahp[{self.extra}]' if self.extra else ' '.join(missing)}'"
+            )
+        return ""
 
     @abstractmethod
     def space(self, task_type: TaskType) -> SearchSpace:
@@ -166,7 +185,8 @@ class Learner(ABC):
         """
         axis = next((axis for axis in self.space(task_type) if axis.name == name), None)
         if axis is None:
-            return name in self.further_arguments(task_type)
+            is_known = name in self.further_arguments(task_type)
+            return is_known and (name != self.monotone_argument or _SIGNS.fullmatch(str(value)) is not None)
         if isinstance(value, bool) or not isinstance(value, int | float) or not isinstance(axis, Number):
             return False
         return not axis.is_integer or float(value).is_integer()
@@ -189,7 +209,7 @@ class Learner(ABC):
             seed=seed,
         )
         start = time.perf_counter()
-        fit_quietly(estimator, split.X_train, split.y_train)
+        fit_quietly(estimator, split.X_train, split.y_train, split.w_train)
         fitted = time.perf_counter()
         if split.task_type.is_classification:
             prediction = fill_missing_classes(
@@ -323,22 +343,50 @@ def _check_learner(learner: Learner) -> None:
                 f"got '{space_name}'."
             )
     for library in learner.libraries:
-        try:
-            version(library)
-        except PackageNotFoundError:
+        if not _is_installed(library):
             raise InputError(
                 f"The learner '{name}' needs the library '{library}', but no distribution of this name is installed; "
                 "install it, or give the name that `pip install` takes."
-            ) from None
+            )
 
 
-def fit_quietly(estimator: Any, X: Any, y: np.ndarray) -> Any:
-    """The fitted estimator; warnings about convergence are ignored, as the score shows whether it is good enough."""
+def _is_installed(library: str) -> bool:
+    try:
+        version(library)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def fit_quietly(estimator: Any, X: Any, y: np.ndarray, weights: np.ndarray | None = None) -> Any:
+    """The fitted estimator; warnings about convergence are ignored, as the score shows whether it is good enough.
+
+    Raises:
+        InputError: there are weights, and the estimator takes none.
+    """
+    arguments = {} if weights is None else {name_weights(estimator): weights}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         # If there are fewer rows than quantiles, QuantileTransformer takes one quantile per row, as it should.
         warnings.filterwarnings("ignore", message="n_quantiles")
-        return estimator.fit(X, y)
+        return estimator.fit(X, y, **arguments)
+
+
+def name_weights(estimator: Any) -> str:
+    """The argument of an estimator's `fit` that takes weights of rows: of a `Pipeline`, that of its last step.
+
+    Raises:
+        InputError: it takes none.
+    """
+    steps = getattr(estimator, "steps", None)
+    name, model = steps[-1] if steps else ("", estimator)
+    taker = getattr(model, "regressor", None) or model
+    if not has_fit_parameter(taker, "sample_weight"):
+        raise InputError(
+            f"{type(taker).__name__} takes no weights of rows (`sample_weight`) in its `fit`; choose other learners.",
+            argument="learners",
+        )
+    return f"{name}__sample_weight" if steps else "sample_weight"
 
 
 def fill_missing_classes(probabilities: np.ndarray, seen: np.ndarray, n_classes: int) -> np.ndarray:

@@ -76,16 +76,20 @@ class TableEstimator(BaseEstimator):
         for name, value in own.items():
             setattr(self, name, value)
         if changes := {name: value for name, value in parameters.items() if name not in own}:
-            arguments = {**make_arguments(self.configuration), **changes}
+            if self.configuration.seed is not None:
+                self.seed = self.configuration.seed
+            known = {k: v for k, v in make_arguments(self.configuration).items() if k != "random_state"}
+            arguments = {**known, **changes}
             self.configuration = read_arguments(find_learner(self.configuration.learner), arguments, self.task_type)
         return self
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit on rows; those without a target are left out.
 
         Args:
             X: A frame with the columns of the table, or an array with all of them, shape (n, d).
             y: Target, shape (n,).
+            sample_weight: Weights of the rows, shape (n,); None where all are equal.
 
         Raises:
             InputError: columns are missing, X and y differ in length, or no target is known. Errors of the library are
@@ -107,6 +111,7 @@ class TableEstimator(BaseEstimator):
             self.task_type,
             seed=self.seed,
             n_jobs=self.n_jobs,
+            weights=None if sample_weight is None else np.asarray(sample_weight, dtype=float)[is_known],
         )
         self.feature_names_in_ = np.array(list_inputs(self.preparation), dtype=object)
         self.n_features_in_ = len(self.feature_names_in_)
@@ -186,8 +191,12 @@ def fit_features(
     *,
     seed: int,
     n_jobs: int = 1,
+    weights: np.ndarray | None = None,
 ) -> Any:
-    """The learner's estimator fitted on prepared features, which it knows by its `fitted_names`."""
+    """The learner's estimator fitted on prepared features, which it knows by its `fitted_names`.
+
+    `weights` are those of the rows, shape (n,); None where all are equal.
+    """
     learner = find_learner(configuration.learner)
     names = learner.fitted_names(list(map(str, features)))
     is_category = [isinstance(dtype, pd.CategoricalDtype) for dtype in features.dtypes]
@@ -196,10 +205,10 @@ def fit_features(
         task_type,
         numeric=[name for name, category in zip(names, is_category, strict=True) if not category],
         categorical=[name for name, category in zip(names, is_category, strict=True) if category],
-        seed=seed,
+        seed=seed if configuration.seed is None else configuration.seed,
         n_jobs=n_jobs,
     )
-    return fit_quietly(estimator, features.set_axis(names, axis=1), y)
+    return fit_quietly(estimator, features.set_axis(names, axis=1), y, weights)
 
 
 def read_target(y: Any, task_type: TaskType, preparation: Preparation) -> tuple[np.ndarray, np.ndarray]:

@@ -29,7 +29,9 @@ from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
+from metahp.evaluation.splits import WEIGHTED
 from metahp.learners.arguments import make_arguments
+from metahp.learners.fixed import NOTHING_FIXED, Fixed
 from metahp.learners.registry import find_learner
 from metahp.results.model import TunedModel
 from metahp.results.owner import BEST
@@ -66,12 +68,15 @@ class ResultContent:
         seed: Of the run, and of the model.
         path: The file that the table was read from; None where there is none.
         split_column: Column of the file by whose groups or times the folds go; empty without.
+        weight_column: Column of the file that has the weights of rows; empty without.
+        is_weighted: Whether rows have weights.
         command: The command line, where there was one.
         default_score: Score of the library's default of the best learner; None where it was not measured.
         test_score: Score of the model on outer rows that took no part in tuning; None without.
         ensemble: What to report of the ensemble (JSON-ready); None without.
         warm_start: What to report of the warm start (JSON-ready); None without.
         outlook: What to report of the gain that more time is expected to bring (JSON-ready); None without.
+        fixed: What the user fixed.
 
     Raises:
         InputError: the best configuration has no complete trial, or there is no model of a table.
@@ -86,12 +91,15 @@ class ResultContent:
     seed: int
     path: str | Path | None = None
     split_column: str = ""
+    weight_column: str = ""
+    is_weighted: bool = False
     command: str | None = None
     default_score: float | None = None
     test_score: float | None = None
     ensemble: Mapping[str, Any] | None = None
     warm_start: Mapping[str, Any] | None = None
     outlook: Mapping[str, Any] | None = None
+    fixed: Fixed = NOTHING_FIXED
     best_trial: Trial = field(init=False)
 
     def __post_init__(self) -> None:
@@ -240,6 +248,7 @@ def _describe_best(content: ResultContent, files: list[str]) -> dict[str, Any]:
         # An objective decides itself how it measures.
         "protocol": asdict(content.protocol) if is_table else None,
         "seed": content.seed,
+        "fixed": content.fixed.shown or None,
         "command": content.command,
         "versions": {package: version(package) for package in _list_packages(content)},
         "files": files,
@@ -257,6 +266,7 @@ def _make_script(content: ResultContent) -> str | None:
         return None
     trial, protocol = content.best_trial, content.protocol
     score = content.metric.speak(content.metric.score(trial.loss(content.metric.name)))
+    kind = protocol.splits.partition(":")[0]
     left_out = "\nThe ensemble is not made here: this is its best single configuration." if content.is_ensemble else ""
     try:
         return make_training_script(
@@ -268,7 +278,14 @@ def _make_script(content: ResultContent) -> str | None:
             verb="found",
             expectation=f"{content.metric.label} when tuned: {score:.4g} ({protocol.folds}-fold cross-validation of "
             f"{trial.n_rows:,} rows, and selected on it).{left_out}",
-            folds=ScriptFolds(protocol.folds, protocol.splits.partition(":")[0], content.split_column),
+            n_jobs=content.fixed.n_jobs.get(content.best.learner, 1),
+            folds=ScriptFolds(
+                protocol.folds,
+                "" if kind == WEIGHTED else kind,
+                content.split_column,
+                content.weight_column,
+                content.is_weighted,
+            ),
         )
     except InputError as error:
         logger.warning("The result has no %s, so only metahp can use the model: %s", SCRIPT, error)
