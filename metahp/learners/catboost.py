@@ -51,7 +51,6 @@ _LEFT_OUT = (
         "metadata",
         "metric_period",
         "min_child_samples",
-        "monotone_constraints",
         "n_estimators",
         "name",
         "num_boost_round",
@@ -159,6 +158,7 @@ class CatBoost(Learner):
     stops_early = True
     suffix = "json"
     file_format = "CatBoost"
+    monotone_argument = "monotone_constraints"
 
     def space(self, task_type: TaskType) -> SearchSpace:
         """Thirteen hyperparameters; the default of the bootstrap depends on the task type."""
@@ -167,6 +167,13 @@ class CatBoost(Learner):
     def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
         """Published defaults, by source."""
         return {**_PUBLISHED[task_type.is_classification], **_PUBLISHED_BOTH}
+
+    def constructor_arguments(self, configuration: Configuration) -> dict[str, Any]:
+        """Arguments of `CatBoostClassifier` and `CatBoostRegressor`; with a list, these could not be cloned."""
+        arguments: dict[str, Any] = configuration.hyperparameters
+        if isinstance(signs := arguments.get("monotone_constraints"), str):
+            arguments["monotone_constraints"] = f"({signs})"
+        return arguments
 
     def further_arguments(self, task_type: TaskType) -> Mapping[str, Value]:
         """Arguments of `CatBoostClassifier` or `CatBoostRegressor`."""
