@@ -260,7 +260,7 @@ def name_missing(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-class _Rows:
+class _TestSums:
     """What CatBoost calls with its sums for the test rows after every tree: here training waits until it may go on."""
 
     def __init__(self, n_test: int) -> None:
@@ -270,7 +270,7 @@ class _Rows:
         self.may_go_on, self.has_grown = threading.Semaphore(0), threading.Semaphore(0)
         self._calls = 0
 
-    def __deepcopy__(self, memo: object) -> "_Rows":
+    def __deepcopy__(self, memo: object) -> "_TestSums":
         # CatBoost copies its arguments.
         return self
 
@@ -318,7 +318,7 @@ class CatBoostRun:
             return
         start = time.perf_counter()
         train, test = _find_pools(split, self._classes)
-        self._rows = _Rows(len(split.X_test))
+        self._rows = _TestSums(len(split.X_test))
         self._errors: list[BaseException] = []
         model = load_library("catboost").CatBoost(
             {
@@ -366,7 +366,7 @@ class CatBoostRun:
             raise self._errors[0]
 
 
-def _train(model: Any, train: Any, test: Any, rows: _Rows, errors: list[BaseException]) -> None:
+def _train(model: Any, train: Any, test: Any, rows: _TestSums, errors: list[BaseException]) -> None:
     try:
         model.fit(train, eval_set=test, callbacks=[rows])
     except BaseException as error:
@@ -374,7 +374,7 @@ def _train(model: Any, train: Any, test: Any, rows: _Rows, errors: list[BaseExce
     rows.has_grown.release()
 
 
-def _end(rows: _Rows, thread: threading.Thread) -> None:
+def _end(rows: _TestSums, thread: threading.Thread) -> None:
     rows.is_over = True
     rows.may_go_on.release()
     if thread is not threading.current_thread():
