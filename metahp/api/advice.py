@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from metahp.api.advisers import NamedAdviser, ask_about, find_kept_adviser
 from metahp.api.known_learners import choose_learners
 from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_knowledge, read_knowledge
 from metahp.api.tables import describe_table
+from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError
 from metahp.core.metric import STAND_INS, Metric, find_metric
 from metahp.core.statistics import compute_standard_error
@@ -25,7 +27,9 @@ from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.arguments import check_outside
-from metahp.learners.registry import LEARNERS
+from metahp.learners.fixed import Fixed
+from metahp.learners.read_fixed import GivenFixed, read_fixed
+from metahp.learners.registry import find_learner
 from metahp.recommendation.result import Recommendation, Recommended, set_reference
 from metahp.surrogate.collecting import find_main_protocols
 
@@ -43,6 +47,7 @@ def advise_on(
     knowledge_base: str | Path | KnowledgeBase | None,
     seed: int,
     budget_seconds: float,
+    fixed: GivenFixed | None = None,
 ) -> Recommendation:
     """The `k` configurations to try first on a table; arguments and errors as of `metahp.recommend`."""
     chosen = find_metric(table.task.type, metric)
@@ -50,6 +55,7 @@ def advise_on(
     with snapshot:
         totals = snapshot.totals
         names = choose_learners(learners, totals)
+        wanted = read_fixed(fixed, names, table)
         shared = {
             "task": table.task,
             "target": table.target,
@@ -58,12 +64,13 @@ def advise_on(
             "n_past_tasks": totals["n_tasks"],
             "n_past_trials": totals["n_trials"],
             "preparation": table.preparation,
+            "n_jobs": wanted.n_jobs,
         }
-        known_trials = _find_known_trials(snapshot, table.task, chosen, names)
+        known_trials = _find_known_trials(snapshot, table.task, chosen, names, wanted)
         measured = None
         if known_trials:
             measured = Recommendation(
-                items=_rank_known_trials(known_trials, table.task, chosen, k),
+                items=_rank_known_trials(known_trials, table.task, chosen, k, wanted),
                 neighbours=(),
                 track_record=None,
                 abstained=False,
@@ -117,17 +124,28 @@ def advise_on(
         if prior.abstained
         else ()
     )
+    items = set_reference(_apply_fixed(advised_items, wanted), reference_score)
     return Recommendation(
-        items=set_reference(advised_items, reference_score),
+        items=items,
         neighbours=advice.neighbours,
         reasons=advice.reasons,
         track_record=adviser.validation.track_record,
         abstained=bool(prior.abstained),
         is_known_task=False,
         reference_learner="" if math.isnan(reference_score) else advice.reference,
-        warnings=(*table.warnings, *metafeatures.warnings, *notes, *abstained),
+        warnings=(*table.warnings, *metafeatures.warnings, *notes, *abstained, *filter(None, [wanted.find_note()])),
         **shared,
     )
+
+
+def _apply_fixed(items: Iterable[Recommended], fixed: Fixed) -> Iterator[Recommended]:
+    """The items with what is fixed; those that become the same as one before are left out."""
+    seen: set[Configuration] = set()
+    for item in items:
+        configuration = fixed.apply(item.configuration.with_arguments(None))
+        if configuration not in seen:
+            seen.add(configuration)
+            yield replace(item, rank=len(seen), configuration=configuration)
 
 
 def _read_kept(
@@ -141,10 +159,16 @@ def _read_kept(
     return knowledge, find_kept_adviser(knowledge)
 
 
-def _find_known_trials(snapshot: Snapshot, task: Task, metric: Metric, learners: Sequence[str]) -> list[Trial]:
-    """Comparable trials of a known table with a finite loss and a still valid configuration."""
+def _find_known_trials(
+    snapshot: Snapshot, task: Task, metric: Metric, learners: Sequence[str], fixed: Fixed
+) -> list[Trial]:
+    """Comparable trials of a known table with what is fixed, a finite loss and a still valid configuration."""
     spaces = find_spaces(task.type, learners)
-    trials = [trial for trial in snapshot.read_trials(task=task.id) if trial.configuration.learner in spaces]
+    trials = [
+        trial
+        for trial in snapshot.read_trials(task=task.id)
+        if trial.configuration.learner in spaces and fixed.is_in(trial.configuration)
+    ]
     outside = [trial for trial in trials if trial.configuration.is_outside]
     kept = [
         *(trial for _, trial in upgrade_trials(trials, spaces)),
@@ -166,10 +190,13 @@ def _find_known_trials(snapshot: Snapshot, task: Task, metric: Metric, learners:
     ]
 
 
-def _rank_known_trials(known_trials: Sequence[Trial], task: Task, metric: Metric, k: int) -> tuple[Recommended, ...]:
+def _rank_known_trials(
+    known_trials: Sequence[Trial], task: Task, metric: Metric, k: int, fixed: Fixed
+) -> tuple[Recommended, ...]:
     """The best measured configurations of a known table, with their measurements."""
     ranked = sorted(known_trials, key=lambda trial: trial.loss(metric.name))
-    default = {name: learner.space(task.type).default.id for name, learner in LEARNERS.items()}
+    learners = {trial.configuration.learner for trial in known_trials}
+    default = {name: fixed.apply(find_learner(name).space(task.type).default).id for name in learners}
     default_loss = {
         trial.configuration.learner: trial.loss(metric.name)
         for trial in known_trials

@@ -191,6 +191,7 @@ def _begin_table(study: _OpenStudy, table_request: TableRequest, beginning: Begi
         beginning.own,
         seed=study.request.seed,
         stopped_early=beginning.stopped_early,
+        fixed=beginning.fixed,
     )
 
 
@@ -236,6 +237,7 @@ def _begin_table_late(study: _OpenStudy, table_request: TableRequest, beginning:
             stopped_early=beginning.stopped_early,
             budget=request.budget,
             growing=beginning.growing,
+            fixed=beginning.fixed,
         )
 
     has_use = not request.start.is_cold or storage.base is not None
@@ -251,8 +253,11 @@ def _begin_table_late(study: _OpenStudy, table_request: TableRequest, beginning:
 def _read_quick_points(study: _OpenStudy, table_request: TableRequest, beginning: Beginning) -> list[Configuration]:
     """What is good in general, of the learners in question: boosted defaults stopped early, and what past tasks say."""
     folder = KnowledgeBase(_find_source(study).path).folder
-    spaces = {space.learner: space for space in beginning.spaces}
-    points = read_quick_points(folder, table_request.rows.table.task.type, table_request.metric.name, spaces)
+    spaces, task_type = {space.learner: space for space in beginning.spaces}, table_request.rows.table.task.type
+    whole = {learner: find_learner(learner).space(task_type) for learner in spaces}
+    points = read_quick_points(folder, task_type, table_request.metric.name, whole)
+    if beginning.fixed:
+        points = beginning.fixed.restrict(points)
     # First the default with as many iterations as are useful: it is known what its first ones are worth.
     defaults = [spaces[learner].default for learner in beginning.stopped_early if learner in spaces]
     return [

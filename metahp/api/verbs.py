@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from metahp.datasets.table import Table
     from metahp.evaluation.threads import ObjectiveFunction
     from metahp.knowledge.store import KnowledgeBase
+    from metahp.learners.read_fixed import GivenFixed
     from metahp.metafeatures.extract import MetaFeatures
     from metahp.recommendation.result import Recommendation
     from metahp.results.model import TunedModel
@@ -155,6 +156,7 @@ def recommend(
     knowledge_base: "str | Path | KnowledgeBase | None" = None,
     seed: int = 0,
     budget_seconds: float = 2.0,
+    fixed: "GivenFixed | None" = None,
 ) -> "Recommendation":
     """The `k` configurations to try first on a table.
 
@@ -171,9 +173,10 @@ def recommend(
         knowledge_base: A knowledge base or its path; None for the user's own.
         seed: Seed of the meta-features' samples and of the estimators; does not affect what past tasks say.
         budget_seconds: Work for the meta-features, in seconds of one core of a common machine.
+        fixed: Arguments that every configuration has, as in `tune`; past tasks are asked without them.
 
     Raises:
-        InputError, UnknownNameError: unusable input.
+        InputError, UnknownNameError, OutOfRangeError: unusable input.
         KnowledgeBaseError: no past task of this kind.
     """
     if k < 1:
@@ -191,6 +194,7 @@ def recommend(
             knowledge_base=knowledge_base,
             seed=seed,
             budget_seconds=budget_seconds,
+            fixed=fixed,
         )
     recommendation = replace(recommendation, warnings=logged.add_to(recommendation.warnings))
     warn_user(recommendation.warnings, said=table.warnings)
@@ -226,6 +230,7 @@ def tune(
     max_rows: int | None = None,
     sample_weight: Any = None,
     configurations: Sequence[Given] = (),
+    fixed: "GivenFixed | None" = None,
     ensemble: bool = False,
     voting: bool = False,
     patience: int | None = None,
@@ -282,6 +287,10 @@ def tune(
         configurations: Your configurations to try first: dictionaries, texts `key=value,…`, or `Configuration` values;
             missing values are the library's defaults. `learner:` before the text, or a key `learner`, names the
             learner.
+        fixed: Arguments that every configuration has: hyperparameters, which are then not searched, and others of the
+            learner's constructor, as in `{"max_bin": 63, "n_jobs": 4, "random_state": 7}` or
+            `{"monotone_constraints": {"age": 1}}`. For one of several learners: `{"lightgbm": {…}}`. Also texts
+            `NAME=VALUE`. Trials with other fixed arguments do not count; `n_jobs` is that of the final fit.
         ensemble: Make the final model a greedy ensemble, not the best single configuration.
         voting: Let the members of the ensemble vote, instead of averaging probabilities.
         patience: End after this many trials without improvement; None for never.
@@ -345,6 +354,7 @@ def tune(
         is_ensemble=ensemble,
         is_voting=voting,
         on_start=start,
+        fixed=fixed,
     )
     place = Place(knowledge_base=knowledge_base, is_recorded=record, output=output)
     check_names(

@@ -57,6 +57,13 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Random seed of samples
 KnowledgeBasePath = Annotated[
     Path | None, typer.Option("--kb", help="Path of the knowledge base.  [default: METAHP_HOME, else your data folder]")
 ]
+Fixed = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fixed",
+        help="Argument that every configuration has: NAME=VALUE or LEARNER:NAME=VALUE; repeat for several.",
+    ),
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no warnings and no progress.")]
 
@@ -73,7 +80,7 @@ _OPTIONS = {
 }
 _ARGUMENTS = (
     *("budget_seconds", "cold", "cv", "device", "ensemble", "jobs", "max_rows", "memory_limit", "metric", "output"),
-    "stop_when_flat",
+    *("stop_when_flat", "fixed"),
     *("patience", "seed", "strategy", "target", "task", "test_size", "time", "timeout", "trial_timeout", "trials"),
     *("voting", "warm", "drop", "categorical", "numeric", "dayfirst", "na", "decimal", "sep", "sheet", "id", *_OPTIONS),
 )

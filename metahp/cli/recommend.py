@@ -52,6 +52,7 @@ def recommend(
     weight: options.Weight = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of configurations.")] = 5,
     learner: options.Learners = None,
+    fixed: options.Fixed = None,
     form: Annotated[
         AdviceFormat,
         typer.Option("--format", help="Output format; python: a script that trains the first one without metahp."),
@@ -82,6 +83,7 @@ def recommend(
             knowledge_base=kb,
             seed=seed,
             budget_seconds=budget_seconds,
+            fixed=fixed,
         )
     seconds = time.perf_counter() - start
     output.warn(recommendation.warnings, quiet=quiet)
@@ -103,7 +105,7 @@ def recommend(
             "--seed": seed or None,
             "--budget-seconds": budget_seconds if budget_seconds != BUDGET_SECONDS else None,
         }
-        again = _make_script_command(file, given, learner or (), reading.words)
+        again = _make_script_command(file, given, learner or (), reading.words, fixed or ())
         output.write_rich(make_report(recommendation, table, file, seconds, output.find_width(), again), out)
     if out is not None and not quiet:
         output.complain(f"written to {out}")
@@ -143,7 +145,11 @@ def make_report(
 
 
 def _make_script_command(
-    file: str, given: Mapping[str, object], learners: Sequence[str], reading: Sequence[tuple[str, str]]
+    file: str,
+    given: Mapping[str, object],
+    learners: Sequence[str],
+    reading: Sequence[tuple[str, str]],
+    fixed: Sequence[str] = (),
 ) -> str:
     """The command that prints the script of this recommendation; empty for standard input, which is read only once."""
     if file == "-":
@@ -153,6 +159,8 @@ def _make_script_command(
         words += [option, str(value)] if value not in (None, "") else []
     for learner in learners:
         words += ["--learner", learner]
+    for text in fixed:
+        words += ["--fixed", text]
     for name, value in reading:
         words.append(f"--{name}={value}" if name != "dayfirst" else "--monthfirst" if value else "--dayfirst")
     return f"{shlex.join([*words, '--format', 'python'])} > train.py"

@@ -98,6 +98,7 @@ def tune(
             help="Configuration to try first: key=value,… or learner:key=value,…; repeat for several.",
         ),
     ] = None,
+    fixed: options.Fixed = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Write the ensemble instead of the best single model.")
     ] = False,
@@ -172,6 +173,7 @@ def tune(
             max_rows=max_rows,
             sample_weight=weight,
             configurations=attempt or (),
+            fixed=fixed,
             ensemble=ensemble,
             voting=voting,
             patience=patience,
@@ -295,6 +297,7 @@ def format_plan(plan: "Plan") -> list[str]:
     lines = [
         f"{phrases.format_table(plan.table, plan.file)}{outer}",
         f"metric {phrases.format_metric(plan.metric, plan.table)}, {plan.protocol.folds} folds{kind}{sample}",
+        *([f"fixed: {plan.fixed}"] if plan.fixed else []),
     ]
     if plan.n_earlier >= plan.n_trials:
         return [*lines, f"{_format_trials(plan)}; ask for more with --trials"]

@@ -14,6 +14,9 @@ Value = float | int | str | bool | None
 
 # Marks a configuration outside the search space, among its values in files. No argument of Python has such a name.
 OUTSIDE = "metahp.outside"
+# Beside it: names of the arguments that a user fixed (`metahp.learners.fixed`), and a fixed seed of the learner.
+FIXED, SEED = "metahp.fixed", "metahp.seed"
+_MARKS = frozenset({OUTSIDE, FIXED, SEED})
 
 
 class Arguments(dict[str, Any]):
@@ -95,13 +98,19 @@ class Configuration(Mapping[str, Any]):
 
     @property
     def stored(self) -> dict[str, Value]:
-        """The hyperparameters as files keep them: with the mark of a configuration outside the search space."""
+        """The hyperparameters as files keep them: with the marks of a configuration outside the search space."""
         return dict(self.pairs)
 
     @property
     def hyperparameters(self) -> dict[str, Value]:
         """The hyperparameters by name, without the other arguments of the constructor."""
-        return {name: value for name, value in self.pairs if name != OUTSIDE}
+        return {name: value for name, value in self.pairs if name not in _MARKS}
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the learner that a user fixed; None where it is that of the protocol."""
+        seed = self.stored.get(SEED)
+        return int(seed) if isinstance(seed, int) else None
 
     @property
     def values(self) -> Arguments:

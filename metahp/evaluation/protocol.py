@@ -121,7 +121,8 @@ def measure(
     )
     folds: list[_Fold] = []
     best, pruned = -1, ""
-    for split, course in _fit_folds(learner, configuration, protocol.seed, made, len(parts), can_stop=stops_early):
+    seed = protocol.seed if configuration.seed is None else configuration.seed
+    for split, course in _fit_folds(learner, configuration, seed, made, len(parts), can_stop=stops_early):
         checkpoints = course.checkpoints if isinstance(course, Course) else _list_fine_checkpoints(space, configuration)
         test = parts[len(folds)][1]
         w_test = None if weights is None else weights[test]

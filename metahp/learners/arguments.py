@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metahp.core.configuration import Arguments, Configuration, Value
+from metahp.core.configuration import FIXED, Arguments, Configuration, Value
 from metahp.core.errors import InputError, OutOfRangeError, UnknownHyperparameterError, did_you_mean
 from metahp.core.space import Categorical, Hyperparameter, SearchSpace
 from metahp.core.task import TaskType
@@ -15,6 +15,8 @@ from metahp.learners.registry import LEARNERS, find_learner
 if TYPE_CHECKING:
     from metahp.learners.base import Learner
 
+# Texts that stand for other values than numbers and texts.
+_SPOKEN: dict[str, Value] = {"none": None, "true": True, "false": False}
 # Arguments that belong to the run and not to a configuration; these change no result, so they are left out.
 IDLE = ("n_jobs", "verbose", "verbosity", "silent", "warm_start", "importance_type", "oob_score")
 
@@ -22,9 +24,10 @@ IDLE = ("n_jobs", "verbose", "verbosity", "silent", "warm_start", "importance_ty
 def make_arguments(configuration: Configuration) -> dict[str, Any]:
     """The arguments of the learner's constructor; for a user's own objective, the values of the configuration."""
     bare = configuration.with_arguments(None)
-    if configuration.learner in LEARNERS:
-        return dict(find_learner(configuration.learner).constructor_arguments(bare))
-    return bare.hyperparameters
+    if configuration.learner not in LEARNERS:
+        return bare.hyperparameters
+    fixed = {} if configuration.seed is None else {"random_state": configuration.seed}
+    return {**find_learner(configuration.learner).constructor_arguments(bare), **fixed}
 
 
 def show_arguments(configuration: Configuration) -> Configuration:
@@ -45,14 +48,18 @@ def read_arguments(learner: "Learner", given: Mapping[str, Any], task_type: Task
     """
     space = learner.space(task_type)
     if isinstance(given, Arguments) and given.is_unchanged and given.configuration.arguments is not None:
-        return given.configuration.with_arguments(None)
-    values = {name: _make_plain(name, value) for name, value in given.items() if name not in IDLE}
+        bare = given.configuration.with_arguments(None)
+        if FIXED not in bare.stored:
+            return bare
+        # What another study fixed are values like the others here, its seed aside.
+        given = bare.hyperparameters
+    values = {name: make_plain(learner, name, value) for name, value in given.items() if name not in IDLE}
     values = convert_types(values, space)
     _drop_random_state(values)
     known = {name: value for name, value in values.items() if name in space.names}
     further = {name: value for name, value in values.items() if name not in space.names}
     for name, value in values.items():
-        _check(learner, space, name, value, task_type)
+        check_argument(learner, space, name, value, task_type)
     chosen = space.activate(known)
     configuration = Configuration.outside(learner.name, chosen)
     with suppress(OutOfRangeError):
@@ -68,7 +75,7 @@ def check_outside(configuration: Configuration, task_type: TaskType) -> bool:
     space = learner.space(task_type)
     try:
         for name, value in configuration.hyperparameters.items():
-            _check(learner, space, name, value, task_type)
+            check_argument(learner, space, name, value, task_type)
     except (UnknownHyperparameterError, OutOfRangeError):
         return False
     return True
@@ -92,7 +99,14 @@ def _convert_type(axis: Hyperparameter, value: Value) -> Value:
     return float(value)
 
 
-def _make_plain(name: str, value: Any) -> Value:
+def make_plain(learner: "Learner", name: str, value: Any) -> Value:
+    """A value as a configuration holds it: signs of monotone constraints as text, a number of numpy as one of Python.
+
+    Raises:
+        InputError: no configuration can hold it.
+    """
+    if name == learner.monotone_argument and isinstance(value, list | tuple | np.ndarray):
+        return ",".join(str(sign) for sign in value)
     plain = value.item() if isinstance(value, np.generic) else value
     if plain is None or isinstance(plain, bool | int | float | str):
         return plain
@@ -111,8 +125,12 @@ def _drop_random_state(values: dict[str, Value]) -> None:
         )
 
 
-def _check(learner: "Learner", space: SearchSpace, name: str, value: Value, task_type: TaskType) -> None:
-    """Refuse an argument or a value that the learner's constructor does not take."""
+def check_argument(learner: "Learner", space: SearchSpace, name: str, value: Value, task_type: TaskType) -> None:
+    """Refuse an argument or a value that the learner's constructor does not take.
+
+    Raises:
+        UnknownHyperparameterError, OutOfRangeError: it is refused.
+    """
     axis = next((axis for axis in space if axis.name == name), None)
     if axis is None and name not in learner.further_arguments(task_type):
         raise UnknownHyperparameterError(
@@ -129,6 +147,38 @@ def _check(learner: "Learner", space: SearchSpace, name: str, value: Value, task
             raise
     if not learner.takes(name, value, task_type):
         raise OutOfRangeError(f"{learner.name} takes no value {value!r} for '{name}' here.")
+
+
+def read_text(axis: Hyperparameter | None, text: str) -> Value:
+    """The value that a text means on an axis, or of an argument without one; the space refuses one that means none.
+
+    Raises:
+        InputError: the axis has whole numbers, and the text is another number.
+    """
+    if axis is None:
+        return _SPOKEN.get(text.lower(), _read_number(text))
+    specials = axis.choices if isinstance(axis, Categorical) else (*axis.below, *axis.above)
+    for special in specials:
+        if text.lower() == str(special).lower():
+            return special
+    if isinstance(axis, Categorical):
+        return text
+    number = _read_number(text)
+    if isinstance(number, float) and axis.is_integer:
+        if not number.is_integer():
+            raise InputError(f"'{axis.name}' is a whole number, got {text}.")
+        return int(number)
+    return number
+
+
+def _read_number(text: str) -> Value:
+    """The number that a text means; the text itself where it means none."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _is_same(value: Value, other: Any) -> bool:

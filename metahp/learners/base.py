@@ -31,6 +31,8 @@ FINE_CHECKPOINTS = (5, 10, 15, 20, 27, 35, 42, 50, 62, 75, 87, 100, 125, 150, 20
 _RUN_ARGUMENTS = ("random_state", "n_jobs", "verbose", "verbosity", "warm_start")
 # Names of learners become parts of file names, keys and commands.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
+# A sign for each feature: whether predictions rise or fall with it, or do either.
+_SIGNS = re.compile(r"-?[01](,-?[01])*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,8 @@ class Learner(ABC):
         iterations: Number of iterations that a finished model reports, for a learner without a learning curve.
         stops_early: Whether fewer iterations may be better, so that early stopping is useful.
         takes_labels: Whether the estimator takes classes by any name; otherwise it takes codes from 0 on.
+        monotone_argument: The constructor's argument that makes predictions rise (1) or fall (-1) with a feature; a
+            configuration has it as text, such as "1,0,-1", with a sign for each feature. Empty where there is none.
         suffix: Suffix of the file of a fitted model.
         file_format: Name of the format of that file, for messages.
         trusted_types: Classes of fitted estimators that may be loaded from a file, in addition to the classes of
@@ -124,6 +128,7 @@ class Learner(ABC):
     iterations: int = 1
     stops_early: bool = False
     takes_labels: bool = True
+    monotone_argument: str = ""
     suffix: str = "skops"
     file_format: str = "skops"
     trusted_types: tuple[type, ...] = ()
@@ -180,7 +185,8 @@ class Learner(ABC):
         """
         axis = next((axis for axis in self.space(task_type) if axis.name == name), None)
         if axis is None:
-            return name in self.further_arguments(task_type)
+            is_known = name in self.further_arguments(task_type)
+            return is_known and (name != self.monotone_argument or _SIGNS.fullmatch(str(value)) is not None)
         if isinstance(value, bool) or not isinstance(value, int | float) or not isinstance(axis, Number):
             return False
         return not axis.is_integer or float(value).is_integer()

@@ -80,6 +80,9 @@ _PARAMETERS: dict[str, Value] = {
     "max_drop": 50,
     "min_data_in_bin": 3,
     "min_data_per_group": 100.0,
+    "monotone_constraints": None,
+    "monotone_constraints_method": "basic",
+    "monotone_penalty": 0.0,
     "other_rate": 0.1,
     "path_smooth": 0.0,
     "skip_drop": 0.5,
@@ -96,6 +99,10 @@ _OF_CLASSES: dict[str, Value] = {
     "scale_pos_weight": 1.0,
 }
 _BOOSTING = ("gbdt", "dart", "goss")
+# Arguments of the estimator that a booster does not know, or whose predictions are no sums over its trees.
+_OF_ESTIMATOR = ("boosting_type", "class_weight", "objective")
+# Parameters by which rows are binned.
+_OF_BINS = ("max_bin", "min_data_in_bin", "subsample_for_bin", "use_missing", "zero_as_missing")
 # By whether it is a classification: values of the arguments of which not every value gives a model that
 # `lightgbm_text` accepts.
 _ALLOWED: dict[bool, dict[str, tuple[Value, ...]]] = {
@@ -115,6 +122,7 @@ class LightGBM(Learner):
     libraries = ("lightgbm",)
     design_size = 64
     stops_early = True
+    monotone_argument = "monotone_constraints"
     suffix = "txt"
     file_format = "LightGBM"
 
@@ -128,9 +136,11 @@ class LightGBM(Learner):
 
     def constructor_arguments(self, configuration: Configuration) -> dict[str, Any]:
         """Arguments of `LGBMClassifier` and `LGBMRegressor`; `subsample` has no effect without `subsample_freq`."""
-        arguments = configuration.hyperparameters
+        arguments: dict[str, Any] = configuration.hyperparameters
         if arguments["subsample"] != 1.0:
             arguments.setdefault("subsample_freq", 1)
+        if isinstance(signs := arguments.get("monotone_constraints"), str):
+            arguments["monotone_constraints"] = [int(sign) for sign in signs.split(",")]
         return arguments
 
     def further_arguments(self, task_type: TaskType) -> Mapping[str, Value]:
@@ -177,8 +187,8 @@ class LightGBM(Learner):
         return Course(checkpoints, predictions, run.fit_seconds, run.predict_seconds)
 
     def can_stop(self, configuration: Configuration) -> bool:
-        """Whether it lies in the search space; other arguments are those of the estimator, which trains at once."""
-        return not configuration.is_outside
+        """Whether a booster knows all its arguments; others are those of the estimator, which trains at once."""
+        return not any(name in configuration.hyperparameters for name in _OF_ESTIMATOR)
 
     def start(self, configuration: Configuration, split: Split, *, seed: int) -> "BoosterRun":
         """A booster without trees."""
@@ -270,7 +280,7 @@ class BoosterRun:
         if split.task_type is TaskType.MULTICLASS:
             parameters["num_class"] = split.n_classes
         start = time.perf_counter()
-        self._booster = lightgbm.Booster(parameters, _find_bins(split, int(arguments["min_child_samples"])))
+        self._booster = lightgbm.Booster(parameters, _find_bins(split, arguments))
         self.fit_seconds, self.predict_seconds = time.perf_counter() - start, 0.0
         self._raw: np.ndarray | float = 0.0
         self._n_predicted = 0
@@ -311,13 +321,15 @@ class _Bins(NamedTuple):
     n_bins: tuple[int, ...]
 
 
-def _find_bins(split: Split, fewest: int) -> lightgbm.Dataset:
-    """The training rows, binned as LightGBM bins them for trees with at least `fewest` rows in a leaf.
+def _find_bins(split: Split, arguments: Mapping[str, Any]) -> lightgbm.Dataset:
+    """The training rows, binned as LightGBM bins them for trees with at least `min_child_samples` rows in a leaf.
 
     LightGBM leaves out a feature that no such tree can split, so that `colsample_bytree` draws from the others. What
     is left out for two numbers of rows is left out for every number between: its bins are those of the smaller one.
     """
-    kept: list[_Bins] = split.memory.setdefault("lightgbm bins", [])
+    fewest = int(arguments["min_child_samples"])
+    binning = {name: arguments[name] for name in _OF_BINS if name in arguments}
+    kept: list[_Bins] = split.memory.setdefault(f"lightgbm bins {binning}", [])
     below = max((each for each in kept if each.fewest <= fewest), key=lambda each: each.fewest, default=None)
     above = min((each for each in kept if each.fewest >= fewest), key=lambda each: each.fewest, default=None)
     if below is not None and above is not None and below.n_bins == above.n_bins:
@@ -328,7 +340,7 @@ def _find_bins(split: Split, fewest: int) -> lightgbm.Dataset:
         weight=split.w_train,
         free_raw_data=True,
         categorical_feature=np.flatnonzero(split.is_categorical).tolist(),
-        params={"min_data_in_leaf": fewest, "num_threads": split.n_threads, "verbosity": -1},
+        params={**binning, "min_data_in_leaf": fewest, "num_threads": split.n_threads, "verbosity": -1},
     ).construct()
     n_bins = tuple(data.feature_num_bin(i) for i in range(split.X_train.shape[1]))
     kept.append(_Bins(fewest, data, n_bins))

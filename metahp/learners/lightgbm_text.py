@@ -27,6 +27,8 @@ _HEADER = (
     *("version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx", "objective"),
     *("feature_names", "feature_infos", "tree_sizes"),
 )
+# After the names of the features comes a line that only a model with monotone constraints has.
+_MONOTONE = _HEADER.index("feature_infos")
 _SPLITS = ("split_feature", "split_gain", "threshold", "decision_type", "left_child", "right_child")
 _LEAVES = ("leaf_value", "leaf_weight", "leaf_count")
 _NODES = ("internal_value", "internal_weight", "internal_count")
@@ -59,7 +61,11 @@ def check_text(data: bytes, expected: Expected) -> str:
     first_line, _, fields = head.partition(b"\n")
     if first_line != b"tree" or not blank:
         raise ValueError("expected a first line 'tree' and a header")
-    header = _parse_fields(fields.split(b"\n"), _HEADER, "header")
+    signs = expected.configuration.hyperparameters.get("monotone_constraints")
+    names = _HEADER if signs is None else (*_HEADER[:_MONOTONE], "monotone_constraints", *_HEADER[_MONOTONE:])
+    header = _parse_fields(fields.split(b"\n"), names, "header")
+    if signs is not None and header["monotone_constraints"] != str(signs).replace(",", " ").encode():
+        raise ValueError(f"expected the monotone constraints {signs}, found others")
     n_trees_per_iteration = _check_header(header, expected)
     n_trees = header["tree_sizes"].count(b" ") + 1 if header["tree_sizes"] else 0
     sizes = _parse_integers(header, "tree_sizes", n_trees, lowest=1).tolist()

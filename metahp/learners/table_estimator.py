@@ -76,7 +76,10 @@ class TableEstimator(BaseEstimator):
         for name, value in own.items():
             setattr(self, name, value)
         if changes := {name: value for name, value in parameters.items() if name not in own}:
-            arguments = {**make_arguments(self.configuration), **changes}
+            if self.configuration.seed is not None:
+                self.seed = self.configuration.seed
+            known = {k: v for k, v in make_arguments(self.configuration).items() if k != "random_state"}
+            arguments = {**known, **changes}
             self.configuration = read_arguments(find_learner(self.configuration.learner), arguments, self.task_type)
         return self
 
@@ -202,7 +205,7 @@ def fit_features(
         task_type,
         numeric=[name for name, category in zip(names, is_category, strict=True) if not category],
         categorical=[name for name, category in zip(names, is_category, strict=True) if category],
-        seed=seed,
+        seed=seed if configuration.seed is None else configuration.seed,
         n_jobs=n_jobs,
     )
     return fit_quietly(estimator, features.set_axis(names, axis=1), y, weights)

@@ -120,7 +120,7 @@ _OBJECTIVE = {
 _LEFT_OUT = (
     *("booster", "callbacks", "device", "early_stopping_rounds", "enable_categorical", "eval_metric", "feature_types"),
     *("importance_type", "missing", "multi_strategy", "num_parallel_tree", "objective", "validate_parameters"),
-    *("base_score", "feature_weights", "interaction_constraints", "monotone_constraints", "sampling_method"),
+    *("base_score", "feature_weights", "interaction_constraints", "sampling_method"),
     *("tree_method", "verbosity"),
 )
 
@@ -133,6 +133,7 @@ class XGBoost(Learner):
     extra = "xgboost"
     design_size = 40
     stops_early = True
+    monotone_argument = "monotone_constraints"
     takes_labels = False
     suffix = "json"
     file_format = "XGBoost"
@@ -144,6 +145,13 @@ class XGBoost(Learner):
     def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
         """Published defaults, by source."""
         return {**_PUBLISHED[task_type.is_classification], **_PUBLISHED_BOTH}
+
+    def constructor_arguments(self, configuration: Configuration) -> dict[str, Any]:
+        """Arguments of `XGBClassifier` and `XGBRegressor`."""
+        arguments: dict[str, Any] = configuration.hyperparameters
+        if isinstance(signs := arguments.get("monotone_constraints"), str):
+            arguments["monotone_constraints"] = tuple(int(sign) for sign in signs.split(","))
+        return arguments
 
     def further_arguments(self, task_type: TaskType) -> Mapping[str, Value]:
         """Arguments of `XGBClassifier` or `XGBRegressor`."""

@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -136,6 +136,7 @@ class Recommendation:
             configuration whose default has a known score.
         warnings: What a user should know about the table and the advice, one sentence each.
         seed: Seed of the estimators that `estimators` makes.
+        n_jobs: Number of their threads by learner, where the user fixed it.
     """
 
     task: Task
@@ -154,6 +155,7 @@ class Recommendation:
     reference_learner: str = ""
     warnings: tuple[str, ...] = ()
     seed: int = 0
+    n_jobs: Mapping[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Recommendation({self._summarise()})"
@@ -239,7 +241,14 @@ class Recommendation:
     def estimators(self) -> list[TableEstimator]:
         """Unfitted scikit-learn estimators in order, for the columns that the recommendation was asked with."""
         return [
-            TableEstimator(item.configuration, self.task.type, self.preparation, seed=self.seed) for item in self.items
+            TableEstimator(
+                item.configuration,
+                self.task.type,
+                self.preparation,
+                seed=self.seed,
+                n_jobs=self.n_jobs.get(item.learner, 1),
+            )
+            for item in self.items
         ]
 
     def frame(self) -> pd.DataFrame:

@@ -61,7 +61,8 @@ class Transfer:
         prior: The prior of this task from past tasks.
         spaces: Search spaces, one per learner.
         table: The only configurations to suggest beside the warm points (a look-up table); None for the whole spaces,
-            where the prior's candidates are a part of the pool.
+            where the known configurations are a part of the pool.
+        known: Known configurations of the spaces; None for the prior's candidates.
         warm: Suggestions to give first, in this order.
         stopped_early: Learners with early stopping: their trials may keep fewer iterations than were asked for, so
             they are asked for longer runs.
@@ -81,6 +82,7 @@ class Transfer:
         spaces: Sequence[SearchSpace],
         *,
         table: Sequence[Configuration] | None = None,
+        known: Sequence[Configuration] | None = None,
         warm: Sequence[Suggestion] = (),
         stopped_early: Collection[str] = (),
         seed: int,
@@ -98,7 +100,7 @@ class Transfer:
         self._device = find_torch_device(device)
         self._settings = settings or MixtureSettings()
         self._is_table = table is not None
-        candidates = prior.candidates if table is None else table
+        candidates = (prior.candidates if known is None else known) if table is None else table
         self._stopped_early = frozenset(
             space.learner for space in spaces if space.learner in stopped_early and space.iteration_axis
         )

@@ -31,6 +31,7 @@ from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
 from metahp.evaluation.splits import WEIGHTED
 from metahp.learners.arguments import make_arguments
+from metahp.learners.fixed import NOTHING_FIXED, Fixed
 from metahp.learners.registry import find_learner
 from metahp.results.model import TunedModel
 from metahp.results.owner import BEST
@@ -75,6 +76,7 @@ class ResultContent:
         ensemble: What to report of the ensemble (JSON-ready); None without.
         warm_start: What to report of the warm start (JSON-ready); None without.
         outlook: What to report of the gain that more time is expected to bring (JSON-ready); None without.
+        fixed: What the user fixed.
 
     Raises:
         InputError: the best configuration has no complete trial, or there is no model of a table.
@@ -97,6 +99,7 @@ class ResultContent:
     ensemble: Mapping[str, Any] | None = None
     warm_start: Mapping[str, Any] | None = None
     outlook: Mapping[str, Any] | None = None
+    fixed: Fixed = NOTHING_FIXED
     best_trial: Trial = field(init=False)
 
     def __post_init__(self) -> None:
@@ -245,6 +248,7 @@ def _describe_best(content: ResultContent, files: list[str]) -> dict[str, Any]:
         # An objective decides itself how it measures.
         "protocol": asdict(content.protocol) if is_table else None,
         "seed": content.seed,
+        "fixed": content.fixed.shown or None,
         "command": content.command,
         "versions": {package: version(package) for package in _list_packages(content)},
         "files": files,
@@ -274,6 +278,7 @@ def _make_script(content: ResultContent) -> str | None:
             verb="found",
             expectation=f"{content.metric.label} when tuned: {score:.4g} ({protocol.folds}-fold cross-validation of "
             f"{trial.n_rows:,} rows, and selected on it).{left_out}",
+            n_jobs=content.fixed.n_jobs.get(content.best.learner, 1),
             folds=ScriptFolds(
                 protocol.folds,
                 "" if kind == WEIGHTED else kind,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Never, Self, TypeVar
 
 import numpy as np
@@ -326,11 +327,13 @@ def fit_model(
     seed: int,
     is_voting: bool = False,
     n_jobs: int = 1,
+    fixed_n_jobs: Mapping[str, int] = MappingProxyType({}),
     sample_weight: np.ndarray | None = None,
 ) -> TunedModel:
     """The tuned model of (configuration, weight) members, each fitted on all rows of a table.
 
-    `sample_weight` are the weights of the rows, shape (n,); None where all are equal.
+    `fixed_n_jobs` has the number of threads by learner, in place of `n_jobs`. `sample_weight` are the weights of the
+    rows, shape (n,); None where all are equal.
     """
     fitted = (
         _fit_member(
@@ -340,7 +343,7 @@ def fit_model(
             table.y,
             table.task.type,
             seed=seed,
-            n_jobs=n_jobs,
+            n_jobs=fixed_n_jobs.get(configuration.learner, n_jobs),
             sample_weight=sample_weight,
         )
         for configuration, weight in members

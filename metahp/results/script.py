@@ -68,6 +68,7 @@ def make_recommendation_script(recommendation: Recommendation, table: Table, pat
         seed=recommendation.seed,
         verb="recommends",
         expectation=_write_expectation(recommendation),
+        n_jobs=recommendation.n_jobs.get(recommendation.best.learner, 1),
     )
 
 
@@ -81,6 +82,7 @@ def make_training_script(
     verb: str,
     expectation: str,
     folds: ScriptFolds = ScriptFolds(),
+    n_jobs: int = 1,
 ) -> str:
     """A script that trains `configuration` on the file `path`, which `table` was read from.
 
@@ -93,6 +95,7 @@ def make_training_script(
         verb: What metahp did to the hyperparameters: it "recommends" or "found" them.
         expectation: A sentence on what score to expect.
         folds: Of the cross-validation.
+        n_jobs: Number of threads of the model.
 
     Raises:
         InputError: pandas has no reader for the format of the file.
@@ -103,9 +106,13 @@ def make_training_script(
     if not table.is_categorical.any():
         categorical = []
     configuration = configuration.with_arguments(None)
-    estimator = learner.estimator(configuration, table.task.type, numeric=numeric, categorical=categorical, seed=seed)
+    estimator = learner.estimator(
+        configuration, table.task.type, numeric=numeric, categorical=categorical, seed=seed, n_jobs=n_jobs
+    )
     is_adapted = isinstance(estimator, Pipeline) and estimator.steps[0][0] == "adapt"
     model = write_value(estimator[-1] if is_adapted else estimator, imports)
+    if configuration.seed is not None:
+        model = model.replace("random_state=SEED", f"random_state={configuration.seed}")
     ending = _write_ending(metric, table, folds, imports, name_weights(estimator[-1] if is_adapted else estimator))
     path = make_local_path(path)
     constants = [f"PATH = {write_value(path, set())}", f"TARGET = {write_value(table.target, set())}", f"SEED = {seed}"]

@@ -5,13 +5,11 @@ from typing import Any
 
 from metahp.core.configuration import Arguments, Configuration, Given, Value
 from metahp.core.errors import InputError, UnknownHyperparameterError, did_you_mean
-from metahp.core.space import Categorical, Hyperparameter, SearchSpace
+from metahp.core.space import SearchSpace
 from metahp.core.task import TaskType
-from metahp.learners.arguments import convert_types, read_arguments
+from metahp.learners.arguments import convert_types, read_arguments, read_text
+from metahp.learners.fixed import Fixed
 from metahp.learners.registry import find_learner
-
-# Texts that stand for other values than numbers and texts.
-_SPOKEN: dict[str, Value] = {"none": None, "true": True, "false": False}
 
 
 def read_configurations(
@@ -30,12 +28,31 @@ def read_configurations(
     return [_read_configuration(item, spaces, task_type) for item in given]
 
 
+def apply_fixed(own: Sequence[Configuration], fixed: Fixed) -> list[Configuration]:
+    """The user's own configurations with what is fixed.
+
+    Raises:
+        InputError: one of them has another value, which is not the library's default.
+    """
+    for configuration in own if fixed else ():
+        of_learner = fixed.by_learner[configuration.learner]
+        usual = of_learner.space.default.hyperparameters
+        for name, value in configuration.hyperparameters.items():
+            wanted = of_learner.values.get(name, value)
+            if value not in (wanted, usual.get(name, wanted)):
+                raise InputError(
+                    f"`configurations` has {name}={value!r}, and `fixed` has {name}={wanted!r}; leave out one of them.",
+                    argument="fixed",
+                )
+    return [fixed.apply(each) for each in own]
+
+
 def _read_configuration(given: Given, spaces: Sequence[SearchSpace], task_type: TaskType | None) -> Configuration:
     learner, values = _find_values(given)
     space = _find_space(learner, list(values), spaces, task_type)
     if isinstance(given, str):
         axes = {axis.name: axis for axis in space}
-        values = {name: _read_value(axes.get(name), str(text)) for name, text in values.items()}
+        values = {name: read_text(axes.get(name), str(text)) for name, text in values.items()}
     if task_type is None:
         return space.configuration(convert_types(values, space))
     return read_arguments(find_learner(space.learner), values, task_type)
@@ -97,31 +114,3 @@ def _list_names(space: SearchSpace, task_type: TaskType | None) -> Collection[st
     if task_type is None:
         return space.names
     return {*space.names, *find_learner(space.learner).further_arguments(task_type)}
-
-
-def _read_value(axis: Hyperparameter | None, text: str) -> Value:
-    """The value that a text means on an axis; the space refuses a text that means none."""
-    if axis is None:
-        return _SPOKEN.get(text.lower(), _read_number(text))
-    specials = axis.choices if isinstance(axis, Categorical) else (*axis.below, *axis.above)
-    for special in specials:
-        if text.lower() == str(special).lower():
-            return special
-    if isinstance(axis, Categorical):
-        return text
-    number = _read_number(text)
-    if isinstance(number, float) and axis.is_integer:
-        if not number.is_integer():
-            raise InputError(f"'{axis.name}' is a whole number, got {text}.")
-        return int(number)
-    return number
-
-
-def _read_number(text: str) -> Value:
-    """The number that a text means; the text itself where it means none."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -1,6 +1,8 @@
 """The final model of a study, fitted when it is first asked for."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ class FinalModel:
         seed: Its seed.
         is_voting: Whether its members vote.
         n_jobs: How many threads fit it.
+        fixed_n_jobs: How many threads fit a member of a learner, in place of `n_jobs`.
         sample_weight: Weights of the table's rows, shape (n,); None where all are equal.
     """
 
@@ -37,11 +40,17 @@ class FinalModel:
         seed: int,
         is_voting: bool,
         n_jobs: int,
+        fixed_n_jobs: Mapping[str, int] = MappingProxyType({}),
         sample_weight: np.ndarray | None = None,
     ) -> None:
         self._table: Table | None = table
         self._members, self._metric, self._best = members, metric, best
-        self._options: dict[str, Any] = {"seed": seed, "is_voting": is_voting, "n_jobs": n_jobs}
+        self._options: dict[str, Any] = {
+            "seed": seed,
+            "is_voting": is_voting,
+            "n_jobs": n_jobs,
+            "fixed_n_jobs": dict(fixed_n_jobs),
+        }
         self._weights = sample_weight
         self._model: TunedModel | None = None
 

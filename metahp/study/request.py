@@ -218,6 +218,7 @@ class TableSettings:
         is_ensemble: Whether the final model is the ensemble.
         is_voting: Whether members of the ensemble vote, instead of averaging probabilities.
         on_start: Called with the `Plan` of the study.
+        fixed: Arguments that all configurations have, as given (`metahp.learners.read_fixed`); None for none.
     """
 
     metric: str | None
@@ -229,6 +230,7 @@ class TableSettings:
     is_ensemble: bool
     is_voting: bool
     on_start: Callable[[Any], None]
+    fixed: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -51,6 +51,7 @@ class Plan:
         warnings: What a user should know.
         is_learning: Whether defaults are tried while past tasks are asked, as under a time limit: nothing is known of
             the warm start yet.
+        fixed: What is fixed in all configurations, in words; empty for nothing.
     """
 
     table: Table
@@ -67,6 +68,7 @@ class Plan:
     is_recorded: bool
     warnings: tuple[str, ...]
     is_learning: bool = False
+    fixed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -260,7 +262,7 @@ def make_result(
         best_trial_=shown[trials.trials.index(best)],
         trials=tuple(shown),
         n_earlier=trials.n_earlier,
-        defaults={learner: space.default for learner, space in trials.spaces.items()},
+        defaults={learner: trials.fixed.apply(space.default) for learner, space in trials.spaces.items()},
         ended=ended,
         n_recorded=trials.n_recorded,
         n_past_tasks=n_past_tasks,

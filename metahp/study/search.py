@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 from metahp.core.configuration import Configuration
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
+from metahp.learners.fixed import Fixed
 from metahp.refinement.strategy import Observation, Strategy, Suggestion, estimate_gains
 
 # Before the search chooses, a trial of another learner's default may take this share of the time that is left.
@@ -133,6 +134,41 @@ class LateSearch:
                 search.strategy.tell(observation)
             self.search = search
         return self.search
+
+
+class Fixing:
+    """A `Strategy` whose configurations have fixed arguments, which the strategy behind it does not see.
+
+    Args:
+        strategy: Searches the narrow spaces.
+        fixed: What is fixed.
+    """
+
+    def __init__(self, strategy: Strategy, fixed: Fixed) -> None:
+        self._strategy, self._fixed = strategy, fixed
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether the strategy could not be made ready in time."""
+        return bool(getattr(self._strategy, "is_out_of_time", False))
+
+    def ask(self) -> Suggestion | None:
+        """The next configuration, with what is fixed; None where none is left."""
+        suggestion = self._strategy.ask()
+        return (
+            None
+            if suggestion is None
+            else replace(suggestion, configuration=self._fixed.apply(suggestion.configuration))
+        )
+
+    def tell(self, observation: Observation) -> None:
+        """Pass on a trial without what is fixed."""
+        run = None if observation.run is None else self._fixed.strip(observation.run)
+        self._strategy.tell(replace(observation, configuration=self._fixed.strip(observation.configuration), run=run))
+
+    def estimate_gains(self) -> np.ndarray | None:
+        """Expected decrease of the best loss with further trials; None where it is not known."""
+        return estimate_gains(self._strategy)
 
 
 def order_suggestions(

@@ -1,12 +1,14 @@
 """The strategy of a study, and the configurations that it begins with."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from metahp.core.configuration import Configuration
 from metahp.core.space import SearchSpace
 from metahp.core.trial import Origin
+from metahp.learners.fixed import NOTHING_FIXED, Fixed
 from metahp.refinement.pace import Pace
 from metahp.refinement.strategies import make_named_strategy
 from metahp.refinement.strategy import Observation, Strategy, Suggestion, estimate_gains
@@ -30,19 +32,24 @@ def make_search(
     stopped_early: Collection[str] = (),
     budget: Budget | None = None,
     growing: Growing | None = None,
+    fixed: Fixed = NOTHING_FIXED,
 ) -> Search:
     """The search that was asked for.
 
     Args:
         start: What was asked for.
         past: What past tasks say.
-        spaces: Search spaces, one per learner.
+        spaces: Search spaces, one per learner; where something is fixed, the narrow ones.
         own: The user's own configurations.
         seed: Seed of the strategy.
         stopped_early: Learners of which fewer iterations may be kept than are asked for.
         budget: The limits of the study; with a time limit and known costs, time counts in every choice.
         growing: Tells how many of the rows trials use now; None for all.
+        fixed: What is fixed, which the strategy sees as narrow spaces (`Fixing`).
     """
+    if fixed:
+        points = {each: point.origin for point in past.points for each in fixed.restrict([point.configuration])}
+        past = replace(past, points=tuple(Suggestion(each, origin) for each, origin in points.items()))
     outside = [Suggestion(each, Origin.USER) for each in dict.fromkeys(own) if each.is_outside]
     inside = [each for each in own if not each.is_outside]
     suggestions = order_suggestions(inside, past.points, [space.default for space in spaces])
@@ -56,8 +63,9 @@ def make_search(
             measure_share=lambda: budget.seconds_left / limit,
         )
         suggestions = pace.order(suggestions, past.prior, most=SHARE_OF_DEFAULT)
+    known = fixed.restrict(past.prior.candidates) if fixed and past.prior is not None else None
     strategy, name = make_strategy(
-        start, past.prior, spaces, suggestions, seed=seed, stopped_early=stopped_early, pace=pace
+        start, past.prior, spaces, suggestions, seed=seed, stopped_early=stopped_early, pace=pace, known=known
     )
     device = strategy.device if isinstance(strategy, Transfer) else None
     return Search(
@@ -74,6 +82,7 @@ def make_strategy(
     seed: int,
     stopped_early: Collection[str] = (),
     pace: Pace | None = None,
+    known: Sequence[Configuration] | None = None,
 ) -> tuple[Strategy, str]:
     """The strategy that was asked for, or what takes its place without a prior, and its name.
 
@@ -85,10 +94,18 @@ def make_strategy(
         seed: Seed of the strategy.
         stopped_early: Learners of which fewer iterations may be kept than are asked for.
         pace: Costs of trials and the time that is left; None where time does not count.
+        known: Known configurations of the spaces; None for the prior's candidates.
     """
     if start.strategy == TRANSFER and prior is not None:
         transfer = Transfer(
-            prior, spaces, warm=suggestions, stopped_early=stopped_early, seed=seed, device=start.device, pace=pace
+            prior,
+            spaces,
+            known=known,
+            warm=suggestions,
+            stopped_early=stopped_early,
+            seed=seed,
+            device=start.device,
+            pace=pace,
         )
         return transfer, TRANSFER
     name = WITHOUT_PAST if start.strategy == TRANSFER else start.strategy

@@ -20,12 +20,14 @@ from metahp.evaluation.processes import TrialProcesses, choose_threads
 from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import MULTIPLE, MULTIPLE_OF_TIME, find_pruning
 from metahp.evaluation.runner import Job, Workload
+from metahp.learners.fixed import NOTHING_FIXED, Fixed
+from metahp.learners.read_fixed import read_fixed
 from metahp.learners.registry import find_learner
 from metahp.refinement.strategy import Suggestion
 from metahp.results.content import ResultContent
 from metahp.results.directory import write_result
 from metahp.results.model import TunedModel
-from metahp.study.configurations import read_configurations
+from metahp.study.configurations import apply_fixed, read_configurations
 from metahp.study.ensemble import (
     Ensemble,
     can_keep_predictions,
@@ -42,7 +44,7 @@ from metahp.study.result import Plan, TuneResult, make_result
 from metahp.study.rows import Rows
 from metahp.study.run import run_study
 from metahp.study.rungs import Stage, climb_rungs
-from metahp.study.search import LateSearch, Search
+from metahp.study.search import Fixing, LateSearch, Search
 from metahp.study.trials import WARM, Storage, StudyTrials
 
 logger = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ class Beginning:
         spaces: Search spaces, one per learner.
         own: The user's own configurations.
         stopped_early: Learners of which fewer iterations may be kept than are asked for.
+        fixed: What is fixed; the spaces and the user's own configurations are narrow, as a strategy sees them.
         growing: Tells how many of the rows trials use now.
     """
 
@@ -89,6 +92,7 @@ class Beginning:
     spaces: Sequence[SearchSpace]
     own: Sequence[Configuration]
     stopped_early: Sequence[str]
+    fixed: Fixed = NOTHING_FIXED
     growing: Growing = field(default_factory=Growing)
 
 
@@ -106,12 +110,23 @@ def tune_table(
     rows, metric = table_request.rows, table_request.metric
     check_metric(rows.table, metric.name, rows.protocol, rows.splits)
     spaces = [find_learner(name).space(rows.table.task.type) for name in table_request.learners]
-    own = read_configurations(request.start.configurations, spaces, rows.table.task.type)
-    trials = storage.open_trials(rows.table.task.id, rows.protocol, metric, spaces)
-    beginning = Beginning(trials=trials, spaces=spaces, own=own, stopped_early=_find_stopped_early(table_request))
+    fixed = read_fixed(table_request.settings.fixed, table_request.learners, rows.table)
+    own = apply_fixed(read_configurations(request.start.configurations, spaces, rows.table.task.type), fixed)
+    trials = storage.open_trials(rows.table.task.id, rows.protocol, metric, spaces, fixed)
+    beginning = Beginning(
+        trials=trials,
+        spaces=fixed.narrow(spaces),
+        own=[fixed.strip(each) for each in own],
+        stopped_early=_find_stopped_early(table_request, fixed),
+        fixed=fixed,
+    )
     search = begin(beginning)
     ready = search if isinstance(search, Search) else None
-    warnings = (*rows.table.warnings, *(ready.past.notes if ready else ()), *_find_notes(table_request, trials))
+    warnings = (
+        *rows.table.warnings,
+        *(ready.past.notes if ready else ()),
+        *_find_notes(request, table_request, trials),
+    )
     table_request.settings.on_start(
         Plan(
             table=rows.table,
@@ -128,6 +143,7 @@ def tune_table(
             n_test_rows=0 if rows.outer is None else len(rows.outer),
             is_recorded=storage.base is not None,
             warnings=warnings,
+            fixed=fixed.describe(),
         )
     )
     with interrupts.hold_signals() as held:
@@ -150,6 +166,7 @@ def tune_table(
             seed=request.seed,
             is_voting=table_request.settings.is_voting and len(members) > 1,
             n_jobs=request.n_jobs,
+            fixed_n_jobs=fixed.n_jobs,
             sample_weight=rows.weights,
         )
         if request.budget.timeout is not None:
@@ -172,20 +189,24 @@ def tune_table(
             fit=fit,
         )
         if storage.directory is not None:
-            _write_result(storage.directory, request, table_request, result)
+            _write_result(storage.directory, request, table_request, result, fixed)
         storage.ingest(request.budget.seconds_left)
         return replace(result, ended="interrupted") if held.is_waiting else result
 
 
-def _find_stopped_early(table_request: TableRequest) -> list[str]:
+def _find_stopped_early(table_request: TableRequest, fixed: Fixed) -> list[str]:
     """The learners of which fewer iterations may be kept than are asked for."""
     if not table_request.settings.stops_early:
         return []
-    return [name for name in table_request.learners if find_learner(name).stops_early]
+    return [
+        name for name in table_request.learners if find_learner(name).stops_early and not fixed.has_iterations(name)
+    ]
 
 
-def _find_notes(table_request: TableRequest, trials: StudyTrials) -> Iterator[str]:
+def _find_notes(request: Request, table_request: TableRequest, trials: StudyTrials) -> Iterator[str]:
     """What a user should know before the first trial."""
+    if not request.start.is_cold and (note := trials.fixed.find_note()):
+        yield note
     task, metric = table_request.rows.table.task, table_request.metric
     if not can_keep_predictions(table_request.rows.table):
         yield f"the result is a single model, as predictions of {task.n_rows:,} rows are too many for an ensemble"
@@ -219,12 +240,17 @@ def _run_trials(
 ) -> tuple[Stage, list[str]]:
     """What the last rung with a complete trial has, and what a user should know of the rungs."""
     rows, growing = table_request.rows, beginning.growing
-    growing.strategy = search.strategy if isinstance(search, Search) else search
+    strategy = search.strategy if isinstance(search, Search) else search
+    growing.strategy = Fixing(strategy, beginning.fixed) if beginning.fixed else strategy
     rungs = plan_rungs(rows.table.task, rows.protocol, request.budget.timeout)
     trials = beginning.trials
     logs = [
         storage.open_trials(
-            trials.task, replace(rows.protocol, max_rows=rung.n_rows), trials.metric, list(beginning.spaces)
+            trials.task,
+            replace(rows.protocol, max_rows=rung.n_rows),
+            trials.metric,
+            list(trials.spaces.values()),
+            trials.fixed,
         )
         for rung in rungs[:-1]
     ]
@@ -288,6 +314,7 @@ def _prepare_jobs(
         comparable = [trial for trial in trials.trials if not _is_unmeasured(trial, metric)]
         # Others are compared with these, so they are measured to the end, and as they are.
         is_whole = suggestion.origin in (Origin.USER, Origin.DEFAULT)
+        has_iterations = trials.fixed.has_iterations(suggestion.configuration.learner)
         return Job(
             source=workload,
             task=trials.task,
@@ -301,7 +328,7 @@ def _prepare_jobs(
                 if settings.is_pruned and not is_whole
                 else None
             ),
-            early_stopping=metric.name if settings.stops_early and not is_whole else "",
+            early_stopping=metric.name if settings.stops_early and not is_whole and not has_iterations else "",
             n_threads=n_threads,
         )
 
@@ -380,7 +407,9 @@ def _score_outer_rows(
         return (math.nan, 0), [*notes, f"the best model has no test score: {error}"]
 
 
-def _write_result(directory: Path, request: Request, table_request: TableRequest, result: TuneResult) -> None:
+def _write_result(
+    directory: Path, request: Request, table_request: TableRequest, result: TuneResult, fixed: Fixed
+) -> None:
     ensemble = result.ensemble_
     write_result(
         directory,
@@ -402,5 +431,6 @@ def _write_result(directory: Path, request: Request, table_request: TableRequest
             ensemble=None if ensemble is None else ensemble.to_dict(),
             warm_start=result.warm_start(),
             outlook=result.describe_outlook(),
+            fixed=fixed,
         ),
     )

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from metahp.learners.arguments import make_arguments
 
 logger = logging.getLogger(__name__)
 
-BEST_SO_FAR = "best_so_far.json"
+BEST_SO_FAR, FIXED = "best_so_far.json", "fixed.json"
 _ARCHIVE_NAME = re.compile(r"(\d{1,9})-([0-9a-f]+)\.npz")
 # This module writes no larger archive of predictions; unpacked, a larger one could fill the memory.
 MAX_ARCHIVE_BYTES = 1 << 26
@@ -33,12 +33,18 @@ class TrialFolder:
 
     Args:
         folder: Where they lie; it is made with the first trial.
+        fixed: What the user fixed in all trials, as JSON data by learner; kept as `fixed.json`.
+
+    Raises:
+        InputError: the folder has trials with other fixed arguments.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fixed: Mapping[str, Any] | None = None) -> None:
         self._folder = folder
         self._journal = Journal(folder / "journal")
         self._numbers = self._read_numbers()
+        self._fixed = dict(fixed or {})
+        self._check_fixed()
         self._next_number = max(self._numbers.values(), default=-1) + 1
 
     def read_trials(self) -> list[Trial]:
@@ -56,6 +62,9 @@ class TrialFolder:
             InputError: they cannot be written.
         """
         try:
+            if self._fixed and not (self._folder / FIXED).exists():
+                self._folder.mkdir(parents=True, exist_ok=True)
+                write_file(self._folder / FIXED, (json.dumps(self._fixed, indent=2) + "\n").encode())
             self._journal.append(trials)
         except OSError as error:
             raise self._explain(error) from error
@@ -122,6 +131,23 @@ class TrialFolder:
         sweep(self._folder)
         names = [_ARCHIVE_NAME.fullmatch(path.name) for path in self._folder.iterdir()]
         return {name[2]: int(name[1]) for name in names if name}
+
+    def _check_fixed(self) -> None:
+        if not self._numbers:
+            return
+        path = self._folder / FIXED
+        try:
+            kept = json.loads(path.read_bytes()) if path.exists() else {}
+            is_same = kept == {} if not self._fixed else all(kept[name] == self._fixed[name] for name in self._fixed)
+        except (OSError, ValueError, TypeError, KeyError):
+            kept, is_same = None, False
+        if not is_same:
+            earlier = "others" if kept is None else json.dumps(kept)
+            raise InputError(
+                f"The trials in '{self._folder.parent.parent}' have the fixed arguments {earlier}, this call has "
+                f"{json.dumps(self._fixed)}. Give the same `fixed`, or another `output`.",
+                argument="fixed",
+            )
 
     def _make_path(self, number: int, trial_id: str) -> Path:
         return self._folder / f"{number:05d}-{trial_id}.npz"

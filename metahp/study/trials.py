@@ -21,6 +21,7 @@ from metahp.evaluation.backend import Outcome
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.fixed import NOTHING_FIXED, Fixed
 from metahp.refinement.strategy import Observation
 from metahp.results.directory import STUDY
 from metahp.study.loop import count_since_best, find_best, is_scored, observe_all, observe_outcome
@@ -54,6 +55,10 @@ class StudyTrials:
         base: Where finished trials are recorded; None where they are not.
         recorded: Trials of the task that were recorded there earlier; None where it cannot be read.
         folder: Where trials, their order and predictions are kept too; None for nowhere.
+        fixed: What the user fixed; trials without just that are left alone.
+
+    Raises:
+        InputError: the folder has trials with other fixed arguments.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class StudyTrials:
         base: KnowledgeBase | None,
         recorded: Sequence[Trial] | None,
         folder: Path | None,
+        fixed: Fixed = NOTHING_FIXED,
     ) -> None:
         self.task = task
         self.protocol = protocol
@@ -73,8 +79,9 @@ class StudyTrials:
         self.spaces: Mapping[str, SearchSpace] = {space.learner: space for space in spaces}
         self.trials: list[Trial] = []
         self.predictions: dict[str, np.ndarray] = {}
+        self.fixed = fixed
         self._base = base
-        self._folder = None if folder is None else TrialFolder(folder)
+        self._folder = None if folder is None else TrialFolder(folder, fixed.described)
         self._is_warned = False
         self._n_unrecorded = 0
         # Archives are named by the ids under which trials were recorded, whatever version of the space these are of.
@@ -140,7 +147,7 @@ class StudyTrials:
 
     def find_best_default(self) -> Trial | None:
         """The best complete trial of a learner's default; None where there is none."""
-        defaults = {space.default for space in self.spaces.values()}
+        defaults = {self.fixed.apply(space.default) for space in self.spaces.values()}
         return self.find_best(lambda trial: trial.configuration in defaults)
 
     def find_number(self, trial: Trial) -> int:
@@ -172,7 +179,11 @@ class StudyTrials:
         """
         in_folder = self._folder.read_trials() if self._folder else []
         of_base, of_folder = (
-            {trial.id: trial for trial in trials if trial.task == self.task and trial.protocol == self.protocol}
+            {
+                trial.id: trial
+                for trial in trials
+                if trial.task == self.task and trial.protocol == self.protocol and self.fixed.is_in(trial.configuration)
+            }
             for trials in (recorded or (), in_folder)
         )
         if recorded is not None and (missing := [trial for key, trial in of_folder.items() if key not in of_base]):
@@ -229,14 +240,23 @@ class Storage:
     # Trials by task, read once: the snapshot is closed before a study on growing samples opens its next trials.
     _recorded: dict[str, list[Trial] | None] = field(default_factory=dict, init=False, repr=False)
 
-    def open_trials(self, task: str, protocol: Protocol, metric: Metric, spaces: Sequence[SearchSpace]) -> StudyTrials:
+    def open_trials(
+        self,
+        task: str,
+        protocol: Protocol,
+        metric: Metric,
+        spaces: Sequence[SearchSpace],
+        fixed: Fixed = NOTHING_FIXED,
+    ) -> StudyTrials:
         """The trials of a task so far; arguments as for `StudyTrials`."""
         key = hashlib.blake2b(f"{task} {protocol}".encode(), digest_size=8).hexdigest()
         folder = None if self.directory is None else self.directory / STUDY / key
         if task not in self._recorded:
             self._recorded[task] = [] if self.base is None else self._read_recorded(task)
         recorded = self._recorded[task]
-        return StudyTrials(task, protocol, metric, spaces, base=self.base, recorded=recorded, folder=folder)
+        return StudyTrials(
+            task, protocol, metric, spaces, base=self.base, recorded=recorded, folder=folder, fixed=fixed
+        )
 
     def close_snapshot(self) -> None:
         """Give up the file of the knowledge base, which other processes wait for; no trial is read after this."""

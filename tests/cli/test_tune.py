@@ -197,6 +197,8 @@ def test_the_progress_shows_what_fits_and_cuts_nothing(width: int) -> None:
         (["--try", "CC=1"], 2, "'CC' is not a hyperparameter of linear.*Did you mean 'C'"),
         (["--try", "C"], 2, "--try takes key=value pairs"),
         (["--try", "C=high"], 2, "'C' is a number in"),
+        (["--fixed", "CC=1"], 2, "--fixed has 'CC', which is no argument of linear.*Did you mean 'C'"),
+        (["--fixed", "C"], 2, "--fixed takes NAME=VALUE or LEARNER:NAME=VALUE, got 'C'"),
         (["--group", "nope"], 2, "No column is called 'nope'"),
         (["--group", "target"], 2, "is the target"),
         (["--time", "petal length (cm)", "--cv", "60"], 2, "different times"),
@@ -218,6 +220,17 @@ def test_what_cannot_be_used_is_one_line_and_code_2(
     assert len(error) == 1
     assert re.search(words, error[0])
     assert not (file.parent / "out").exists()
+
+
+def test_what_is_fixed_is_said_and_kept(file: Path, base: KnowledgeBase, capsys: pytest.CaptureFixture[str]) -> None:
+    words = arguments(file, base, "--trials", "2")
+    assert main([*words, "--fixed", "linear:C=0.5", "--fixed", "random_state=3"]) == 0
+    assert "\nfixed: random_state 3, C 0.5\n" in capsys.readouterr().err
+    described = json.loads((file.parent / "out" / "best.json").read_text())
+    assert described["fixed"] == {"linear": {"random_state": 3, "C": 0.5}}
+    assert described["best"]["configuration"]["C"] == 0.5
+    assert main(words) == 2
+    assert "Give the same --fixed, or another --output" in capsys.readouterr().err
 
 
 def test_an_output_that_is_a_file_is_refused(
