@@ -47,7 +47,28 @@ def read_fixed(given: GivenFixed | None, learners: Sequence[str], table: Table) 
     return Fixed(by_learner=read)
 
 
-class _Text(str):
+def leave_out(given: GivenFixed | None, learners: Sequence[str], task_type: TaskType) -> tuple[tuple[str, ...], str]:
+    """The learners that take all that is fixed for all of them, and a line about the others; empty without others.
+
+    Where none takes it all, these are all learners: `read_fixed` then says what is wrong.
+    """
+    flat = _sort(given, learners)[0] if given else {}
+    untaken = {
+        name: [each for each in flat if each not in _list_names(find_learner(name), task_type)] for name in learners
+    }
+    kept = tuple(name for name in learners if not untaken[name])
+    if not kept or len(kept) == len(learners):
+        return tuple(learners), ""
+    names = dict.fromkeys(each for listed in untaken.values() for each in listed)
+    others = ", ".join(name for name in learners if untaken[name])
+    example = f"{kept[0]}: {next(iter(names))}"
+    return kept, (
+        f"left out, because of the fixed {', '.join(names)}, which not all of them take: {others}; fixed for some "
+        f"learners alone ({example}), the others stay"
+    )
+
+
+class _TypedText(str):
     """A value as the text that a user typed."""
 
     __slots__ = ()
@@ -69,7 +90,7 @@ def _sort(given: GivenFixed, learners: Sequence[str]) -> tuple[dict[str, Any], d
             learner, colon, name = key.rpartition(":")
             if not equals or not name.strip():
                 raise InputError(f"`fixed` takes NAME=VALUE or LEARNER:NAME=VALUE, got '{text}'.", argument="fixed")
-            (by_learner.setdefault(learner.strip(), {}) if colon else flat)[name.strip()] = _Text(value.strip())
+            (by_learner.setdefault(learner.strip(), {}) if colon else flat)[name.strip()] = _TypedText(value.strip())
     for name in by_learner:
         if name not in learners:
             raise InputError(
@@ -89,7 +110,8 @@ def _check_flat(flat: Mapping[str, Any], learners: Sequence[str], task_type: Tas
         if not taking:
             names = list(dict.fromkeys(each for listed in known.values() for each in listed))
             raise UnknownHyperparameterError(
-                f"`fixed` has '{name}', which is no argument of {', '.join(learners)}. {did_you_mean(name, names)}",
+                f"`fixed` has '{name}', which is no argument of {', '.join(learners)}. "
+                f"{_name_taking(name, task_type) or did_you_mean(name, names)}",
                 argument="fixed",
             )
         others = ", ".join(learner for learner in learners if learner not in taking)
@@ -98,6 +120,13 @@ def _check_flat(flat: Mapping[str, Any], learners: Sequence[str], task_type: Tas
             f"{{'{taking[0]}': {{'{name}': …}}}} ({taking[0]}:{name}=… in the shell), or choose the `learners`.",
             argument="fixed",
         )
+
+
+def _name_taking(name: str, task_type: TaskType) -> str:
+    """Which installed learners take an argument, in one sentence; empty where none does."""
+    installed = (learner for learner in LEARNERS.values() if not learner.explain_missing())
+    taking = [learner.name for learner in installed if name in _list_names(learner, task_type)]
+    return f"It is one of {', '.join(taking)}; choose from these `learners`." if taking else ""
 
 
 def _list_names(learner: Learner, task_type: TaskType) -> list[str]:
@@ -119,7 +148,7 @@ def _read_of_learner(learner: Learner, given: Mapping[str, Any], table: Table) -
                 values[name] = make_plain(learner, name, signs)
                 columns = _hash_columns(signs, table.matrix)
             continue
-        plain = read_text(axes.get(name), value) if isinstance(value, _Text) else make_plain(learner, name, value)
+        plain = read_text(axes.get(name), value) if isinstance(value, _TypedText) else make_plain(learner, name, value)
         if name in (N_JOBS, RANDOM_STATE):
             numbers[name] = _check_number(name, plain)
         elif name in IDLE:
@@ -168,7 +197,7 @@ def _read_signs(name: str, value: Any, table: Table) -> tuple[list[int], Any]:
             f"'{name}' is for two classes or a number as target; this one has {table.task.n_classes} classes."
         )
     features = list(table.preparation.feature_names)
-    if isinstance(value, _Text):
+    if isinstance(value, _TypedText):
         value = _split_signs(name, value)
     if isinstance(value, list | tuple | np.ndarray):
         if len(value) != len(features):
