@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metahp.core.errors import InputError
 from metahp.learners.registry import LEARNERS, find_learner
 
 # A learner is recommended only on request if it was measured on fewer tasks than this share of those of the most
@@ -11,16 +12,18 @@ MIN_KNOWN_SHARE = 0.15
 
 
 def choose_learners(names: str | Sequence[str] | None, totals: Mapping[str, Any]) -> tuple[str, ...]:
-    """The distinct names of learners in `names`; without names, the well-known learners.
+    """The distinct names of learners in `names`; without names, the well-known learners that are installed.
 
     Raises:
         UnknownNameError: no learner has one of the names.
+        InputError: the library of one is not installed.
     """
     if not names:
-        return find_known_learners(totals)
+        return tuple(name for name in find_known_learners(totals) if not find_learner(name).explain_missing())
     chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
     for name in chosen:
-        find_learner(name)
+        if missing := find_learner(name).explain_missing():
+            raise InputError(missing, argument="learners")
     return chosen
 
 

@@ -101,6 +101,7 @@ class Learner(ABC):
     Attributes:
         name: Lower-case letters, digits and underscores; its search spaces have the same name.
         libraries: Distributions that an exported script needs; each trial records their versions.
+        extra: The extra of metahp that installs them; empty where metahp itself does.
         design_size: Number of configurations that the seed measures on every task.
         relative_cost: How long the default takes to fit, as a multiple of LightGBM's; under a time limit the cheapest
             default is tried first.
@@ -118,6 +119,7 @@ class Learner(ABC):
 
     name: str
     libraries: tuple[str, ...] = ("scikit-learn",)
+    extra: str = ""
     design_size: int = 30
     relative_cost: float = 1.0
     iterations: int = 1
@@ -127,6 +129,15 @@ class Learner(ABC):
     suffix: str = "skops"
     file_format: str = "skops"
     trusted_types: tuple[type, ...] = ()
+
+    def explain_missing(self) -> str:
+        """What to install before the learner can train, in one line; empty if it can."""
+        if missing := [library for library in self.libraries if not _is_installed(library)]:
+            return (
+                f"The learner '{self.name}' needs {' and '.join(missing)}, which is not installed: "
+                f"pip install '{f'metahp[{self.extra}]' if self.extra else ' '.join(missing)}'"
+            )
+        return ""
 
     @abstractmethod
     def space(self, task_type: TaskType) -> SearchSpace:
@@ -329,13 +340,19 @@ def _check_learner(learner: Learner) -> None:
                 f"got '{space_name}'."
             )
     for library in learner.libraries:
-        try:
-            version(library)
-        except PackageNotFoundError:
+        if not _is_installed(library):
             raise InputError(
                 f"The learner '{name}' needs the library '{library}', but no distribution of this name is installed; "
                 "install it, or give the name that `pip install` takes."
-            ) from None
+            )
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        version(library)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def fit_quietly(estimator: Any, X: Any, y: np.ndarray) -> Any:

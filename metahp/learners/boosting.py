@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from metahp.core.errors import InputError
 from metahp.core.task import TaskType
 from metahp.learners.base import Split, fill_missing_classes
 
@@ -28,8 +29,17 @@ def find_distribution(*names: str) -> str:
 
 @lru_cache
 def load_library(name: str) -> ModuleType:
-    """The module of an optional library; a learner's search space is known without it."""
-    return import_module(name)
+    """The module of an optional library; a learner's search space is known without it.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"The library {name} cannot be imported ({error}): pip install 'metahp[{name}]'", argument="learners"
+        ) from None
 
 
 def rename_first(model: Any, names: list[str], fitted_names: list[str]) -> Any:

@@ -99,6 +99,50 @@ def _make_space(task_type: TaskType) -> SearchSpace:
     )
 
 
+# pytabkit 1.8 and AutoGluon 1.6; a value outside our ranges becomes their end (`l2_leaf_reg` 1e-5, for regression
+# `depth` 9 and `leaf_estimation_iterations` 20). Both stop their runs early; here they have at most 500 trees, as more
+# take minutes.
+_TD = "pytabkit CatBoost-TD (Holzmüller et al., 2024, arXiv 2407.04491)"
+_TD_BOTH: dict[str, Value] = {"iterations": 500, "l2_leaf_reg": 1e-2, "bootstrap_type": "Bernoulli", "subsample": 0.9}
+_PUBLISHED: dict[bool, dict[str, dict[str, Value]]] = {
+    True: {_TD: {**_TD_BOTH, "learning_rate": 0.08, "depth": 7, "random_strength": 0.8, "one_hot_max_size": 15}},
+    False: {
+        _TD: {
+            **_TD_BOTH,
+            "learning_rate": 0.09,
+            "depth": 8,
+            "random_strength": 0.0,
+            "one_hot_max_size": 20,
+            "leaf_estimation_iterations": 10,
+        }
+    },
+}
+_PUBLISHED_BOTH: dict[str, dict[str, Value]] = {
+    "AutoGluon zeroshot 2023 CAT_r177": {
+        "iterations": 300,
+        "learning_rate": 0.0686,
+        "depth": 6,
+        "l2_leaf_reg": 2.15,
+        "max_ctr_complexity": 3,
+        "one_hot_max_size": 10,
+    },
+    "AutoGluon zeroshot 2023 CAT_r137": {
+        "iterations": 400,
+        "learning_rate": 0.0494,
+        "depth": 4,
+        "l2_leaf_reg": 4.56,
+        "max_ctr_complexity": 3,
+        "one_hot_max_size": 3,
+    },
+    "AutoGluon zeroshot 2023 CAT_r49": {
+        "iterations": 300,
+        "learning_rate": 0.0603,
+        "depth": 4,
+        "l2_leaf_reg": 3.35,
+        "max_ctr_complexity": 1,
+        "one_hot_max_size": 10,
+    },
+}
 _SPACES = {task_type: _make_space(task_type) for task_type in TaskType}
 
 
@@ -119,6 +163,10 @@ class CatBoost(Learner):
     def space(self, task_type: TaskType) -> SearchSpace:
         """Thirteen hyperparameters; the default of the bootstrap depends on the task type."""
         return _SPACES[task_type]
+
+    def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
+        """Published defaults, by source."""
+        return {**_PUBLISHED[task_type.is_classification], **_PUBLISHED_BOTH}
 
     def further_arguments(self, task_type: TaskType) -> Mapping[str, Value]:
         """Arguments of `CatBoostClassifier` or `CatBoostRegressor`."""

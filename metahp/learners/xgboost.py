@@ -37,6 +37,76 @@ _SPACE = SearchSpace(
     ),
     iteration_axis="n_estimators",
 )
+# pytabkit 1.8 and AutoGluon 1.6; a value outside our ranges becomes their end (`min_child_weight` 5e-6), and
+# `colsample_bynode` is left out. AutoGluon stops its runs of up to 10,000 trees early: here they have 11 to 15 divided
+# by `learning_rate`, at most 1,000.
+_TD = "pytabkit XGB-TD (Holzmüller et al., 2024, arXiv 2407.04491)"
+_PUBLISHED: dict[bool, dict[str, dict[str, Value]]] = {
+    True: {
+        _TD: {
+            "n_estimators": 1000,
+            "learning_rate": 0.08,
+            "max_depth": 6,
+            "min_child_weight": 1e-3,
+            "reg_lambda": 0.0,
+            "subsample": 0.65,
+            "colsample_bylevel": 0.9,
+        }
+    },
+    False: {
+        _TD: {
+            "n_estimators": 1000,
+            "learning_rate": 0.05,
+            "max_depth": 9,
+            "min_child_weight": 2.0,
+            "reg_lambda": 0.0,
+            "subsample": 0.7,
+        }
+    },
+}
+_PUBLISHED_BOTH: dict[str, dict[str, Value]] = {
+    "AutoGluon zeroshot 2023 XGB_r33": {
+        "n_estimators": 600,
+        "learning_rate": 0.018,
+        "max_depth": 10,
+        "min_child_weight": 0.603,
+        "colsample_bytree": 0.692,
+    },
+    "AutoGluon zeroshot 2023 XGB_r89": {
+        "n_estimators": 150,
+        "learning_rate": 0.0878,
+        "max_depth": 5,
+        "min_child_weight": 0.629,
+        "colsample_bytree": 0.663,
+    },
+    "AutoGluon zeroshot 2023 XGB_r194": {
+        "n_estimators": 150,
+        "learning_rate": 0.0929,
+        "max_depth": 7,
+        "min_child_weight": 0.804,
+        "colsample_bytree": 0.909,
+    },
+    "AutoGluon zeroshot 2023 XGB_r49": {
+        "n_estimators": 400,
+        "learning_rate": 0.0384,
+        "max_depth": 7,
+        "min_child_weight": 0.556,
+        "colsample_bytree": 0.745,
+    },
+    "AutoGluon zeroshot 2025 XGB_r40": {
+        "n_estimators": 1000,
+        "learning_rate": 0.0112,
+        "max_depth": 10,
+        "grow_policy": "lossguide",
+        "max_leaves": 35,
+        "min_child_weight": 0.14,
+        "subsample": 0.695,
+        "colsample_bylevel": 0.638,
+        "reg_alpha": 3.5,
+        "reg_lambda": 1.31,
+        "max_cat_to_onehot": 33,
+    },
+}
 # XGBoost's default of the bins of a feature.
 MAX_BIN = 256
 # XGBoost's own values of what it chooses itself where the constructor is given None.
@@ -78,6 +148,10 @@ class XGBoost(Learner):
         if isinstance(signs := arguments.get("monotone_constraints"), str):
             arguments["monotone_constraints"] = tuple(int(sign) for sign in signs.split(","))
         return arguments
+
+    def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
+        """Published defaults, by source."""
+        return {**_PUBLISHED[task_type.is_classification], **_PUBLISHED_BOTH}
 
     def further_arguments(self, task_type: TaskType) -> Mapping[str, Value]:
         """Arguments of `XGBClassifier` or `XGBRegressor`."""

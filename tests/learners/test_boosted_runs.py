@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from metahp.core.configuration import Configuration
 from metahp.core.task import TaskType
 from metahp.evaluation.design import make_design
-from metahp.learners.base import Split, list_checkpoints
+from metahp.learners.base import Learner, Split, list_checkpoints
 from metahp.learners.registry import find_learner
 
 LEARNER = find_learner("lightgbm")
+BOOSTED = [find_learner(name) for name in ("lightgbm", "xgboost", "catboost")]
 N_ROWS, N_FEATURES = 240, 6
 
 
@@ -44,22 +45,37 @@ def make_split(task_type: TaskType, seed: int = 0) -> Split:
     )
 
 
-def make_configurations(task_type: TaskType, n: int) -> list[Configuration]:
-    return [each.replaced(n_estimators=25) for each, _ in make_design(LEARNER, task_type, n)]
+def make_configurations(task_type: TaskType, n: int, learner: Learner = LEARNER) -> list[Configuration]:
+    space = learner.space(task_type)
+    return [space.with_iterations(each, 25) for each, _ in make_design(learner, task_type, n)]
 
 
 @pytest.mark.parametrize("task_type", TaskType)
-def test_a_run_that_is_grown_in_steps_ends_where_a_fit_does(task_type: TaskType) -> None:
-    for configuration in make_configurations(task_type, 4):
+@pytest.mark.parametrize("learner", BOOSTED, ids=[learner.name for learner in BOOSTED])
+def test_a_run_that_is_grown_in_steps_ends_where_a_fit_does(learner: Learner, task_type: TaskType) -> None:
+    for configuration in make_configurations(task_type, 4, learner):
         split = make_split(task_type)
-        course = LEARNER.fit(configuration, split, seed=5)
+        course = learner.fit(configuration, split, seed=5)
         for steps in ((25,), (1, 2, 10, 24, 25), list_checkpoints(25)):
-            run = LEARNER.start(configuration, split, seed=5)
+            run = learner.start(configuration, split, seed=5)
             grown = {step: run.grow(step) for step in steps}
             np.testing.assert_allclose(grown[25], course.predictions[-1], atol=1e-9)
             for checkpoint, prediction in zip(course.checkpoints, course.predictions, strict=True):
                 if checkpoint in grown:
                     np.testing.assert_allclose(grown[checkpoint], prediction, atol=1e-9)
+
+
+@pytest.mark.parametrize("learner", BOOSTED, ids=[learner.name for learner in BOOSTED])
+def test_runs_in_turn_draw_what_each_draws_alone(learner: Learner) -> None:
+    space = learner.space(TaskType.BINARY)
+    sampling = {"lightgbm": "colsample_bytree", "xgboost": "colsample_bytree", "catboost": "colsample_bylevel"}
+    configuration = space.configuration({"subsample": 0.5, sampling[learner.name]: 0.4})
+    splits = [make_split(TaskType.BINARY, seed) for seed in (0, 1, 2)]
+    alone = [learner.start(configuration, split, seed=3).grow(40) for split in splits]
+    runs = [learner.start(configuration, split, seed=3) for split in splits]
+    for n in (10, 25, 40):
+        together = [run.grow(n) for run in runs]
+    np.testing.assert_allclose(alone, together, atol=1e-12)
 
 
 def test_a_run_that_stays_where_it_is_predicts_the_same_and_counts_its_seconds() -> None:

@@ -18,7 +18,9 @@ from metahp.datasets.infer import build_table
 from metahp.datasets.table import Table
 from metahp.evaluation.design import make_design
 from metahp.learners.base import Learner, Split, list_checkpoints
+from metahp.learners.expected import Expected
 from metahp.learners.registry import LEARNERS, find_learner
+from metahp.learners.table_estimator import fit_features
 
 SHAPES = ("numeric", "gaps", "all_categorical", "mixed", "one_column", "one_category")
 N_CONFIGURATIONS = 5
@@ -256,3 +258,41 @@ def test_a_fit_of_many_runs_only_when_it_is_requested() -> None:
     assert len(next(many).predictions) == 1
     with pytest.raises(ValueError, match="shorter than argument"):
         list(learner.fit_many([default], [], [0]))
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_a_saved_model_predicts_as_before_for_categories_that_it_has_not_seen(
+    learner: Learner, task_type: TaskType
+) -> None:
+    table = make_table("mixed", task_type, n=120)
+    configuration = learner.space(task_type).default
+    configuration = configuration.replaced(**_small(configuration.values))
+    # Of a category without training rows the model knows nothing, and of a category of no table it learns by a gap.
+    known = (table.features["e"] != "z").to_numpy()
+    rows = table.features.assign(e=table.features["e"].where(table.features.index % 7 != 0))
+    estimator = fit_features(configuration, table.features[known], table.y[known], task_type, seed=0)
+    model = learner.extract_model(estimator)
+    expected = Expected(
+        configuration=configuration,
+        task_type=task_type,
+        features=tuple(table.features),
+        categories={
+            name: tuple(column.cat.categories) for name, column in table.features.select_dtypes("category").items()
+        },
+        n_classes=table.task.n_classes,
+    )
+    loaded = learner.load(learner.dump(model), expected)
+    before = learner.outputs(model, rows, task_type)
+    assert np.isfinite(before).all()
+    np.testing.assert_allclose(learner.outputs(loaded, rows, task_type), before, atol=1e-9)
+
+
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_a_thousand_rows_of_three_classes_are_told_apart(learner: Learner) -> None:
+    table = make_table("mixed", TaskType.MULTICLASS, n=1000)
+    split = make_split(table)
+    configuration = learner.space(TaskType.MULTICLASS).default
+    course = learner.fit(configuration.replaced(**_small(configuration.values)), split, seed=0)
+    hits = course.predictions[-1].argmax(axis=1) == table.y[np.arange(1000) % 2 == 1]
+    assert hits.mean() > 0.6

@@ -25,10 +25,10 @@ def test_names_cost_no_import() -> None:
     program = (
         "import sys; from metahp.learners.registry import LEARNERS, find_reference; print(*LEARNERS, len(LEARNERS)); "
         "find_reference('linear'); 'lightgbm' in LEARNERS; "
-        "print([name for name in ('numpy', 'sklearn', 'lightgbm') if name in sys.modules])"
+        "print([name for name in ('numpy', 'sklearn', 'lightgbm', 'xgboost', 'catboost') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "lightgbm random_forest extra_trees linear 4\n[]\n"
+    assert done.stdout == "lightgbm random_forest extra_trees linear xgboost catboost 6\n[]\n"
 
 
 def test_a_shipped_learner_is_found_by_its_reference() -> None:
