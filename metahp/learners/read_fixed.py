@@ -47,7 +47,7 @@ def read_fixed(given: GivenFixed | None, learners: Sequence[str], table: Table) 
     return Fixed(by_learner=read)
 
 
-class _Text(str):
+class _TypedText(str):
     """A value as the text that a user typed."""
 
     __slots__ = ()
@@ -69,7 +69,7 @@ def _sort(given: GivenFixed, learners: Sequence[str]) -> tuple[dict[str, Any], d
             learner, colon, name = key.rpartition(":")
             if not equals or not name.strip():
                 raise InputError(f"`fixed` takes NAME=VALUE or LEARNER:NAME=VALUE, got '{text}'.", argument="fixed")
-            (by_learner.setdefault(learner.strip(), {}) if colon else flat)[name.strip()] = _Text(value.strip())
+            (by_learner.setdefault(learner.strip(), {}) if colon else flat)[name.strip()] = _TypedText(value.strip())
     for name in by_learner:
         if name not in learners:
             raise InputError(
@@ -119,7 +119,7 @@ def _read_of_learner(learner: Learner, given: Mapping[str, Any], table: Table) -
                 values[name] = make_plain(learner, name, signs)
                 columns = _hash_columns(signs, table.matrix)
             continue
-        plain = read_text(axes.get(name), value) if isinstance(value, _Text) else make_plain(learner, name, value)
+        plain = read_text(axes.get(name), value) if isinstance(value, _TypedText) else make_plain(learner, name, value)
         if name in (N_JOBS, RANDOM_STATE):
             numbers[name] = _check_number(name, plain)
         elif name in IDLE:
@@ -168,7 +168,7 @@ def _read_signs(name: str, value: Any, table: Table) -> tuple[list[int], Any]:
             f"'{name}' is for two classes or a number as target; this one has {table.task.n_classes} classes."
         )
     features = list(table.preparation.feature_names)
-    if isinstance(value, _Text):
+    if isinstance(value, _TypedText):
         value = _split_signs(name, value)
     if isinstance(value, list | tuple | np.ndarray):
         if len(value) != len(features):
