@@ -305,7 +305,7 @@ def flaml(part: TrainTest, metric: str) -> np.ndarray:
     X_train, X_test = part.frames
     hyperparameters, estimator_class = suggest_hyperparams(kind, X_train, pd.Series(part.train.y), "lgbm")
     model = estimator_class(**{"random_state": 0, "n_jobs": 1, "verbose": -1, **hyperparameters})
-    return _predict(model.fit(X_train, part.train.y), part, X_test)
+    return predict_rows(model.fit(X_train, part.train.y), part, X_test)
 
 
 def pytabkit(part: TrainTest, metric: str) -> np.ndarray:
@@ -318,10 +318,11 @@ def pytabkit(part: TrainTest, metric: str) -> np.ndarray:
     model = estimator_class(random_state=0, n_threads=1, device="cpu", val_metric_name=_STOPPED_ON[metric])
     X_train, X_test = part.frames
     medians = X_train.select_dtypes("number").median().fillna(0.0)
-    return _predict(model.fit(X_train.fillna(medians), part.train.y), part, X_test.fillna(medians))
+    return predict_rows(model.fit(X_train.fillna(medians), part.train.y), part, X_test.fillna(medians))
 
 
-def _predict(model: Any, part: TrainTest, X_test: pd.DataFrame) -> np.ndarray:
+def predict_rows(model: Any, part: TrainTest, X_test: pd.DataFrame) -> np.ndarray:
+    """Predictions of a fitted estimator for the test rows: probabilities of all classes of the task, or numbers."""
     if part.train.task.type is TaskType.REGRESSION:
         return np.asarray(model.predict(X_test), dtype=float).reshape(len(X_test))
     # A class that the training rows lack has no probability.
@@ -330,7 +331,9 @@ def _predict(model: Any, part: TrainTest, X_test: pd.DataFrame) -> np.ndarray:
     return probabilities
 
 
-PEERS: Mapping[str, Callable[[TrainTest, str], np.ndarray]] = {"flaml": flaml, "pytabkit": pytabkit}
+# Predictions for the test rows, by the metric that is scored.
+FitPeer = Callable[[TrainTest, str], np.ndarray]
+PEERS: Mapping[str, FitPeer] = {"flaml": flaml, "pytabkit": pytabkit}
 
 
 def find_peers() -> list[str]:

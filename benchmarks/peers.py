@@ -1,16 +1,18 @@
-"""Recommended LightGBM configurations beside FLAML zero-shot, pytabkit's tuned default and Optuna's TPE from cold.
+"""Recommended LightGBM configurations beside FLAML, pytabkit, AutoGluon's portfolios and Optuna's TPE from cold.
 
     pip install -e '.[peers]'
-    python -m benchmarks.peers --cache peers.jsonl [--tables 60] [--jobs 2]
+    python -m benchmarks.peers --cache peers.jsonl [--tables 60] [--most 50] [--jobs 2]
 
 Default-scaled regret after k trials, and after s seconds of everything: 0 is the best loss known on the table, that of
 any method here included, 1 the library's default, 2 the clip. Every table of tier core that the seed knows is left out
 with its group, and flat tables, whose default is as good as the best within the noise of the folds, are left out and
 counted. All methods are scored by the seed's protocol on the same folds. FLAML's rules see the training rows of a
-fold; pytabkit stops on a fifth of them, by the metric that is scored. metahp and the portfolio are batches that nothing
-is observed for. Seconds are the processor's, metahp's with those of the meta-features; before its first trial ends, a
-method has the library's default. `--data DIR` holds tables and their MANIFEST.csv; where the seed knows none of them,
-the design is measured on them first. `--cache FILE` keeps what is measured, and a second call goes on with it.
+fold; pytabkit stops on a fifth of them, by the metric that is scored. AutoGluon's entries for LightGBM are tried in its
+own order, each with up to 10,000 trees: the best number of them on a fifth of the training rows, by the same metric, is
+that of a second fit on all training rows. metahp and all portfolios are batches that nothing is observed for. Seconds
+are the processor's, metahp's with those of the meta-features; before its first trial ends, a method has the library's
+default. `--data DIR` holds tables and their MANIFEST.csv; where the seed knows none of them, the design is measured on
+them first. `--cache FILE` keeps what is measured, and a second call goes on with it.
 """
 
 import sys
@@ -23,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.autogluon import ORDERS, fit_entry
 from benchmarks.common import (
     SHARE,
     Cache,
@@ -43,6 +46,7 @@ from benchmarks.methods import (
     BUDGET_SECONDS,
     PEERS,
     PORTFOLIO,
+    FitPeer,
     NewTask,
     find_peers,
     measure_trial,
@@ -71,7 +75,7 @@ from metahp.surrogate.validation import compute_expected_best_of_random, is_rand
 KS = (1, 3, 5, 10, 15, 25, 30, 50)
 SECONDS = (1, 3, 10, 30, 100)
 # As many configurations as the longest search has trials.
-N_TRIALS, QUICK_TRIALS, QUICK_TABLES = 50, 12, 2
+N_TRIALS, QUICK_TRIALS, QUICK_ENTRIES, QUICK_TABLES = 50, 12, 2, 2
 N_ORDERS = 100
 
 
@@ -83,6 +87,17 @@ class Timed(NamedTuple):
 
 
 Trace = list[Timed]
+# By name of a peer its fits in the order in which they are tried, each by the name that the cache has for it.
+Fits = Mapping[str, Mapping[str, FitPeer]]
+
+
+def choose_fits(peers: Sequence[str], n_entries: int) -> dict[str, dict[str, FitPeer]]:
+    """The one fit of each of `peers`, and the first `n_entries` of each portfolio of AutoGluon."""
+    fits = {peer: {peer: PEERS[peer]} for peer in peers}
+    for order, entries in ORDERS.items():
+        first = list(entries.items())[:n_entries]
+        fits[order] = {f"{order} {entry}": partial(fit_entry, values) for entry, values in first}
+    return fits
 
 
 def run_default(source: TableSource, metric: str) -> dict[str, float]:
@@ -109,15 +124,16 @@ def run_configuration(source: TableSource, values: dict, metric: str) -> dict[st
     return {"loss": trial.loss(metric), "seconds": trial.fit_seconds}
 
 
-def run_peer(source: TableSource, name: str, metric: str) -> dict[str, float | str]:
+def run_peer(source: TableSource, fit: FitPeer, metric: str) -> dict[str, float | str]:
     """Mean loss of a peer over the folds, and its seconds; why it failed where it did."""
     table = source.load()
     start, losses = time.process_time(), []
     try:
         for part in split_folds(table):
-            losses.append(part.loss(PEERS[name](part, metric), metric))
+            losses.append(part.loss(fit(part, metric), metric))
     except Exception as error:  # whatever another library raises on an odd table is its result
-        return {"loss": float("nan"), "seconds": float("nan"), "reason": f"{type(error).__name__}: {error}"}
+        seconds = time.process_time() - start
+        return {"loss": float("nan"), "seconds": seconds, "reason": f"{type(error).__name__}: {error}"}
     return {"loss": float(np.mean(losses)), "seconds": time.process_time() - start}
 
 
@@ -147,13 +163,14 @@ class Comparison:
         rows = {name: row_of[name] for name in tables.sources}
         return cls(tables, rows, {name: f"{past.tasks[row].id} {tables.metrics[name]}" for name, row in rows.items()})
 
-    def jobs(self, peers: Sequence[str], n_trials: int) -> list[CachedCall]:
+    def jobs(self, fits: Fits, n_trials: int) -> list[CachedCall]:
         """What is measured whatever past tasks say."""
         jobs: list[CachedCall] = []
         for name, source in self.tables.sources.items():
             key, metric = self.keys[name], self.tables.metrics[name]
             jobs.append((f"{key} default", run_default, (source, metric)))
-            jobs += [(f"{key} {peer}", run_peer, (source, peer, metric)) for peer in peers]
+            for peer in fits.values():
+                jobs += [(f"{key} {fit_name}", run_peer, (source, fit, metric)) for fit_name, fit in peer.items()]
             if n_trials:
                 jobs.append((f"{key} {tpe_key(n_trials)}", run_tpe, (source, n_trials, metric)))
         return jobs
@@ -203,10 +220,8 @@ class Comparison:
         evidence = self.tables.evidence
         return float(evidence.losses[self.rows[name], evidence.defaults[LEARNER.name]])
 
-    def traces(
-        self, name: str, advised: Batches, cache: Cache, peers: Sequence[str], n_trials: int
-    ) -> dict[str, Trace]:
-        """How each method went on one table; its only loss is NaN where a peer failed."""
+    def traces(self, name: str, advised: Batches, cache: Cache, fits: Fits, n_trials: int) -> dict[str, Trace]:
+        """How each method went on one table; the loss of a fit of a peer that failed is NaN."""
         key, row, evidence = self.keys[name], self.rows[name], self.tables.evidence
         default = evidence.defaults[LEARNER.name]
         pace = cache[f"{key} default"]["seconds"] / max(evidence.fit_seconds[row, default], 1e-9)
@@ -223,8 +238,9 @@ class Comparison:
         found = {method: trace(batch) for method, batch in advised.batches.items()}
         if n_trials:
             found["tpe"] = [Timed(*trial) for trial in cache[f"{key} {tpe_key(n_trials)}"]]
-        for peer in peers:
-            found[peer] = [Timed(cache[f"{key} {peer}"]["loss"], cache[f"{key} {peer}"]["seconds"])]
+        for peer, names in fits.items():
+            measured = [cache[f"{key} {fit_name}"] for fit_name in names]
+            found[peer] = [Timed(each["loss"], each["seconds"]) for each in measured]
         pool = np.flatnonzero(is_random(evidence) & ~np.isnan(evidence.losses[row]))
         found["random"] = trace(pool.tolist())
         return found
@@ -246,10 +262,14 @@ def regret_after(trace: Trace, start: float, regret: partial) -> list[float]:
 
 @dataclass(eq=False)
 class Scores:
-    """Regret by method after each of `KS` trials and of `SECONDS`, a list per table, and what could not be scored."""
+    """Regret by method after each of `KS` trials and of `SECONDS`, a list per table, and what could not be scored.
+
+    `n_tried` has the most trials of a method on any table.
+    """
 
     trials: dict[str, list[list[float]]] = field(default_factory=dict)
     seconds: dict[str, list[list[float]]] = field(default_factory=dict)
+    n_tried: dict[str, int] = field(default_factory=dict)
     n_tables: int = 0
     n_flat: int = 0
     n_failed: int = 0
@@ -261,6 +281,7 @@ class Scores:
         regret = partial(compute_default_scaled_regret, best=best, default=default)
         for name, trace in traces.items():
             losses = np.array([trial.loss for trial in trace])
+            self.n_tried[name] = max(len(losses), self.n_tried.get(name, 0))
             if np.isnan(losses).all():
                 self.n_failed += 1
                 after_trials, after_seconds = [np.nan] * len(KS), [np.nan] * len(SECONDS)
@@ -282,7 +303,7 @@ def tabulate_trials(scores: Scores, most: int) -> Figures:
     first = np.array(scores.trials["metahp"])[:, 0]
     rows: Cells = []
     for name, values in scores.trials.items():
-        n_shown = 1 if name in ("default", *PEERS) else len(ks)
+        n_shown = len(ks) if name == "random" else sum(k <= scores.n_tried[name] for k in ks)
         regret = np.array(values)[:, :n_shown]
         share: Cell = ""
         if name not in ("metahp", "random"):
@@ -307,13 +328,14 @@ def main() -> None:
     """Run the benchmark."""
     options = make_table_parser(__doc__)
     options.add_argument("--trials", type=int, default=N_TRIALS, metavar="N", help="of TPE; 0 leaves it out")
-    arguments = parse_arguments(options, "metrics")
+    options.add_argument("--most", type=int, default=N_TRIALS, metavar="K", help="configurations of any other method")
+    arguments = parse_arguments(options, "metrics", "most")
     tables, past = choose_tables(arguments.data, arguments.tasks), Past.read([LEARNER.name])
     if not tables.keys() & {record.task.name for record in past.records}:
         past = past.updated(Past.measure(list(tables.values()), [LEARNER.name], arguments.jobs))
-    n_tables, n_trials, k = arguments.tables, arguments.trials, N_TRIALS
+    n_tables, n_trials, k, n_entries = arguments.tables, arguments.trials, arguments.most, arguments.most
     if arguments.quick:
-        n_tables, n_trials, k = QUICK_TABLES, QUICK_TRIALS, QUICK_TRIALS
+        n_tables, n_trials, k, n_entries = QUICK_TABLES, QUICK_TRIALS, QUICK_TRIALS, QUICK_ENTRIES
         past = past.only([record for record in past.records if record.task.name in tables]).smallest()
     scores = Scores()
 
@@ -326,10 +348,10 @@ def main() -> None:
         scores.n_flat += len(known) - len(chosen)
         return [tables[evidence.tasks[row].name].source for row in chosen[: half(n_tables)]]
 
-    peers, cache = find_peers(), Cache(arguments.cache)
+    fits, cache = choose_fits(find_peers(), n_entries), Cache(arguments.cache)
     for chosen in tables_by_kind(past, METRIC_SETS[arguments.metrics], choose):
         compared = Comparison.of(chosen, past.records)
-        cache.fill(compared.jobs(peers, n_trials), arguments.jobs)
+        cache.fill(compared.jobs(fits, n_trials), arguments.jobs)
         advised = compared.advise(k, arguments.jobs)
         cache.fill(compared.missing(advised), arguments.jobs)
         for name, advice in advised.items():
@@ -337,13 +359,13 @@ def main() -> None:
                 scores.n_not_reproduced += 1
                 continue
             start = cache[f"{compared.keys[name]} default"]["describe_seconds"] + advice.seconds
-            traces = compared.traces(name, advice, cache, peers, n_trials)
+            traces = compared.traces(name, advice, cache, fits, n_trials)
             best = float(np.nanmin(chosen.evidence.losses[compared.rows[name]]))
             scores.add(traces, start, best, compared.default(name))
     if not scores.n_tables:
         raise MetahpError("No table to compare on: all are flat, or other tables than the seed's.")
     report = Report("peers", __doc__ or "", arguments)
-    report.add(tabulate_trials(scores, k))
+    report.add(tabulate_trials(scores, max(k, n_trials)))
     report.add(tabulate_seconds(scores))
     report.publish()
 

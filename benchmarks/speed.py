@@ -1,10 +1,15 @@
 """Seconds and peak memory of whole `metahp` processes, as a user waits for them.
 
     python -m benchmarks.speed [--large]
+    python -m benchmarks.speed --first-model
     python -m benchmarks.speed --questions
 
 A run is a fresh process over a synthetic CSV with a warm file cache; the middle of several runs counts. `--data DIR`
 is a folder where the CSVs are kept between calls.
+
+`--first-model` runs `metahp tune --learner lightgbm` within a limit on tables of 100,000 and of a million rows (fewer
+with `--quick`), and tells when its first model was known, as a multiple of the seconds that LightGBM's default takes to
+fit all rows in one thread: the file is read and described before. Memory is that of all its processes.
 
 `--questions` compares what different questions about one table take: other metrics, learners and seeds, and the usual
 question again after a search has added to the knowledge base, on another table or on this one. The runs take turns, so
@@ -14,6 +19,7 @@ compares `recommend` with a process that only imports LightGBM, which no recomme
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import statistics
@@ -37,6 +43,14 @@ METAHP = (sys.executable, "-m", "metahp")
 # Name: rows, columns, runs.
 TABLES = {"10k_x_30": (10_000, 30, 3), "1m_x_50": (1_000_000, 50, 1)}
 ROUNDS, TRIALS, QUICK_TRIALS = 5, 20, 3
+# Rows of the tables of `--first-model`, and the limit as a multiple of the default's fit, after the file is read.
+FIRST_MODEL_ROWS, QUICK_ROWS, FIRST_MODEL_COLUMNS, LIMIT_FACTOR, READING_SECONDS = (
+    (100_000, 1_000_000),
+    (5_000,),
+    30,
+    5.0,
+    15.0,
+)
 TIME = "{:.2f}"
 DIGITS = ROOT / "examples" / "digits.csv"
 # Of a classification and of a regression table.
@@ -236,17 +250,77 @@ def compare_sizes(arguments: argparse.Namespace) -> Figures:
     return Figures("Whole processes", ["process", "seconds (median)", "processor seconds", "peak MiB", "runs"], rows)
 
 
+def time_first_models(arguments: argparse.Namespace) -> Figures:
+    """When `metahp tune` has a first model, beside what the default's own fit takes."""
+    arguments.data.mkdir(parents=True, exist_ok=True)
+    rows: Cells = []
+    for n_rows in QUICK_ROWS if arguments.quick else FIRST_MODEL_ROWS:
+        path = write_synthetic(arguments.data / f"{n_rows}_x_{FIRST_MODEL_COLUMNS}.csv", n_rows, FIRST_MODEL_COLUMNS)
+        default = _fit_default(path)
+        limit = LIMIT_FACTOR * default + READING_SECONDS
+        first, total, peak, n_trials = _time_tune(path, limit)
+        figures = [Figure(value, form=TIME) for value in (default, first, first / default, limit, total)]
+        rows.append([f"{n_rows:,}", *figures, Figure(peak, form="{:,.0f}"), Figure(float(n_trials), form="{:.0f}")])
+    columns = [
+        "rows",
+        "default's fit, s",
+        "first model after, s",
+        "ratio",
+        "limit, s",
+        "ended after, s",
+        "peak MiB",
+        "trials",
+    ]
+    return Figures(f"First model of a search, {FIRST_MODEL_COLUMNS} columns", columns, rows)
+
+
+def _fit_default(path: Path) -> float:
+    """Seconds of a fit of LightGBM's default in one thread, in a process of its own."""
+    program = (
+        "import sys, time, pandas as pd, lightgbm as lgb; frame = pd.read_csv(sys.argv[1]); X = frame.iloc[:, :-1]; "
+        "y = frame.iloc[:, -1]; start = time.perf_counter(); lgb.LGBMClassifier(n_jobs=1, verbosity=-1).fit(X, y); "
+        "print(time.perf_counter() - start)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def _time_tune(path: Path, limit: float) -> tuple[float, float, float, int]:
+    """Seconds to a best trial on disk and to the end, peak MiB of all processes, and the number of trials."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "result"
+        command = [*METAHP, "tune", str(path), "--learner", "lightgbm", "--trials", "200", "--timeout", f"{limit:.0f}"]
+        environment = {**os.environ, VARIABLE: str(Path(folder) / "home")}
+        start, first, peak = time.perf_counter(), float("nan"), 0.0
+        process = psutil.Popen([*command, "--output", str(output)], stdout=subprocess.DEVNULL, env=environment)
+        while process.poll() is None:
+            if first != first and any(output.rglob("best*.json")):
+                first = time.perf_counter() - start
+            with contextlib.suppress(psutil.Error):
+                family = [process, *process.children(recursive=True)]
+                peak = max(peak, sum(each.memory_info().rss for each in family) / 2**20)
+            time.sleep(POLL_SECONDS)
+        if process.returncode != 0:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        n_trials = len(pd.read_parquet(output / "trials.parquet"))
+        return first, time.perf_counter() - start, peak, n_trials
+
+
 def main() -> None:
     """Run the benchmark."""
     options = make_parser(__doc__, data=Path(tempfile.gettempdir()) / "metahp-benchmark-speed")
     options.add_argument("--large", action="store_true", help="also one million rows")
+    options.add_argument("--first-model", action="store_true", help="time first models of searches instead")
     options.add_argument("--questions", action="store_true", help="compare questions instead")
     options.add_argument("--rounds", type=int, help=f"of the questions; default: {ROUNDS}, or 1 with --quick")
     arguments = parse_arguments(options)
-    report = Report("questions" if arguments.questions else "speed", __doc__ or "", arguments)
+    name = "questions" if arguments.questions else "first_model" if arguments.first_model else "speed"
+    report = Report(name, __doc__ or "", arguments)
     if arguments.questions:
         n_rounds = arguments.rounds or (1 if arguments.quick else ROUNDS)
         report.add(compare_questions(n_rounds, QUICK_TRIALS if arguments.quick else TRIALS))
+    elif arguments.first_model:
+        report.add(time_first_models(arguments))
     else:
         report.add(compare_sizes(arguments))
     report.publish()

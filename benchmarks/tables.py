@@ -69,7 +69,7 @@ class Past:
     def measure(cls, rows: Sequence[api.ManifestRow], learners: Sequence[str], n_jobs: int) -> "Past":
         """Those of other tables, on which the design is measured now."""
         with tempfile.TemporaryDirectory() as folder:
-            api.refresh(rows, Path(folder), learners=learners, n_jobs=n_jobs)
+            api.refresh_seed(rows, Path(folder), learners=learners, n_jobs=n_jobs)
             return cls.read(learners, Path(folder))
 
     def updated(self, newer: "Past") -> "Past":

@@ -1,6 +1,6 @@
 """A learner of your own: k nearest neighbours, as a module that worker processes can import."""
 
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
@@ -19,6 +19,6 @@ class Neighbours(metahp.Learner):
     def estimator(self, configuration, task_type, *, numeric, categorical, seed, n_jobs=1):
         numbers = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
         words = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-        encode = ColumnTransformer([("num", numbers, list(numeric)), ("cat", words, list(categorical))])
+        encode = make_column_transformer((numbers, list(numeric)), (words, list(categorical)))
         kind = KNeighborsClassifier if task_type.is_classification else KNeighborsRegressor
         return make_pipeline(encode, kind(**configuration.values, algorithm="brute", n_jobs=n_jobs))

@@ -8,7 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metahp.api import TuneResult, describe, load, load_result, read, recommend, train, tune, tune_objective
+    from metahp.api import (
+        TuneResult,
+        describe,
+        load,
+        load_result,
+        read,
+        recommend,
+        refresh,
+        train,
+        tune,
+        tune_objective,
+    )
     from metahp.core.configuration import Configuration
     from metahp.core.errors import (
         InputError,
@@ -62,6 +73,7 @@ __all__ = [
     "load_result",
     "read",
     "recommend",
+    "refresh",
     "register_learner",
     "train",
     "tune",
@@ -99,6 +111,7 @@ _MODULES = {
     "load_result": "api",
     "read": "api",
     "recommend": "api",
+    "refresh": "api",
     "register_learner": "learners.registry",
     "train": "api",
     "tune": "api",

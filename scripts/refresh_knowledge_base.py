@@ -1,7 +1,7 @@
 """Grow the seed: measure every learner's design on every table of a manifest, and train the models that it ships.
 
     python scripts/refresh_knowledge_base.py MANIFEST --out knowledge_base/ [--tier core] [--most 160] [--jobs 2]
-        [--configurations lightgbm=256,linear=60] [--rows 2500,0.25,20000] [--search lightgbm=15]
+        [--measure-only] [--configurations lightgbm=256,linear=60] [--rows 2500,0.25,20000] [--search lightgbm=15]
 
 Interrupt or kill it at any time; the same command goes on where it ended.
 """
@@ -61,6 +61,7 @@ def main() -> int:
         metavar="LEARNER=N,…",
         help="so many further trials on each table, by a Gaussian process that starts from the design",
     )
+    parser.add_argument("--measure-only", action="store_true", help="write trials, but neither data card nor models")
     parser.add_argument("--jobs", type=int, default=2, help="trials, then models, side by side")
     arguments = parser.parse_args()
     with interrupts.handle_signals():
@@ -92,6 +93,8 @@ def _refresh(arguments: argparse.Namespace) -> int:
         rows = [row for row in rows if row.source.name in arguments.tasks.split(",")]
     rows = rows[: arguments.most]
     base = _measure(rows, arguments)
+    if arguments.measure_only:
+        return 0
     write_file(arguments.out / "DATA_CARD.md", data_card(base).encode())
     train_shipped(base, arguments.out, arguments.jobs)
     return 0
@@ -115,7 +118,7 @@ def _measure(rows: list[api.ManifestRow], arguments: argparse.Namespace) -> Know
             counted = " ".join(f"{state} {count}" for state, count in sorted(states.items()))
             progress.update(bar, completed=done, total=total, description=counted or "trials")
 
-        return api.refresh(
+        return api.refresh_seed(
             rows,
             arguments.out,
             learners=arguments.learners.split(","),

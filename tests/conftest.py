@@ -122,7 +122,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
     manifest = folder / "MANIFEST.csv"
     lines = ["name,file,task,target,group", *(f"t{i},t{i}.csv,binary,target,t{i}" for i in range(4))]
     manifest.write_text("\n".join(lines), encoding="utf-8")
-    measured = api.refresh(api.read_manifest(manifest), folder / "seed", learners=["linear"], sizes={"linear": 4})
+    measured = api.refresh_seed(api.read_manifest(manifest), folder / "seed", learners=["linear"], sizes={"linear": 4})
     base = KnowledgeBase(folder / "home")
     base.add(measured.tasks(), trials_to_table(measured.trials()), {SEED_KEY: hash_seed(find_seed_folder())})
     known = Known(folder / "t4.csv", base.folder)

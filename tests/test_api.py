@@ -50,7 +50,7 @@ def manifest(tmp_path_factory):
 def refreshed(manifest, tmp_path_factory):
     out = tmp_path_factory.mktemp("seed")
     seen = []
-    base = api.refresh(
+    base = api.refresh_seed(
         api.read_manifest(manifest),
         out,
         learners=["linear"],
@@ -73,7 +73,7 @@ def test_refresh_measures_every_configuration_on_every_table(refreshed):
 def test_refresh_repeats_nothing(manifest, refreshed):
     out, base, _ = refreshed
     totals = []
-    api.refresh(
+    api.refresh_seed(
         api.read_manifest(manifest),
         out,
         learners=["linear"],
@@ -92,7 +92,7 @@ def test_refresh_measures_other_numbers_of_rows_and_searches_from_the_design(man
         "searches": {"linear": 2},
     }
     seen = []
-    base = api.refresh(
+    base = api.refresh_seed(
         api.read_manifest(manifest)[:2], tmp_path, **options, on_trial=lambda done, total, _: seen.append((done, total))
     )
     trials = base.trials()
@@ -106,7 +106,9 @@ def test_refresh_measures_other_numbers_of_rows_and_searches_from_the_design(man
     assert [task.n_rows for task in past.tasks] == [75, 100, 150] * 2
     np.testing.assert_allclose(np.exp(past.metafeatures[:, NAMES.index("log_n_rows")]), [75, 100, 150] * 2)
     again = []
-    api.refresh(api.read_manifest(manifest)[:2], tmp_path, **options, on_trial=lambda _, total, __: again.append(total))
+    api.refresh_seed(
+        api.read_manifest(manifest)[:2], tmp_path, **options, on_trial=lambda _, total, __: again.append(total)
+    )
     assert again == [0]
 
 

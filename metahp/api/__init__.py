@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh
+    from metahp.api.growth import LARGE_LIMITS, SEED_LIMITS, SEED_PROTOCOL, ManifestRow, read_manifest, refresh_seed
     from metahp.api.known_learners import find_known_learners
+    from metahp.api.own_tables import refresh
     from metahp.api.training import train
     from metahp.api.verbs import describe, load, load_result, read, recommend, tune, tune_objective
     from metahp.study.result import TuneResult
@@ -27,6 +28,7 @@ __all__ = [
     "read_manifest",
     "recommend",
     "refresh",
+    "refresh_seed",
     "train",
     "tune",
     "tune_objective",
@@ -34,11 +36,12 @@ __all__ = [
 
 _LAZY_MODULES = {
     **dict.fromkeys(
-        ("LARGE_LIMITS", "SEED_LIMITS", "SEED_PROTOCOL", "ManifestRow", "read_manifest", "refresh"), "api.growth"
+        ("LARGE_LIMITS", "SEED_LIMITS", "SEED_PROTOCOL", "ManifestRow", "read_manifest", "refresh_seed"), "api.growth"
     ),
     **dict.fromkeys(("describe", "load", "load_result", "read", "recommend", "tune", "tune_objective"), "api.verbs"),
     "TuneResult": "study.result",
     "find_known_learners": "api.known_learners",
+    "refresh": "api.own_tables",
     "train": "api.training",
 }
 

@@ -26,6 +26,7 @@ def check_names(
     learners: str | Sequence[str] | None = None,
     groups: Any = None,
     time: Any = None,
+    sample_weight: Any = None,
 ) -> None:
     """Refuse names that nothing has; arguments as of `metahp.tune`. What is in doubt passes, and is checked later.
 
@@ -39,6 +40,7 @@ def check_names(
     for name in (learners,) if isinstance(learners, str) else learners or ():
         find_reference(name)
     wanted = {"target": target if y is None else None, "groups": groups, "time": time}
+    wanted["sample_weight"] = sample_weight
     wanted = {argument: name for argument, name in wanted.items() if isinstance(name, str)}
     known = _find_columns(X) if wanted else []
     for argument, name in wanted.items() if known else ():

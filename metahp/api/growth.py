@@ -2,7 +2,7 @@
 
 import csv
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from metahp.core.errors import InputError
 from metahp.core.task import Task, find_task_type
 from metahp.core.trial import Protocol, Trial, compute_trial_id
 from metahp.datasets.read import TableSource
+from metahp.datasets.table import Table
 from metahp.evaluation.limits import Limits
-from metahp.evaluation.runner import Job
+from metahp.evaluation.runner import Job, Workload
 from metahp.knowledge import seed as seeds
 from metahp.knowledge.records import TaskRecord
 from metahp.knowledge.store import KnowledgeBase
@@ -76,7 +77,7 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     ]
 
 
-def refresh(
+def refresh_seed(
     manifest: Sequence[ManifestRow],
     out: Path,
     *,
@@ -104,10 +105,9 @@ def refresh(
     """
     # Imported here: a recommendation needs neither a design nor a process pool.
     from metahp.api.incumbents import plan_searches, run_searches
-    from metahp.evaluation.design import make_design
     from metahp.evaluation.processes import call_each, run_jobs
 
-    sizes = {name: find_learner(name).design_size for name in learners} | dict(sizes or {})
+    sizes = {name: (sizes or {}).get(name, find_learner(name).design_size) for name in learners}
     base = KnowledgeBase(out / WORK_FOLDER)
     if not base.file.exists() and (out / "tasks.parquet").exists():
         seeds.import_seed(base, out)
@@ -122,20 +122,7 @@ def refresh(
         tables.append((row.source, task))
         if task.id not in described:
             pending.append(row)
-        for name in learners:
-            jobs += [
-                Job(
-                    source=row.source,
-                    task=task.id,
-                    configuration=configuration,
-                    protocol=protocol,
-                    origin=origin,
-                    limits=limits,
-                )
-                for protocol, limits in _list_protocols(task.n_rows, rows)
-                for configuration, origin in make_design(find_learner(name), task.type, sizes[name])
-                if compute_trial_id(task.id, configuration, protocol) not in done
-            ]
+        jobs += list_design_jobs(row.source, task, sizes, _list_protocols(task.n_rows, rows), done)
     n_searched = {name: n for name, n in (searches or {}).items() if name in learners}
     total = len(jobs) + sum(
         search.n_trials
@@ -166,6 +153,32 @@ def refresh(
     return base
 
 
+def list_design_jobs(
+    source: TableSource | Workload,
+    task: Task,
+    sizes: Mapping[str, int],
+    protocols: Iterable[tuple[Protocol, Limits]],
+    done: Collection[str],
+) -> list[Job]:
+    """The jobs that measure designs of these sizes, by learner, on a table; trials in `done` are left out."""
+    from metahp.evaluation.design import make_design
+
+    return [
+        Job(
+            source=source,
+            task=task.id,
+            configuration=configuration,
+            protocol=protocol,
+            origin=origin,
+            limits=limits,
+        )
+        for name, size in sizes.items()
+        for protocol, limits in protocols
+        for configuration, origin in make_design(find_learner(name), task.type, size)
+        if compute_trial_id(task.id, configuration, protocol) not in done
+    ]
+
+
 def _list_protocols(n_rows: int, wanted: Sequence[float]) -> list[tuple[Protocol, Limits]]:
     """The protocols for the `wanted` numbers of rows of a table with `n_rows`; one for each distinct number of rows."""
     used = {min(n_rows, round(rows * n_rows if rows < 1 else rows)): rows for rows in reversed(wanted)}
@@ -176,9 +189,13 @@ def _list_protocols(n_rows: int, wanted: Sequence[float]) -> list[tuple[Protocol
     ]
 
 
-def _describe_row(row: ManifestRow) -> TaskRecord:
-    table = row.source.load()
+def describe_for_good(table: Table, *, source: str = "", licence: str = "") -> TaskRecord:
+    """The record of a table with all its meta-features; those that fail are logged."""
     metafeatures = describe_table(table, budget_seconds=SEED_BUDGET_SECONDS, seed=0)
     if metafeatures.warnings:
         logger.warning("%s: %s", table.task.name, "; ".join(metafeatures.warnings))
-    return make_record(table, metafeatures, source=row.origin, licence=row.licence)
+    return make_record(table, metafeatures, source=source, licence=licence)
+
+
+def _describe_row(row: ManifestRow) -> TaskRecord:
+    return describe_for_good(row.source.load(), source=row.origin, licence=row.licence)

@@ -107,20 +107,37 @@ def load(
     return table
 
 
+def _load_features(X: Any, y: Any, target: str | None, task: str | None, sample_weight: Any) -> "Table":
+    """The table of `load`, without the column of the weights of rows."""
+    if not isinstance(sample_weight, str):
+        return load(X, y, target=target, task=task)
+    from metahp.datasets.load import leave_out_weights
+    from metahp.datasets.load import read as read_table
+    from metahp.datasets.table import Table
+
+    if isinstance(X, Table):
+        raise InputError("A column of weights needs the raw rows; pass a file or a frame.", argument="sample_weight")
+    return load(leave_out_weights(read_table(X, y, target=target), sample_weight), task=task)
+
+
 def describe(
     X: Any,
     y: Any = None,
     *,
     target: str | None = None,
     task: str | None = None,
+    sample_weight: Any = None,
     budget_seconds: float = 2.0,
     seed: int = 0,
 ) -> "MetaFeatures":
-    """The meta-features of a table; those beyond `budget_seconds` of work are NaN and named in `warnings`."""
-    check_names(X, y, target=target, task=task)
+    """The meta-features of a table; those beyond `budget_seconds` of work are NaN and named in `warnings`.
+
+    A column that is named as `sample_weight` is no feature.
+    """
+    check_names(X, y, target=target, task=task, sample_weight=sample_weight)
     from metahp.api.tables import describe_table
 
-    table = load(X, y, target=target, task=task)
+    table = _load_features(X, y, target, task, sample_weight)
     described = describe_table(table, budget_seconds=budget_seconds, seed=seed)
     warn_user(described.warnings)
     return described
@@ -133,6 +150,7 @@ def recommend(
     target: str | None = None,
     task: str | None = None,
     metric: str | None = None,
+    sample_weight: Any = None,
     k: int = 5,
     learners: str | Sequence[str] | None = None,
     knowledge_base: "str | Path | KnowledgeBase | None" = None,
@@ -149,6 +167,7 @@ def recommend(
         task: binary, multiclass or regression; None to infer it.
         metric: A usual name (rmse, mae, log_loss, auc, f1, …) or a scikit-learn scorer's; None for the task type's
             default.
+        sample_weight: As of `tune`; past tasks know no weights, so here a column of them is only left out.
         k: Number of configurations.
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
         knowledge_base: A knowledge base or its path; None for the user's own.
@@ -162,10 +181,10 @@ def recommend(
     """
     if k < 1:
         raise InputError(f"k is the number of configurations, at least 1, got {k}.")
-    check_names(X, y, target=target, task=task, metric=metric, learners=learners)
+    check_names(X, y, target=target, task=task, metric=metric, learners=learners, sample_weight=sample_weight)
     from metahp.api.advice import advise_on
 
-    table = load(X, y, target=target, task=task)
+    table = _load_features(X, y, target, task, sample_weight)
     with LoggedWarnings() as logged:
         recommendation = advise_on(
             table,
@@ -209,6 +228,7 @@ def tune(
     splitter: Any = None,
     test_size: float | None = None,
     max_rows: int | None = None,
+    sample_weight: Any = None,
     configurations: Sequence[Given] = (),
     fixed: "GivenFixed | None" = None,
     ensemble: bool = False,
@@ -262,6 +282,8 @@ def tune(
         test_size: Share of rows to set aside as test rows before anything else; the result then has `test_score_`. With
             `time` they are the latest rows, with `groups` whole groups.
         max_rows: Trials use a sample of this many rows; None for all.
+        sample_weight: Weights of the rows: a column, which is then not a feature, or numbers of shape (n,), at least 0.
+            They count in fits and in scores. None where all are equal.
         configurations: Your configurations to try first: dictionaries, texts `key=value,…`, or `Configuration` values;
             missing values are the library's defaults. `learner:` before the text, or a key `learner`, names the
             learner.
@@ -294,7 +316,16 @@ def tune(
         raise _refuse_arguments(others)
     if X is None:
         raise InputError("Expected a table as `X`: a path, a frame or an array.")
-    folds = Folds(cv=cv, groups=groups, time=time, splitter=splitter, test_size=test_size, max_rows=max_rows, seed=seed)
+    folds = Folds(
+        cv=cv,
+        groups=groups,
+        time=time,
+        splitter=splitter,
+        test_size=test_size,
+        max_rows=max_rows,
+        sample_weight=sample_weight,
+        seed=seed,
+    )
     show = ProgressPrinter(verbose)
     request = Request(
         budget=Budget(trials=trials, timeout=timeout, patience=patience, stops_when_flat=stop_when_flat),
@@ -326,7 +357,17 @@ def tune(
         fixed=fixed,
     )
     place = Place(knowledge_base=knowledge_base, is_recorded=record, output=output)
-    check_names(X, y, target=target, task=task, metric=metric, learners=learners, groups=groups, time=time)
+    check_names(
+        X,
+        y,
+        target=target,
+        task=task,
+        metric=metric,
+        learners=learners,
+        groups=groups,
+        time=time,
+        sample_weight=sample_weight,
+    )
     if timeout is not None:
         # Its imports take as long as those of this process, which come now.
         request = replace(request, worker=WorkerProcess())

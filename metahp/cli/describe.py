@@ -23,6 +23,7 @@ def describe(
     reading: ReadingOptions,
     target: options.Target = None,
     task: options.Task = None,
+    weight: options.Weight = None,
     budget_seconds: options.Budget = 2.0,
     form: Annotated[options.Format, typer.Option("--format", help="Output format.")] = options.Format.TABLE,
     out: options.Output = None,
@@ -34,10 +35,10 @@ def describe(
     Meta-features are numbers that describe a table. The processor time of each group is shown too.
     """
     output.set_quiet(quiet=quiet)
-    startup.check_names(file, target=target, task=task)
+    startup.check_names(file, target=target, task=task, sample_weight=weight)
     api = startup.import_api()
     with output.show_spinner("describing the table", quiet=quiet):
-        table = api.load(file, target=target, task=task, **reading.arguments)
+        table = api.load(file, target=target, task=task, **reading.leave_out(weight).arguments)
         metafeatures = api.describe(table, budget_seconds=budget_seconds, seed=seed)
     output.warn((*table.warnings, *metafeatures.warnings), quiet=quiet)
     if form is options.Format.JSON:

@@ -41,6 +41,10 @@ Learners = Annotated[
         help=f"{', '.join(list(LEARNERS)[:-1])} or {list(LEARNERS)[-1]}; repeat for several.  [default: all]",
     ),
 ]
+Weight = Annotated[
+    str | None,
+    typer.Option("--weight", help="Column with the weights of rows, used in fit and score. Not a feature."),
+]
 Budget = Annotated[
     float,
     typer.Option(
@@ -72,6 +76,7 @@ _OPTIONS = {
     "learners": "--learner",
     "prune": "--no-prune",
     "record": "--no-record",
+    "sample_weight": "--weight",
 }
 _ARGUMENTS = (
     *("budget_seconds", "cold", "cv", "device", "ensemble", "jobs", "max_rows", "memory_limit", "metric", "output"),

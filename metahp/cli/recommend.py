@@ -49,6 +49,7 @@ def recommend(
     target: options.Target = None,
     task: options.Task = None,
     metric: options.Metric = None,
+    weight: options.Weight = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of configurations.")] = 5,
     learner: options.Learners = None,
     fixed: options.Fixed = None,
@@ -68,10 +69,10 @@ def recommend(
         raise InputError(
             "--format python needs a file, because the script reads it again; standard input can be read only once."
         )
-    startup.check_names(file, learners=learner, target=target, task=task, metric=metric)
+    startup.check_names(file, learners=learner, target=target, task=task, metric=metric, sample_weight=weight)
     api = startup.import_api()
     with output.show_spinner("reading the table", quiet=quiet):
-        table = api.load(file, target=target, task=task, **reading.arguments)
+        table = api.load(file, target=target, task=task, **reading.leave_out(weight).arguments)
     start = time.perf_counter()
     with output.show_spinner("searching the knowledge base", quiet=quiet):
         recommendation = api.recommend(
@@ -99,6 +100,7 @@ def recommend(
             "--target": target,
             "--task": task,
             "--metric": metric,
+            "--weight": weight,
             "--kb": kb,
             "--seed": seed or None,
             "--budget-seconds": budget_seconds if budget_seconds != BUDGET_SECONDS else None,

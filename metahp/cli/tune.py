@@ -90,6 +90,7 @@ def tune(
     max_rows: Annotated[
         int | None, typer.Option("--max-rows", help="Run the trials on a sample of this many rows.  [default: all]")
     ] = None,
+    weight: options.Weight = None,
     attempt: Annotated[
         list[str] | None,
         typer.Option(
@@ -126,7 +127,16 @@ def tune(
     """
     begun = time.monotonic()
     output.set_quiet(quiet=quiet)
-    startup.check_names(file, learners=learner, target=target, task=task, metric=metric, groups=group, time=by_time)
+    startup.check_names(
+        file,
+        learners=learner,
+        target=target,
+        task=task,
+        metric=metric,
+        groups=group,
+        time=by_time,
+        sample_weight=weight,
+    )
     from metahp.evaluation import interrupts
 
     api = startup.import_api()
@@ -161,6 +171,7 @@ def tune(
             time=by_time,
             test_size=test_size,
             max_rows=max_rows,
+            sample_weight=weight,
             configurations=attempt or (),
             fixed=fixed,
             ensemble=ensemble,
@@ -280,7 +291,7 @@ def format_plan(plan: "Plan") -> list[str]:
     more = "more row" if plan.n_test_rows == 1 else "more rows"
     outer = f" · {plan.n_test_rows:,} {more} set aside for the test" if plan.n_test_rows else ""
     sample = f" on {plan.protocol.max_rows:,} rows" if plan.protocol.max_rows < plan.table.task.n_rows else ""
-    kind = {"": "", "group": " by group", "time": " by time"}.get(
+    kind = {"": "", "group": " by group", "time": " by time", "weighted": " of weighted rows"}.get(
         plan.protocol.splits.partition(":")[0], " of your own"
     )
     lines = [

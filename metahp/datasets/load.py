@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metahp.core.errors import InputError
+from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.text import name_column
 from metahp.datasets.infer import build_table
 from metahp.datasets.raw import RawTable
@@ -31,6 +31,23 @@ def read(source: Any, y: Any = None, *, target: Hashable | None = None, how: Rea
     if isinstance(source, str | Path):
         return read_raw(source, target=None if target is None else name_column(target), how=how)
     return make_raw_table(source, y, target=target, how=how)
+
+
+def leave_out_weights(raw: RawTable, name: str) -> RawTable:
+    """The same columns, of which the one with the weights of rows is no feature.
+
+    Raises:
+        UnknownNameError: there is no such column.
+        InputError: it is the target.
+    """
+    names = [str(column) for column in raw.frame.columns]
+    if name not in names:
+        raise UnknownNameError(
+            f"No column is called '{name}'. {did_you_mean(name, names[:50])}", argument="sample_weight"
+        )
+    if name == raw.target:
+        raise InputError(f"'{name}' is the target; name another column with `sample_weight`.", argument="sample_weight")
+    return raw if name in raw.drop else replace(raw, drop=(*raw.drop, name))
 
 
 def load(

@@ -74,6 +74,10 @@ class ReadingOptions:
         pairs += [(name, value) for name, value in single if value]
         return (*pairs, *(() if self.day_first is None else (("dayfirst", "" if self.day_first else "no"),)))
 
+    def leave_out(self, name: str | None) -> "ReadingOptions":
+        """The same options, which leave out one more column; None for none."""
+        return self if name is None else replace(self, drop=(*self.drop, name_column(name)))
+
     def apply(self, raw: "RawTable") -> "RawTable":
         """The raw table, read as these options say.
 

@@ -101,6 +101,7 @@ def measure(
     """
     memory = FoldMemory() if memory is None else memory
     rows, parts = memory.find_parts(table, protocol, splits)
+    weights = None if splits is None else splits.weights
     space = learner.space(table.task.type)
     # Without an axis for the iterations, fewer of them are no configuration.
     stops_early = bool(early_stopping) and learner.stops_early and space.iteration_axis is not None
@@ -113,6 +114,7 @@ def measure(
             task_type=table.task.type,
             n_classes=table.task.n_classes,
             n_threads=n_threads,
+            w_train=None if weights is None else weights[train],
             memory=kept,
         )
         for (train, test), kept in zip(parts, memory.by_fold, strict=True)
@@ -122,8 +124,9 @@ def measure(
     seed = protocol.seed if configuration.seed is None else configuration.seed
     for split, course in _fit_folds(learner, configuration, seed, made, len(parts), can_stop=stops_early):
         checkpoints = course.checkpoints if isinstance(course, Course) else _list_fine_checkpoints(space, configuration)
-        y = table.y[parts[len(folds)][1]]
-        folds.append(_Fold(split, y, checkpoints, course, keep_predictions=keep_predictions))
+        test = parts[len(folds)][1]
+        w_test = None if weights is None else weights[test]
+        folds.append(_Fold(split, table.y[test], w_test, checkpoints, course, keep_predictions=keep_predictions))
         if stops_early:
             best = _find_best_checkpoint(folds, early_stopping, space.iterations[0])
         if pruning is not None and (
@@ -192,18 +195,27 @@ class _Fold:
     Args:
         split: The rows.
         y: Targets of the test rows.
+        weights: Weights of the test rows; None where all are equal.
         checkpoints: Of a run to the end.
         course: A finished fit, or a run.
         keep_predictions: Whether predictions are kept, in float32, shape as in `Course`.
     """
 
     def __init__(
-        self, split: Split, y: np.ndarray, checkpoints: tuple[int, ...], course: Course | Run, *, keep_predictions: bool
+        self,
+        split: Split,
+        y: np.ndarray,
+        weights: np.ndarray | None,
+        checkpoints: tuple[int, ...],
+        course: Course | Run,
+        *,
+        keep_predictions: bool,
     ) -> None:
         self.checkpoints = checkpoints
         self.losses: list[dict[str, float]] = []
         self.predictions: list[np.ndarray] = []
-        self._y, self._task_type, self._keeps = y, split.task_type, keep_predictions
+        self._y, self._weights = y, weights
+        self._task_type, self._keeps = split.task_type, keep_predictions
         self._run = None if isinstance(course, Course) else course
         self._timed = course
         for prediction in course.predictions if isinstance(course, Course) else ():
@@ -231,7 +243,7 @@ class _Fold:
         return self.losses[i][metric]
 
     def _add(self, prediction: np.ndarray) -> None:
-        self.losses.append(compute_losses(self._y, prediction, self._task_type))
+        self.losses.append(compute_losses(self._y, prediction, self._task_type, self._weights))
         if self._keeps:
             self.predictions.append(prediction.astype(np.float32))
 
@@ -287,10 +299,13 @@ def check_metric(table: Table, metric: str, protocol: Protocol, splits: Splits |
     """
     task, rows = table.task, sample_rows(table, protocol)
     for number, (_, test) in enumerate(_make_parts(table, rows, protocol, splits), start=1):
-        if np.isfinite(compute_constant_losses(table.y[test], task.type, task.n_classes)[metric]):
+        weights = None if splits is None or splits.weights is None else splits.weights[test]
+        if np.isfinite(compute_constant_losses(table.y[test], task.type, task.n_classes, weights)[metric]):
             continue
-        missing = [name for code, name in enumerate(table.classes) if not (table.y[test] == code).any()]
-        why = f"have no row of class '{missing[0]}'" if missing else "all have the same target"
+        y = table.y[test] if weights is None else table.y[test][weights > 0]
+        missing = [name for code, name in enumerate(table.classes) if not (y == code).any()]
+        of = "" if weights is None else " with a weight above 0"
+        why = f"have no row of class '{missing[0]}'{of}" if missing else f"all have the same target{of}"
         raise InputError(
             f"{metric} is not defined on the test rows of fold {number}, which {why}. "
             "Ask for fewer folds, split in another way, or choose another `metric`."

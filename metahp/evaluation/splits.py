@@ -3,30 +3,34 @@
 import hashlib
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, TimeSeriesSplit
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 
 from metahp.core.errors import InputError
 from metahp.core.trial import Protocol
 from metahp.datasets.table import Table
 
 Part = tuple[np.ndarray, np.ndarray]
+# The kind of the default folds of rows with weights.
+WEIGHTED = "weighted"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Splits:
     """Training and test rows of every fold, as integer indices into a table.
 
-    `name` is what a `Protocol` calls them: their kind (group, time, custom) and a hash of all indices, so that trials
-    of other parts are never taken for trials of these.
+    `name` is what a `Protocol` calls them: their kind (group, time, custom; weighted for the default folds with
+    weights) and a hash of all indices and weights, so that trials of other parts or weights are never taken for trials
+    of these. `weights` are those of the table's rows, shape (n_rows,); None where all are equal.
     """
 
     name: str
     parts: tuple[Part, ...]
+    weights: np.ndarray | None = None
 
     def make_protocol(self, *, seed: int = 0, max_rows: int = Protocol().max_rows) -> Protocol:
         """The protocol of trials on these parts; of a table with more rows, a sample of `max_rows` is used of them."""
@@ -111,6 +115,59 @@ def split_with(table: Table, splitter: Any, groups: Any = None) -> Splits:
         return _make_splits("custom", table, list(splitter))
     codes = None if groups is None else pd.factorize(_read_column(table, groups, "groups"))[0]
     return _make_splits("custom", table, _draw_pairs(table, splitter, codes))
+
+
+def weigh(table: Table, weights: Any, splits: Splits | None, folds: int, seed: int) -> Splits:
+    """The same parts, or the default folds for None, with weights of the rows.
+
+    Args:
+        table: The table.
+        weights: Of shape (n_rows,).
+        splits: The parts; None for `folds` shuffled folds, stratified by class for classification.
+        folds: How many default folds.
+        seed: Of the default folds.
+
+    Raises:
+        InputError: weights that are no numbers, negative, or zero in all rows of a part.
+    """
+    values = check_weights(_read_column(table, weights, "weights"))
+    if splits is None:
+        kind = StratifiedKFold if table.task.type.is_classification else KFold
+        pairs = _draw_pairs(table, kind(folds, shuffle=True, random_state=seed), None)
+        splits = _make_splits(WEIGHTED, table, pairs)
+    for number, (train, test) in enumerate(splits.parts, start=1):
+        for name, part in (("training", train), ("test", test)):
+            if not values[part].any():
+                raise InputError(
+                    f"All rows of the {name} part of fold {number} have the weight 0. Ask for fewer folds, or leave "
+                    "such rows out.",
+                    argument="sample_weight",
+                )
+    digest = hashlib.blake2b(splits.name.encode(), digest_size=12)
+    digest.update(values.astype("<f8").tobytes())
+    return replace(splits, name=f"{splits.name.partition(':')[0]}:{digest.hexdigest()}", weights=values)
+
+
+def check_weights(weights: Any) -> np.ndarray:
+    """Weights of rows as float64, shape (n,).
+
+    Raises:
+        InputError: they are no finite numbers of at least 0, or all are 0.
+    """
+    try:
+        values = np.asarray(weights, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Expected weights that are numbers ({error}).", argument="sample_weight") from None
+    wrong = ~(np.isfinite(values) & (values >= 0))
+    if wrong.any():
+        raise InputError(
+            f"Expected weights that are finite and at least 0; {int(wrong.sum()):,} of {len(values):,} are not, the "
+            f"first is {values[wrong][0]:g} in row {int(np.argmax(wrong)) + 1:,}.",
+            argument="sample_weight",
+        )
+    if not values.any():
+        raise InputError(f"All {len(values):,} weights are 0; expected some above 0.", argument="sample_weight")
+    return values
 
 
 def _draw_pairs(table: Table, splitter: Any, groups: np.ndarray | None) -> list[Any]:

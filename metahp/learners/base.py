@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import has_fit_parameter
 
 from metahp.core.configuration import Configuration, Value
 from metahp.core.errors import InputError
@@ -46,6 +47,7 @@ class Split:
         task_type: Type of the task.
         n_classes: Number of classes of the task; 0 for regression.
         n_threads: Number of threads that a fit may use.
+        w_train: Weights of the training rows, shape (n_train,), at least 0 and not all 0; None where all are equal.
         memory: What a learner keeps of these rows for the next fit on them, such as binned features, by its own key.
     """
 
@@ -56,6 +58,7 @@ class Split:
     task_type: TaskType
     n_classes: int
     n_threads: int = 1
+    w_train: np.ndarray | None = None
     memory: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -206,7 +209,7 @@ class Learner(ABC):
             seed=seed,
         )
         start = time.perf_counter()
-        fit_quietly(estimator, split.X_train, split.y_train)
+        fit_quietly(estimator, split.X_train, split.y_train, split.w_train)
         fitted = time.perf_counter()
         if split.task_type.is_classification:
             prediction = fill_missing_classes(
@@ -355,13 +358,35 @@ def _is_installed(library: str) -> bool:
     return True
 
 
-def fit_quietly(estimator: Any, X: Any, y: np.ndarray) -> Any:
-    """The fitted estimator; warnings about convergence are ignored, as the score shows whether it is good enough."""
+def fit_quietly(estimator: Any, X: Any, y: np.ndarray, weights: np.ndarray | None = None) -> Any:
+    """The fitted estimator; warnings about convergence are ignored, as the score shows whether it is good enough.
+
+    Raises:
+        InputError: there are weights, and the estimator takes none.
+    """
+    arguments = {} if weights is None else {name_weights(estimator): weights}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         # If there are fewer rows than quantiles, QuantileTransformer takes one quantile per row, as it should.
         warnings.filterwarnings("ignore", message="n_quantiles")
-        return estimator.fit(X, y)
+        return estimator.fit(X, y, **arguments)
+
+
+def name_weights(estimator: Any) -> str:
+    """The argument of an estimator's `fit` that takes weights of rows: of a `Pipeline`, that of its last step.
+
+    Raises:
+        InputError: it takes none.
+    """
+    steps = getattr(estimator, "steps", None)
+    name, model = steps[-1] if steps else ("", estimator)
+    taker = getattr(model, "regressor", None) or model
+    if not has_fit_parameter(taker, "sample_weight"):
+        raise InputError(
+            f"{type(taker).__name__} takes no weights of rows (`sample_weight`) in its `fit`; choose other learners.",
+            argument="learners",
+        )
+    return f"{name}__sample_weight" if steps else "sample_weight"
 
 
 def fill_missing_classes(probabilities: np.ndarray, seen: np.ndarray, n_classes: int) -> np.ndarray:

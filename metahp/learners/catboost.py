@@ -379,7 +379,7 @@ def _find_pools(split: Split, classes: SeenClasses) -> tuple[Any, Any]:
     if "catboost rows" not in split.memory:
         categorical = np.flatnonzero(split.is_categorical).tolist()
         pools = []
-        for X, y in ((split.X_train, classes.y), (split.X_test, None)):
+        for X, y, weights in ((split.X_train, classes.y, split.w_train), (split.X_test, None, None)):
             columns = {
                 index: np.nan_to_num(values, nan=-1.0).astype(np.int32) if index in categorical else values
                 for index, values in enumerate(X.T)
@@ -388,7 +388,11 @@ def _find_pools(split: Split, classes: SeenClasses) -> tuple[Any, Any]:
             target = np.resize(np.unique(classes.y), len(X)) if y is None else y
             pools.append(
                 load_library("catboost").Pool(
-                    pd.DataFrame(columns), target, cat_features=categorical, thread_count=split.n_threads
+                    pd.DataFrame(columns),
+                    target,
+                    cat_features=categorical,
+                    weight=weights,
+                    thread_count=split.n_threads,
                 )
             )
         split.memory["catboost rows"] = tuple(pools)

@@ -13,7 +13,15 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from metahp.core.configuration import Configuration, Value
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
 from metahp.core.task import TaskType
-from metahp.learners.base import Course, Learner, Split, fill_missing_classes, list_arguments, list_checkpoints
+from metahp.learners.base import (
+    Course,
+    Learner,
+    Split,
+    fill_missing_classes,
+    fit_quietly,
+    list_arguments,
+    list_checkpoints,
+)
 
 _CLASSES = {
     ("random_forest", True): RandomForestClassifier,
@@ -138,7 +146,7 @@ class ForestLearner(Learner):
             seed=seed,
         )
         start = time.perf_counter()
-        pipeline.fit(split.X_train, split.y_train)
+        fit_quietly(pipeline, split.X_train, split.y_train, split.w_train)
         fitted = time.perf_counter()
         X = np.asarray(pipeline[0].transform(split.X_test), dtype=np.float32)
         model = pipeline[1]

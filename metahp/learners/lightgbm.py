@@ -207,7 +207,7 @@ class LightGBM(Learner):
         )
         categorical = np.flatnonzero(split.is_categorical).tolist()
         start = time.perf_counter()
-        model.fit(split.X_train, split.y_train, categorical_feature=categorical)
+        model.fit(split.X_train, split.y_train, split.w_train, categorical_feature=categorical)
         fitted = time.perf_counter()
         with warnings.catch_warnings():
             # LightGBM names the columns of a matrix, and scikit-learn then expects names here too.
@@ -337,6 +337,7 @@ def _find_bins(split: Split, arguments: Mapping[str, Any]) -> lightgbm.Dataset:
     data = lightgbm.Dataset(
         split.X_train,
         split.y_train,
+        weight=split.w_train,
         free_raw_data=True,
         categorical_feature=np.flatnonzero(split.is_categorical).tolist(),
         params={**binning, "min_data_in_leaf": fewest, "num_threads": split.n_threads, "verbosity": -1},

@@ -83,12 +83,13 @@ class TableEstimator(BaseEstimator):
             self.configuration = read_arguments(find_learner(self.configuration.learner), arguments, self.task_type)
         return self
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit on rows; those without a target are left out.
 
         Args:
             X: A frame with the columns of the table, or an array with all of them, shape (n, d).
             y: Target, shape (n,).
+            sample_weight: Weights of the rows, shape (n,); None where all are equal.
 
         Raises:
             InputError: columns are missing, X and y differ in length, or no target is known. Errors of the library are
@@ -110,6 +111,7 @@ class TableEstimator(BaseEstimator):
             self.task_type,
             seed=self.seed,
             n_jobs=self.n_jobs,
+            weights=None if sample_weight is None else np.asarray(sample_weight, dtype=float)[is_known],
         )
         self.feature_names_in_ = np.array(list_inputs(self.preparation), dtype=object)
         self.n_features_in_ = len(self.feature_names_in_)
@@ -189,8 +191,12 @@ def fit_features(
     *,
     seed: int,
     n_jobs: int = 1,
+    weights: np.ndarray | None = None,
 ) -> Any:
-    """The learner's estimator fitted on prepared features, which it knows by its `fitted_names`."""
+    """The learner's estimator fitted on prepared features, which it knows by its `fitted_names`.
+
+    `weights` are those of the rows, shape (n,); None where all are equal.
+    """
     learner = find_learner(configuration.learner)
     names = learner.fitted_names(list(map(str, features)))
     is_category = [isinstance(dtype, pd.CategoricalDtype) for dtype in features.dtypes]
@@ -202,7 +208,7 @@ def fit_features(
         seed=seed if configuration.seed is None else configuration.seed,
         n_jobs=n_jobs,
     )
-    return fit_quietly(estimator, features.set_axis(names, axis=1), y)
+    return fit_quietly(estimator, features.set_axis(names, axis=1), y, weights)
 
 
 def read_target(y: Any, task_type: TaskType, preparation: Preparation) -> tuple[np.ndarray, np.ndarray]:

@@ -142,16 +142,16 @@ class XGBoost(Learner):
         """Thirteen hyperparameters, the same for all task types."""
         return _SPACE
 
+    def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
+        """Published defaults, by source."""
+        return {**_PUBLISHED[task_type.is_classification], **_PUBLISHED_BOTH}
+
     def constructor_arguments(self, configuration: Configuration) -> dict[str, Any]:
         """Arguments of `XGBClassifier` and `XGBRegressor`."""
         arguments: dict[str, Any] = configuration.hyperparameters
         if isinstance(signs := arguments.get("monotone_constraints"), str):
             arguments["monotone_constraints"] = tuple(int(sign) for sign in signs.split(","))
         return arguments
-
-    def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
-        """Published defaults, by source."""
-        return {**_PUBLISHED[task_type.is_classification], **_PUBLISHED_BOTH}
 
     def further_arguments(self, task_type: TaskType) -> Mapping[str, Value]:
         """Arguments of `XGBClassifier` or `XGBRegressor`."""
@@ -298,7 +298,7 @@ def _find_matrices(split: Split, classes: SeenClasses, max_bin: int) -> tuple[An
     """The training rows in at most `max_bin` bins of a feature, and the test rows."""
     key, n_threads = f"xgboost rows in {max_bin} bins", split.n_threads
     if key not in split.memory:
-        binned = {"max_bin": max_bin, "label": classes.y, "nthread": n_threads}
+        binned = {"max_bin": max_bin, "label": classes.y, "weight": split.w_train, "nthread": n_threads}
         train = _make_matrix(split.X_train, split.is_categorical, "QuantileDMatrix", **binned)
         split.memory[key] = train, _make_matrix(split.X_test, split.is_categorical, nthread=n_threads)
     return cast(tuple[Any, Any], split.memory[key])

@@ -5,6 +5,7 @@ Source: Caruana et al., 2004, "Ensemble Selection from Libraries of Models" (ICM
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +14,9 @@ from metahp.core.statistics import compute_mean_difference
 from metahp.core.task import TaskType
 from metahp.evaluation.losses import compute_losses
 
-# Losses of many predictions at once: y (n,) and predictions (q, n, classes) or (q, n) give (q,).
-Loss = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# Losses of many predictions at once: y (n,) and predictions (q, n, classes) or (q, n) give (q,). Where rows have
+# weights, these are a third argument, shape (n,).
+Loss = Callable[..., np.ndarray]
 
 # Numbers in memory while candidates are compared: 1 MB fits a core's cache and takes half the time of 32 MB.
 BLOCK = 2**17
@@ -47,6 +49,7 @@ def select_ensemble(
     y: np.ndarray,
     loss: Loss,
     *,
+    sample_weight: np.ndarray | None = None,
     size: int = 50,
     n_initial: int = 5,
     bags: int = 0,
@@ -63,6 +66,7 @@ def select_ensemble(
             are left out.
         y: Class codes or numbers, shape (n,).
         loss: From `make_batch_loss`, or a function of the same form.
+        sample_weight: Weights of the rows, shape (n,); None where all are equal.
         size: Largest number of members, the initial ones included; a model may be a member several times.
         n_initial: The search starts from the average of the best 1, 2, … or `n_initial` single models, whichever has
             the lowest loss.
@@ -73,19 +77,21 @@ def select_ensemble(
     Raises:
         InputError: no model, no row without NaN, or a loss that these rows do not define.
     """
-    predictions, y = _keep_complete_rows(predictions, y)
-    single = _compute_losses(loss, y, predictions)
+    predictions, rows = _keep_complete_rows(predictions, y, sample_weight)
+    single = _compute_losses(loss, rows, predictions)
     order = np.argsort(single, kind="stable")
     if not np.isfinite(single[order[0]]):
-        raise InputError(f"The loss is not defined on these {len(y)} rows for any of the {len(predictions)} models.")
+        raise InputError(
+            f"The loss is not defined on these {len(rows.y)} rows for any of the {len(predictions)} models."
+        )
     if bags == 0:
-        return _select_greedily(predictions, y, loss, order, size, n_initial)
+        return _select_greedily(predictions, rows, loss, order, size, n_initial)
     rng = np.random.default_rng(seed)
     weights = np.zeros(len(predictions))
     for _ in range(bags):
         bag = rng.permutation(len(predictions))[: max(1, round(BAG_SHARE * len(predictions)))]
-        weights += _select_greedily(predictions, y, loss, order[np.isin(order, bag)], size, n_initial) / bags
-    if _compute_losses(loss, y, combine(predictions, weights)[None])[0] > single[order[0]]:
+        weights += _select_greedily(predictions, rows, loss, order[np.isin(order, bag)], size, n_initial) / bags
+    if _compute_losses(loss, rows, combine(predictions, weights)[None])[0] > single[order[0]]:
         weights = np.zeros(len(predictions))
         weights[order[0]] = 1.0
     return weights
@@ -96,6 +102,7 @@ def compute_cross_fitted_gain(
     y: np.ndarray,
     loss: Loss,
     *,
+    sample_weight: np.ndarray | None = None,
     singles: np.ndarray | None = None,
     parts: int = 5,
     size: int = 50,
@@ -113,7 +120,8 @@ def compute_cross_fitted_gain(
         InputError: as in `select_ensemble`, or the loss is defined on fewer than two parts.
     """
     singles = _keep_complete_rows(predictions if singles is None else singles, y)[0]
-    predictions, y = _keep_complete_rows(predictions, y)
+    predictions, rows = _keep_complete_rows(predictions, y, sample_weight)
+    y = rows.y
     rng = np.random.default_rng(seed)
     part = np.empty(len(y), dtype=int)
     blocks = np.tile(np.arange(parts), (-(-len(y) // parts), 1))
@@ -123,11 +131,20 @@ def compute_cross_fitted_gain(
         chosen_on, held_out = part != held, part == held
         if not chosen_on.any() or not held_out.any():
             continue
-        library, target = predictions[:, chosen_on], y[chosen_on]
-        weights = select_ensemble(library, target, loss, size=size, n_initial=n_initial, bags=bags, seed=seed)
-        best = int(np.argmin(_compute_losses(loss, target, singles[:, chosen_on])))
+        library, of_library = predictions[:, chosen_on], rows.take(chosen_on)
+        weights = select_ensemble(
+            library,
+            of_library.y,
+            loss,
+            sample_weight=of_library.weights,
+            size=size,
+            n_initial=n_initial,
+            bags=bags,
+            seed=seed,
+        )
+        best = int(np.argmin(_compute_losses(loss, of_library, singles[:, chosen_on])))
         compared = np.stack([combine(predictions[:, held_out], weights), singles[best, held_out]])
-        pairs.append(_compute_losses(loss, y[held_out], compared))
+        pairs.append(_compute_losses(loss, rows.take(held_out), compared))
     measured = np.array([pair for pair in pairs if np.isfinite(pair).all()])
     if len(measured) < 2:
         raise InputError(f"The loss is defined on {len(measured)} of {parts} parts of {len(y)} rows; two are needed.")
@@ -170,28 +187,39 @@ def make_batch_loss(metric: str, task_type: TaskType) -> Loss:
     known = compute_losses(np.array([0, 1]), small, task_type)
     if metric not in known:
         raise UnknownNameError(f"'{metric}' is not a metric of {task_type} tasks. {did_you_mean(metric, list(known))}")
-    if metric in _VECTORISED:
-        return _VECTORISED[metric]
 
-    def compute_each(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-        return np.array([compute_losses(y, each, task_type)[metric] for each in predictions])
+    def compute(y: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        if metric in _VECTORISED and weights is None:
+            return _VECTORISED[metric](y, predictions)
+        return np.array([compute_losses(y, each, task_type, weights)[metric] for each in predictions])
 
-    return compute_each
+    return compute
+
+
+class _Rows(NamedTuple):
+    """Targets of rows and their weights, shape (n,); None where all are equal."""
+
+    y: np.ndarray
+    weights: np.ndarray | None
+
+    def take(self, chosen: np.ndarray) -> "_Rows":
+        """The chosen ones."""
+        return _Rows(self.y[chosen], None if self.weights is None else self.weights[chosen])
 
 
 def _select_greedily(
-    predictions: np.ndarray, y: np.ndarray, loss: Loss, order: np.ndarray, size: int, n_initial: int
+    predictions: np.ndarray, rows: _Rows, loss: Loss, order: np.ndarray, size: int, n_initial: int
 ) -> np.ndarray:
     """Weights of the best ensemble of the models in `order`, which has the best single model first."""
     first = order[: max(1, min(n_initial, size))]
     counts = np.arange(1, len(first) + 1).reshape(-1, *[1] * (predictions.ndim - 1))
-    starts = _compute_losses(loss, y, np.cumsum(predictions[first], axis=0) / counts)
+    starts = _compute_losses(loss, rows, np.cumsum(predictions[first], axis=0) / counts)
     n = int(np.argmin(starts)) + 1
     members = list(order[:n])
     best, best_loss = list(members), starts[n - 1]
     total = predictions[members].sum(axis=0)
     while len(members) < size:
-        added = _compute_losses(loss, y, predictions, order, total, len(members) + 1)
+        added = _compute_losses(loss, rows, predictions, order, total, len(members) + 1)
         pick = int(np.argmin(added))
         members.append(order[pick])
         total = total + predictions[order[pick]]
@@ -202,7 +230,7 @@ def _select_greedily(
 
 def _compute_losses(
     loss: Loss,
-    y: np.ndarray,
+    rows: _Rows,
     predictions: np.ndarray,
     order: np.ndarray | None = None,
     total: np.ndarray | float = 0.0,
@@ -212,11 +240,14 @@ def _compute_losses(
     order = np.arange(len(predictions)) if order is None else order
     step = max(1, BLOCK // max(1, predictions[0].size))
     blocks = [order[at : at + step] for at in range(0, len(order), step)]
-    values = np.concatenate([loss(y, (predictions[block] + total) / count) for block in blocks])
+    known = (rows.weights,) if rows.weights is not None else ()
+    values = np.concatenate([loss(rows.y, (predictions[block] + total) / count, *known) for block in blocks])
     return np.where(np.isnan(values), np.inf, values)
 
 
-def _keep_complete_rows(predictions: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _keep_complete_rows(
+    predictions: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, _Rows]:
     predictions = np.asarray(predictions, dtype=float)
     if predictions.ndim not in (2, 3) or len(predictions) == 0 or predictions.shape[1] != len(y):
         raise InputError(
@@ -226,7 +257,7 @@ def _keep_complete_rows(predictions: np.ndarray, y: np.ndarray) -> tuple[np.ndar
     is_missing = np.isnan(predictions).any(axis=tuple(i for i in range(predictions.ndim) if i != 1))
     if is_missing.all():
         raise InputError(f"No row of {len(y)} has a prediction of all {len(predictions)} models.")
-    return predictions[:, ~is_missing], np.asarray(y)[~is_missing]
+    return predictions[:, ~is_missing], _Rows(np.asarray(y), weights).take(~is_missing)
 
 
 def _compute_root_mean_squared_error(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:

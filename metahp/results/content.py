@@ -29,6 +29,7 @@ from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
 from metahp.datasets.table import Table
+from metahp.evaluation.splits import WEIGHTED
 from metahp.learners.arguments import make_arguments
 from metahp.learners.fixed import NOTHING_FIXED, Fixed
 from metahp.learners.registry import find_learner
@@ -67,6 +68,8 @@ class ResultContent:
         seed: Of the run, and of the model.
         path: The file that the table was read from; None where there is none.
         split_column: Column of the file by whose groups or times the folds go; empty without.
+        weight_column: Column of the file that has the weights of rows; empty without.
+        is_weighted: Whether rows have weights.
         command: The command line, where there was one.
         default_score: Score of the library's default of the best learner; None where it was not measured.
         test_score: Score of the model on outer rows that took no part in tuning; None without.
@@ -88,6 +91,8 @@ class ResultContent:
     seed: int
     path: str | Path | None = None
     split_column: str = ""
+    weight_column: str = ""
+    is_weighted: bool = False
     command: str | None = None
     default_score: float | None = None
     test_score: float | None = None
@@ -261,6 +266,7 @@ def _make_script(content: ResultContent) -> str | None:
         return None
     trial, protocol = content.best_trial, content.protocol
     score = content.metric.speak(content.metric.score(trial.loss(content.metric.name)))
+    kind = protocol.splits.partition(":")[0]
     left_out = "\nThe ensemble is not made here: this is its best single configuration." if content.is_ensemble else ""
     try:
         return make_training_script(
@@ -273,7 +279,13 @@ def _make_script(content: ResultContent) -> str | None:
             expectation=f"{content.metric.label} when tuned: {score:.4g} ({protocol.folds}-fold cross-validation of "
             f"{trial.n_rows:,} rows, and selected on it).{left_out}",
             n_jobs=content.fixed.n_jobs.get(content.best.learner, 1),
-            folds=ScriptFolds(protocol.folds, protocol.splits.partition(":")[0], content.split_column),
+            folds=ScriptFolds(
+                protocol.folds,
+                "" if kind == WEIGHTED else kind,
+                content.split_column,
+                content.weight_column,
+                content.is_weighted,
+            ),
         )
     except InputError as error:
         logger.warning("The result has no %s, so only metahp can use the model: %s", SCRIPT, error)

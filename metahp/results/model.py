@@ -156,12 +156,13 @@ class TunedModel:
         learner = find_learner(member.configuration.learner)
         return require_importances(learner.read_importances(member.model), learner.name)
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the same configurations, weights and columns on other rows; the model itself changes.
 
         Args:
             X: A path, a frame or an array.
             y: Target, shape (n,), of the classes that the model knows; where None, `X` has the target column.
+            sample_weight: Weights of the rows, shape (n,); None where all are equal.
 
         Raises:
             InputError: `X` cannot be read, columns are missing, or no target is one that the model knows.
@@ -180,6 +181,7 @@ class TunedModel:
                 actual[is_known],
                 self.task_type,
                 seed=self.seed,
+                sample_weight=None if sample_weight is None else np.asarray(sample_weight, dtype=float)[is_known],
             )
             for member in self.members
         )
@@ -249,23 +251,27 @@ class TunedModel:
         """What `outputs` gave as predictions, shape (n,)."""
         return self.classes_[outputs.argmax(axis=1)] if self.classes else outputs
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Score of the model's metric on the rows of `X` that have a target; greater is better.
 
         Args:
             X: A path or frame.
             y: Target, shape (n,); where None, `X` has the target column.
+            sample_weight: Weights of the rows, shape (n,); None where all are equal.
 
         Raises:
             InputError: no target, or none of its values is known.
         """
         frame = self.read(X)
-        return self.score_of(self.outputs(self.features(frame)), frame, y)[0]
+        return self.score_of(self.outputs(self.features(frame)), frame, y, sample_weight)[0]
 
-    def score_of(self, outputs: np.ndarray, frame: pd.DataFrame, y: Any = None) -> tuple[float, int]:
-        """Score of `outputs` on the rows whose target is known, and how many these are."""
+    def score_of(
+        self, outputs: np.ndarray, frame: pd.DataFrame, y: Any = None, sample_weight: np.ndarray | None = None
+    ) -> tuple[float, int]:
+        """Score of `outputs` on the rows whose target is known, and how many these are; weights of shape (n,)."""
         actual, is_known = self._read_actual(frame, y)
-        loss = compute_losses(actual[is_known], outputs[is_known], self.task_type)[self.metric.name]
+        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=float)[is_known]
+        loss = compute_losses(actual[is_known], outputs[is_known], self.task_type, weights)[self.metric.name]
         return self.metric.score(loss), int(is_known.sum())
 
     def _read_actual(self, frame: pd.DataFrame, y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -322,10 +328,12 @@ def fit_model(
     is_voting: bool = False,
     n_jobs: int = 1,
     fixed_n_jobs: Mapping[str, int] = MappingProxyType({}),
+    sample_weight: np.ndarray | None = None,
 ) -> TunedModel:
     """The tuned model of (configuration, weight) members, each fitted on all rows of a table.
 
-    `fixed_n_jobs` has the number of threads by learner, in place of `n_jobs`.
+    `fixed_n_jobs` has the number of threads by learner, in place of `n_jobs`. `sample_weight` are the weights of the
+    rows, shape (n,); None where all are equal.
     """
     fitted = (
         _fit_member(
@@ -336,6 +344,7 @@ def fit_model(
             table.task.type,
             seed=seed,
             n_jobs=fixed_n_jobs.get(configuration.learner, n_jobs),
+            sample_weight=sample_weight,
         )
         for configuration, weight in members
     )
@@ -360,9 +369,10 @@ def _fit_member(
     *,
     seed: int,
     n_jobs: int = 1,
+    sample_weight: np.ndarray | None = None,
 ) -> Member:
     """The member fitted on features and numbers, or codes of classes."""
-    estimator = fit_features(configuration, features, y, task_type, seed=seed, n_jobs=n_jobs)
+    estimator = fit_features(configuration, features, y, task_type, seed=seed, n_jobs=n_jobs, weights=sample_weight)
     seen = tuple(map(int, estimator.classes_)) if task_type.is_classification else ()
     return Member(configuration, weight, find_learner(configuration.learner).extract_model(estimator), seen)
 

@@ -14,7 +14,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
 from metahp.datasets.paths import make_local_path
 from metahp.datasets.table import Table
-from metahp.learners.base import Learner
+from metahp.learners.base import Learner, name_weights
 from metahp.learners.registry import find_learner
 from metahp.recommendation.result import Recommendation
 from metahp.results.script_columns import write_column_call, write_constants, write_functions, write_reading
@@ -44,12 +44,15 @@ class ScriptFolds:
     """How a script cross-validates: in `count` folds, by group or by time where `kind` is "group" or "time".
 
     `column` is where the file has the group or time of a row; empty where it has them nowhere, and then a script
-    with a `kind` cross-validates nothing.
+    with a `kind` cross-validates nothing. Where `is_weighted`, `weight_column` is where the file has the weights of
+    rows; a script for a file without them weighs all rows alike.
     """
 
     count: int = 3
     kind: str = ""
     column: str = ""
+    weight_column: str = ""
+    is_weighted: bool = False
 
 
 def make_recommendation_script(recommendation: Recommendation, table: Table, path: str) -> str:
@@ -110,10 +113,10 @@ def make_training_script(
     model = write_value(estimator[-1] if is_adapted else estimator, imports)
     if configuration.seed is not None:
         model = model.replace("random_state=SEED", f"random_state={configuration.seed}")
-    ending = _write_ending(metric, table, folds, imports)
+    ending = _write_ending(metric, table, folds, imports, name_weights(estimator[-1] if is_adapted else estimator))
     path = make_local_path(path)
     constants = [f"PATH = {write_value(path, set())}", f"TARGET = {write_value(table.target, set())}", f"SEED = {seed}"]
-    body = [*constants, write_constants(table), "", *write_functions(table, learner, _choose_time_reader(table, folds))]
+    body = [*constants, write_constants(table), "", *write_functions(table, learner, _list_readers(table, folds))]
     body.append(write_reading(table, learner, path))
     if columns := [f"{name} = {chosen}" for name, chosen in _COLUMNS.items() if name in model]:
         body.append("\n".join(columns))
@@ -174,10 +177,19 @@ def _write_imports(imports: set[tuple[str, str]], standard: Sequence[str]) -> st
     return "\n".join(lines)
 
 
-def _write_ending(metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]]) -> str:
-    lines = ["model.fit(X, y)", 'print(f"fitted on all {len(X):,} rows")']
+def _write_ending(
+    metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]], weights_name: str
+) -> str:
+    """The lines that cross-validate and fit; `weights_name` is the argument of `fit` that takes weights of rows."""
+    fit = f"model.fit(X, y, {weights_name}=weights)" if folds.weight_column else "model.fit(X, y)"
+    lines = [fit, 'print(f"fitted on all {len(X):,} rows")']
     if not folds.kind or folds.column:
-        lines = [*_write_cross_validation(metric, table, folds, imports), "", *lines]
+        lines = [*_write_cross_validation(metric, table, folds, imports, weights_name), "", *lines]
+    if folds.weight_column:
+        call = write_column_call(table, folds.weight_column, "read_numbers")
+        lines = ["# Weights of the rows.", f"weights = {call}", "", *lines]
+    elif folds.is_weighted:
+        lines = ["# The weights of the rows are not in the file: here all rows count the same.", *lines]
     return "\n" + "\n".join(lines)
 
 
@@ -190,8 +202,14 @@ def _choose_time_reader(table: Table, folds: ScriptFolds) -> str:
     return readers.get(kinds.get(folds.column, ""), "read_numbers")
 
 
+def _list_readers(table: Table, folds: ScriptFolds) -> list[str]:
+    """The functions that read the columns which are no features."""
+    readers = [_choose_time_reader(table, folds), "read_numbers" if folds.weight_column else ""]
+    return [reader for reader in readers if reader]
+
+
 def _write_cross_validation(
-    metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]]
+    metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]], weights_name: str
 ) -> list[str]:
     splitter = f"{'Stratified' if table.task.type.is_classification else ''}{'Group' if folds.kind else ''}KFold"
     n, rows, groups, how = folds.count, "", "", f" by {folds.kind}" if folds.kind else ""
@@ -217,12 +235,27 @@ def _write_cross_validation(
     if folds.kind == "group":
         lines.append(f"groups = pd.factorize(frame[{write_value(folds.column, set())}])[0]")
         groups = f", groups=groups{rows}"
-    imports |= {("sklearn.model_selection", name) for name in (splitter, "cross_val_score")}
+    imports.add(("sklearn.model_selection", splitter))
     scoring, mean = f'"{metric.name}"', f"{'-' if metric.is_negated else ''}scores.mean()"
     if metric.name == "f1":
         # By its name, the scorer takes the class 1 for the one that counts.
         scoring = f"make_scorer(f1_score, pos_label={write_value(table.classes[1], set())})"
         imports |= {("sklearn.metrics", "f1_score"), ("sklearn.metrics", "make_scorer")}
+    if folds.weight_column:
+        scorer = scoring if metric.name == "f1" else f"get_scorer({scoring})"
+        imports |= {("sklearn.base", "clone"), *([] if metric.name == "f1" else [("sklearn.metrics", "get_scorer")])}
+        pairs = "folds" if folds.kind == "time" else f"folds.split(X{rows}, y{rows}{groups})"
+        part = "X{0}.iloc[{1}], y{0}[{1}], {2}=weights{0}[{1}]"
+        return [
+            *lines,
+            f"scorer, scores = {scorer}, []",
+            f"for train, test in {pairs}:",
+            f"    fitted = clone(model).fit({part.format(rows, 'train', weights_name)})",
+            f"    scores.append(scorer(fitted, {part.format(rows, 'test', 'sample_weight')}))",
+            f'print(f"{metric.label}: {{{mean.replace("scores.mean()", "np.mean(scores)")}:.4f}} '
+            f'({n}-fold cross-validation{how}, weighted)")',
+        ]
+    imports.add(("sklearn.model_selection", "cross_val_score"))
     return [
         *lines,
         f"scores = cross_val_score(model, X{rows}, y{rows}{groups}, scoring={scoring}, cv=folds)",

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from collections.abc import Sequence
 from dataclasses import replace
 from types import FunctionType
 from typing import Any
@@ -90,11 +91,11 @@ def _describe_column(column: Column) -> str | list[str]:
     return list(column.parts) if column.kind == "date" else column.kind
 
 
-def write_functions(table: Table, learner: Learner, more: str = "") -> list[str]:
-    """The functions that read columns: those of `portable` that are needed, `more` by its name, and `prepare`."""
+def write_functions(table: Table, learner: Learner, more: Sequence[str] = ()) -> list[str]:
+    """The functions that read columns: those of `portable` that are needed, `more` by their names, and `prepare`."""
     wanted = {_READERS[kind][0] for kind in _find_kinds(table)} | {_choose_target_reader(table)}
     wanted |= {"make_number_label"} if _has_number_labels(table) else set()
-    wanted |= {more} if more else set()
+    wanted |= set(more)
     wanted |= {"respell"} if table.preparation.target is not None and table.preparation.target.is_respelled else set()
     functions = [*_copy_sources(wanted), _write_prepare(table, learner)]
     return [f"{function}\n" for function in functions]

@@ -63,8 +63,13 @@ def estimate_ensemble_seconds(n_models: int, n_outputs: int) -> float:
     return SECONDS_PER_OUTPUT * n_models * min(n_outputs, MAX_ROWS * 2)
 
 
-def choose_ensemble(trials: StudyTrials, table: Table, *, is_voting: bool, seed: int) -> Ensemble | None:
-    """The greedy ensemble of the trials whose predictions are known; None for fewer than two of them."""
+def choose_ensemble(
+    trials: StudyTrials, table: Table, *, is_voting: bool, seed: int, weights: np.ndarray | None = None
+) -> Ensemble | None:
+    """The greedy ensemble of the trials whose predictions are known; None for fewer than two of them.
+
+    `weights` are those of the table's rows, shape (n,); None where all are equal.
+    """
     shape = (table.task.n_rows, table.task.n_classes)[: 1 + table.task.type.is_classification]
     library = [
         trial
@@ -80,18 +85,21 @@ def choose_ensemble(trials: StudyTrials, table: Table, *, is_voting: bool, seed:
     is_voting = is_voting and table.task.type.is_classification
     predictions = cast_votes(singles) if is_voting else singles
     loss = make_batch_loss(trials.metric.name, table.task.type)
+    of_rows = None if weights is None else weights[rows]
     try:
-        weights = select_ensemble(predictions, table.y[rows], loss, seed=seed)
+        shares = select_ensemble(predictions, table.y[rows], loss, sample_weight=of_rows, seed=seed)
     except InputError as error:
         logger.warning("The result is the best single model, not an ensemble: %s", error)
         return None
     try:
-        gain = compute_cross_fitted_gain(predictions, table.y[rows], loss, singles=singles, seed=seed)
+        gain = compute_cross_fitted_gain(
+            predictions, table.y[rows], loss, sample_weight=of_rows, singles=singles, seed=seed
+        )
     except InputError as error:
         logger.warning("Whether the ensemble is better than a single model is not known: %s", error)
         gain = None
-    used = np.flatnonzero(weights)
-    members = tuple((library[i].configuration, float(weights[i])) for i in used[np.argsort(-weights[used])])
+    used = np.flatnonzero(shares)
+    members = tuple((library[i].configuration, float(shares[i])) for i in used[np.argsort(-shares[used])])
     return Ensemble(members, gain, is_voting)
 
 

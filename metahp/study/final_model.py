@@ -5,6 +5,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
 from metahp.core.trial import Trial
@@ -25,6 +27,7 @@ class FinalModel:
         is_voting: Whether its members vote.
         n_jobs: How many threads fit it.
         fixed_n_jobs: How many threads fit a member of a learner, in place of `n_jobs`.
+        sample_weight: Weights of the table's rows, shape (n,); None where all are equal.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class FinalModel:
         is_voting: bool,
         n_jobs: int,
         fixed_n_jobs: Mapping[str, int] = MappingProxyType({}),
+        sample_weight: np.ndarray | None = None,
     ) -> None:
         self._table: Table | None = table
         self._members, self._metric, self._best = members, metric, best
@@ -47,15 +51,16 @@ class FinalModel:
             "n_jobs": n_jobs,
             "fixed_n_jobs": dict(fixed_n_jobs),
         }
+        self._weights = sample_weight
         self._model: TunedModel | None = None
 
     def __call__(self) -> TunedModel:
         """The fitted model."""
         if self._model is None:
             assert self._table is not None
-            model = fit_model(self._table, self._members, self._metric, **self._options)
+            model = fit_model(self._table, self._members, self._metric, sample_weight=self._weights, **self._options)
             score = self._metric.score(self._best.loss(self._metric.name))
             params = show_arguments(self._best.configuration).values
             self._model = replace(model, best_params_=params, best_score_=score)
-            self._table = None
+            self._table = self._weights = None
         return self._model

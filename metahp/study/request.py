@@ -37,6 +37,7 @@ class Folds:
         splitter: A scikit-learn splitter, or pairs of training and test indices.
         test_size: Share of rows to set aside before anything looks at them.
         max_rows: Number of rows that trials use; None for all.
+        sample_weight: A column, or weights of shape (n,); None where all rows count the same.
         seed: Seed of the folds and of the sample.
 
     Raises:
@@ -49,6 +50,7 @@ class Folds:
     splitter: Any = None
     test_size: float | None = None
     max_rows: int | None = None
+    sample_weight: Any = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -13,10 +13,19 @@ from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.trial import Protocol
 from metahp.datasets.columns import parse_column
 from metahp.datasets.infer import build_table
-from metahp.datasets.load import load, read
+from metahp.datasets.load import leave_out_weights, load, read
+from metahp.datasets.raw import RawTable
 from metahp.datasets.table import Table
 from metahp.datasets.target import parse_target
-from metahp.evaluation.splits import Splits, check_complete, split_by_group, split_by_time, split_with
+from metahp.evaluation.splits import (
+    Splits,
+    check_complete,
+    check_weights,
+    split_by_group,
+    split_by_time,
+    split_with,
+    weigh,
+)
 from metahp.study.request import Folds
 
 # The default number of folds: fewer on large tables, where the noise of a fold is small and its cost is not.
@@ -35,6 +44,8 @@ class Rows:
         outer: The rows that are set aside, raw and with their target; None where there are none.
         whole: Id of the table of inner and outer rows; empty where there are no outer rows.
         split_column: The column by whose groups or times the folds go; empty without.
+        weight_column: The column that has the weights of rows; empty without.
+        outer_weights: Weights of the outer rows, shape (n_outer,); None where all are equal.
     """
 
     table: Table
@@ -43,6 +54,13 @@ class Rows:
     outer: pd.DataFrame | None = None
     whole: str = ""
     split_column: str = ""
+    weight_column: str = ""
+    outer_weights: np.ndarray | None = None
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """Weights of the inner rows, shape (n,); None where all are equal."""
+        return None if self.splits is None else self.splits.weights
 
 
 def split_rows(
@@ -54,12 +72,14 @@ def split_rows(
         InputError, UnknownNameError: the table, a column or a size cannot be used.
     """
     groups, time, splitter, seed = folds.groups, folds.time, folds.splitter, folds.seed
-    outer, whole = None, ""
+    outer, whole, weights, outer_weights = None, "", None, None
     split_column = "" if splitter is not None else next((by for by in (groups, time) if isinstance(by, str)), "")
-    if groups is None and time is None and folds.test_size is None:
+    if groups is None and time is None and folds.test_size is None and folds.sample_weight is None:
         table = load(X, y, target=target, task=task)
     else:
-        table, outer, groups, time, whole = _set_rows_aside(X, y, target, task, groups, time, folds.test_size, seed)
+        aside = _set_rows_aside(X, y, target, task, folds)
+        table, outer, groups, time, whole = aside.table, aside.outer, aside.groups, aside.times, aside.whole
+        weights, outer_weights = aside.weights, aside.outer_weights
     n = table.task.n_rows
     cap = n if folds.max_rows is None else min(folds.max_rows, n)
     n_folds = folds.cv if folds.cv is not None else N_FOLDS if n <= MANY_ROWS else N_FOLDS_OF_MANY
@@ -76,6 +96,10 @@ def split_rows(
     elif time is not None:
         splits = split_by_time(table, time, n_folds)
     else:
+        splits = None
+    if weights is not None:
+        splits = weigh(table, weights, splits, n_folds, seed)
+    if splits is None:
         protocol = Protocol(folds=n_folds, seed=seed, max_rows=cap)
         return Rows(table=table, protocol=protocol, outer=outer, whole=whole)
     return Rows(
@@ -85,23 +109,32 @@ def split_rows(
         outer=outer,
         whole=whole,
         split_column=split_column,
+        weight_column=folds.sample_weight if isinstance(folds.sample_weight, str) else "",
+        outer_weights=outer_weights,
     )
 
 
-def _set_rows_aside(
-    X: Any,
-    y: Any,
-    target: str | None,
-    task: str | None,
-    groups: Any,
-    time: Any,
-    test_size: float | None,
-    seed: int,
-) -> tuple[Table, pd.DataFrame | None, np.ndarray | None, np.ndarray | None, str]:
-    """The table of the inner rows, the outer rows, groups and times of the inner rows, and the id of all rows."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Aside:
+    """The table of the inner rows and the outer rows, with what is known of both; fields as in `Rows`."""
+
+    table: Table
+    outer: pd.DataFrame | None
+    whole: str
+    groups: np.ndarray | None
+    times: np.ndarray | None
+    weights: np.ndarray | None
+    outer_weights: np.ndarray | None
+
+
+def _set_rows_aside(X: Any, y: Any, target: str | None, task: str | None, folds: Folds) -> _Aside:
+    """The rows in two parts, with groups, times and weights."""
+    groups, time = folds.groups, folds.time
     if isinstance(X, Table):
-        raise InputError("Groups, times and outer rows need the raw rows; pass a file, a frame or arrays.")
+        raise InputError("Groups, times, weights and outer rows need the raw rows; pass a file, a frame or arrays.")
     raw = read(X, y, target=target)
+    if isinstance(folds.sample_weight, str):
+        raw = leave_out_weights(raw, folds.sample_weight)
     full = build_table(raw, task_type=task)
     has_target = parse_target(raw.frame[full.target], raw.rules, full.task.type).cells.notna().to_numpy()
     # The inner rows alone may not show which comes first.
@@ -109,6 +142,7 @@ def _set_rows_aside(
     frame = raw.frame[has_target].reset_index(drop=True)
     labels = _read_row_values(groups, frame, has_target, full.target, "groups")
     times = _read_row_values(time, frame, has_target, full.target, "time")
+    weights = _read_weights(folds.sample_weight, frame, has_target, full.target, raw)
     if times is not None:
         # Times are no categories, whatever the type of their column.
         times = parse_column(pd.Series(times), replace(raw.rules, is_typed=False, categorical=())).cells.to_numpy()
@@ -118,7 +152,7 @@ def _set_rows_aside(
     for name, values in (("groups", labels), ("times", times)):
         if values is not None:
             check_complete(values, name)
-    inner, outer = _divide_rows(full, labels, times, test_size, seed)
+    inner, outer = _divide_rows(full, labels, times, folds.test_size, folds.seed)
     left_out = [groups] if isinstance(groups, str) else []
     inner_raw = replace(raw, frame=frame.iloc[inner].drop(columns=left_out), target=full.target)
     table = build_table(inner_raw, task_type=full.task.type)
@@ -127,13 +161,35 @@ def _set_rows_aside(
     # Of what both tables have to say of their columns, that of the inner rows holds.
     notes = {note.partition(":")[0]: note for note in (*full.warnings, *table.warnings)}
     table = replace(table, preparation=preparation, warnings=tuple(notes.values()), target_origin=full.target_origin)
-    return (
-        table,
-        frame.iloc[outer] if len(outer) else None,
-        None if labels is None else labels[inner],
-        None if times is None else times[inner],
-        full.task.id if len(outer) else "",
+    return _Aside(
+        table=table,
+        outer=frame.iloc[outer] if len(outer) else None,
+        whole=full.task.id if len(outer) else "",
+        groups=None if labels is None else labels[inner],
+        times=None if times is None else times[inner],
+        weights=None if weights is None else weights[inner],
+        outer_weights=None if weights is None or not len(outer) else check_weights(weights[outer]),
     )
+
+
+def _read_weights(
+    given: Any, frame: pd.DataFrame, has_target: np.ndarray, target: str, raw: RawTable
+) -> np.ndarray | None:
+    """The weight of every row with a target, shape (n,); None where none are given."""
+    values = _read_row_values(given, frame, has_target, target, "sample_weight")
+    if values is None:
+        return None
+    of = f"in the column '{given}'" if isinstance(given, str) else "of rows"
+    cells = pd.Series(values)
+    if isinstance(given, str):
+        cells = parse_column(cells, replace(raw.rules, is_typed=False, categorical=())).cells
+    numbers = pd.to_numeric(cells, errors="coerce") if cells.dtype == object else cells
+    if not pd.api.types.is_numeric_dtype(numbers) or numbers.isna().any():
+        odd = next((value for value in values if not isinstance(value, int | float) or value != value), values[0])
+        raise InputError(
+            f"Expected weights {of} that are finite numbers of at least 0; got {odd!r:.40}.", argument="sample_weight"
+        )
+    return check_weights(numbers.to_numpy())
 
 
 def _read_row_values(

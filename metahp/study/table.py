@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from metahp.core.configuration import Configuration
@@ -166,13 +167,14 @@ def tune_table(
             is_voting=table_request.settings.is_voting and len(members) > 1,
             n_jobs=request.n_jobs,
             fixed_n_jobs=fixed.n_jobs,
+            sample_weight=rows.weights,
         )
         if request.budget.timeout is not None:
             # The limit holds for the model too, so it is not left to its first use.
             fit()
         test = None
         if rows.outer is not None:
-            test, test_notes = _score_outer_rows(fit(), rows.outer)
+            test, test_notes = _score_outer_rows(fit(), rows.outer, rows.outer_weights)
             notes += test_notes
         result = make_result(
             trials,
@@ -362,7 +364,9 @@ def _choose_ensemble(request: Request, table_request: TableRequest, trials: Stud
     if not settings.is_ensemble and seconds > max(request.budget.seconds_left - FINISH_SECONDS, 0.0):
         logger.info("No ensemble is chosen: the time is up.")
         return None
-    return choose_ensemble(trials, table, is_voting=settings.is_voting, seed=request.seed)
+    return choose_ensemble(
+        trials, table, is_voting=settings.is_voting, seed=request.seed, weights=table_request.rows.weights
+    )
 
 
 def _choose_members(
@@ -387,7 +391,9 @@ def _find_left_out(trials: StudyTrials, own: Sequence[Configuration], learners: 
         yield f"no trial of {', '.join(untried)}, so a better model may be missed; ask for more with `trials`"
 
 
-def _score_outer_rows(model: TunedModel, outer: pd.DataFrame) -> tuple[tuple[float, int], list[str]]:
+def _score_outer_rows(
+    model: TunedModel, outer: pd.DataFrame, weights: np.ndarray | None
+) -> tuple[tuple[float, int], list[str]]:
     """Score on outer rows with how many rows it is of, and what a user should know of it.
 
     The model has no score on a class that it has not seen.
@@ -396,7 +402,7 @@ def _score_outer_rows(model: TunedModel, outer: pd.DataFrame) -> tuple[tuple[flo
     features, notes = model.preparation.transform(frame)
     notes = tuple(f"rows set aside for the test: {note}" for note in notes)
     try:
-        return model.score_of(model.outputs(features), frame), list(notes)
+        return model.score_of(model.outputs(features), frame, sample_weight=weights), list(notes)
     except InputError as error:
         return (math.nan, 0), [*notes, f"the best model has no test score: {error}"]
 
@@ -417,6 +423,8 @@ def _write_result(
             seed=request.seed,
             path=None if table_request.file is None or str(table_request.file) == "-" else table_request.file,
             split_column=table_request.rows.split_column,
+            weight_column=table_request.rows.weight_column,
+            is_weighted=table_request.rows.weights is not None,
             command=request.command,
             default_score=result.default_score_,
             test_score=result.test_score_,

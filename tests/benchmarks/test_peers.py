@@ -2,7 +2,7 @@ from functools import partial
 
 import pytest
 
-from benchmarks.peers import Scores, Timed, regret_after
+from benchmarks.peers import Scores, Timed, choose_fits, regret_after, tabulate_trials
 from metahp.core.regret import compute_default_scaled_regret
 
 
@@ -20,3 +20,20 @@ def test_regret_is_to_the_best_of_all_methods_and_a_failed_peer_is_counted():
     assert scores.trials["metahp"][0][:2] == pytest.approx([0.5, 0.0])
     assert scores.trials["flaml"][0] == pytest.approx([float("nan")] * 8, nan_ok=True)
     assert (scores.n_tables, scores.n_failed) == (1, 1)
+
+
+def test_a_portfolio_is_cut_and_its_entries_have_keys_of_their_own():
+    fits = choose_fits(["flaml"], 2)
+    assert list(fits) == ["flaml", "AutoGluon 2025", "AutoGluon 2023"]
+    assert list(fits["flaml"]) == ["flaml"]
+    assert list(fits["AutoGluon 2023"]) == ["AutoGluon 2023 LightGBMXT", "AutoGluon 2023 LightGBM"]
+    assert len(choose_fits([], 50)["AutoGluon 2025"]) == 14
+
+
+def test_a_method_is_shown_up_to_its_last_configuration():
+    scores = Scores()
+    traces = {"metahp": [Timed(2.0, 1.0)] * 10, "portfolio": [Timed(4.0, 1.0), Timed(3.0, 1.0), Timed(2.0, 1.0)]}
+    scores.add(traces, start=0.0, best=2.0, default=4.0)
+    rows = {row[0]: [str(cell)[:5] for cell in row[1:]] for row in tabulate_trials(scores, 10).rows}
+    assert rows["portfolio"] == ["1.000", "0.000", "", "", "100%"]
+    assert rows["metahp"] == ["0.000"] * 4 + [""]

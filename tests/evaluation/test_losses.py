@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 from sklearn import metrics as sk
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags, TargetTags
 
 from metahp.core.metric import METRICS, find_metrics
 from metahp.core.task import TaskType
@@ -78,3 +80,52 @@ def test_the_ranking_of_a_single_class_is_undefined() -> None:
 def test_a_certain_mistake_has_a_finite_log_loss() -> None:
     losses = compute_losses(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]), TaskType.BINARY)
     assert np.isfinite(losses["neg_log_loss"])
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+@pytest.mark.parametrize("zero", [False, True])
+def test_weighted_losses_agree_with_scikit_learns_scorers(
+    rng: np.random.Generator, task_type: TaskType, zero: bool
+) -> None:
+    weights = rng.exponential(size=300)
+    weights[::3] = 0.0 if zero else weights[::3]
+    if task_type is TaskType.REGRESSION:
+        y = rng.exponential(size=300)
+        predictions = np.round(y + 0.3 * rng.random(300), 1)
+        classes = None
+    else:
+        classes = np.arange(2 if task_type is TaskType.BINARY else 4)
+        y = rng.choice(classes, 300)
+        predictions = rng.dirichlet(np.ones(len(classes)), size=300)
+    losses = compute_losses(y, predictions, task_type, weights)
+    stand_in = _Predictor(predictions, classes)
+    for name, loss in losses.items():
+        score = sk.get_scorer(name)(stand_in, np.zeros((300, 1)), y, sample_weight=weights)
+        assert METRICS[name].score(loss) == pytest.approx(score, abs=1e-9), name
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+def test_rows_without_any_weight_define_no_loss(task_type: TaskType) -> None:
+    predictions = np.array([0.0, 1.0]) if task_type is TaskType.REGRESSION else np.eye(2)
+    losses = compute_losses(np.array([0, 1]), predictions, task_type, np.zeros(2))
+    assert np.isnan(list(losses.values())).all()
+
+
+class _Predictor(BaseEstimator):
+    """Gives these predictions for whatever rows."""
+
+    def __init__(self, predictions: np.ndarray, classes: np.ndarray | None) -> None:
+        self.predictions, self.classes_ = predictions, classes
+        self._estimator_type = "regressor" if classes is None else "classifier"
+
+    def __sklearn_tags__(self) -> Tags:
+        return Tags(estimator_type=self._estimator_type, target_tags=TargetTags(required=True))
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> "_Predictor":
+        return self
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return self.predictions if self.classes_ is None else self.classes_[self.predictions.argmax(axis=1)]
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        return self.predictions

@@ -17,6 +17,7 @@ from metahp.core.task import TaskType
 from metahp.datasets.infer import build_table
 from metahp.datasets.table import Table
 from metahp.evaluation.design import make_design
+from metahp.evaluation.losses import compute_losses
 from metahp.learners.base import Learner, Split, list_checkpoints
 from metahp.learners.expected import Expected
 from metahp.learners.registry import LEARNERS, find_learner
@@ -296,3 +297,41 @@ def test_a_thousand_rows_of_three_classes_are_told_apart(learner: Learner) -> No
     course = learner.fit(configuration.replaced(**_small(configuration.values)), split, seed=0)
     hits = course.predictions[-1].argmax(axis=1) == table.y[np.arange(1000) % 2 == 1]
     assert hits.mean() > 0.6
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_a_weight_of_zero_leaves_a_row_out_of_a_fit(learner: Learner, task_type: TaskType) -> None:
+    """Wrong targets in rows of weight zero: a fit that looked at them would predict far worse."""
+    table = make_table("numeric", task_type, n=400)
+    split = make_split(table)
+    noise = np.arange(len(split.y_train)) % 2 == 0
+    y = split.y_train.copy()
+    y[noise] = -5 * y[noise] if task_type is TaskType.REGRESSION else (y[noise] + 1) % table.task.n_classes
+    default = learner.space(task_type).default
+    small = default.replaced(**_small(default.values))
+    weights = np.where(noise, 0.0, 1.0)
+    predictions = [
+        learner.fit(small, replace(split, y_train=y, w_train=w, memory={}), seed=0).predictions[-1]
+        for w in (weights, None)
+    ]
+    half = np.arange(len(table.y)) % 2 == 1
+    names = {True: "accuracy", False: "neg_root_mean_squared_error"}
+    weighted, plain = (
+        compute_losses(table.y[half], each, task_type)[names[task_type.is_classification]] for each in predictions
+    )
+    assert weighted < plain
+
+
+@pytest.mark.parametrize("task_type", [TaskType.BINARY, TaskType.REGRESSION])
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=list(LEARNERS))
+def test_a_weighted_fold_and_the_weighted_estimator_predict_the_same(learner: Learner, task_type: TaskType) -> None:
+    table = make_table("numeric", task_type, n=200)
+    half = np.arange(200) % 2 == 0
+    weights = np.random.default_rng(0).uniform(0.1, 3.0, 100)
+    default = learner.space(task_type).default
+    small = default.replaced(**_small(default.values))
+    of_fold = learner.fit(small, replace(make_split(table), w_train=weights), seed=0).predictions[-1]
+    model = fit_features(small, table.features[half], table.y[half], task_type, seed=0, weights=weights)
+    of_model = learner.outputs(learner.extract_model(model), table.features[~half], task_type)
+    np.testing.assert_allclose(of_fold, of_model, rtol=1e-4, atol=1e-5)

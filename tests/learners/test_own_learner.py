@@ -17,7 +17,7 @@ import pytest
 import metahp
 from metahp import api
 from metahp.core.configuration import Configuration
-from metahp.core.errors import InputError
+from metahp.core.errors import InputError, MetahpWarning
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, TrialState
 from metahp.datasets.load import load
@@ -64,7 +64,7 @@ def grown(neighbours: type[metahp.Learner], tmp_path_factory: pytest.TempPathFac
         lines.append(f"t{seed},t{seed}.csv,binary,target,t{seed}")
     (folder / "MANIFEST.csv").write_text("\n".join(lines))
     manifest = api.read_manifest(folder / "MANIFEST.csv")
-    return api.refresh(
+    return api.refresh_seed(
         manifest,
         folder / "seed",
         learners=["neighbours"],
@@ -127,6 +127,51 @@ def test_it_fits_every_type_of_task(neighbours: type[metahp.Learner], task_type:
     configuration = neighbours().space(task_type).default
     [trial] = run_jobs([make_job(Workload(loaded), configuration)], n_jobs=1)
     assert trial.state is TrialState.COMPLETE, trial.reason
+
+
+# Its trials where it is not registered, and its failures.
+
+
+def test_its_trials_break_nothing_where_it_is_not_registered(
+    neighbours: type[metahp.Learner], new_table: Path, tmp_path: Path
+) -> None:
+    kb = KnowledgeBase(tmp_path / "kb")
+    metahp.refresh(
+        [table(0), table(1), new_table],
+        ["neighbours", "linear"],
+        target="target",
+        configurations=3,
+        knowledge_base=kb,
+    )
+    table(5).to_csv(tmp_path / "other.csv", index=False)
+    program = (
+        "import metahp\n"
+        f"options = {{'target': 'target', 'knowledge_base': metahp.KnowledgeBase({str(kb.folder)!r})}}\n"
+        f"for path in ('other.csv', {str(new_table)!r}):\n"
+        "    print({item.learner for item in metahp.recommend(path, k=3, learners='linear', **options).items})\n"
+        "    print({item.learner for item in metahp.recommend(path, k=3, **options).items})\n"
+        "    result = metahp.tune(path, trials=3, cv=3, **options)\n"
+        "    print({trial.configuration.learner for trial in result.trials})\n"
+        "print({each.learners for each in metahp.train(options['knowledge_base']) if not each.why_not})\n"
+        "metahp.refresh(['other.csv'], 'linear', configurations=2, **options)\n"
+    )
+    done = run(tmp_path, "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["{'linear'}"] * 6 + ["{('linear',)}"]
+    shown = run(tmp_path, "-m", "metahp", "kb", "info", "--kb", str(kb.folder))
+    assert "trials of learners that this metahp does not know, not learned from: neighbours 9" in shown.stdout
+
+
+def test_a_refresh_names_its_failures_and_tries_them_again(neighbours: type[metahp.Learner], tmp_path: Path) -> None:
+    kb = KnowledgeBase(tmp_path / "kb")
+    # A fold of so small a table has fewer rows than some configurations have neighbours.
+    tiny, options = table(0, n=24), {"target": "target", "configurations": 6, "knowledge_base": kb}
+    with pytest.warns(MetahpWarning, match=r"\d of 6 trials failed and will be tried again .*neighbours: ValueError"):
+        metahp.refresh([tiny], "neighbours", **options)
+    n_failed = 6 - len(kb.trials())
+    assert {trial.state for trial in kb.trials()} == {TrialState.COMPLETE}
+    with pytest.raises(InputError, match=rf"{n_failed} of {n_failed} trials failed"):
+        metahp.refresh([tiny], "neighbours", **options)
 
 
 # How a worker finds the learner.
