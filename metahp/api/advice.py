@@ -28,7 +28,7 @@ from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
 from metahp.learners.arguments import check_outside
 from metahp.learners.fixed import Fixed
-from metahp.learners.read_fixed import GivenFixed, read_fixed
+from metahp.learners.read_fixed import GivenFixed, leave_out, read_fixed
 from metahp.learners.registry import find_learner
 from metahp.recommendation.result import Recommendation, Recommended, set_reference
 from metahp.surrogate.collecting import find_main_protocols
@@ -55,6 +55,10 @@ def advise_on(
     with snapshot:
         totals = snapshot.totals
         names = choose_learners(learners, totals)
+        if not learners:
+            names, note = leave_out(fixed, names, table.task.type)
+            if note:
+                _log.warning(note)
         wanted = read_fixed(fixed, names, table)
         shared = {
             "task": table.task,

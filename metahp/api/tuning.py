@@ -35,6 +35,7 @@ from metahp.knowledge.locate import find_knowledge_base_path, open_snapshot
 from metahp.knowledge.seed import list_seed_learners
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
+from metahp.learners.read_fixed import leave_out
 from metahp.learners.registry import find_learner
 from metahp.refinement.strategy import Observation, Suggestion, lengthen
 from metahp.results.directory import hold_directory
@@ -81,11 +82,16 @@ def tune_rows(
         # Read before the knowledge base is opened: other processes wait while that is open.
         rows = split_rows(X, y, target=target, task=task, folds=folds)
         study = _open_study(request, place, directory, stack)
+        names = choose_learners(settings.learners, study.totals or {"defaults_by_learner": {}})
+        if not settings.learners:
+            names, note = leave_out(settings.fixed, names, rows.table.task.type)
+            if note:
+                logger.warning(note)
         table_request = TableRequest(
             rows=rows,
             file=X if isinstance(X, str | Path) else (X.path or None) if isinstance(X, RawTable) else None,
             metric=find_metric(rows.table.task.type, settings.metric),
-            learners=choose_learners(settings.learners, study.totals or {"defaults_by_learner": {}}),
+            learners=names,
             settings=settings,
         )
         begin = _begin_table if request.budget.timeout is None else _begin_table_late

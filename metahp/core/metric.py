@@ -63,9 +63,12 @@ _ALL = (
     Metric("balanced_accuracy", 1.0, _CLASSES),
     Metric("f1_macro", 1.0, _CLASSES),
     Metric("f1", 1.0, (TaskType.BINARY,)),
+    Metric("average_precision", 1.0, (TaskType.BINARY,)),
+    Metric("neg_brier_score", 0.0, _CLASSES),
     Metric("neg_root_mean_squared_error", 0.0, (TaskType.REGRESSION,)),
     Metric("neg_mean_absolute_error", 0.0, (TaskType.REGRESSION,)),
     Metric("neg_mean_absolute_percentage_error", 0.0, (TaskType.REGRESSION,)),
+    Metric("neg_root_mean_squared_log_error", 0.0, (TaskType.REGRESSION,)),
     Metric("r2", 1.0, (TaskType.REGRESSION,)),
 )
 METRICS = {metric.name: metric for metric in _ALL}
@@ -77,9 +80,12 @@ _LABELS = {
     "balanced_accuracy": "balanced accuracy",
     "f1_macro": "macro F1",
     "f1": "F1",
+    "average_precision": "average precision",
+    "neg_brier_score": "Brier score",
     "neg_root_mean_squared_error": "RMSE",
     "neg_mean_absolute_error": "MAE",
     "neg_mean_absolute_percentage_error": "MAPE",
+    "neg_root_mean_squared_log_error": "RMSLE",
     "r2": "R²",
 }
 # Other names of metrics, in lower case with `_` between words. The first metric that the task type has is meant.
@@ -94,6 +100,12 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "bacc": ("balanced_accuracy",),
     "macro_f1": ("f1_macro",),
     "f1_score": ("f1",),
+    "ap": ("average_precision",),
+    "pr_auc": ("average_precision",),
+    "auprc": ("average_precision",),
+    "brier": ("neg_brier_score",),
+    "brier_score": ("neg_brier_score",),
+    "rmsle": ("neg_root_mean_squared_log_error",),
     "rmse": ("neg_root_mean_squared_error",),
     "root_mean_squared_error": ("neg_root_mean_squared_error",),
     "mae": ("neg_mean_absolute_error",),
@@ -105,7 +117,13 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "r_squared": ("r2",),
 }
 # The metric whose losses on past tasks stand in for those of another, which the seed's trials do not have.
-STAND_INS = {"f1": "f1_macro", "neg_mean_absolute_percentage_error": "neg_mean_absolute_error"}
+STAND_INS = {
+    "f1": "f1_macro",
+    "average_precision": "roc_auc",
+    "neg_brier_score": "neg_log_loss",
+    "neg_mean_absolute_percentage_error": "neg_mean_absolute_error",
+    "neg_root_mean_squared_log_error": "neg_mean_absolute_error",
+}
 # Key: whether the target is a number.
 _GUIDES = {True: "neg_root_mean_squared_error", False: "accuracy"}
 

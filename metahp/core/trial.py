@@ -30,7 +30,9 @@ from metahp.core.space import SearchSpace
 # `Protocol.splits` of a user's own objective; an objective decides how many losses it returns.
 OBJECTIVE_SPLITS = "objective"
 # Metrics whose loss is at most 1; other losses have no upper bound.
-BOUNDED_METRICS = frozenset({"roc_auc", "roc_auc_ovr", "accuracy", "balanced_accuracy", "f1_macro", "f1"})
+BOUNDED_METRICS = frozenset(
+    {"roc_auc", "roc_auc_ovr", "average_precision", "accuracy", "balanced_accuracy", "f1_macro", "f1"}
+)
 # A rounded score (the seed stores float32) may exceed the perfect score by this much.
 ROUNDING = 1e-9
 

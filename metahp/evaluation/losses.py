@@ -48,8 +48,13 @@ def compute_losses(
         "balanced_accuracy": 1.0 - float(recall.mean()),
         "f1_macro": 1.0 - float(f1.mean()),
     }
+    # The squared distance to the vector of the true class; of two classes its half, as scikit-learn has it.
+    distance = (predictions**2).sum(axis=1) - 2.0 * predictions[np.arange(n), y] + 1.0
+    losses["neg_brier_score"] = max(_average(distance, weights), 0.0) * (0.5 if n_classes < 3 else 1.0)
     if task_type is TaskType.BINARY:
-        losses["roc_auc"] = 1.0 - _Ranking.of(y == 1, predictions[:, 1], weights).compute_auc()
+        ranking = _Ranking.of(y == 1, predictions[:, 1], weights)
+        losses["roc_auc"] = 1.0 - ranking.compute_auc()
+        losses["average_precision"] = 1.0 - ranking.compute_average_precision()
         # Zero, as scikit-learn has it, where the second class is neither there nor predicted.
         f1_of_second = 2 * hits[1] / (actual[1] + predicted[1]) if actual[1] + predicted[1] > 0 else 0.0
         losses["f1"] = 1.0 - float(f1_of_second)
@@ -68,8 +73,16 @@ def _compute_losses_of_numbers(y: np.ndarray, predictions: np.ndarray, weights: 
         "neg_root_mean_squared_error": float(np.sqrt(squared)),
         "neg_mean_absolute_error": _average(np.abs(error), weights),
         "neg_mean_absolute_percentage_error": _average(share, weights),
+        "neg_root_mean_squared_log_error": _compute_log_error(y, predictions, weights),
         "r2": squared / spread if spread > 0 else float("nan"),
     }
+
+
+def _compute_log_error(y: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None) -> float:
+    """Root mean squared error of log(1 + y); NaN where a target or a prediction is -1 or less."""
+    if min(y.min(), predictions.min()) <= -1.0:
+        return float("nan")
+    return float(np.sqrt(_average((np.log1p(y) - np.log1p(predictions)) ** 2, weights)))
 
 
 def _average(values: np.ndarray, weights: np.ndarray | None) -> float:
@@ -98,6 +111,15 @@ class _Ranking(NamedTuple):
             return float("nan")
         below = np.append(0.0, self.positive[:-1])
         return float(np.sum(np.diff(self.negative, prepend=0.0) * (below + self.positive)) / (2.0 * pairs))
+
+    def compute_average_precision(self) -> float:
+        """Mean precision over the steps of the recall. NaN where no row with weight is positive."""
+        n_positive = self.positive[-1]
+        if not n_positive > 0:
+            return float("nan")
+        found = np.diff(self.positive, prepend=0.0)
+        predicted = np.maximum(self.positive + self.negative, np.finfo(float).tiny)
+        return min(float(np.sum(found * self.positive / predicted) / n_positive), 1.0)
 
 
 def compute_constant_losses(

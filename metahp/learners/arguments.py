@@ -107,6 +107,8 @@ def make_plain(learner: "Learner", name: str, value: Any) -> Value:
     """
     if name == learner.monotone_argument and isinstance(value, list | tuple | np.ndarray):
         return ",".join(str(sign) for sign in value)
+    if name == learner.monotone_argument and isinstance(value, str):
+        return value.strip("()")
     plain = value.item() if isinstance(value, np.generic) else value
     if plain is None or isinstance(plain, bool | int | float | str):
         return plain

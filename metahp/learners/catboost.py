@@ -51,7 +51,6 @@ _LEFT_OUT = (
         "metadata",
         "metric_period",
         "min_child_samples",
-        "monotone_constraints",
         "n_estimators",
         "name",
         "num_boost_round",
@@ -159,6 +158,7 @@ class CatBoost(Learner):
     stops_early = True
     suffix = "json"
     file_format = "CatBoost"
+    monotone_argument = "monotone_constraints"
 
     def space(self, task_type: TaskType) -> SearchSpace:
         """Thirteen hyperparameters; the default of the bootstrap depends on the task type."""
@@ -167,6 +167,13 @@ class CatBoost(Learner):
     def published(self, task_type: TaskType) -> Mapping[str, Mapping[str, Value]]:
         """Published defaults, by source."""
         return {**_PUBLISHED[task_type.is_classification], **_PUBLISHED_BOTH}
+
+    def constructor_arguments(self, configuration: Configuration) -> dict[str, Any]:
+        """Arguments of `CatBoostClassifier` and `CatBoostRegressor`; with a list, these could not be cloned."""
+        arguments: dict[str, Any] = configuration.hyperparameters
+        if isinstance(signs := arguments.get("monotone_constraints"), str):
+            arguments["monotone_constraints"] = f"({signs})"
+        return arguments
 
     def further_arguments(self, task_type: TaskType) -> Mapping[str, Value]:
         """Arguments of `CatBoostClassifier` or `CatBoostRegressor`."""
@@ -253,7 +260,7 @@ def name_missing(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-class _Rows:
+class _TestSums:
     """What CatBoost calls with its sums for the test rows after every tree: here training waits until it may go on."""
 
     def __init__(self, n_test: int) -> None:
@@ -263,7 +270,7 @@ class _Rows:
         self.may_go_on, self.has_grown = threading.Semaphore(0), threading.Semaphore(0)
         self._calls = 0
 
-    def __deepcopy__(self, memo: object) -> "_Rows":
+    def __deepcopy__(self, memo: object) -> "_TestSums":
         # CatBoost copies its arguments.
         return self
 
@@ -311,7 +318,7 @@ class CatBoostRun:
             return
         start = time.perf_counter()
         train, test = _find_pools(split, self._classes)
-        self._rows = _Rows(len(split.X_test))
+        self._rows = _TestSums(len(split.X_test))
         self._errors: list[BaseException] = []
         model = load_library("catboost").CatBoost(
             {
@@ -359,7 +366,7 @@ class CatBoostRun:
             raise self._errors[0]
 
 
-def _train(model: Any, train: Any, test: Any, rows: _Rows, errors: list[BaseException]) -> None:
+def _train(model: Any, train: Any, test: Any, rows: _TestSums, errors: list[BaseException]) -> None:
     try:
         model.fit(train, eval_set=test, callbacks=[rows])
     except BaseException as error:
@@ -367,7 +374,7 @@ def _train(model: Any, train: Any, test: Any, rows: _Rows, errors: list[BaseExce
     rows.has_grown.release()
 
 
-def _end(rows: _Rows, thread: threading.Thread) -> None:
+def _end(rows: _TestSums, thread: threading.Thread) -> None:
     rows.is_over = True
     rows.may_go_on.release()
     if thread is not threading.current_thread():

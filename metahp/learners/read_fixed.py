@@ -47,6 +47,27 @@ def read_fixed(given: GivenFixed | None, learners: Sequence[str], table: Table) 
     return Fixed(by_learner=read)
 
 
+def leave_out(given: GivenFixed | None, learners: Sequence[str], task_type: TaskType) -> tuple[tuple[str, ...], str]:
+    """The learners that take all that is fixed for all of them, and a line about the others; empty without others.
+
+    Where none takes it all, these are all learners: `read_fixed` then says what is wrong.
+    """
+    flat = _sort(given, learners)[0] if given else {}
+    untaken = {
+        name: [each for each in flat if each not in _list_names(find_learner(name), task_type)] for name in learners
+    }
+    kept = tuple(name for name in learners if not untaken[name])
+    if not kept or len(kept) == len(learners):
+        return tuple(learners), ""
+    names = dict.fromkeys(each for listed in untaken.values() for each in listed)
+    others = ", ".join(name for name in learners if untaken[name])
+    example = f"{kept[0]}: {next(iter(names))}"
+    return kept, (
+        f"left out, because of the fixed {', '.join(names)}, which not all of them take: {others}; fixed for some "
+        f"learners alone ({example}), the others stay"
+    )
+
+
 class _TypedText(str):
     """A value as the text that a user typed."""
 
@@ -89,7 +110,8 @@ def _check_flat(flat: Mapping[str, Any], learners: Sequence[str], task_type: Tas
         if not taking:
             names = list(dict.fromkeys(each for listed in known.values() for each in listed))
             raise UnknownHyperparameterError(
-                f"`fixed` has '{name}', which is no argument of {', '.join(learners)}. {did_you_mean(name, names)}",
+                f"`fixed` has '{name}', which is no argument of {', '.join(learners)}. "
+                f"{_name_taking(name, task_type) or did_you_mean(name, names)}",
                 argument="fixed",
             )
         others = ", ".join(learner for learner in learners if learner not in taking)
@@ -98,6 +120,13 @@ def _check_flat(flat: Mapping[str, Any], learners: Sequence[str], task_type: Tas
             f"{{'{taking[0]}': {{'{name}': …}}}} ({taking[0]}:{name}=… in the shell), or choose the `learners`.",
             argument="fixed",
         )
+
+
+def _name_taking(name: str, task_type: TaskType) -> str:
+    """Which installed learners take an argument, in one sentence; empty where none does."""
+    installed = (learner for learner in LEARNERS.values() if not learner.explain_missing())
+    taking = [learner.name for learner in installed if name in _list_names(learner, task_type)]
+    return f"It is one of {', '.join(taking)}; choose from these `learners`." if taking else ""
 
 
 def _list_names(learner: Learner, task_type: TaskType) -> list[str]:

@@ -196,19 +196,19 @@ def make_batch_loss(metric: str, task_type: TaskType) -> Loss:
     return compute
 
 
-class _Rows(NamedTuple):
+class _Scored(NamedTuple):
     """Targets of rows and their weights, shape (n,); None where all are equal."""
 
     y: np.ndarray
     weights: np.ndarray | None
 
-    def take(self, chosen: np.ndarray) -> "_Rows":
+    def take(self, chosen: np.ndarray) -> "_Scored":
         """The chosen ones."""
-        return _Rows(self.y[chosen], None if self.weights is None else self.weights[chosen])
+        return _Scored(self.y[chosen], None if self.weights is None else self.weights[chosen])
 
 
 def _select_greedily(
-    predictions: np.ndarray, rows: _Rows, loss: Loss, order: np.ndarray, size: int, n_initial: int
+    predictions: np.ndarray, rows: _Scored, loss: Loss, order: np.ndarray, size: int, n_initial: int
 ) -> np.ndarray:
     """Weights of the best ensemble of the models in `order`, which has the best single model first."""
     first = order[: max(1, min(n_initial, size))]
@@ -230,7 +230,7 @@ def _select_greedily(
 
 def _compute_losses(
     loss: Loss,
-    rows: _Rows,
+    rows: _Scored,
     predictions: np.ndarray,
     order: np.ndarray | None = None,
     total: np.ndarray | float = 0.0,
@@ -247,7 +247,7 @@ def _compute_losses(
 
 def _keep_complete_rows(
     predictions: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
-) -> tuple[np.ndarray, _Rows]:
+) -> tuple[np.ndarray, _Scored]:
     predictions = np.asarray(predictions, dtype=float)
     if predictions.ndim not in (2, 3) or len(predictions) == 0 or predictions.shape[1] != len(y):
         raise InputError(
@@ -257,7 +257,7 @@ def _keep_complete_rows(
     is_missing = np.isnan(predictions).any(axis=tuple(i for i in range(predictions.ndim) if i != 1))
     if is_missing.all():
         raise InputError(f"No row of {len(y)} has a prediction of all {len(predictions)} models.")
-    return predictions[:, ~is_missing], _Rows(np.asarray(y), weights).take(~is_missing)
+    return predictions[:, ~is_missing], _Scored(np.asarray(y), weights).take(~is_missing)
 
 
 def _compute_root_mean_squared_error(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:

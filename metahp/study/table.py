@@ -50,7 +50,7 @@ from metahp.study.trials import WARM, Storage, StudyTrials
 logger = logging.getLogger(__name__)
 
 # These metrics judge probabilities, and votes are poor ones.
-OF_PROBABILITIES = ("neg_log_loss", "roc_auc", "roc_auc_ovr")
+OF_PROBABILITIES = ("neg_log_loss", "neg_brier_score", "roc_auc", "roc_auc_ovr", "average_precision")
 # Seconds that a result takes to be made and written, and members that an ensemble has at least in most studies.
 FINISH_SECONDS, MEMBERS_FITTED = 0.3, 5
 HINT = "Try other learners, or more with `trial_timeout` or `memory_limit`."

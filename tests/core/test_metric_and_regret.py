@@ -116,9 +116,12 @@ SERVED = {
     "balanced_accuracy": ("balanced_accuracy", "accuracy"),
     "f1_macro": ("f1_macro", "accuracy"),
     "f1": ("f1_macro", "accuracy"),
+    "average_precision": ("roc_auc", "roc_auc"),
+    "neg_brier_score": ("neg_log_loss", "neg_log_loss"),
     "neg_root_mean_squared_error": ("neg_root_mean_squared_error", "neg_root_mean_squared_error"),
     "neg_mean_absolute_error": ("neg_mean_absolute_error", "neg_root_mean_squared_error"),
     "neg_mean_absolute_percentage_error": ("neg_mean_absolute_error", "neg_root_mean_squared_error"),
+    "neg_root_mean_squared_log_error": ("neg_mean_absolute_error", "neg_root_mean_squared_error"),
     "r2": ("r2", "neg_root_mean_squared_error"),
 }
 

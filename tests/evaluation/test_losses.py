@@ -21,6 +21,8 @@ def test_losses_of_two_classes_agree_with_scikit_learn(rng: np.random.Generator)
         "balanced_accuracy": sk.balanced_accuracy_score(y, label),
         "f1_macro": sk.f1_score(y, label, average="macro"),
         "f1": sk.f1_score(y, label),
+        "average_precision": sk.average_precision_score(y, positive),
+        "neg_brier_score": -sk.brier_score_loss(y, positive),
     }
     _agree(compute_losses(y, probabilities, TaskType.BINARY), expected, TaskType.BINARY)
 
@@ -35,17 +37,19 @@ def test_losses_of_several_classes_agree_with_scikit_learn(rng: np.random.Genera
         "accuracy": sk.accuracy_score(y, label),
         "balanced_accuracy": sk.balanced_accuracy_score(y, label),
         "f1_macro": sk.f1_score(y, label, average="macro"),
+        "neg_brier_score": -sk.brier_score_loss(y, probabilities),
     }
     _agree(compute_losses(y, probabilities, TaskType.MULTICLASS), expected, TaskType.MULTICLASS)
 
 
 def test_losses_of_numbers_agree_with_scikit_learn(rng: np.random.Generator) -> None:
-    y = rng.normal(size=100)
-    predicted = y + rng.normal(size=100)
+    y = rng.exponential(size=100)
+    predicted = y + rng.random(100)
     expected = {
         "neg_root_mean_squared_error": -sk.root_mean_squared_error(y, predicted),
         "neg_mean_absolute_error": -sk.mean_absolute_error(y, predicted),
         "neg_mean_absolute_percentage_error": -sk.mean_absolute_percentage_error(y, predicted),
+        "neg_root_mean_squared_log_error": -sk.root_mean_squared_log_error(y, predicted),
         "r2": sk.r2_score(y, predicted),
     }
     _agree(compute_losses(y, predicted, TaskType.REGRESSION), expected, TaskType.REGRESSION)
@@ -75,6 +79,12 @@ def test_the_ranking_of_a_single_class_is_undefined() -> None:
     losses = compute_losses(np.ones(4, dtype=int), np.full((4, 2), 0.5), TaskType.BINARY)
     assert np.isnan(losses["roc_auc"])
     assert losses["neg_log_loss"] == pytest.approx(np.log(2))
+
+
+def test_a_log_error_of_values_of_minus_one_or_less_is_undefined() -> None:
+    losses = compute_losses(np.array([0.0, 2.0]), np.array([-1.0, 1.0]), TaskType.REGRESSION)
+    assert np.isnan(losses["neg_root_mean_squared_log_error"])
+    assert np.isfinite(losses["neg_root_mean_squared_error"])
 
 
 def test_a_certain_mistake_has_a_finite_log_loss() -> None:

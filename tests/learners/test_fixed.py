@@ -13,7 +13,7 @@ from metahp.datasets.load import load
 from metahp.datasets.table import Table
 from metahp.learners.base import Split
 from metahp.learners.fixed import Fixed
-from metahp.learners.read_fixed import read_fixed
+from metahp.learners.read_fixed import leave_out, read_fixed
 from metahp.learners.registry import find_learner
 from metahp.learners.table_estimator import fit_features
 
@@ -136,6 +136,20 @@ def test_what_cannot_be_fixed_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_learners_that_do_not_take_an_argument_are_left_out(table: Table) -> None:
+    names, task_type = ("linear", "lightgbm"), TaskType.REGRESSION
+    kept, note = leave_out({"max_bin": 63, "n_jobs": 2}, names, task_type)
+    assert kept == ("lightgbm",)
+    assert note == (
+        "left out, because of the fixed max_bin, which not all of them take: linear; fixed for some learners alone "
+        "(lightgbm: max_bin), the others stay"
+    )
+    for given in (None, {"n_jobs": 2, "random_state": 1}, {"lightgbm": {"max_bin": 63}}, {"max_bun": 1}):
+        assert leave_out(given, names, task_type) == (names, "")
+    with pytest.raises(MetahpError, match=r"'max_bin', which is no argument of linear\. It is one of lightgbm"):
+        read({"max_bin": 63}, table, "linear")
+
+
 def test_constraints_of_more_than_two_classes_are_refused() -> None:
     frame = make_frame()
     frame["y"] = np.digitize(frame["y"], [-1, 0, 1]).astype(str)
@@ -156,11 +170,10 @@ def test_constraints_know_their_columns_in_any_order(table: Table) -> None:
     assert by_pay.by_learner["lightgbm"].columns == of_other.by_learner["lightgbm"].columns
 
 
-@pytest.mark.parametrize("learner", ["lightgbm", "xgboost"])
+@pytest.mark.parametrize("learner", ["lightgbm", "xgboost", "catboost"])
 @pytest.mark.parametrize("given", [{"age": 1}, ["monotone_constraints=age:1,pay:1"]], ids=["names", "text"])
 def test_a_fitted_model_is_monotone(learner: str, given: Any, table: Table) -> None:
-    if learner == "xgboost":
-        pytest.importorskip("xgboost")
+    pytest.importorskip(learner)
     fixed = read({"monotone_constraints": given} if isinstance(given, dict) else given, table, learner)
     rising = table.features.iloc[:1].loc[np.zeros(80, dtype=int)].reset_index(drop=True)
     rising["age"] = np.linspace(-3, 3, 80)

@@ -17,7 +17,8 @@ def noisy_models(
     signal = rng.normal(size=n)
     seen = signal + rng.normal(size=(models, n)) * rng.uniform(0.5, 1.5, size=(models, 1))
     if task_type is TaskType.REGRESSION:
-        return seen, signal
+        # Above -1, so that errors of logarithms are defined.
+        return seen + 20.0, signal + 20.0
     if task_type is TaskType.BINARY:
         positive = 1 / (1 + np.exp(-seen))
         return np.stack([1 - positive, positive], axis=2), (signal + rng.normal(size=n) > 0).astype(int)

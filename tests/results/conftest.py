@@ -36,8 +36,9 @@ def frame_of(kind: str) -> pd.DataFrame:
 
 
 def configuration_of(learner: str, table: Table, **values: object) -> Configuration:
-    small = {"n_estimators": 10} if learner != "linear" else {}
-    return find_learner(learner).space(table.task.type).configuration({**small, **values})  # type: ignore[dict-item]
+    space = find_learner(learner).space(table.task.type)
+    small = {space.iteration_axis: 10} if space.iteration_axis else {}
+    return space.configuration({**small, **values})  # type: ignore[dict-item]
 
 
 def trial_of(table: Table, configuration: Configuration, losses: tuple[float, ...], origin: Origin) -> Trial:

@@ -196,3 +196,52 @@ def test_best_params_of_a_study_with_them_can_be_given_back(tuned: tuple[metahp.
     assert again.best_params_ == {k: v for k, v in result.best_params_.items() if k != "random_state"}
     with pytest.raises(InputError, match="`configurations` has num_leaves=9, and `fixed` has num_leaves=7"):
         metahp.tune(path, configurations=["num_leaves=9"], fixed={"num_leaves": 7}, **options)
+
+
+@pytest.mark.parametrize("learner", ["xgboost", "catboost"])
+def test_other_boosters_obey_are_stopped_early_and_loaded(learner: str, tmp_path: Path) -> None:
+    pytest.importorskip(learner)
+    frame = make_frame(3, n_rows=150)
+    with pytest.warns(metahp.MetahpWarning, match="left out, because of the fixed monotone_constraints"):
+        result = metahp.tune(
+            frame,
+            target="target",
+            fixed={"monotone_constraints": {"b": 1}, "scale_pos_weight": 2.0, "random_state": 7},
+            configurations=[{"learner": learner, "learning_rate": 0.2}],
+            cold=True,
+            strategy="random",
+            trials=8,
+            cv=2,
+            prune=False,
+            knowledge_base=KnowledgeBase(tmp_path / "kb"),
+            output=tmp_path / "r",
+        )
+    tried = {trial.configuration.learner for trial in result.trials}
+    assert learner in tried
+    assert tried <= {"lightgbm", "xgboost", "catboost"}
+    assert {trial.state for trial in result.trials} == {TrialState.COMPLETE}
+    only = metahp.tune(
+        frame,
+        target="target",
+        learners=learner,
+        fixed={"monotone_constraints": {"b": 1}},
+        cold=True,
+        strategy="random",
+        trials=3,
+        cv=2,
+        prune=False,
+        record=False,
+        output=tmp_path / "only",
+    )
+    iterations = {"xgboost": "n_estimators", "catboost": "iterations"}[learner]
+    searched = [trial for trial in only.trials if trial.origin is not Origin.DEFAULT]
+    assert any(trial.curve.checkpoints[-1] > trial.configuration.values[iterations] for trial in searched)
+    model = metahp.load_result(tmp_path / "only")
+    np.testing.assert_allclose(model.predict_proba(frame), only.best_estimator_.predict_proba(frame), rtol=1e-9)
+    rising = pd.DataFrame({"a": 0.1, "b": np.linspace(-3, 3, 50), "c": 0.2})
+    assert (np.diff(model.predict_proba(rising)[:, 1]) >= -1e-9).all()
+    given = {name: value for name, value in only.best_params_.items() if name != "random_state"}
+    again = metahp.tune(
+        frame, target="target", learners=learner, configurations=[given], cold=True, trials=1, cv=2, record=False
+    )
+    assert again.best_params_ == only.best_params_
