@@ -39,7 +39,7 @@ _COLUMNS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptFolds:
     """How a script cross-validates: in `count` folds, by group or by time where `kind` is "group" or "time".
 
