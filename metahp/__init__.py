@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from metahp.datasets.table import Table
     from metahp.knowledge.store import KnowledgeBase
     from metahp.learners.base import Learner
+    from metahp.learners.encoder import make_encoder
     from metahp.learners.registry import register_learner
     from metahp.learners.table_estimator import TableEstimator
     from metahp.metafeatures.extract import MetaFeatures
@@ -71,6 +72,7 @@ __all__ = [
     "describe",
     "load",
     "load_result",
+    "make_encoder",
     "read",
     "recommend",
     "refresh",
@@ -109,6 +111,7 @@ _MODULES = {
     "describe": "api",
     "load": "api",
     "load_result": "api",
+    "make_encoder": "learners.encoder",
     "read": "api",
     "recommend": "api",
     "refresh": "api",

@@ -1,5 +1,6 @@
 """Refresh a knowledge base: measure the design of a learner on one's own tables."""
 
+import itertools
 import math
 import sys
 import time
@@ -17,6 +18,7 @@ from metahp.core.text import format_count
 from metahp.core.trial import Trial, TrialState
 from metahp.core.warn import LoggedWarnings, warn_user
 from metahp.datasets.load import load
+from metahp.datasets.paths import TABLE_SUFFIXES
 from metahp.datasets.read import TableSource
 from metahp.datasets.table import Table
 from metahp.evaluation.limits import Limits
@@ -58,7 +60,7 @@ def refresh(
     same call continues where the last one ended, even if that was interrupted.
 
     Args:
-        tables: A list of paths, frames or `Table`s, or one of them.
+        tables: A list of paths, frames or `Table`s, or one of them; a path may be that of a folder with tables.
         learners: Name or names of learners, registered ones included.
         target: Target column of all tables that are no `Table`; None to guess it for each.
         task: binary, multiclass or regression; None to infer it for each.
@@ -150,6 +152,7 @@ def _find_tables(tables: Any, target: str | None, task: str | None) -> list[_Own
     tables = list(tables)
     if not tables:
         raise InputError("`tables` is a list of paths, frames or `Table`s, and this one is empty.", argument="tables")
+    tables = list(itertools.chain.from_iterable(_list_tables(given) for given in tables))
     for given in tables:
         if not isinstance(given, Table):
             check_names(given, target=target, task=task)
@@ -167,6 +170,17 @@ def _find_tables(tables: Any, target: str | None, task: str | None) -> list[_Own
         )
         own.setdefault(table.task.id, _OwnTable(source, table.task))
     return list(own.values())
+
+
+def _list_tables(given: Any) -> list[Any]:
+    """The tables in a folder; anything else is one table."""
+    if not isinstance(given, str | Path) or not Path(given).is_dir():
+        return [given]
+    paths = sorted(path for path in Path(given).iterdir() if path.suffix.lower() in TABLE_SUFFIXES)
+    if not paths:
+        suffixes = ", ".join(TABLE_SUFFIXES)
+        raise InputError(f"The folder '{given}' has no file with one of the endings {suffixes}.", argument="tables")
+    return paths
 
 
 def _describe(source: TableSource | Workload) -> TaskRecord:

@@ -302,11 +302,11 @@ def format_plan(plan: "Plan") -> list[str]:
     if plan.n_earlier >= plan.n_trials:
         return [*lines, f"{_format_trials(plan)}; ask for more with --trials"]
     start = (
-        f"starts from {format_count(plan.n_warm, 'recommended configuration')}, "
+        "library defaults and configurations that are good in general first, while past tasks are asked"
+        if plan.is_learning
+        else f"starts from {format_count(plan.n_warm, 'recommended configuration')}, "
         f"learned from {format_count(plan.n_past_tasks, 'past task')}"
         if plan.n_warm
-        else "library defaults first, while past tasks are asked"
-        if plan.is_learning
         else "starts from library defaults"
     )
     device = f" on {plan.device}" if plan.device else ""

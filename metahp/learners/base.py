@@ -17,7 +17,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from metahp.core.configuration import Configuration, Value
 from metahp.core.errors import InputError
-from metahp.core.space import Number, SearchSpace
+from metahp.core.space import Hyperparameter, Number, SearchSpace
 from metahp.core.task import TaskType
 from metahp.learners.expected import Expected
 from metahp.learners.skops_pipeline import dump_pipeline, load_pipeline
@@ -98,11 +98,13 @@ class Run(Protocol):
 class Learner(ABC):
     """A family of models with its search space, and the only place that knows the library behind it.
 
-    To add a learner, subclass this, set `name`, and define `space` and `estimator`. The inherited methods fit the
-    estimator, save it in skops' format and export it as a scikit-learn pipeline.
+    To add a learner, subclass this, set `name` and `hyperparameters` (or define `space`), and define `estimator`. The
+    inherited methods fit the estimator, save it in skops' format and export it as a scikit-learn pipeline.
 
     Attributes:
         name: Lower-case letters, digits and underscores; its search spaces have the same name.
+        hyperparameters: Those of the search space, where it is the same for all task types and `space` is inherited.
+        space_version: Version of that space; raise it when you change the space.
         libraries: Distributions that an exported script needs; each trial records their versions.
         extra: The extra of metahp that installs them; empty where metahp itself does.
         design_size: Number of configurations that the seed measures on every task.
@@ -121,6 +123,8 @@ class Learner(ABC):
     """
 
     name: str
+    hyperparameters: tuple[Hyperparameter, ...] = ()
+    space_version: int = 1
     libraries: tuple[str, ...] = ("scikit-learn",)
     extra: str = ""
     design_size: int = 30
@@ -142,9 +146,9 @@ class Learner(ABC):
             )
         return ""
 
-    @abstractmethod
     def space(self, task_type: TaskType) -> SearchSpace:
         """The search space for tasks of this type; its version is the same for all types."""
+        return SearchSpace(self.name, self.space_version, self.hyperparameters)
 
     @abstractmethod
     def estimator(
@@ -323,7 +327,7 @@ def make_learner(learner_or_class: object) -> Learner:
     except TypeError as error:
         raise InputError(
             f"{kind.__qualname__}() fails ({error}); expected a class that takes no arguments and defines the "
-            "methods space() and estimator()."
+            "method estimator()."
         ) from None
     _check_learner(learner)
     return learner
@@ -337,10 +341,16 @@ def _check_learner(learner: Learner) -> None:
             f"to begin with a letter; {type(learner).__qualname__} has the name {name!r}."
         )
     for task_type in TaskType:
-        if (space_name := learner.space(task_type).learner) != name:
+        space = learner.space(task_type)
+        if (space_name := space.learner) != name:
             raise InputError(
                 f"Expected the search space of '{name}' for a {task_type} task to have the learner's name, "
                 f"got '{space_name}'."
+            )
+        if not len(space):
+            raise InputError(
+                f"The learner '{name}' has no hyperparameters; set them in {type(learner).__qualname__}, as in "
+                'hyperparameters = (metahp.Integer("n_neighbors", 1, 50, 5),), or define space().'
             )
     for library in learner.libraries:
         if not _is_installed(library):

@@ -329,7 +329,7 @@ def _find_bins(split: Split, arguments: Mapping[str, Any]) -> lightgbm.Dataset:
     """
     fewest = int(arguments["min_child_samples"])
     binning = {name: arguments[name] for name in _OF_BINS if name in arguments}
-    kept: list[_Bins] = split.memory.setdefault(f"lightgbm bins {binning}", [])
+    kept: list[_Bins] = split.memory.setdefault(f"lightgbm bins {binning or ''}".strip(), [])
     below = max((each for each in kept if each.fewest <= fewest), key=lambda each: each.fewest, default=None)
     above = min((each for each in kept if each.fewest >= fewest), key=lambda each: each.fewest, default=None)
     if below is not None and above is not None and below.n_bins == above.n_bins:

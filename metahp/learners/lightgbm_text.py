@@ -64,8 +64,10 @@ def check_text(data: bytes, expected: Expected) -> str:
     signs = expected.configuration.hyperparameters.get("monotone_constraints")
     names = _HEADER if signs is None else (*_HEADER[:_MONOTONE], "monotone_constraints", *_HEADER[_MONOTONE:])
     header = _parse_fields(fields.split(b"\n"), names, "header")
-    if signs is not None and header["monotone_constraints"] != str(signs).replace(",", " ").encode():
-        raise ValueError(f"expected the monotone constraints {signs}, found others")
+    if signs is not None:
+        if header["monotone_constraints"] != str(signs).replace(",", " ").encode():
+            raise ValueError(f"expected the monotone constraints {signs}, found others")
+        _parse_integers(header, "monotone_constraints", len(expected.features), -1, 1)
     n_trees_per_iteration = _check_header(header, expected)
     n_trees = header["tree_sizes"].count(b" ") + 1 if header["tree_sizes"] else 0
     sizes = _parse_integers(header, "tree_sizes", n_trees, lowest=1).tolist()

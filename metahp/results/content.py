@@ -280,11 +280,11 @@ def _make_script(content: ResultContent) -> str | None:
             f"{trial.n_rows:,} rows, and selected on it).{left_out}",
             n_jobs=content.fixed.n_jobs.get(content.best.learner, 1),
             folds=ScriptFolds(
-                protocol.folds,
-                "" if kind == WEIGHTED else kind,
-                content.split_column,
-                content.weight_column,
-                content.is_weighted,
+                count=protocol.folds,
+                kind="" if kind == WEIGHTED else kind,
+                column=content.split_column,
+                weight_column=content.weight_column,
+                is_weighted=content.is_weighted,
             ),
         )
     except InputError as error:

@@ -39,7 +39,7 @@ _COLUMNS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptFolds:
     """How a script cross-validates: in `count` folds, by group or by time where `kind` is "group" or "time".
 
@@ -113,7 +113,8 @@ def make_training_script(
     model = write_value(estimator[-1] if is_adapted else estimator, imports)
     if configuration.seed is not None:
         model = model.replace("random_state=SEED", f"random_state={configuration.seed}")
-    ending = _write_ending(metric, table, folds, imports, name_weights(estimator[-1] if is_adapted else estimator))
+    weights_name = name_weights(estimator[-1] if is_adapted else estimator) if folds.weight_column else ""
+    ending = _write_ending(metric, table, folds, imports, weights_name)
     path = make_local_path(path)
     constants = [f"PATH = {write_value(path, set())}", f"TARGET = {write_value(table.target, set())}", f"SEED = {seed}"]
     body = [*constants, write_constants(table), "", *write_functions(table, learner, _list_readers(table, folds))]
@@ -180,7 +181,10 @@ def _write_imports(imports: set[tuple[str, str]], standard: Sequence[str]) -> st
 def _write_ending(
     metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]], weights_name: str
 ) -> str:
-    """The lines that cross-validate and fit; `weights_name` is the argument of `fit` that takes weights of rows."""
+    """The lines that cross-validate and fit; `weights_name` is the argument of `fit` that takes weights of rows.
+
+    It is empty where the file has none.
+    """
     fit = f"model.fit(X, y, {weights_name}=weights)" if folds.weight_column else "model.fit(X, y)"
     lines = [fit, 'print(f"fitted on all {len(X):,} rows")']
     if not folds.kind or folds.column:

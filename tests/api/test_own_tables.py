@@ -48,6 +48,20 @@ def test_every_kind_of_table_is_measured_once_and_described(tables: list[object]
     assert again == [(0, 0, None)]
 
 
+def test_a_folder_is_all_its_tables(tmp_path: Path, kb: KnowledgeBase) -> None:
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    options = {"target": "target", "configurations": 2, "knowledge_base": kb}
+    with pytest.raises(InputError, match=r"has no file with one of the endings \.csv"):
+        metahp.refresh(folder, "linear", **options)
+    for seed in range(2):
+        make_table(seed).to_csv(folder / f"t{seed}.csv", index=False)
+    (folder / "notes.md").write_text("No table.")
+    metahp.refresh(folder, "linear", **options)
+    assert {record.task.name for record in kb.tasks()} == {"t0", "t1"}
+    assert len(kb.trials()) == 4
+
+
 def test_it_continues_after_an_interruption(tables: list[object], kb: KnowledgeBase) -> None:
     def interrupt(done: int, total: int, trial: object) -> None:
         if done == 4:

@@ -148,14 +148,18 @@ def test_the_script_of_a_search_by_group_or_time_scores_in_the_same_folds(
     configuration = find_learner("linear").space(rows.table.task.type).default
     metric = find_metric(rows.table.task.type)
     options = {"metric": metric, "seed": 0, "verb": "found", "expectation": ""}
-    script = make_training_script(configuration, rows.table, str(path), **options, folds=ScriptFolds(4, kind, column))
+    script = make_training_script(
+        configuration, rows.table, str(path), **options, folds=ScriptFolds(count=4, kind=kind, column=column)
+    )
     output = run(script, tmp_path)
     measured = measure(rows.table, find_learner("linear"), configuration, rows.protocol, splits=rows.splits)
     expected = metric.speak(metric.score(float(np.mean(measured.fold_losses[metric.name]))))
     assert printed_score(output) == pytest.approx(expected, abs=2e-4)
     assert f"(4-fold cross-validation by {kind})" in output
 
-    nowhere = make_training_script(configuration, rows.table, str(path), **options, folds=ScriptFolds(4, kind))
+    nowhere = make_training_script(
+        configuration, rows.table, str(path), **options, folds=ScriptFolds(count=4, kind=kind)
+    )
     assert run(nowhere, tmp_path) == "fitted on all 90 rows\n"
 
 

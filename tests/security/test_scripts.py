@@ -141,7 +141,7 @@ def script_of(table: Table, path: str, learner: str, group: str) -> str:
         seed=0,
         verb="recommends",
         expectation="Nothing is known.",
-        folds=ScriptFolds(3, "group", group) if group else ScriptFolds(),
+        folds=ScriptFolds(count=3, kind="group", column=group) if group else ScriptFolds(),
     )
 
 
