@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 _GROUPS = {
     "Table": (
         *("target", "task", "drop", "categorical", "numeric", "dayfirst", "na", "decimal", "sep", "sheet", "id"),
-        *("group", "by_time", "test_size", "max_rows"),
+        *("group", "by_time", "weight", "test_size", "max_rows"),
     ),
     "Score": ("metric", "cv", "proba", "score"),
     "Learners and search": (

@@ -84,10 +84,11 @@ class SeenClasses:
 
 
 def transform_raw(raw: np.ndarray, task_type: TaskType) -> np.ndarray:
-    """Probabilities, shape (n, n_classes), or numbers, shape (n,), from raw scores."""
+    """Probabilities, shape (n, n_classes), or numbers, shape (n,), from raw scores (n, n_classes) or (n,)."""
     if task_type is TaskType.REGRESSION:
         return raw.copy()
-    if task_type is TaskType.BINARY:
+    # One score of a row stands for two classes, also where these are all that is left of more.
+    if raw.ndim == 1:
         positive = 1.0 / (1.0 + np.exp(-np.clip(raw, -500, 500)))
         return np.column_stack([1.0 - positive, positive])
     weights = np.exp(raw - raw.max(axis=1, keepdims=True))

@@ -230,8 +230,8 @@ class CatBoost(Learner):
         )
 
     def extract_model(self, estimator: Any) -> Any:
-        """CatBoost's own model."""
-        return estimator[-1] if hasattr(estimator, "steps") else estimator
+        """CatBoost's own model, as it is read from a file: the last digit of its numbers may differ before."""
+        return read_json(write_json(estimator[-1] if hasattr(estimator, "steps") else estimator))
 
     def read_importances(self, model: Any) -> np.ndarray:
         """Mean change of the prediction if the feature's value changes, in percent of their sum; CatBoost's own."""

@@ -372,8 +372,12 @@ def _fit_member(
     sample_weight: np.ndarray | None = None,
 ) -> Member:
     """The member fitted on features and numbers, or codes of classes."""
+    seen: tuple[int, ...] = ()
+    if task_type.is_classification:
+        # Codes without a gap, which some learners ask for where the rows lack a class.
+        codes, y = np.unique(y, return_inverse=True)
+        seen = tuple(map(int, codes))
     estimator = fit_features(configuration, features, y, task_type, seed=seed, n_jobs=n_jobs, weights=sample_weight)
-    seen = tuple(map(int, estimator.classes_)) if task_type.is_classification else ()
     return Member(configuration, weight, find_learner(configuration.learner).extract_model(estimator), seen)
 
 
