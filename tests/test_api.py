@@ -186,7 +186,7 @@ def test_by_a_metric_that_past_tasks_lack_the_advice_is_that_of_a_like_one_witho
     like = metahp.recommend(_table(99), metric="f1_macro", **options)
     assert found.metric.name == "f1"
     assert found.configurations == like.configurations
-    assert any("measured by macro F1" in warning for warning in found.warnings)
+    assert any("asked by macro F1, the nearest metric that they store" in warning for warning in found.warnings)
     assert found.to_dict()["recommendations"][0]["expected"] == {"score": None, "low": None, "high": None}
     assert found.reference == ""
     assert found.frame()["gain"].isna().all()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -16,13 +17,15 @@ from metahp.api.past_knowledge import PastKnowledge, find_spaces, read_kept_know
 from metahp.api.tables import describe_table
 from metahp.core.configuration import Configuration
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import STAND_INS, Metric, find_metric
+from metahp.core.metric import Metric
 from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task, TaskType
 from metahp.core.text import format_count
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.core.upgrade import upgrade_trials
 from metahp.datasets.table import Table
+from metahp.evaluation.imbalance import describe_imbalance
+from metahp.evaluation.scoring import Scorer, compute_reference_loss, find_scorer
 from metahp.knowledge.locate import open_snapshot
 from metahp.knowledge.snapshot import Snapshot
 from metahp.knowledge.store import KnowledgeBase
@@ -41,7 +44,7 @@ _log = logging.getLogger(__name__)
 def advise_on(
     table: Table,
     *,
-    metric: str | None,
+    metric: Any,
     k: int,
     learners: str | Sequence[str] | None,
     knowledge_base: str | Path | KnowledgeBase | None,
@@ -50,7 +53,7 @@ def advise_on(
     fixed: GivenFixed | None = None,
 ) -> Recommendation:
     """The `k` configurations to try first on a table; arguments and errors as of `metahp.recommend`."""
-    chosen = find_metric(table.task.type, metric)
+    chosen, scorer = find_scorer(metric, table)
     _, snapshot = open_snapshot(knowledge_base)
     with snapshot:
         totals = snapshot.totals
@@ -70,7 +73,7 @@ def advise_on(
             "preparation": table.preparation,
             "n_jobs": wanted.n_jobs,
         }
-        known_trials = _find_known_trials(snapshot, table.task, chosen, names, wanted)
+        known_trials = _find_known_trials(snapshot, table.task, chosen, scorer, names, wanted)
         measured = None
         if known_trials:
             measured = Recommendation(
@@ -97,7 +100,10 @@ def advise_on(
             # Not during the description: its clock measures process time and would count reading all trials.
             knowledge = knowledge or read_knowledge(snapshot, table.task.type, chosen, names)
             snapshot.close()
-            adviser, advice, notes = ask_about(knowledge, table, chosen, metafeatures, k, kept=kept)
+            reference_loss = compute_reference_loss(table, chosen, scorer)
+            adviser, advice, notes = ask_about(
+                knowledge, table, chosen, metafeatures, k, reference_loss=reference_loss, kept=kept
+            )
         except KnowledgeBaseError:
             if measured is None:
                 raise
@@ -105,7 +111,7 @@ def advise_on(
     prior, defaults = advice.prior, set(adviser.past.evidence.defaults.values())
     advised = Origin.PORTFOLIO if prior.abstained else Origin.SURROGATE
     # Losses of another metric order the candidates, but say nothing about scores by this one.
-    is_measured = chosen.name not in STAND_INS
+    is_measured = not chosen.stand_in
     reference_score = chosen.score(advice.reference_loss) if is_measured else math.nan
     advised_items = (
         Recommended(
@@ -137,7 +143,15 @@ def advise_on(
         abstained=bool(prior.abstained),
         is_known_task=False,
         reference_learner="" if math.isnan(reference_score) else advice.reference,
-        warnings=(*table.warnings, *metafeatures.warnings, *notes, *abstained, *filter(None, [wanted.find_note()])),
+        warnings=(
+            *table.warnings,
+            *metafeatures.warnings,
+            *notes,
+            *describe_imbalance(table, chosen),
+            *([] if is_measured else [f"no {chosen.label} is expected before it is measured: tune to measure it"]),
+            *abstained,
+            *filter(None, [wanted.find_note()]),
+        ),
         **shared,
     )
 
@@ -164,14 +178,19 @@ def _read_kept(
 
 
 def _find_known_trials(
-    snapshot: Snapshot, task: Task, metric: Metric, learners: Sequence[str], fixed: Fixed
+    snapshot: Snapshot, task: Task, metric: Metric, scorer: Scorer | None, learners: Sequence[str], fixed: Fixed
 ) -> list[Trial]:
-    """Comparable trials of a known table with what is fixed, a finite loss and a still valid configuration."""
+    """Comparable trials of a known table with what is fixed, a finite loss and a still valid configuration.
+
+    By a scorer that trials do not store by themselves, those that have its scores.
+    """
     spaces = find_spaces(task.type, learners)
     trials = [
         trial
         for trial in snapshot.read_trials(task=task.id)
-        if trial.configuration.learner in spaces and fixed.is_in(trial.configuration)
+        if trial.configuration.learner in spaces
+        and fixed.is_in(trial.configuration)
+        and (scorer is None or trial.protocol.scorer == scorer.identity)
     ]
     outside = [trial for trial in trials if trial.configuration.is_outside]
     kept = [

@@ -19,13 +19,12 @@ from metahp.api.models import (
 )
 from metahp.api.past_knowledge import MIN_PAST_TASKS, PastKnowledge, describe_error
 from metahp.core.errors import KnowledgeBaseError
-from metahp.core.metric import METRICS, STAND_INS, Metric, find_guiding_metric
+from metahp.core.metric import METRICS, Metric, find_guiding_metric
 from metahp.core.space import SearchSpace
 from metahp.core.text import format_count, make_encodable
 from metahp.core.warn import PROGRESS
 from metahp.datasets.table import Table
 from metahp.evaluation.countdown import Countdown
-from metahp.evaluation.losses import compute_constant_losses
 from metahp.knowledge import cache
 from metahp.metafeatures.extract import NAMES, MetaFeatures
 from metahp.recommendation.adviser import Advice, Adviser
@@ -60,6 +59,7 @@ def ask_about(
     metafeatures: MetaFeatures,
     k: int,
     *,
+    reference_loss: float,
     kept: NamedAdviser | None = None,
     seconds_left: float = math.inf,
 ) -> tuple[Adviser, Advice, tuple[str, ...]]:
@@ -67,9 +67,8 @@ def ask_about(
 
     A kept model is used if it knows the learners. Otherwise a small model is trained and kept, with a logged line
     before, unless training would take more than a share of `seconds_left`. `kept` is the result of
-    `find_kept_adviser`, if known.
+    `find_kept_adviser`, if known, and `reference_loss` the loss of a constant prediction.
     """
-    constant = compute_constant_losses(table.y, table.task.type, table.task.n_classes)[metric.name]
     others = _find_advisers(knowledge, seconds_left)
     failed: set[str] = set()
     for name, adviser, notes in chain([kept] if kept else [], others):
@@ -77,7 +76,7 @@ def ask_about(
             continue
         try:
             with threadpool_limits(1):
-                advice = adviser.advise(table.task, metafeatures.vector(), NAMES, constant, k)
+                advice = adviser.advise(table.task, metafeatures.vector(), NAMES, reference_loss, k)
         except (MemoryError, KnowledgeBaseError):
             raise
         except Exception as error:
@@ -91,12 +90,8 @@ def ask_about(
 
 
 def _explain_stand_in(metric: Metric) -> Iterator[str]:
-    if metric.name in STAND_INS:
-        measured = METRICS[STAND_INS[metric.name]]
-        yield (
-            f"no {metric.label} is expected, because past tasks were measured by {measured.label}: the advice is the "
-            f"one for {measured.label}; tune to measure {metric.label}"
-        )
+    if metric.stand_in:
+        yield f"past tasks are asked by {METRICS[metric.stand_in].label}, the nearest metric that they store"
 
 
 def find_kept_adviser(knowledge: PastKnowledge) -> NamedAdviser | None:

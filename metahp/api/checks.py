@@ -22,7 +22,7 @@ def check_names(
     *,
     target: Any = None,
     task: str | None = None,
-    metric: str | None = None,
+    metric: Any = None,
     learners: str | Sequence[str] | None = None,
     groups: Any = None,
     time: Any = None,

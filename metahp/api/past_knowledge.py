@@ -70,7 +70,7 @@ def read_kept_knowledge(
 def _gather(
     snapshot: Snapshot, past: Measurements, task_type: TaskType, metric: Metric, learners: Sequence[str]
 ) -> PastKnowledge:
-    evidence = find_usable_evidence(past, task_type, metric.name, learners)
+    evidence = find_usable_evidence(past, task_type, metric.past_name, learners)
     return PastKnowledge(folder=snapshot.folder, content=snapshot.content_hash, past=past, evidence=evidence)
 
 

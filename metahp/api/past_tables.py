@@ -24,6 +24,7 @@ class TableQuestion:
         table: The rows that are tuned on.
         whole: Id of the table of these and the outer rows; empty without outer rows.
         metric: What is tuned for.
+        reference_loss: Its loss of a constant prediction, the unit of losses.
         learners: Names of the learners to choose from.
         n_warm: Number of warm points.
         protocol: How trials are measured, where it counts what they cost; None where it does not.
@@ -32,6 +33,7 @@ class TableQuestion:
     table: Table
     whole: str
     metric: Metric
+    reference_loss: float
     learners: Sequence[str]
     n_warm: int
     protocol: Protocol | None = None
@@ -66,6 +68,7 @@ def find_warm_start(
         question.metric,
         described,
         max(1, question.n_warm),
+        reference_loss=question.reference_loss,
         seconds_left=seconds_left,
     )
     prior = advice.prior

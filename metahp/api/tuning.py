@@ -27,10 +27,10 @@ from metahp.api.known_learners import choose_learners
 from metahp.api.quick_points import read_quick_points
 from metahp.core.configuration import Configuration
 from metahp.core.errors import BusyError, KnowledgeBaseError
-from metahp.core.metric import find_metric
 from metahp.datasets.raw import RawTable
 from metahp.evaluation import interrupts
 from metahp.evaluation.runner import Runner
+from metahp.evaluation.scoring import compute_reference_loss, find_scorer
 from metahp.knowledge.locate import find_knowledge_base_path, open_snapshot
 from metahp.knowledge.seed import list_seed_learners
 from metahp.knowledge.snapshot import Snapshot
@@ -81,6 +81,10 @@ def tune_rows(
         directory = _hold(place.output, stack)
         # Read before the knowledge base is opened: other processes wait while that is open.
         rows = split_rows(X, y, target=target, task=task, folds=folds)
+        metric, scorer = find_scorer(settings.metric, rows.table)
+        if scorer is not None:
+            # Other trials have no such score.
+            rows = replace(rows, protocol=rows.protocol.mark(scorer=scorer.identity))
         study = _open_study(request, place, directory, stack)
         names = choose_learners(settings.learners, study.totals or {"defaults_by_learner": {}})
         if not settings.learners:
@@ -90,7 +94,8 @@ def tune_rows(
         table_request = TableRequest(
             rows=rows,
             file=X if isinstance(X, str | Path) else (X.path or None) if isinstance(X, RawTable) else None,
-            metric=find_metric(rows.table.task.type, settings.metric),
+            metric=metric,
+            scorer=scorer,
             learners=names,
             settings=settings,
         )
@@ -261,7 +266,7 @@ def _read_quick_points(study: _OpenStudy, table_request: TableRequest, beginning
     folder = KnowledgeBase(_find_source(study).path).folder
     spaces, task_type = {space.learner: space for space in beginning.spaces}, table_request.rows.table.task.type
     whole = {learner: find_learner(learner).space(task_type) for learner in spaces}
-    points = read_quick_points(folder, task_type, table_request.metric.name, whole)
+    points = read_quick_points(folder, task_type, table_request.metric.past_name, whole)
     if beginning.fixed:
         points = beginning.fixed.restrict(points)
     # First the default with as many iterations as are useful: it is known what its first ones are worth.
@@ -307,10 +312,12 @@ def _find_source(study: _OpenStudy) -> BaseSource:
 def _make_question(study: _OpenStudy, table_request: TableRequest) -> "TableQuestion":
     from metahp.api.past_tables import TableQuestion
 
+    rows = table_request.rows
     return TableQuestion(
         table=table_request.rows.table,
         whole=table_request.rows.whole,
         metric=table_request.metric,
+        reference_loss=compute_reference_loss(rows.table, table_request.metric, table_request.scorer, rows.weights),
         learners=table_request.learners,
         n_warm=study.request.start.n_warm,
         protocol=table_request.rows.protocol if study.request.budget.timeout is not None else None,

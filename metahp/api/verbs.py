@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from metahp.results.model import TunedModel
     from metahp.study.result import Plan, TuneResult
 
+# Gives a score of a fitted estimator on rows and targets; greater is better.
+Scoring = Callable[..., Any]
+
 
 def read(
     source: Any,
@@ -149,7 +152,7 @@ def recommend(
     *,
     target: str | None = None,
     task: str | None = None,
-    metric: str | None = None,
+    metric: "str | Scoring | None" = None,
     sample_weight: Any = None,
     k: int = 5,
     learners: str | Sequence[str] | None = None,
@@ -165,8 +168,9 @@ def recommend(
         y: Target, shape (n,), where `X` does not contain it.
         target: Target column; None to guess it.
         task: binary, multiclass or regression; None to infer it.
-        metric: A usual name (rmse, mae, log_loss, auc, f1, …) or a scikit-learn scorer's; None for the task type's
-            default.
+        metric: A usual name (rmse, mae, log_loss, auc, f1, …), the name of a scikit-learn scorer that suits the task,
+            or a scorer `(estimator, X, y)`, as `make_scorer` makes one; None for the task type's default. Past tasks
+            are asked by the nearest metric that they store.
         sample_weight: As of `tune`; past tasks know no weights, so here a column of them is only left out.
         k: Number of configurations.
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
@@ -207,7 +211,7 @@ def tune(
     *,
     target: str | None = None,
     task: str | None = None,
-    metric: str | None = None,
+    metric: "str | Scoring | None" = None,
     learners: str | Sequence[str] | None = None,
     trials: int = 50,
     timeout: float | None = None,
@@ -255,8 +259,9 @@ def tune(
         y: Target, shape (n,), where `X` does not contain it.
         target: Target column; None to guess it.
         task: binary, multiclass or regression; None to infer it.
-        metric: A usual name (rmse, mae, log_loss, auc, f1, …) or a scikit-learn scorer's; None for the task type's
-            default.
+        metric: A usual name (rmse, mae, log_loss, auc, f1, …), the name of a scikit-learn scorer that suits the task,
+            or a scorer `(estimator, X, y)`, as `make_scorer` makes one; None for the task type's default. Past tasks
+            are asked by the nearest metric that they store.
         learners: Name or names of learners to choose from; None for all that the knowledge base knows well enough.
         trials: Number of finished trials, including those of earlier calls.
         timeout: Seconds for everything: past tasks, trials and the final fit; None for no limit. Under a limit library

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from metahp.datasets.table import Table
 
 UNKNOWN = "–"
+_OF_SECOND_CLASS = ("f1", "precision", "recall", "jaccard", "average_precision")
 
 
 def format_table(table: "Table", file: str) -> str:
@@ -35,8 +36,9 @@ def format_table(table: "Table", file: str) -> str:
 
 
 def format_metric(metric: "Metric", table: "Table") -> str:
-    """The metric as people call it, with the class that F1 is about, and the direction of errors."""
-    about = f" of class '{table.classes[1]}'" if metric.name == "f1" else ""
+    """The metric as people call it, with the class that F1 and the like are about, and the direction of errors."""
+    is_about_second = metric.name in _OF_SECOND_CLASS and len(table.classes) == 2
+    about = f" of class '{table.classes[1]}'" if is_about_second else ""
     return f"{metric.label}{about}{' (lower is better)' if metric.is_negated else ''}"
 
 

@@ -292,7 +292,7 @@ def format_plan(plan: "Plan") -> list[str]:
     outer = f" · {plan.n_test_rows:,} {more} set aside for the test" if plan.n_test_rows else ""
     sample = f" on {plan.protocol.max_rows:,} rows" if plan.protocol.max_rows < plan.table.task.n_rows else ""
     kind = {"": "", "group": " by group", "time": " by time", "weighted": " of weighted rows"}.get(
-        plan.protocol.splits.partition(":")[0], " of your own"
+        plan.protocol.split_name.partition(":")[0], " of your own"
     )
     lines = [
         f"{phrases.format_table(plan.table, plan.file)}{outer}",

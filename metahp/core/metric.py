@@ -18,12 +18,14 @@ class Metric:
         best: The score of a perfect prediction: 1 for ROC AUC, 0 for `neg_log_loss`.
         task_types: Task types for which it is defined.
         sign: +1 where a greater score is better, -1 for a cost.
+        stand_in: The metric whose losses on past tasks stand in for its own, which they do not have; empty for none.
     """
 
     name: str
     best: float
     task_types: tuple[TaskType, ...]
     sign: int = 1
+    stand_in: str = ""
 
     def loss(self, score: float) -> float:
         """The loss of a score."""
@@ -37,7 +39,14 @@ class Metric:
     @property
     def label(self) -> str:
         """The name in texts for a person: `RMSE` for `neg_root_mean_squared_error`."""
-        return _LABELS.get(self.name, self.name)
+        if self.name in _LABELS or not self.task_types:
+            return _LABELS.get(self.name, self.name)
+        return self.name.removeprefix(_NEGATED).replace("_", " ")
+
+    @property
+    def past_name(self) -> str:
+        """Name of the metric by which past tasks are asked: its own, or that of its stand-in."""
+        return self.stand_in or self.name
 
     def speak(self, score: float) -> float:
         """The number in texts for a person: scikit-learn's negated errors as the errors that people know.
@@ -50,11 +59,13 @@ class Metric:
     @property
     def is_negated(self) -> bool:
         """Whether the number that people know is the negated score."""
-        return self.name.startswith(_NEGATED) and self.name in METRICS
+        return self.name.startswith(_NEGATED) and bool(self.task_types)
 
 
 _NEGATED = "neg_"
 _CLASSES = (TaskType.BINARY, TaskType.MULTICLASS)
+_OF_LABELS = ("f1", "precision", "recall", "jaccard")
+_OF_CLASSES_MACRO = {"precision": "f1_macro", "recall": "balanced_accuracy", "jaccard": "f1_macro"}
 _ALL = (
     Metric("neg_log_loss", 0.0, _CLASSES),
     Metric("roc_auc", 1.0, (TaskType.BINARY,)),
@@ -62,16 +73,43 @@ _ALL = (
     Metric("accuracy", 1.0, _CLASSES),
     Metric("balanced_accuracy", 1.0, _CLASSES),
     Metric("f1_macro", 1.0, _CLASSES),
-    Metric("f1", 1.0, (TaskType.BINARY,)),
-    Metric("average_precision", 1.0, (TaskType.BINARY,)),
-    Metric("neg_brier_score", 0.0, _CLASSES),
+    Metric("f1", 1.0, (TaskType.BINARY,), stand_in="f1_macro"),
+    Metric("average_precision", 1.0, _CLASSES, stand_in="roc_auc"),
+    Metric("neg_brier_score", 0.0, _CLASSES, stand_in="neg_log_loss"),
     Metric("neg_root_mean_squared_error", 0.0, (TaskType.REGRESSION,)),
     Metric("neg_mean_absolute_error", 0.0, (TaskType.REGRESSION,)),
-    Metric("neg_mean_absolute_percentage_error", 0.0, (TaskType.REGRESSION,)),
-    Metric("neg_root_mean_squared_log_error", 0.0, (TaskType.REGRESSION,)),
+    Metric("neg_mean_absolute_percentage_error", 0.0, (TaskType.REGRESSION,), stand_in="neg_mean_absolute_error"),
+    Metric("neg_root_mean_squared_log_error", 0.0, (TaskType.REGRESSION,), stand_in="neg_mean_absolute_error"),
     Metric("r2", 1.0, (TaskType.REGRESSION,)),
 )
 METRICS = {metric.name: metric for metric in _ALL}
+# scikit-learn's other scorers of predictions, as losses without a lower bound, each with the nearest stored metric.
+_NUMBERS, _TWO, _SEVERAL = (TaskType.REGRESSION,), (TaskType.BINARY,), (TaskType.MULTICLASS,)
+_NEAREST: tuple[tuple[str, tuple[TaskType, ...], str], ...] = (
+    ("matthews_corrcoef", _CLASSES, "balanced_accuracy"),
+    ("precision", _TWO, "f1_macro"),
+    ("recall", _TWO, "f1_macro"),
+    ("jaccard", _TWO, "f1_macro"),
+    *((f"{name}_macro", _CLASSES, near) for name, near in _OF_CLASSES_MACRO.items()),
+    *((f"{name}_{mean}", _CLASSES, "accuracy") for name in _OF_LABELS for mean in ("micro", "weighted")),
+    ("positive_likelihood_ratio", _TWO, "balanced_accuracy"),
+    ("neg_negative_likelihood_ratio", _TWO, "balanced_accuracy"),
+    ("d2_log_loss_score", _CLASSES, "neg_log_loss"),
+    ("d2_brier_score", _CLASSES, "neg_log_loss"),
+    ("top_k_accuracy", _SEVERAL, "neg_log_loss"),
+    ("roc_auc_ovo", _SEVERAL, "roc_auc_ovr"),
+    ("roc_auc_ovr_weighted", _SEVERAL, "roc_auc_ovr"),
+    ("roc_auc_ovo_weighted", _SEVERAL, "roc_auc_ovr"),
+    ("explained_variance", _NUMBERS, "r2"),
+    ("d2_absolute_error_score", _NUMBERS, "neg_mean_absolute_error"),
+    ("neg_max_error", _NUMBERS, "neg_root_mean_squared_error"),
+    ("neg_mean_squared_error", _NUMBERS, "neg_root_mean_squared_error"),
+    ("neg_median_absolute_error", _NUMBERS, "neg_mean_absolute_error"),
+    ("neg_mean_squared_log_error", _NUMBERS, "neg_mean_absolute_error"),
+    ("neg_mean_poisson_deviance", _NUMBERS, "neg_root_mean_squared_error"),
+    ("neg_mean_gamma_deviance", _NUMBERS, "neg_mean_absolute_error"),
+)
+SCORERS = {name: Metric(name, 0.0, task_types, stand_in=near) for name, task_types, near in _NEAREST}
 _LABELS = {
     "neg_log_loss": "log loss",
     "roc_auc": "ROC AUC",
@@ -106,6 +144,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "brier": ("neg_brier_score",),
     "brier_score": ("neg_brier_score",),
     "rmsle": ("neg_root_mean_squared_log_error",),
+    "root_mean_squared_log_error": ("neg_root_mean_squared_log_error",),
     "rmse": ("neg_root_mean_squared_error",),
     "root_mean_squared_error": ("neg_root_mean_squared_error",),
     "mae": ("neg_mean_absolute_error",),
@@ -117,13 +156,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "r_squared": ("r2",),
 }
 # The metric whose losses on past tasks stand in for those of another, which the seed's trials do not have.
-STAND_INS = {
-    "f1": "f1_macro",
-    "average_precision": "roc_auc",
-    "neg_brier_score": "neg_log_loss",
-    "neg_mean_absolute_percentage_error": "neg_mean_absolute_error",
-    "neg_root_mean_squared_log_error": "neg_mean_absolute_error",
-}
+STAND_INS = {metric.name: metric.stand_in for metric in _ALL if metric.stand_in}
 # Key: whether the target is a number.
 _GUIDES = {True: "neg_root_mean_squared_error", False: "accuracy"}
 
@@ -177,7 +210,7 @@ def check_metric_name(name: object, task_type: TaskType | None = None) -> None:
         return
     if task_type is not None:
         find_metric(task_type, name)
-    elif not any(meant in METRICS for meant in _find_meant(name)):
+    elif not any(meant in METRICS or meant in SCORERS for meant in _find_meant(name)):
         raise UnknownNameError(f"'{name}' is not a metric. {_suggest(name, list(METRICS))}", argument="metric")
 
 
@@ -197,8 +230,13 @@ def find_metric(task_type: TaskType, name: str | None = None) -> Metric:
     for meant in _find_meant(chosen):
         if meant in known:
             return METRICS[meant]
+        if meant in SCORERS and task_type in SCORERS[meant].task_types:
+            return SCORERS[meant]
+    others = [name for name, metric in SCORERS.items() if task_type in metric.task_types]
     raise UnknownNameError(
-        f"'{chosen}' is not a metric for a {task_type} task. {_suggest(chosen, known)}", argument="metric"
+        f"'{chosen}' is not a metric for a {task_type} task. {_suggest(chosen, known)} "
+        f"Also scikit-learn's {', '.join(others)}.",
+        argument="metric",
     )
 
 

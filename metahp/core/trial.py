@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -29,6 +29,8 @@ from metahp.core.space import SearchSpace
 
 # `Protocol.splits` of a user's own objective; an objective decides how many losses it returns.
 OBJECTIVE_SPLITS = "objective"
+# What the word of `Protocol.splits` begins with that names a scorer.
+_SCORER = "scorer:"
 # Metrics whose loss is at most 1; other losses have no upper bound.
 BOUNDED_METRICS = frozenset(
     {"roc_auc", "roc_auc_ovr", "average_precision", "accuracy", "balanced_accuracy", "f1_macro", "f1"}
@@ -139,8 +141,9 @@ class Protocol:
         repeats: How often the cross-validation is repeated, at least 1.
         seed: Seed of the learner, and of the folds if `splits` is empty.
         max_rows: Largest number of rows that are used.
-        splits: Empty for shuffled (stratified) folds. Otherwise the name of explicit splits from
-            `metahp.evaluation.splits`: a kind and a hash of the row indices.
+        splits: Empty for shuffled (stratified) folds. Otherwise words: the name of explicit splits from
+            `metahp.evaluation.splits` (a kind and a hash of the row indices), and a scorer whose scores the trials have
+            beside the metrics that all trials store (`scorer:precision`).
     """
 
     folds: int = 3
@@ -159,6 +162,21 @@ class Protocol:
             raise InputError(
                 f"A protocol needs at least 2 folds, 1 repeat and twice as many rows as folds, got {self}."
             )
+
+    @property
+    def split_name(self) -> str:
+        """The name of explicit splits; empty without."""
+        return " ".join(word for word in self.splits.split(" ") if not word.startswith(_SCORER))
+
+    @property
+    def scorer(self) -> str:
+        """The name of a scorer whose scores other trials do not have; empty without."""
+        words = (word for word in self.splits.split(" ") if word.startswith(_SCORER))
+        return next(words, "").removeprefix(_SCORER)
+
+    def mark(self, *, scorer: str) -> "Protocol":
+        """The protocol of trials with the scores of a scorer, which are other trials."""
+        return replace(self, splits=" ".join(filter(None, (self.splits, _SCORER + scorer))))
 
 
 @dataclass(frozen=True, slots=True)

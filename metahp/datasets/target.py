@@ -12,7 +12,7 @@ from metahp.core.task import TaskType
 from metahp.core.text import make_encodable
 from metahp.datasets.columns import ColumnRules, ParsedColumn, parse_column
 from metahp.datasets.notation import PEEK
-from metahp.datasets.portable import MISSING, make_number_label
+from metahp.datasets.portable import MISSING, make_number_label, parse_numbers
 
 # Names of targets, and how sure they make: a column of the first group is the target wherever it stands.
 CERTAIN_NAMES = frozenset({"target", "label", "labels", "outcome", "response", "target_class", "y_true", "dependent"})
@@ -224,3 +224,16 @@ def infer_task_type(parsed: pd.Series, *, is_number: bool) -> TaskType:
 
 def _has_few_values(parsed: pd.Series) -> bool:
     return bool(parsed.nunique() <= min(MAX_INTEGER_CLASSES, len(parsed) / MIN_ROWS_PER_CLASS))
+
+
+def convert_labels(classes: tuple[str, ...]) -> np.ndarray:
+    """The classes as numbers or booleans where all of them are what such a target is called by, else as text."""
+    if set(classes) == {"False", "True"}:
+        return np.array([name == "True" for name in classes])
+    numbers = parse_numbers(np.array(classes, dtype=object))
+    if not np.isfinite(numbers).all() or any(
+        make_number_label(number) != name for number, name in zip(numbers, classes, strict=True)
+    ):
+        return np.array(classes, dtype=object)
+    is_whole = (numbers == numbers.round()).all() and np.abs(numbers).max() < 2**53
+    return numbers.astype(np.int64) if is_whole else numbers

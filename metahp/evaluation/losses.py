@@ -59,8 +59,10 @@ def compute_losses(
         f1_of_second = 2 * hits[1] / (actual[1] + predicted[1]) if actual[1] + predicted[1] > 0 else 0.0
         losses["f1"] = 1.0 - float(f1_of_second)
     else:
-        rankings = (_Ranking.of(y == c, predictions[:, c], weights) for c in range(n_classes))
+        rankings = [_Ranking.of(y == c, predictions[:, c], weights) for c in range(n_classes)]
         losses["roc_auc_ovr"] = 1.0 - float(np.mean([ranking.compute_auc() for ranking in rankings]))
+        precisions = [ranking.compute_average_precision() for ranking in rankings]
+        losses["average_precision"] = 1.0 - float(np.mean(precisions))
     return losses
 
 
@@ -83,6 +85,11 @@ def _compute_log_error(y: np.ndarray, predictions: np.ndarray, weights: np.ndarr
     if min(y.min(), predictions.min()) <= -1.0:
         return float("nan")
     return float(np.sqrt(_average((np.log1p(y) - np.log1p(predictions)) ** 2, weights)))
+
+
+def is_defined(metric: str, y: np.ndarray) -> bool:
+    """Whether a metric is defined for targets: a trial stores no logarithms of negative numbers."""
+    return metric != "neg_root_mean_squared_log_error" or bool(y.min() > -1)
 
 
 def _average(values: np.ndarray, weights: np.ndarray | None) -> float:
@@ -126,9 +133,15 @@ def compute_constant_losses(
     y: np.ndarray, task_type: TaskType, n_classes: int, weights: np.ndarray | None = None
 ) -> dict[str, float]:
     """Losses by metric of always predicting the class shares, or the mean (for the mean absolute error too)."""
+    return compute_losses(y, make_constant_predictions(y, task_type, n_classes, weights), task_type, weights)
+
+
+def make_constant_predictions(
+    y: np.ndarray, task_type: TaskType, n_classes: int, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """The class shares, or the mean, for every row; shapes as of the predictions in `compute_losses`."""
     weights_of_shares = weights if weights is not None and weights.any() else None
     if task_type is TaskType.REGRESSION:
-        constant = np.full(len(y), np.average(y, weights=weights_of_shares))
-        return compute_losses(y, constant, task_type, weights)
+        return np.full(len(y), np.average(y, weights=weights_of_shares))
     shares = np.bincount(y, weights_of_shares, minlength=n_classes)
-    return compute_losses(y, np.tile(shares / shares.sum(), (len(y), 1)), task_type, weights)
+    return np.tile(shares / shares.sum(), (len(y), 1))

@@ -12,11 +12,12 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.metric import find_metrics
 from metahp.core.space import SearchSpace
-from metahp.core.task import Task
+from metahp.core.task import Task, TaskType
 from metahp.core.trial import EMPTY_CURVE, Curve, Protocol
 from metahp.datasets.table import Table
-from metahp.evaluation.losses import compute_constant_losses, compute_losses
+from metahp.evaluation.losses import compute_constant_losses, compute_losses, is_defined
 from metahp.evaluation.pruning import Pruning
+from metahp.evaluation.scoring import Scorer, explain_undefined
 from metahp.evaluation.splits import Splits
 from metahp.learners.base import FINE_CHECKPOINTS, Course, Learner, Run, Split, list_checkpoints
 
@@ -79,6 +80,7 @@ def measure(
     early_stopping: str = "",
     memory: "FoldMemory | None" = None,
     n_threads: int = 1,
+    scorer: Scorer | None = None,
 ) -> Measurement:
     """Cross-validate `configuration` on `table`; the folds depend on the protocol alone, or are those of `splits`.
 
@@ -96,6 +98,7 @@ def measure(
         memory: What is kept of this table from one measurement to the next; None for nothing. It saves time and changes
             no result.
         n_threads: Number of threads of each fit.
+        scorer: Gives a loss beside those of the metrics that all trials store; None for these alone.
 
     Raises whatever the learner raises: the caller makes it a failed trial.
     """
@@ -122,11 +125,12 @@ def measure(
     folds: list[_Fold] = []
     best, pruned = -1, ""
     seed = protocol.seed if configuration.seed is None else configuration.seed
-    for split, course in _fit_folds(learner, configuration, seed, made, len(parts), can_stop=stops_early):
+    for course in _fit_folds(learner, configuration, seed, made, len(parts), can_stop=stops_early):
         checkpoints = course.checkpoints if isinstance(course, Course) else _list_fine_checkpoints(space, configuration)
         test = parts[len(folds)][1]
         w_test = None if weights is None else weights[test]
-        folds.append(_Fold(split, table.y[test], w_test, checkpoints, course, keep_predictions=keep_predictions))
+        tested = _TestRows(table.y[test], w_test, test, table.task.type, scorer)
+        folds.append(_Fold(tested, checkpoints, course, keep_predictions=keep_predictions))
         if stops_early:
             best = _find_best_checkpoint(folds, early_stopping, space.iterations[0])
         if pruning is not None and (
@@ -135,7 +139,8 @@ def measure(
             break
     checkpoints = folds[0].checkpoints[: min(len(fold.losses) for fold in folds)]
     kept = checkpoints[best]
-    names = [metric.name for metric in find_metrics(table.task.type)]
+    names = [metric.name for metric in find_metrics(table.task.type) if is_defined(metric.name, table.y)]
+    names += [scorer.metric.name] if scorer is not None else []
     curve = EMPTY_CURVE
     if not pruned:
         means = {
@@ -145,8 +150,8 @@ def measure(
         curve = Curve(checkpoints, means)
     predictions = None
     if keep_predictions and not pruned:
-        tested = [(test, fold.predictions[best]) for (_, test), fold in zip(parts, folds, strict=True)]
-        predictions = _spread_over_rows(table.task.n_rows, tested)
+        outputs = [(test, fold.predictions[best]) for (_, test), fold in zip(parts, folds, strict=True)]
+        predictions = _spread_over_rows(table.task.n_rows, outputs)
     fit_seconds, predict_seconds = np.sum([fold.seconds * kept / fold.n_iterations for fold in folds], axis=0)
     n_rows = len(rows) if splits is None else len(np.unique(np.concatenate([a for part in parts for a in part])))
     is_shorter = kept < folds[0].checkpoints[-1]
@@ -189,13 +194,29 @@ class FoldMemory:
         return self._rows, self._parts
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _TestRows:
+    """Targets and weights of the test rows of a fold, their numbers in the table, and what measures predictions."""
+
+    y: np.ndarray
+    weights: np.ndarray | None
+    numbers: np.ndarray
+    task_type: TaskType
+    scorer: Scorer | None
+
+    def compute_losses(self, prediction: np.ndarray) -> dict[str, float]:
+        losses = compute_losses(self.y, prediction, self.task_type, self.weights)
+        if self.scorer is not None:
+            loss = self.scorer.compute_loss(self.y, prediction, self.weights, self.numbers)
+            losses[self.scorer.metric.name] = loss
+        return losses
+
+
 class _Fold:
     """Losses on the test rows of one fold at its checkpoints; a run is trained as far as they are asked for.
 
     Args:
-        split: The rows.
-        y: Targets of the test rows.
-        weights: Weights of the test rows; None where all are equal.
+        rows: The test rows.
         checkpoints: Of a run to the end.
         course: A finished fit, or a run.
         keep_predictions: Whether predictions are kept, in float32, shape as in `Course`.
@@ -203,9 +224,7 @@ class _Fold:
 
     def __init__(
         self,
-        split: Split,
-        y: np.ndarray,
-        weights: np.ndarray | None,
+        rows: _TestRows,
         checkpoints: tuple[int, ...],
         course: Course | Run,
         *,
@@ -214,8 +233,7 @@ class _Fold:
         self.checkpoints = checkpoints
         self.losses: list[dict[str, float]] = []
         self.predictions: list[np.ndarray] = []
-        self._y, self._weights = y, weights
-        self._task_type, self._keeps = split.task_type, keep_predictions
+        self._rows, self._keeps = rows, keep_predictions
         self._run = None if isinstance(course, Course) else course
         self._timed = course
         for prediction in course.predictions if isinstance(course, Course) else ():
@@ -243,28 +261,18 @@ class _Fold:
         return self.losses[i][metric]
 
     def _add(self, prediction: np.ndarray) -> None:
-        self.losses.append(compute_losses(self._y, prediction, self._task_type, self._weights))
+        self.losses.append(self._rows.compute_losses(prediction))
         if self._keeps:
             self.predictions.append(prediction.astype(np.float32))
 
 
 def _fit_folds(
     learner: Learner, configuration: Configuration, seed: int, splits: Iterator[Split], n: int, *, can_stop: bool
-) -> Iterator[tuple[Split, Course | Run]]:
+) -> Iterator[Course | Run]:
     """A fit on each of the `n` splits, when it is asked for; with `can_stop` only begun, where that can be."""
     if can_stop and learner.can_stop(configuration):
-        for split in splits:
-            yield split, learner.start(configuration, split, seed=seed)
-        return
-    passed: list[Split] = []
-
-    def note() -> Iterator[Split]:
-        for split in splits:
-            passed[:] = [split]
-            yield split
-
-    for course in learner.fit_many([configuration] * n, note(), [seed] * n):
-        yield passed[0], course
+        return (learner.start(configuration, split, seed=seed) for split in splits)
+    return learner.fit_many([configuration] * n, splits, [seed] * n)
 
 
 def _list_fine_checkpoints(space: SearchSpace, configuration: Configuration) -> tuple[int, ...]:
@@ -291,7 +299,9 @@ def _find_best_checkpoint(folds: Sequence[_Fold], metric: str, fewest: int) -> i
     return best
 
 
-def check_metric(table: Table, metric: str, protocol: Protocol, splits: Splits | None = None) -> None:
+def check_metric(
+    table: Table, metric: str, protocol: Protocol, splits: Splits | None = None, scorer: Scorer | None = None
+) -> None:
     """Refuse folds whose test rows do not define a metric, as ROC AUC of rows of one class.
 
     Raises:
@@ -300,20 +310,33 @@ def check_metric(table: Table, metric: str, protocol: Protocol, splits: Splits |
     task, rows = table.task, sample_rows(table, protocol)
     for number, (_, test) in enumerate(_make_parts(table, rows, protocol, splits), start=1):
         weights = None if splits is None or splits.weights is None else splits.weights[test]
+        if scorer is not None:
+            if why := explain_undefined(scorer, table.y[test], weights, test, task):
+                raise InputError(
+                    f"{metric} is not defined on the test rows of fold {number}: {why}. Choose another `metric`, or "
+                    "split in another way.",
+                    argument="metric",
+                )
+            continue
         if np.isfinite(compute_constant_losses(table.y[test], task.type, task.n_classes, weights)[metric]):
             continue
         y = table.y[test] if weights is None else table.y[test][weights > 0]
         missing = [name for code, name in enumerate(table.classes) if not (y == code).any()]
         of = "" if weights is None else " with a weight above 0"
         why = f"have no row of class '{missing[0]}'{of}" if missing else f"all have the same target{of}"
-        raise InputError(
-            f"{metric} is not defined on the test rows of fold {number}, which {why}. "
-            "Ask for fewer folds, split in another way, or choose another `metric`."
-        )
+        advice = "Ask for fewer folds, split in another way, or choose another `metric`."
+        if missing and not protocol.split_name:
+            n_rare = int((table.y[rows] == table.classes.index(missing[0])).sum())
+            if 1 < n_rare < protocol.folds:
+                advice = f"It has {n_rare} rows: ask for {n_rare} folds (`cv`), or choose another `metric`."
+        raise InputError(f"{metric} is not defined on the test rows of fold {number}, which {why}. {advice}")
 
 
 def sample_rows(table: Table | Arrays, protocol: Protocol) -> np.ndarray:
-    """Sorted indices of the rows that the protocol uses: all, or a sample stratified by class."""
+    """Sorted indices of the rows that the protocol uses: all, or a sample stratified by class.
+
+    Of two classes, the rarer one has at least as many rows in the sample as there are folds, if the table has them.
+    """
     n = table.task.n_rows
     if n <= protocol.max_rows:
         return np.arange(n)
@@ -321,7 +344,21 @@ def sample_rows(table: Table | Arrays, protocol: Protocol) -> np.ndarray:
     chosen, _ = train_test_split(
         np.arange(n), train_size=protocol.max_rows, random_state=protocol.seed, stratify=strata
     )
+    if table.task.type is TaskType.BINARY:
+        chosen = _keep_rarer_class(table.y, chosen, protocol)
     return np.sort(chosen)
+
+
+def _keep_rarer_class(y: np.ndarray, chosen: np.ndarray, protocol: Protocol) -> np.ndarray:
+    is_rare = y == np.bincount(y).argmin()
+    is_chosen = np.isin(np.arange(len(y)), chosen)
+    n_missing = min(protocol.folds, int(is_rare.sum())) - int((is_rare & is_chosen).sum())
+    if n_missing <= 0:
+        return chosen
+    rng = np.random.default_rng(protocol.seed)
+    added = rng.choice(np.flatnonzero(is_rare & ~is_chosen), n_missing, replace=False)
+    left_out = rng.choice(np.flatnonzero(~is_rare & is_chosen), n_missing, replace=False)
+    return np.concatenate([np.setdiff1d(chosen, left_out), added])
 
 
 def make_folds(table: Table | Arrays, rows: np.ndarray, protocol: Protocol) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from metahp.core.errors import InputError
-from metahp.core.metric import METRICS
 from metahp.core.trial import Trial, TrialState
 
 # With fewer trials, the spread of the differences cannot be estimated.
@@ -31,8 +30,8 @@ class Pruning:
     thresholds: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise InputError(f"'{self.metric}' is not a metric that trials store. Known: {', '.join(METRICS)}.")
+        if not self.metric:
+            raise InputError("Pruning needs the name of a metric.")
 
     def explain(self, losses: Sequence[float]) -> str:
         """Why a trial with these losses of its first folds ends here; empty where it goes on."""
@@ -87,7 +86,9 @@ def find_pruning(
     numbers = np.arange(1, losses.shape[1])
     firsts = np.cumsum(losses, axis=1)[:, :-1] / numbers
     if is_few:
-        return Pruning(metric, tuple((firsts[best] + MULTIPLE * USUAL_LUCK * means[best] / np.sqrt(numbers)).tolist()))
+        return Pruning(
+            metric, tuple((firsts[best] + MULTIPLE * USUAL_LUCK * abs(means[best]) / np.sqrt(numbers)).tolist())
+        )
     luck = np.delete((firsts - firsts[best]) - (means - means[best])[:, None], best, axis=0)
     thresholds = firsts[best] + multiple * np.sqrt(np.mean(luck**2, axis=0))
     return Pruning(metric, tuple(thresholds.tolist()))

@@ -16,6 +16,7 @@ from typing import Any
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, WorkerError
+from metahp.core.metric import METRICS
 from metahp.core.task import TaskType
 from metahp.core.trial import Origin, Protocol, Trial, TrialState
 from metahp.datasets.read import TableSource
@@ -24,6 +25,7 @@ from metahp.evaluation.backend import Outcome
 from metahp.evaluation.limits import Limits
 from metahp.evaluation.protocol import Arrays, Measurement
 from metahp.evaluation.pruning import Pruning
+from metahp.evaluation.scoring import Scorer
 from metahp.evaluation.splits import Splits
 from metahp.evaluation.worker import Call, Packed, Question
 from metahp.evaluation.worker_process import POLL_SECONDS, START_SECONDS, WorkerProcess
@@ -32,13 +34,14 @@ from metahp.learners.registry import LearnerReference, find_learner, find_refere
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A table in memory, and its folds where they are not the default ones.
+    """A table in memory, its folds where they are not the default ones, and a scorer beside the stored metrics.
 
     Use one object for all jobs on a table: a worker gets the table again for each new object.
     """
 
     table: Table
     splits: Splits | None = None
+    scorer: Scorer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +82,15 @@ class Job:
         object.__setattr__(self, "learner", find_reference(self.configuration.learner))
         splits = self.source.splits if isinstance(self.source, Workload) else None
         n_folds = self.protocol.folds * self.protocol.repeats
-        if self.protocol.splits != (splits.name if splits else "") or (splits and n_folds != len(splits.parts)):
+        if self.protocol.split_name != (splits.name if splits else "") or (splits and n_folds != len(splits.parts)):
             raise InputError(
                 f"The protocol of a job names the splits that its table comes with; got {self.protocol} for "
                 f"{f'{len(splits.parts)} parts of {splits.name}' if splits else 'the default folds'}."
             )
+        scorer = self.source.scorer if isinstance(self.source, Workload) else None
+        for metric in (self.early_stopping, self.pruning.metric if self.pruning else ""):
+            if metric and metric not in METRICS and (scorer is None or metric != scorer.metric.name):
+                raise InputError(f"'{metric}' is not a metric that trials store. Known: {', '.join(METRICS)}.")
         if self.pruning and len(self.pruning.thresholds) != n_folds - 1:
             raise InputError(
                 f"Pruning needs a threshold for every fold but the last, {n_folds - 1}; "
@@ -227,7 +234,9 @@ def _make_messages(source: TableSource | Workload) -> Iterator[object]:
         return
     buffers: list[pickle.PickleBuffer] = []
     content = pickle.dumps(
-        (Arrays.of(source.table), source.splits), protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append
+        (Arrays.of(source.table), source.splits, source.scorer),
+        protocol=pickle.HIGHEST_PROTOCOL,
+        buffer_callback=buffers.append,
     )
     yield Packed(content, len(buffers))
     yield from (buffer.raw() for buffer in buffers)

@@ -16,6 +16,7 @@ from metahp.core.trial import Protocol, TrialState
 from metahp.datasets.read import TableSource
 from metahp.evaluation.protocol import Arrays, FoldMemory, Measurement, measure
 from metahp.evaluation.pruning import Pruning
+from metahp.evaluation.scoring import Scorer
 from metahp.evaluation.splits import Splits
 from metahp.evaluation.worker_process import READY
 from metahp.learners.registry import LearnerReference, adopt, find_learner
@@ -76,7 +77,7 @@ class _Desk:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._loaded: tuple[Arrays, Splits | None] | None = None
+        self._loaded: tuple[Arrays, Splits | None, Scorer | None] | None = None
         self._memory = FoldMemory()
 
     def answer(self, message: TableSource | Packed | Question | Call) -> Measurement | Failure | Returned | None:
@@ -97,7 +98,7 @@ class _Desk:
         try:
             if isinstance(message, Question):
                 return self._measure(message)
-            self._loaded = Arrays.of(message.load()), None
+            self._loaded = Arrays.of(message.load()), None, None
             return None
         except MemoryError:
             return TrialState.OUT_OF_MEMORY, "out of memory"
@@ -106,7 +107,7 @@ class _Desk:
 
     def _measure(self, question: Question) -> Measurement | Failure:
         assert self._loaded is not None
-        arrays, splits = self._loaded
+        arrays, splits, scorer = self._loaded
         adopt([question.learner])
         measurement = measure(
             arrays,
@@ -119,6 +120,7 @@ class _Desk:
             early_stopping=question.early_stopping,
             memory=self._memory,
             n_threads=question.n_threads,
+            scorer=scorer,
         )
         first = next(iter(measurement.fold_losses.values()))
         if not all(math.isfinite(loss) for loss in first):

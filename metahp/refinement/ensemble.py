@@ -103,6 +103,7 @@ def compute_cross_fitted_gain(
     loss: Loss,
     *,
     sample_weight: np.ndarray | None = None,
+    strata: np.ndarray | None = None,
     singles: np.ndarray | None = None,
     parts: int = 5,
     size: int = 50,
@@ -114,18 +115,19 @@ def compute_cross_fitted_gain(
 
     The rows are cut into `parts`, each with its share of every class or range of `y`. Ensemble and single model are
     chosen on all parts but one, and measured on that one. Where `predictions` are votes, `singles` are the predictions
-    of the models themselves. Other arguments as in `select_ensemble`.
+    of the models themselves; where `y` are no targets, `strata` are. Other arguments as in `select_ensemble`.
 
     Raises:
         InputError: as in `select_ensemble`, or the loss is defined on fewer than two parts.
     """
     singles = _keep_complete_rows(predictions if singles is None else singles, y)[0]
+    strata = _keep_complete_rows(predictions, y if strata is None else strata)[1].y
     predictions, rows = _keep_complete_rows(predictions, y, sample_weight)
     y = rows.y
     rng = np.random.default_rng(seed)
     part = np.empty(len(y), dtype=int)
     blocks = np.tile(np.arange(parts), (-(-len(y) // parts), 1))
-    part[np.lexsort((rng.random(len(y)), y))] = rng.permuted(blocks, axis=1).ravel()[: len(y)]
+    part[np.lexsort((rng.random(len(y)), strata))] = rng.permuted(blocks, axis=1).ravel()[: len(y)]
     pairs = []
     for held in range(parts):
         chosen_on, held_out = part != held, part == held

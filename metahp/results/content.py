@@ -24,7 +24,7 @@ import pandas as pd
 
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
-from metahp.core.metric import Metric
+from metahp.core.metric import METRICS, SCORERS, Metric
 from metahp.core.statistics import compute_standard_error
 from metahp.core.task import Task
 from metahp.core.trial import Protocol, Trial, TrialState
@@ -187,6 +187,8 @@ def _make_model_files(model: TunedModel) -> dict[str, bytes]:
             "target": model.target,
             "classes": list(model.classes),
             "metric": model.metric.name,
+            # A scorer of the user's own is no text.
+            "is_own_metric": model.metric.name not in METRICS and model.metric.name not in SCORERS,
             **model.preparation.to_dict(),
             "is_voting": model.is_voting,
             "seed": model.seed,
@@ -266,7 +268,7 @@ def _make_script(content: ResultContent) -> str | None:
         return None
     trial, protocol = content.best_trial, content.protocol
     score = content.metric.speak(content.metric.score(trial.loss(content.metric.name)))
-    kind = protocol.splits.partition(":")[0]
+    kind = protocol.split_name.partition(":")[0]
     left_out = "\nThe ensemble is not made here: this is its best single configuration." if content.is_ensemble else ""
     try:
         return make_training_script(

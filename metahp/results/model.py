@@ -22,7 +22,9 @@ from metahp.datasets.portable import make_number_label, parse_numbers, respell
 from metahp.datasets.preparation import Column, Preparation
 from metahp.datasets.read import make_input_frame, read_frame
 from metahp.datasets.table import Table
+from metahp.datasets.target import convert_labels
 from metahp.evaluation.losses import compute_losses
+from metahp.evaluation.scoring import Scorer
 from metahp.learners.arguments import make_arguments, show_arguments
 from metahp.learners.base import fill_missing_classes
 from metahp.learners.registry import find_learner
@@ -76,6 +78,7 @@ class TunedModel:
     best_params_: Mapping[str, Any] | None = None
     best_score_: float | None = None
     seed: int = 0
+    scorer: Scorer | None = None
 
     def __post_init__(self) -> None:
         if not self.members or not all(0 < member.weight < np.inf for member in self.members):
@@ -172,7 +175,7 @@ class TunedModel:
         actual, is_known = self._read_actual(frame, y)
         if self.classes:
             # In the order of `classes`, which is that of the members.
-            actual = np.argsort(_convert_labels(self.classes), kind="stable")[actual]
+            actual = np.argsort(convert_labels(self.classes), kind="stable")[actual]
         self.members = tuple(
             _fit_member(
                 member.configuration,
@@ -190,7 +193,7 @@ class TunedModel:
     @property
     def classes_(self) -> np.ndarray:
         """The classes in the order of the columns of `predict_proba`: numbers or booleans where they read as such."""
-        labels = _convert_labels(self.classes)
+        labels = convert_labels(self.classes)
         return labels[np.argsort(labels, kind="stable")]
 
     def read(self, X: Any, *, separator: str | None = None, sheet: str | None = None) -> pd.DataFrame:
@@ -245,7 +248,7 @@ class TunedModel:
                 output = np.eye(len(self.classes))[output.argmax(axis=1)]
             combined = combined + (member.weight / total) * output
         combined = np.asarray(combined)
-        return combined[:, np.argsort(_convert_labels(self.classes), kind="stable")] if self.classes else combined
+        return combined[:, np.argsort(convert_labels(self.classes), kind="stable")] if self.classes else combined
 
     def decided(self, outputs: np.ndarray) -> np.ndarray:
         """What `outputs` gave as predictions, shape (n,)."""
@@ -271,8 +274,25 @@ class TunedModel:
         """Score of `outputs` on the rows whose target is known, and how many these are; weights of shape (n,)."""
         actual, is_known = self._read_actual(frame, y)
         weights = None if sample_weight is None else np.asarray(sample_weight, dtype=float)[is_known]
-        loss = compute_losses(actual[is_known], outputs[is_known], self.task_type, weights)[self.metric.name]
+        loss = self._compute_loss(actual[is_known], outputs[is_known], frame[is_known], weights)
         return self.metric.score(loss), int(is_known.sum())
+
+    def _compute_loss(
+        self, actual: np.ndarray, outputs: np.ndarray, frame: pd.DataFrame, weights: np.ndarray | None
+    ) -> float:
+        if self.scorer is None:
+            losses = compute_losses(actual, outputs, self.task_type, weights)
+            if self.metric.name not in losses:
+                raise InputError(
+                    f"The scorer '{self.metric.name}' is a function of yours, which no result directory keeps; score "
+                    "with it itself, as in scorer(model, X, y)."
+                )
+            return losses[self.metric.name]
+        # Outputs are in the order of `classes_`, and the scorer takes them in that of `classes`.
+        order = np.argsort(convert_labels(self.classes), kind="stable") if self.classes else None
+        if order is not None:
+            actual, outputs = order[actual], outputs[:, np.argsort(order)]
+        return self.metric.loss(self.scorer.score(actual, outputs, weights, frame))
 
     def _read_actual(self, frame: pd.DataFrame, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Numbers, or codes into `classes_`, of each row, and which rows have a known one; both of shape (n,)."""
@@ -289,7 +309,7 @@ class TunedModel:
             if self.preparation.target is not None:
                 texts = respell(texts, self.preparation.target.spellings)
             labels = [text if text in self.classes else _normalise_label(text) for text in texts]
-            order = np.argsort(_convert_labels(self.classes), kind="stable")
+            order = np.argsort(convert_labels(self.classes), kind="stable")
             sorted_classes = np.array(self.classes, dtype=object)[order]
             actual = pd.Index(sorted_classes).get_indexer(pd.Index(labels, dtype=object))
             is_known = actual >= 0
@@ -329,11 +349,12 @@ def fit_model(
     n_jobs: int = 1,
     fixed_n_jobs: Mapping[str, int] = MappingProxyType({}),
     sample_weight: np.ndarray | None = None,
+    scorer: Scorer | None = None,
 ) -> TunedModel:
     """The tuned model of (configuration, weight) members, each fitted on all rows of a table.
 
     `fixed_n_jobs` has the number of threads by learner, in place of `n_jobs`. `sample_weight` are the weights of the
-    rows, shape (n,); None where all are equal.
+    rows, shape (n,); None where all are equal. `scorer` is that of a metric that trials do not store by themselves.
     """
     fitted = (
         _fit_member(
@@ -357,6 +378,7 @@ def fit_model(
         members=tuple(fitted),
         is_voting=is_voting,
         seed=seed,
+        scorer=None if scorer is None else scorer.forget_rows(),
     )
 
 
@@ -387,16 +409,3 @@ def _normalise_label(text: str | None) -> str | None:
         return None
     number = parse_numbers(np.array([text], dtype=object))[0]
     return make_number_label(number) if np.isfinite(number) else text
-
-
-def _convert_labels(classes: tuple[str, ...]) -> np.ndarray:
-    """The classes as numbers or booleans where all of them are what such a target is called by, else as text."""
-    if set(classes) == {"False", "True"}:
-        return np.array([name == "True" for name in classes])
-    numbers = parse_numbers(np.array(classes, dtype=object))
-    if not np.isfinite(numbers).all() or any(
-        make_number_label(number) != name for number, name in zip(numbers, classes, strict=True)
-    ):
-        return np.array(classes, dtype=object)
-    is_whole = (numbers == numbers.round()).all() and np.abs(numbers).max() < 2**53
-    return numbers.astype(np.int64) if is_whole else numbers

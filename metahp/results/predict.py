@@ -5,11 +5,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+from metahp.core.checks import check_text
 from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError, MetahpError
-from metahp.core.metric import find_metric
+from metahp.core.metric import METRICS, Metric, find_metric
 from metahp.core.task import TaskType
 from metahp.datasets.preparation import DATE_PARTS, Preparation
+from metahp.evaluation.scoring import Scorer, make_named_scorer
 from metahp.learners.expected import Expected
 from metahp.learners.registry import LEARNERS, find_learner
 from metahp.learners.untrusted import MAX_DESCRIPTION_BYTES, MAX_MODEL_BYTES, parse_json, read_file
@@ -57,7 +59,7 @@ def load_result(directory: str | Path) -> TunedModel:
 def _load_tuned_model(folder: Path, described: dict[str, Any], params: dict[str, Any], score: Any) -> TunedModel:
     task_type = TaskType(described["task_type"])
     classes = _read_classes(task_type, described["classes"])
-    metric = find_metric(task_type, described["metric"])
+    metric, scorer = _find_metric(task_type, classes, described)
     preparation = Preparation.from_dict(described)
     _check_columns(preparation)
     members = _check_list(described["members"], "members")
@@ -78,7 +80,20 @@ def _load_tuned_model(folder: Path, described: dict[str, Any], params: dict[str,
         best_params_=params,
         best_score_=score,
         seed=int(described.get("seed", 0)),
+        scorer=scorer,
     )
+
+
+def _find_metric(
+    task_type: TaskType, classes: tuple[str, ...], described: dict[str, Any]
+) -> tuple[Metric, Scorer | None]:
+    """The metric of a model, with its scorer where it is another one of scikit-learn's."""
+    name = described["metric"]
+    if described.get("is_own_metric") is True:
+        check_text(name, "The metric of a model", is_required=True)
+        return Metric(name, 0.0, (task_type,)), None
+    metric = find_metric(task_type, name)
+    return metric, None if metric.name in METRICS else make_named_scorer(metric, task_type, classes)
 
 
 def _read_description(folder: Path, name: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from metahp.core.configuration import Configuration
-from metahp.core.metric import Metric
+from metahp.core.metric import METRICS, SCORERS, Metric
+from metahp.core.task import TaskType
 from metahp.datasets.paths import make_local_path
 from metahp.datasets.table import Table
 from metahp.learners.base import Learner, name_weights
@@ -36,6 +37,18 @@ _QUANTILES_NOTE = 'warnings.filterwarnings("ignore", message="n_quantiles")  # f
 _COLUMNS = {
     Variable("numeric_columns"): 'X.select_dtypes("number").columns',
     Variable("categorical_columns"): 'X.select_dtypes("category").columns',
+}
+
+_PROBABILITY = 'response_method="predict_proba"'
+# Scorers of the second of two classes: function and further arguments.
+_OF_SECOND_CLASS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "f1": ("f1_score", ()),
+    "precision": ("precision_score", ()),
+    "recall": ("recall_score", ()),
+    "jaccard": ("jaccard_score", ()),
+    "average_precision": ("average_precision_score", (_PROBABILITY,)),
+    "neg_brier_score": ("brier_score_loss", (_PROBABILITY, "greater_is_better=False")),
+    "d2_brier_score": ("d2_brier_score", (_PROBABILITY,)),
 }
 
 
@@ -100,6 +113,9 @@ def make_training_script(
     Raises:
         InputError: pandas has no reader for the format of the file.
     """
+    tuned_by = metric
+    if metric.name not in METRICS and metric.name not in SCORERS:
+        metric = METRICS[metric.past_name]
     imports: set[tuple[str, str]] = set()
     learner = find_learner(configuration.learner)
     numeric, categorical = ([name] for name in _COLUMNS)
@@ -114,7 +130,7 @@ def make_training_script(
     if configuration.seed is not None:
         model = model.replace("random_state=SEED", f"random_state={configuration.seed}")
     weights_name = name_weights(estimator[-1] if is_adapted else estimator) if folds.weight_column else ""
-    ending = _write_ending(metric, table, folds, imports, weights_name)
+    ending = _write_ending(learner, metric, table, folds, imports, weights_name)
     path = make_local_path(path)
     constants = [f"PATH = {write_value(path, set())}", f"TARGET = {write_value(table.target, set())}", f"SEED = {seed}"]
     body = [*constants, write_constants(table), "", *write_functions(table, learner, _list_readers(table, folds))]
@@ -124,6 +140,8 @@ def make_training_script(
     is_short = table.task.n_rows < SHORT_TABLE and "QuantileTransformer" in model
     if is_short:
         body.append(_QUANTILES_NOTE)
+    if tuned_by is not metric:
+        body.append(f"# metahp tuned by the scorer {tuned_by.name}, which is not known here; the score is another one.")
     body += [f"model = {model}", ending]
     header = _HEADER.format(
         learner=configuration.learner,
@@ -179,7 +197,12 @@ def _write_imports(imports: set[tuple[str, str]], standard: Sequence[str]) -> st
 
 
 def _write_ending(
-    metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]], weights_name: str
+    learner: Learner,
+    metric: Metric,
+    table: Table,
+    folds: ScriptFolds,
+    imports: set[tuple[str, str]],
+    weights_name: str,
 ) -> str:
     """The lines that cross-validate and fit; `weights_name` is the argument of `fit` that takes weights of rows.
 
@@ -188,13 +211,23 @@ def _write_ending(
     fit = f"model.fit(X, y, {weights_name}=weights)" if folds.weight_column else "model.fit(X, y)"
     lines = [fit, 'print(f"fitted on all {len(X):,} rows")']
     if not folds.kind or folds.column:
-        lines = [*_write_cross_validation(metric, table, folds, imports, weights_name), "", *lines]
+        lines = [*_write_cross_validation(learner, metric, table, folds, imports, weights_name), "", *lines]
     if folds.weight_column:
         call = write_column_call(table, folds.weight_column, "read_numbers")
         lines = ["# Weights of the rows.", f"weights = {call}", "", *lines]
     elif folds.is_weighted:
         lines = ["# The weights of the rows are not in the file: here all rows count the same.", *lines]
     return "\n" + "\n".join(lines)
+
+
+def _write_scorer(metric: Metric, table: Table, learner: Learner, imports: set[tuple[str, str]]) -> str:
+    """The scorer of a metric as code; by its name alone, one of the second class takes the class 1 for it."""
+    if table.task.type is not TaskType.BINARY or metric.name not in _OF_SECOND_CLASS:
+        return f'"{metric.name}"'
+    function, more = _OF_SECOND_CLASS[metric.name]
+    second = write_value(table.classes[1], set()) if learner.takes_labels else "1"
+    imports |= {("sklearn.metrics", function), ("sklearn.metrics", "make_scorer")}
+    return f"make_scorer({', '.join([function, *more, f'pos_label={second}'])})"
 
 
 def _choose_time_reader(table: Table, folds: ScriptFolds) -> str:
@@ -213,7 +246,12 @@ def _list_readers(table: Table, folds: ScriptFolds) -> list[str]:
 
 
 def _write_cross_validation(
-    metric: Metric, table: Table, folds: ScriptFolds, imports: set[tuple[str, str]], weights_name: str
+    learner: Learner,
+    metric: Metric,
+    table: Table,
+    folds: ScriptFolds,
+    imports: set[tuple[str, str]],
+    weights_name: str,
 ) -> list[str]:
     splitter = f"{'Stratified' if table.task.type.is_classification else ''}{'Group' if folds.kind else ''}KFold"
     n, rows, groups, how = folds.count, "", "", f" by {folds.kind}" if folds.kind else ""
@@ -240,14 +278,11 @@ def _write_cross_validation(
         lines.append(f"groups = pd.factorize(frame[{write_value(folds.column, set())}])[0]")
         groups = f", groups=groups{rows}"
     imports.add(("sklearn.model_selection", splitter))
-    scoring, mean = f'"{metric.name}"', f"{'-' if metric.is_negated else ''}scores.mean()"
-    if metric.name == "f1":
-        # By its name, the scorer takes the class 1 for the one that counts.
-        scoring = f"make_scorer(f1_score, pos_label={write_value(table.classes[1], set())})"
-        imports |= {("sklearn.metrics", "f1_score"), ("sklearn.metrics", "make_scorer")}
+    scoring = _write_scorer(metric, table, learner, imports)
+    mean = f"{'-' if metric.is_negated else ''}scores.mean()"
     if folds.weight_column:
-        scorer = scoring if metric.name == "f1" else f"get_scorer({scoring})"
-        imports |= {("sklearn.base", "clone"), *([] if metric.name == "f1" else [("sklearn.metrics", "get_scorer")])}
+        scorer = f"get_scorer({scoring})"
+        imports |= {("sklearn.base", "clone"), ("sklearn.metrics", "get_scorer")}
         pairs = "folds" if folds.kind == "time" else f"folds.split(X{rows}, y{rows}{groups})"
         part = "X{0}.iloc[{1}], y{0}[{1}], {2}=weights{0}[{1}]"
         return [

@@ -10,14 +10,24 @@ from metahp.core.configuration import Configuration
 from metahp.core.errors import InputError
 from metahp.core.trial import TrialState
 from metahp.datasets.table import Table
+from metahp.evaluation.scoring import Scorer
 from metahp.learners.arguments import make_arguments
-from metahp.refinement.ensemble import Gain, cast_votes, compute_cross_fitted_gain, make_batch_loss, select_ensemble
+from metahp.refinement.ensemble import (
+    Gain,
+    Loss,
+    cast_votes,
+    compute_cross_fitted_gain,
+    make_batch_loss,
+    select_ensemble,
+)
 from metahp.study.trials import StudyTrials
 
 logger = logging.getLogger(__name__)
 
 # More rows than this say nothing new about which models to average, and take their time.
 MAX_ROWS = 20_000
+# Most members of an ensemble; and models and rows where a scorer measures them, a thousand times in all.
+MAX_MEMBERS, MAX_SCORED, MAX_SCORED_ROWS = 50, 12, 5_000
 # Predictions of one trial that are larger than this (numbers) are not kept: fifty of them would fill the memory.
 MAX_PREDICTIONS = 2_000_000
 # Seconds that choosing an ensemble takes for each number that a model predicts (measured: 2e-6 to 4e-6).
@@ -64,11 +74,18 @@ def estimate_ensemble_seconds(n_models: int, n_outputs: int) -> float:
 
 
 def choose_ensemble(
-    trials: StudyTrials, table: Table, *, is_voting: bool, seed: int, weights: np.ndarray | None = None
+    trials: StudyTrials,
+    table: Table,
+    *,
+    is_voting: bool,
+    seed: int,
+    weights: np.ndarray | None = None,
+    scorer: Scorer | None = None,
 ) -> Ensemble | None:
     """The greedy ensemble of the trials whose predictions are known; None for fewer than two of them.
 
-    `weights` are those of the table's rows, shape (n,); None where all are equal.
+    `weights` are those of the table's rows, shape (n,); None where all are equal. A `scorer` takes a thousand times as
+    long as a metric that trials store, so with one the search is a small one.
     """
     shape = (table.task.n_rows, table.task.n_classes)[: 1 + table.task.type.is_classification]
     library = [
@@ -78,22 +95,35 @@ def choose_ensemble(
     ]
     if len(library) < 2:
         return None
-    rows = np.arange(table.task.n_rows)
-    if len(rows) > MAX_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_ROWS, replace=False))
+    if scorer is not None:
+        library = sorted(library, key=lambda trial: trial.loss(trials.metric.name))[:MAX_SCORED]
+    rows, most = np.arange(table.task.n_rows), MAX_ROWS if scorer is None else MAX_SCORED_ROWS
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     singles = np.stack([trials.predictions[trial.id][rows] for trial in library])
     is_voting = is_voting and table.task.type.is_classification
     predictions = cast_votes(singles) if is_voting else singles
-    loss = make_batch_loss(trials.metric.name, table.task.type)
-    of_rows = None if weights is None else weights[rows]
+    of_rows, size = None if weights is None else weights[rows], MAX_MEMBERS if scorer is None else MAX_SCORED
+    if scorer is None:
+        targets, loss = table.y[rows], make_batch_loss(trials.metric.name, table.task.type)
+    else:
+        # A scorer may look at features, so the search takes numbers of rows for targets.
+        targets, loss = rows, _make_scorer_loss(table, scorer)
     try:
-        shares = select_ensemble(predictions, table.y[rows], loss, sample_weight=of_rows, seed=seed)
+        shares = select_ensemble(predictions, targets, loss, sample_weight=of_rows, size=size, seed=seed)
     except InputError as error:
         logger.warning("The result is the best single model, not an ensemble: %s", error)
         return None
     try:
         gain = compute_cross_fitted_gain(
-            predictions, table.y[rows], loss, sample_weight=of_rows, singles=singles, seed=seed
+            predictions,
+            targets,
+            loss,
+            sample_weight=of_rows,
+            strata=table.y[rows],
+            singles=singles,
+            size=size,
+            seed=seed,
         )
     except InputError as error:
         logger.warning("Whether the ensemble is better than a single model is not known: %s", error)
@@ -101,6 +131,17 @@ def choose_ensemble(
     used = np.flatnonzero(shares)
     members = tuple((library[i].configuration, float(shares[i])) for i in used[np.argsort(-shares[used])])
     return Ensemble(members, gain, is_voting)
+
+
+def _make_scorer_loss(table: Table, scorer: Scorer) -> Loss:
+    """The loss of many predictions by a scorer, for rows with some numbers, which it takes for targets."""
+
+    def compute(rows: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        if weights is not None and not weights.any():
+            return np.full(len(predictions), np.nan)
+        return np.array([scorer.compute_loss(table.y[rows], each, weights, rows) for each in predictions])
+
+    return compute
 
 
 def explain_single(trials: StudyTrials) -> str:

@@ -11,6 +11,7 @@ from metahp.core.configuration import Configuration
 from metahp.core.metric import Metric
 from metahp.core.trial import Trial
 from metahp.datasets.table import Table
+from metahp.evaluation.scoring import Scorer
 from metahp.learners.arguments import show_arguments
 from metahp.results.model import TunedModel, fit_model
 
@@ -28,6 +29,7 @@ class FinalModel:
         n_jobs: How many threads fit it.
         fixed_n_jobs: How many threads fit a member of a learner, in place of `n_jobs`.
         sample_weight: Weights of the table's rows, shape (n,); None where all are equal.
+        scorer: Of a metric that trials do not store by themselves; None for one that they do.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class FinalModel:
         n_jobs: int,
         fixed_n_jobs: Mapping[str, int] = MappingProxyType({}),
         sample_weight: np.ndarray | None = None,
+        scorer: Scorer | None = None,
     ) -> None:
         self._table: Table | None = table
         self._members, self._metric, self._best = members, metric, best
@@ -50,6 +53,7 @@ class FinalModel:
             "is_voting": is_voting,
             "n_jobs": n_jobs,
             "fixed_n_jobs": dict(fixed_n_jobs),
+            "scorer": None if scorer is None else scorer.forget_rows(),
         }
         self._weights = sample_weight
         self._model: TunedModel | None = None

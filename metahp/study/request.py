@@ -209,7 +209,7 @@ class TableSettings:
     """How the trials of a table are measured, and what becomes of them.
 
     Attributes:
-        metric: Name of the metric; None for the default of the task type.
+        metric: Name of the metric, or a scorer; None for the default of the task type.
         learners: Name or names of the learners to choose from; None for those that are known well enough.
         limits: Limits of each trial.
         budget_seconds: Work for the meta-features, in seconds of one core.
@@ -221,7 +221,7 @@ class TableSettings:
         fixed: Arguments that all configurations have, as given (`metahp.learners.read_fixed`); None for none.
     """
 
-    metric: str | None
+    metric: Any
     learners: str | Sequence[str] | None
     limits: Limits
     budget_seconds: float

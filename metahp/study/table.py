@@ -16,16 +16,18 @@ from metahp.core.space import SearchSpace
 from metahp.core.text import format_count
 from metahp.core.trial import Origin, Trial, TrialState
 from metahp.evaluation import interrupts
+from metahp.evaluation.imbalance import describe_imbalance
 from metahp.evaluation.processes import TrialProcesses, choose_threads
 from metahp.evaluation.protocol import check_metric
 from metahp.evaluation.pruning import MULTIPLE, MULTIPLE_OF_TIME, find_pruning
 from metahp.evaluation.runner import Job, Workload
+from metahp.evaluation.scoring import Scorer
 from metahp.learners.fixed import NOTHING_FIXED, Fixed
 from metahp.learners.read_fixed import read_fixed
 from metahp.learners.registry import find_learner
 from metahp.refinement.strategy import Suggestion
 from metahp.results.content import ResultContent
-from metahp.results.directory import write_result
+from metahp.results.directory import STUDY, write_result
 from metahp.results.model import TunedModel
 from metahp.study.configurations import apply_fixed, read_configurations
 from metahp.study.ensemble import (
@@ -45,6 +47,7 @@ from metahp.study.rows import Rows
 from metahp.study.run import run_study
 from metahp.study.rungs import Stage, climb_rungs
 from metahp.study.search import Fixing, LateSearch, Search
+from metahp.study.trial_folder import keep_scorer
 from metahp.study.trials import WARM, Storage, StudyTrials
 
 logger = logging.getLogger(__name__)
@@ -66,6 +69,7 @@ class TableRequest:
         metric: What to tune for.
         learners: Names of the learners to choose from.
         settings: How trials are measured, and what becomes of them.
+        scorer: Of a metric that trials do not store by themselves; None for one that they do.
     """
 
     rows: Rows
@@ -73,6 +77,7 @@ class TableRequest:
     metric: Metric
     learners: Sequence[str]
     settings: TableSettings
+    scorer: Scorer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,7 +113,9 @@ def tune_table(
         begin: Makes the search, before the first trial.
     """
     rows, metric = table_request.rows, table_request.metric
-    check_metric(rows.table, metric.name, rows.protocol, rows.splits)
+    check_metric(rows.table, metric.name, rows.protocol, rows.splits, table_request.scorer)
+    if table_request.scorer is not None and storage.directory is not None:
+        keep_scorer(storage.directory / STUDY, rows.table.task.id, table_request.scorer.identity)
     spaces = [find_learner(name).space(rows.table.task.type) for name in table_request.learners]
     fixed = read_fixed(table_request.settings.fixed, table_request.learners, rows.table)
     own = apply_fixed(read_configurations(request.start.configurations, spaces, rows.table.task.type), fixed)
@@ -168,6 +175,7 @@ def tune_table(
             n_jobs=request.n_jobs,
             fixed_n_jobs=fixed.n_jobs,
             sample_weight=rows.weights,
+            scorer=table_request.scorer,
         )
         if request.budget.timeout is not None:
             # The limit holds for the model too, so it is not left to its first use.
@@ -207,7 +215,15 @@ def _find_notes(request: Request, table_request: TableRequest, trials: StudyTria
     """What a user should know before the first trial."""
     if not request.start.is_cold and (note := trials.fixed.find_note()):
         yield note
-    task, metric = table_request.rows.table.task, table_request.metric
+    task, metric, scorer = table_request.rows.table.task, table_request.metric, table_request.scorer
+    yield from describe_imbalance(table_request.rows.table, metric, table_request.rows.protocol)
+    if scorer is not None and scorer.looks_at_rows:
+        yield (
+            f"{metric.label} gets the prepared features of the test rows as X, and a stand-in for the fitted estimator "
+            "that knows the predictions of these rows alone"
+        )
+    if scorer is not None and table_request.rows.weights is not None and not scorer.takes_weights:
+        yield f"{metric.label} takes no sample_weight, so all rows weigh the same in the scores"
     if not can_keep_predictions(table_request.rows.table):
         yield f"the result is a single model, as predictions of {task.n_rows:,} rows are too many for an ensemble"
     pruned = [trial for trial in trials.trials if trial.state is TrialState.PRUNED]
@@ -308,7 +324,7 @@ def _prepare_jobs(
     is_timed = request.budget.timeout is not None
     multiple = MULTIPLE_OF_TIME if is_timed else MULTIPLE
     rows, metric, settings = table_request.rows, table_request.metric, table_request.settings
-    workload = Workload(rows.table, rows.splits)
+    workload = Workload(rows.table, rows.splits, table_request.scorer)
 
     def make_job(suggestion: Suggestion) -> Job:
         comparable = [trial for trial in trials.trials if not _is_unmeasured(trial, metric)]
@@ -365,7 +381,12 @@ def _choose_ensemble(request: Request, table_request: TableRequest, trials: Stud
         logger.info("No ensemble is chosen: the time is up.")
         return None
     return choose_ensemble(
-        trials, table, is_voting=settings.is_voting, seed=request.seed, weights=table_request.rows.weights
+        trials,
+        table,
+        is_voting=settings.is_voting,
+        seed=request.seed,
+        weights=table_request.rows.weights,
+        scorer=table_request.scorer,
     )
 
 

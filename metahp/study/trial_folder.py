@@ -20,10 +20,35 @@ from metahp.learners.arguments import make_arguments
 
 logger = logging.getLogger(__name__)
 
-BEST_SO_FAR, FIXED = "best_so_far.json", "fixed.json"
+BEST_SO_FAR, FIXED, SCORER = "best_so_far.json", "fixed.json", "scorer.json"
 _ARCHIVE_NAME = re.compile(r"(\d{1,9})-([0-9a-f]+)\.npz")
 # This module writes no larger archive of predictions; unpacked, a larger one could fill the memory.
 MAX_ARCHIVE_BYTES = 1 << 26
+
+
+def keep_scorer(folder: Path, task: str, identity: str) -> None:
+    """Note the scorer of a study in its folder.
+
+    Raises:
+        InputError: trials of the task were scored by another function with the same name, or it cannot be written.
+    """
+    path, name = folder / SCORER, identity.rpartition("-")[0]
+    try:
+        kept = json.loads(path.read_bytes()) if path.exists() else {}
+        earlier = str(kept.get("scorer", "")) if kept.get("task") == task else ""
+    except (OSError, ValueError, AttributeError):
+        earlier = ""
+    if name and earlier != identity and earlier.rpartition("-")[0] == name:
+        raise InputError(
+            f"The trials in '{folder.parent}' were scored by another function that is called {name} too. Give the "
+            "same one, another name, or another `output`.",
+            argument="metric",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(path, (json.dumps({"task": task, "scorer": identity}) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written ({error.strerror}).", argument="output") from error
 
 
 class TrialFolder:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -226,3 +227,12 @@ def test_the_id_of_a_configuration_is_the_one_that_it_always_had() -> None:
 def test_a_task_has_values_that_a_column_holds(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Task(**{"id": "id", "type": TaskType.BINARY, "n_rows": 100, "n_features": 3, "n_classes": 2, **changes})
+
+
+def test_a_protocol_says_which_scorer_its_trials_have() -> None:
+    plain, grouped = Protocol(), Protocol(splits="group:1f")
+    for protocol, name in ((plain, ""), (grouped, "group:1f")):
+        marked = protocol.mark(scorer="precision")
+        assert (protocol.split_name, protocol.scorer) == (name, "")
+        assert (marked.split_name, marked.scorer) == (name, "precision")
+        assert replace(marked, splits=protocol.splits) == protocol

@@ -34,6 +34,7 @@ def test_losses_of_several_classes_agree_with_scikit_learn(rng: np.random.Genera
     expected = {
         "neg_log_loss": -sk.log_loss(y, probabilities),
         "roc_auc_ovr": sk.roc_auc_score(y, probabilities, multi_class="ovr"),
+        "average_precision": sk.average_precision_score(y, probabilities),
         "accuracy": sk.accuracy_score(y, label),
         "balanced_accuracy": sk.balanced_accuracy_score(y, label),
         "f1_macro": sk.f1_score(y, label, average="macro"),

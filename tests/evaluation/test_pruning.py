@@ -56,8 +56,8 @@ def test_trials_that_cannot_be_compared_are_refused() -> None:
         find_pruning([trial(0.1, 0.2), trial(0.1, 0.2, 0.3)], "roc_auc")
     with pytest.raises(InputError, match="no losses of 'accuracy'"):
         find_pruning([trial(0.1, 0.2)], "accuracy")
-    with pytest.raises(InputError, match="not a metric"):
-        Pruning("auc", (0.1,))
+    with pytest.raises(InputError, match="needs the name of a metric"):
+        Pruning("", (0.1,))
 
 
 def test_a_best_trial_is_hardly_ever_lost_and_hopeless_ones_are_found(rng: np.random.Generator) -> None:
