@@ -296,7 +296,7 @@ def test_an_unknown_learner_in_the_knowledge_base_stops_neither_recommend_nor_tu
         ({"k": 0}, InputError, "at least 1"),
         ({"learners": ["linaer"]}, UnknownNameError, "Did you mean 'linear'"),
         ({"metric": "r2"}, UnknownNameError, "not a metric for a binary task"),
-        ({"metric": max}, InputError, "known by its name, such as 'neg_log_loss'; got a builtin"),
+        ({"metric": 3}, InputError, "got a int"),
         ({"task": "ranking"}, UnknownNameError, "binary, multiclass, regression"),
         ({"target": "nope"}, UnknownNameError, "No column is called 'nope'"),
     ],

@@ -1,13 +1,13 @@
 """Metrics: scikit-learn scorer names at the border, losses (lower is better) inside."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from metahp.core.errors import InputError, UnknownNameError, did_you_mean
 from metahp.core.task import TaskType
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """How a score becomes a loss (lower is better): `loss = sign * (best - score)`.
 
@@ -21,9 +21,9 @@ class Metric:
         stand_in: The metric whose losses on past tasks stand in for its own, which they do not have; empty for none.
     """
 
-    name: str
-    best: float
-    task_types: tuple[TaskType, ...]
+    name: str = field(kw_only=False)
+    best: float = field(kw_only=False)
+    task_types: tuple[TaskType, ...] = field(kw_only=False)
     sign: int = 1
     stand_in: str = ""
 

@@ -129,7 +129,7 @@ def measure(
         checkpoints = course.checkpoints if isinstance(course, Course) else _list_fine_checkpoints(space, configuration)
         test = parts[len(folds)][1]
         w_test = None if weights is None else weights[test]
-        tested = _TestRows(table.y[test], w_test, test, table.task.type, scorer)
+        tested = _TestRows(y=table.y[test], weights=w_test, numbers=test, task_type=table.task.type, scorer=scorer)
         folds.append(_Fold(tested, checkpoints, course, keep_predictions=keep_predictions))
         if stops_early:
             best = _find_best_checkpoint(folds, early_stopping, space.iterations[0])
@@ -194,7 +194,7 @@ class FoldMemory:
         return self._rows, self._parts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _TestRows:
     """Targets and weights of the test rows of a fold, their numbers in the table, and what measures predictions."""
 
