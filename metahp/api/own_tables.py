@@ -60,9 +60,10 @@ def refresh(
     same call continues where the last one ended, even if that was interrupted.
 
     Args:
-        tables: A list of paths, frames or `Table`s, or one of them; a path may be that of a folder with tables.
+        tables: A list of paths, frames or tables of `metahp.read`, or one of them; a path may be that of a
+            folder.
         learners: Name or names of learners, registered ones included.
-        target: Target column of all tables that are no `Table`; None to guess it for each.
+        target: Target column of all tables that `metahp.read` did not make; None to guess it for each.
         task: binary, multiclass or regression; None to infer it for each.
         configurations: Number of configurations for each table and learner; None for the `design_size` of the learner.
         knowledge_base: A knowledge base or its path; None for the user's own.

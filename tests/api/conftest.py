@@ -16,6 +16,7 @@ from metahp.core.trial import EMPTY_CURVE, Protocol, Trial, TrialState
 from metahp.datasets.load import load
 from metahp.datasets.table import Table
 from metahp.evaluation.design import make_design
+from metahp.evaluation.scoring import compute_reference_loss
 from metahp.knowledge import seed
 from metahp.knowledge.records import BASELINE, TaskRecord
 from metahp.knowledge.store import KnowledgeBase
@@ -104,7 +105,9 @@ class Tiny:
         metafeatures = MetaFeatures(vector_of(99), {}, (), VERSION)
         with base.take_snapshot() as snapshot:
             knowledge = read_knowledge(snapshot, self.table.task.type, METRICS[metric], learners)
-        return ask_about(knowledge, self.table, METRICS[metric], metafeatures, 3, **options)
+        chosen = METRICS[metric]
+        loss = compute_reference_loss(self.table, chosen, None)
+        return ask_about(knowledge, self.table, chosen, metafeatures, 3, reference_loss=loss, **options)
 
 
 def said(answer: Answer) -> list:
