@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 import lightgbm
 import numpy as np
 import pandas as pd
+from sklearn.utils.class_weight import compute_sample_weight
 
 from metahp.core.configuration import Configuration, Value
 from metahp.core.space import Categorical, Float, Integer, SearchSpace
@@ -100,7 +101,7 @@ _OF_CLASSES: dict[str, Value] = {
 }
 _BOOSTING = ("gbdt", "dart", "goss")
 # Arguments of the estimator that a booster does not know, or whose predictions are no sums over its trees.
-_OF_ESTIMATOR = ("boosting_type", "class_weight", "objective")
+_OF_ESTIMATOR = ("boosting_type", "objective")
 # Parameters by which rows are binned.
 _OF_BINS = ("max_bin", "min_data_in_bin", "subsample_for_bin", "use_missing", "zero_as_missing")
 # By whether it is a classification: values of the arguments of which not every value gives a model that
@@ -194,10 +195,10 @@ class LightGBM(Learner):
         """A booster without trees."""
         arguments = self.constructor_arguments(configuration)
         del arguments["n_estimators"]
-        return BoosterRun(arguments, split, seed)
+        return BoosterRun(arguments, split, seed, class_weight=arguments.pop("class_weight", None))
 
     def _fit_outside(self, configuration: Configuration, split: Split, seed: int) -> Course:
-        """One fit of the estimator itself, which knows arguments that a booster does not, such as `class_weight`."""
+        """One fit of the estimator itself, which knows arguments that a booster does not, such as `boosting_type`."""
         model = _find_class(split.task_type)(
             **self.constructor_arguments(configuration),
             random_state=seed,
@@ -264,9 +265,12 @@ class BoosterRun:
         arguments: Constructor's arguments without the number of trees.
         split: Training and test rows.
         seed: Seed of the booster.
+        class_weight: "balanced" where all classes count the same, as the estimator has it; else None.
     """
 
-    def __init__(self, arguments: Mapping[str, Any], split: Split, seed: int) -> None:
+    def __init__(
+        self, arguments: Mapping[str, Any], split: Split, seed: int, *, class_weight: str | None = None
+    ) -> None:
         self._split = split
         # Without force_row_wise LightGBM times two memory layouts, and its choice would depend on the machine.
         parameters = {
@@ -280,7 +284,7 @@ class BoosterRun:
         if split.task_type is TaskType.MULTICLASS:
             parameters["num_class"] = split.n_classes
         start = time.perf_counter()
-        self._booster = lightgbm.Booster(parameters, _find_bins(split, arguments))
+        self._booster = lightgbm.Booster(parameters, _find_bins(split, arguments, class_weight))
         self.fit_seconds, self.predict_seconds = time.perf_counter() - start, 0.0
         self._raw: np.ndarray | float = 0.0
         self._n_predicted = 0
@@ -321,15 +325,17 @@ class _Bins(NamedTuple):
     n_bins: tuple[int, ...]
 
 
-def _find_bins(split: Split, arguments: Mapping[str, Any]) -> lightgbm.Dataset:
-    """The training rows, binned as LightGBM bins them for trees with at least `min_child_samples` rows in a leaf.
+def _find_bins(split: Split, arguments: Mapping[str, Any], class_weight: str | None) -> lightgbm.Dataset:
+    """The weighted training rows, binned as LightGBM does for trees with at least `min_child_samples` rows in a leaf.
 
     LightGBM leaves out a feature that no such tree can split, so that `colsample_bytree` draws from the others. What
     is left out for two numbers of rows is left out for every number between: its bins are those of the smaller one.
     """
     fewest = int(arguments["min_child_samples"])
     binning = {name: arguments[name] for name in _OF_BINS if name in arguments}
-    kept: list[_Bins] = split.memory.setdefault(f"lightgbm bins {binning or ''}".strip(), [])
+    # Rows that are kept keep their weights.
+    key = " ".join(map(str, filter(None, ("lightgbm bins", binning, class_weight))))
+    kept: list[_Bins] = split.memory.setdefault(key, [])
     below = max((each for each in kept if each.fewest <= fewest), key=lambda each: each.fewest, default=None)
     above = min((each for each in kept if each.fewest >= fewest), key=lambda each: each.fewest, default=None)
     if below is not None and above is not None and below.n_bins == above.n_bins:
@@ -337,7 +343,7 @@ def _find_bins(split: Split, arguments: Mapping[str, Any]) -> lightgbm.Dataset:
     data = lightgbm.Dataset(
         split.X_train,
         split.y_train,
-        weight=split.w_train,
+        weight=_find_weights(split, class_weight),
         free_raw_data=True,
         categorical_feature=np.flatnonzero(split.is_categorical).tolist(),
         params={**binning, "min_data_in_leaf": fewest, "num_threads": split.n_threads, "verbosity": -1},
@@ -345,3 +351,11 @@ def _find_bins(split: Split, arguments: Mapping[str, Any]) -> lightgbm.Dataset:
     n_bins = tuple(data.feature_num_bin(i) for i in range(split.X_train.shape[1]))
     kept.append(_Bins(fewest, data, n_bins))
     return data
+
+
+def _find_weights(split: Split, class_weight: str | None) -> np.ndarray | None:
+    """Weights of the training rows, those of their classes included."""
+    if class_weight is None:
+        return split.w_train
+    of_classes = compute_sample_weight(class_weight, split.y_train)
+    return of_classes if split.w_train is None else split.w_train * of_classes

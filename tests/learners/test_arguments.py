@@ -89,10 +89,12 @@ def test_a_configuration_outside_the_space_is_measured_as_it_is(rng: np.random.G
     split = Split(
         X_train=X[:80], y_train=y[:80], X_test=X[80:], is_categorical=is_categorical, task_type=BINARY, n_classes=2
     )
-    outside = read_arguments(LIGHTGBM, {"n_estimators": 1200, "class_weight": "balanced"}, BINARY)
-    course = LIGHTGBM.fit(outside, split, seed=0)
-    assert course.checkpoints == (1200,)
-    model = lightgbm.LGBMClassifier(
-        n_estimators=1200, class_weight="balanced", random_state=0, n_jobs=1, force_row_wise=True, verbosity=-1
-    ).fit(X[:80], y[:80], categorical_feature=[2])
-    np.testing.assert_allclose(course.predictions[-1], model.booster_.predict(X[80:])[:, None] * [-1, 1] + [1, 0])
+    for more, n_checkpoints in (({"class_weight": "balanced"}, 13), ({"boosting_type": "dart"}, 1)):
+        outside = read_arguments(LIGHTGBM, {"n_estimators": 1200, **more}, BINARY)
+        course = LIGHTGBM.fit(outside, split, seed=0)
+        assert (len(course.checkpoints), course.checkpoints[-1]) == (n_checkpoints, 1200)
+        model = lightgbm.LGBMClassifier(
+            n_estimators=1200, **more, random_state=0, n_jobs=1, force_row_wise=True, verbosity=-1
+        ).fit(X[:80], y[:80], categorical_feature=[2])
+        expected = model.booster_.predict(X[80:])[:, None] * [-1, 1] + [1, 0]
+        np.testing.assert_allclose(course.predictions[-1], expected, atol=1e-9)

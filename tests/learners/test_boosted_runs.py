@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import permutations
 
+import lightgbm
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -90,7 +91,7 @@ def test_a_run_that_stays_where_it_is_predicts_the_same_and_counts_its_seconds()
 
 def test_only_configurations_of_the_space_can_be_stopped() -> None:
     assert LEARNER.can_stop(LEARNER.space(TaskType.BINARY).default)
-    assert not LEARNER.can_stop(Configuration.outside("lightgbm", {"n_estimators": 5, "class_weight": "balanced"}))
+    assert not LEARNER.can_stop(Configuration.outside("lightgbm", {"n_estimators": 5, "boosting_type": "dart"}))
     forest = find_learner("random_forest")
     assert not forest.can_stop(forest.space(TaskType.BINARY).default)
     with pytest.raises(NotImplementedError, match="random_forest cannot be stopped"):
@@ -147,3 +148,27 @@ def test_other_rows_have_a_memory_of_their_own() -> None:
     one, other = make_split(TaskType.BINARY, seed=0), make_split(TaskType.BINARY, seed=1)
     assert one.memory is not other.memory
     assert one.memory == {}
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("task_type", [TaskType.BINARY, TaskType.MULTICLASS])
+def test_weights_of_classes_count_in_a_run_as_in_the_estimator(task_type: TaskType, is_weighted: bool) -> None:
+    split = make_split(task_type)
+    if is_weighted:
+        split = replace(split, w_train=np.random.default_rng(1).exponential(size=len(split.y_train)))
+    space = LEARNER.space(task_type)
+    plain = space.with_iterations(space.default, 20)
+    balanced = Configuration.outside("lightgbm", {**plain.values, "class_weight": "balanced"})
+    assert LEARNER.can_stop(balanced)
+    model = lightgbm.LGBMClassifier(
+        **LEARNER.constructor_arguments(balanced), random_state=0, n_jobs=1, force_row_wise=True, verbosity=-1
+    )
+    columns = np.flatnonzero(split.is_categorical).tolist()
+    model.fit(split.X_train, split.y_train, split.w_train, categorical_feature=columns)
+    expected = model.booster_.predict(split.X_test)
+    # Bins of one memory are not taken for those with other weights.
+    for configuration, is_same in ((plain, False), (balanced, True), (plain, False), (balanced, True)):
+        course = LEARNER.fit(configuration, split, seed=0)
+        assert course.checkpoints == (5, 10, 20)
+        found = course.predictions[-1][:, 1] if task_type is TaskType.BINARY else course.predictions[-1]
+        assert np.allclose(found, expected, atol=1e-6) == is_same

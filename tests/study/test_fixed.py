@@ -245,3 +245,30 @@ def test_other_boosters_obey_are_stopped_early_and_loaded(learner: str, tmp_path
         frame, target="target", learners=learner, configurations=[given], cold=True, trials=1, cv=2, record=False
     )
     assert again.best_params_ == only.best_params_
+
+
+@pytest.mark.parametrize(
+    ("learner", "name", "value"),
+    [
+        ("lightgbm", "class_weight", "balanced"),
+        ("lightgbm", "scale_pos_weight", 5.0),
+        ("linear", "class_weight", "balanced"),
+        ("random_forest", "class_weight", "balanced"),
+        ("xgboost", "scale_pos_weight", 5.0),
+        ("catboost", "scale_pos_weight", 5.0),
+    ],
+)
+def test_weights_of_classes_move_the_probabilities(learner: str, name: str, value: Any) -> None:
+    """A rare class becomes more probable; learning curves are there all the same."""
+    frame = make_frame(0, n_rows=300)
+    rare = (frame["a"] + np.random.default_rng(0).normal(size=300) > 1.6).map({True: "yes", False: "no"})
+    frame = frame.assign(target=rare)
+    small = {"n_estimators": 60} if learner == "random_forest" else {}
+    small |= {"iterations": 60} if learner == "catboost" else {}
+    options = {**OPTIONS, "learners": learner, "trials": 1, "record": False, "cold": True, "strategy": "random"}
+    found = []
+    for fixed in (small, {**small, name: value}):
+        result = metahp.tune(frame, fixed=fixed or None, **options)
+        found.append(result.best_estimator_.predict_proba(frame)[:, 1].mean())
+        assert len(result.trials[0].curve.checkpoints) > 1 or learner == "linear"
+    assert found[1] > found[0]
