@@ -182,7 +182,8 @@ def _find_known_trials(
 ) -> list[Trial]:
     """Comparable trials of a known table with what is fixed, a finite loss and a still valid configuration.
 
-    By a scorer that trials do not store by themselves, those that have its scores.
+    By a scorer that trials do not store by themselves, those that have its scores. Trials with weights of rows are left
+    out: the weights are not known here.
     """
     spaces = find_spaces(task.type, learners)
     trials = [
@@ -190,6 +191,7 @@ def _find_known_trials(
         for trial in snapshot.read_trials(task=task.id)
         if trial.configuration.learner in spaces
         and fixed.is_in(trial.configuration)
+        and not trial.protocol.is_weighted
         and (scorer is None or trial.protocol.scorer == scorer.identity)
     ]
     outside = [trial for trial in trials if trial.configuration.is_outside]

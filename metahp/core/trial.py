@@ -29,8 +29,8 @@ from metahp.core.space import SearchSpace
 
 # `Protocol.splits` of a user's own objective; an objective decides how many losses it returns.
 OBJECTIVE_SPLITS = "objective"
-# What the word of `Protocol.splits` begins with that names a scorer.
-_SCORER = "scorer:"
+# What the words of `Protocol.splits` begin with that name weights of rows and a scorer.
+WEIGHTS, _SCORER = "weights:", "scorer:"
 # Metrics whose loss is at most 1; other losses have no upper bound.
 BOUNDED_METRICS = frozenset(
     {"roc_auc", "roc_auc_ovr", "average_precision", "accuracy", "balanced_accuracy", "f1_macro", "f1"}
@@ -142,7 +142,8 @@ class Protocol:
         seed: Seed of the learner, and of the folds if `splits` is empty.
         max_rows: Largest number of rows that are used.
         splits: Empty for shuffled (stratified) folds. Otherwise words: the name of explicit splits from
-            `metahp.evaluation.splits` (a kind and a hash of the row indices), and a scorer whose scores the trials have
+            `metahp.evaluation.splits` (a kind and a hash of the row indices), the weights of the rows (`weights:` and a
+            hash), and a scorer whose scores the trials have
             beside the metrics that all trials store (`scorer:precision`).
     """
 
@@ -167,6 +168,11 @@ class Protocol:
     def split_name(self) -> str:
         """The name of explicit splits; empty without."""
         return " ".join(word for word in self.splits.split(" ") if not word.startswith(_SCORER))
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether rows have weights."""
+        return any(word.startswith(WEIGHTS) for word in self.splits.split(" "))
 
     @property
     def scorer(self) -> str:

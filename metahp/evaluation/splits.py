@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 
 from metahp.core.errors import InputError
-from metahp.core.trial import Protocol
+from metahp.core.trial import WEIGHTS, Protocol
 from metahp.datasets.table import Table
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -24,8 +24,9 @@ class Splits:
     """Training and test rows of every fold, as integer indices into a table.
 
     `name` is what a `Protocol` calls them: their kind (group, time, custom; weighted for the default folds with
-    weights) and a hash of all indices and weights, so that trials of other parts or weights are never taken for trials
-    of these. `weights` are those of the table's rows, shape (n_rows,); None where all are equal.
+    weights) and a hash of all indices, then a hash of the weights where there are any, so that trials of other parts or
+    weights are never taken for trials of these. `weights` are those of the table's rows, shape (n_rows,); None where
+    all are equal.
     """
 
     name: str
@@ -143,9 +144,8 @@ def weigh(table: Table, weights: Any, splits: Splits | None, folds: int, seed: i
                     "such rows out.",
                     argument="sample_weight",
                 )
-    digest = hashlib.blake2b(splits.name.encode(), digest_size=12)
-    digest.update(values.astype("<f8").tobytes())
-    return replace(splits, name=f"{splits.name.partition(':')[0]}:{digest.hexdigest()}", weights=values)
+    digest = hashlib.blake2b(values.astype("<f8").tobytes(), digest_size=12)
+    return replace(splits, name=f"{splits.name} {WEIGHTS}{digest.hexdigest()}", weights=values)
 
 
 def check_weights(weights: Any) -> np.ndarray:

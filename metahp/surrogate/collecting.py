@@ -329,10 +329,15 @@ def _keep_usable(
 def _is_comparable(trials: TrialColumns, n_used: np.ndarray) -> np.ndarray:
     """Whether each trial has the main protocol of its task and number of used rows and is not pruned, shape (n,).
 
-    A pruned trial has losses of its first folds only.
+    A pruned trial has losses of its first folds only. The main protocol is one without weights of rows, where there is
+    one: meta-features and constant predictions know no weights.
     """
     keys = list(zip(trials.task_of.tolist(), n_used.tolist(), strict=True))
-    main = find_main_protocols(keys, trials.protocol_of.tolist())
+    is_weighted = np.array([each.is_weighted for each in trials.protocols], dtype=bool)[trials.protocol_of]
+    main: dict[tuple[int, int], int] = {}
+    for kind in (is_weighted, ~is_weighted):
+        places = np.flatnonzero(kind).tolist()
+        main |= find_main_protocols([keys[i] for i in places], trials.protocol_of[places].tolist())
     has_main = trials.protocol_of == np.array([main[key] for key in keys], dtype=int)
     return has_main & (trials.states != TrialState.PRUNED)
 

@@ -236,3 +236,6 @@ def test_a_protocol_says_which_scorer_its_trials_have() -> None:
         assert (protocol.split_name, protocol.scorer) == (name, "")
         assert (marked.split_name, marked.scorer) == (name, "precision")
         assert replace(marked, splits=protocol.splits) == protocol
+        assert not marked.is_weighted
+    weighted = Protocol(splits="group:1f weights:2e").mark(scorer="precision")
+    assert (weighted.is_weighted, weighted.split_name, weighted.scorer) == (True, "group:1f weights:2e", "precision")

@@ -152,6 +152,23 @@ def test_only_trials_of_one_protocol_are_compared_and_none_that_were_pruned(toy,
     assert np.nanmin(found.losses) > 1.0
 
 
+def test_weighted_trials_count_only_where_a_task_has_no_others(toy, rng):
+    tasks, metafeatures, trials = toy.past(3, rng)
+    weighted = [
+        replace(trial, protocol=Protocol(splits="weighted:1f weights:2e"), fold_losses={toy.metric: (9.0,) * 3})
+        for trial in trials
+    ]
+    few = [trial for trial in trials if trial.task != "t1" or trial.configuration == toy.space.default]
+    found = toy.evidence(tasks, metafeatures, [*weighted, *few])
+    # One trial without weights is enough, though there are more with them.
+    assert np.nanmax(found.losses) < 9.0
+    alone = [trial for trial in trials if trial.task != "t1"]
+    found = toy.evidence(tasks, metafeatures, [*weighted, *alone])
+    values = found.losses[[task.id == "t1" for task in found.tasks]][:, found.is_final]
+    assert set(values[~np.isnan(values)]) == {9.0}
+    assert np.nanmax(found.losses[[task.id != "t1" for task in found.tasks]]) < 9.0
+
+
 def test_each_number_of_rows_of_a_task_is_a_row_of_its_own(toy, rng):
     tasks, metafeatures, trials = toy.past(3, rng)
     large = [
