@@ -23,9 +23,9 @@ from metahp.metafeatures.extract import VERSION
 logger = logging.getLogger(__name__)
 
 SEED_PROTOCOL = Protocol()
-SEED_LIMITS = Limits(seconds=30.0, memory_mib=4096.0)
+SEED_LIMITS = Limits(seconds=30.0, memory_mib=4096.0, by_processor=True)
 # For trials on more rows than `SEED_PROTOCOL` allows.
-LARGE_LIMITS = Limits(seconds=120.0, memory_mib=4096.0)
+LARGE_LIMITS = Limits(seconds=120.0, memory_mib=4096.0, by_processor=True)
 # Generous, since a skipped group of meta-features would be missing in all later training.
 SEED_BUDGET_SECONDS = 30.0
 INGEST_EVERY = 500

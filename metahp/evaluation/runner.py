@@ -10,7 +10,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -30,6 +30,9 @@ from metahp.evaluation.splits import Splits
 from metahp.evaluation.worker import Call, Packed, Question
 from metahp.evaluation.worker_process import POLL_SECONDS, START_SECONDS, WorkerProcess
 from metahp.learners.registry import LearnerReference, find_learner, find_reference, list_references
+
+# A limit in seconds of the processor ends a trial that computes nothing after so many times as long.
+PATIENCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class Runner:
         start = time.monotonic()
         if self._loaded != job.source:
             self._loaded = None
-            answer = self._ask(_make_messages(job.source), START_SECONDS, job.limits.memory_mib)
+            answer = self._ask(_make_messages(job.source), replace(job.limits, seconds=START_SECONDS))
         if answer is None:
             self._loaded = job.source
             question = Question(
@@ -146,9 +149,10 @@ class Runner:
                 keep_predictions=job.keep_predictions,
                 early_stopping=job.early_stopping,
                 n_threads=job.n_threads,
+                by_processor=job.limits.by_processor,
             )
             start = time.monotonic()
-            answer = self._ask([question], job.limits.seconds, job.limits.memory_mib)
+            answer = self._ask([question], job.limits)
         if self._is_stopped:
             raise WorkerError("The runner was stopped while a trial was running.")
         predictions = getattr(answer, "predictions", None)
@@ -162,7 +166,7 @@ class Runner:
         """
         self._start_if_needed()
         content = pickle.dumps((function, argument), protocol=pickle.HIGHEST_PROTOCOL)
-        answer = self._ask([Call(content, list_references())], math.inf, math.inf)
+        answer = self._ask([Call(content, list_references())], Limits(math.inf, math.inf))
         if isinstance(answer, tuple):
             raise WorkerError("The runner was stopped during a call." if self._is_stopped else answer[1])
         if answer.error is not None:
@@ -196,35 +200,49 @@ class Runner:
             worker = self._worker
         worker.await_ready()
 
-    def _ask(self, messages: Iterable[object], seconds: float, memory_mib: float) -> Any:
+    def _ask(self, messages: Iterable[object], limits: Limits) -> Any:
         """The worker's answer to messages, or the state and reason of its end."""
         worker = self._worker
         assert worker is not None
-        deadline = time.monotonic() + seconds
-        peak = 0.0
+        clock, peak = _Clock(worker, limits), 0.0
         try:
             for message in messages:
                 worker.send(message)
             while not worker.has_answer(POLL_SECONDS):
                 peak = max(peak, worker.measure_resident_mib())
-                if peak > memory_mib:
+                if peak > limits.memory_mib:
                     self.close()
                     return (
                         TrialState.OUT_OF_MEMORY,
-                        f"resident memory {peak:.0f} MiB above the limit of {memory_mib:g} MiB",
+                        f"resident memory {peak:.0f} MiB above the limit of {limits.memory_mib:g} MiB",
                     )
-                if time.monotonic() > deadline:
+                if clock.is_over():
                     self.close()
-                    return TrialState.TIMEOUT, f"not finished after the limit of {seconds:g} s"
+                    return TrialState.TIMEOUT, f"not finished after the limit of {limits.seconds:g} s"
             answer = worker.receive()
-            if time.monotonic() > deadline:
+            if clock.is_over():
                 # It ended between two looks at the clock; the limit is the same for all.
-                return TrialState.TIMEOUT, f"not finished after the limit of {seconds:g} s"
+                return TrialState.TIMEOUT, f"not finished after the limit of {limits.seconds:g} s"
             return answer
         except (EOFError, BrokenPipeError, ConnectionResetError):
             code = worker.await_exit()
             self.close()
             return TrialState.FAILED, f"the worker process died with exit code {code}"
+
+
+class _Clock:
+    """Tells when a worker has spent its seconds, by the wall's clock or by the processor's."""
+
+    def __init__(self, worker: WorkerProcess, limits: Limits) -> None:
+        self._worker, self._by_processor = worker, limits.by_processor
+        self._end = self._read() + limits.seconds
+        self._patience = time.monotonic() + PATIENCE * limits.seconds
+
+    def is_over(self) -> bool:
+        return self._read() > self._end or time.monotonic() > self._patience
+
+    def _read(self) -> float:
+        return self._worker.measure_processor_seconds() if self._by_processor else time.monotonic()
 
 
 def _make_messages(source: TableSource | Workload) -> Iterator[object]:

@@ -105,6 +105,14 @@ class WorkerProcess:
         except psutil.NoSuchProcess:
             return 0.0
 
+    def measure_processor_seconds(self) -> float:
+        """Seconds that its threads have computed so far; 0 where it has ended."""
+        try:
+            times = self._watched.cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        return float(times.user + times.system)
+
     def kill(self) -> None:
         """Kill it, from any thread."""
         self._process.kill()

@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +167,28 @@ def test_a_job_whose_parts_do_not_fit_together_is_refused(source: TableSource) -
         replace(plain, source=Workload(table, splits))
     with pytest.raises(InputError, match="a threshold for every fold but the last, 2; got 1"):
         replace(plain, pruning=Pruning("r2", (0.5,)))
+
+
+def test_seconds_of_the_processor_leave_out_the_time_in_which_a_worker_waits(source: TableSource) -> None:
+    def run(runner: Runner, limits: Limits) -> Trial:
+        """A trial whose worker is held up for longer than its limit."""
+        assert runner._worker is not None
+        worker = psutil.Process(runner._worker._process.pid)
+        worker.suspend()
+        going_on = threading.Timer(1.5, worker.resume)
+        going_on.start()
+        trial = runner.run(job(source, 30, limits))
+        going_on.cancel()
+        return trial
+
+    with Runner() as runner:
+        runner.run(job(source))
+        held_up = run(runner, Limits(seconds=1.0, by_processor=True))
+        late = run(runner, Limits(seconds=1.0))
+        slow = runner.run(job(source, 300, Limits(seconds=0.3, by_processor=True), max_depth=None, max_features=1.0))
+    assert held_up.state is TrialState.COMPLETE
+    assert 0 < held_up.fit_seconds < 1.0
+    assert late.state is slow.state is TrialState.TIMEOUT
 
 
 def test_a_pool_gives_back_every_trial_and_goes_on_after_one_that_met_a_limit(source: TableSource) -> None:
