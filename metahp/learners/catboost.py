@@ -99,7 +99,8 @@ def _make_space(task_type: TaskType) -> SearchSpace:
 
 
 # pytabkit 1.8 and AutoGluon 1.6; a value outside our ranges becomes their end (`l2_leaf_reg` 1e-5, for regression
-# `depth` 9 and `leaf_estimation_iterations` 20). Both stop their runs early; here they have at most 500 trees, as more
+# `depth` 9 and `leaf_estimation_iterations` 20; of AutoGluon's entries,
+# `max_ctr_complexity` 4 and 5). Both stop their runs early; here they have at most 500 trees, as more
 # take minutes.
 _TD = "pytabkit CatBoost-TD (Holzmüller et al., 2024, arXiv 2407.04491)"
 _TD_BOTH: dict[str, Value] = {"iterations": 500, "l2_leaf_reg": 1e-2, "bootstrap_type": "Bernoulli", "subsample": 0.9}
@@ -140,6 +141,30 @@ _PUBLISHED_BOTH: dict[str, dict[str, Value]] = {
         "l2_leaf_reg": 3.35,
         "max_ctr_complexity": 1,
         "one_hot_max_size": 10,
+    },
+    "AutoGluon zeroshot 2023 CAT_r69": {
+        "iterations": 400,
+        "learning_rate": 0.0503,
+        "depth": 5,
+        "l2_leaf_reg": 1.05,
+        "max_ctr_complexity": 3,
+        "one_hot_max_size": 2,
+    },
+    "AutoGluon zeroshot 2023 CAT_r167": {
+        "iterations": 300,
+        "learning_rate": 0.0848,
+        "depth": 7,
+        "l2_leaf_reg": 4.52,
+        "max_ctr_complexity": 3,
+        "one_hot_max_size": 2,
+    },
+    "AutoGluon zeroshot 2023 CAT_r86": {
+        "iterations": 400,
+        "learning_rate": 0.0329,
+        "depth": 8,
+        "l2_leaf_reg": 1.64,
+        "max_ctr_complexity": 3,
+        "one_hot_max_size": 2,
     },
 }
 _SPACES = {task_type: _make_space(task_type) for task_type in TaskType}
